@@ -1,0 +1,422 @@
+"""Settings: four frozen dataclasses, each field declared once with its default, meaning and bounds.
+
+Every field is also the flag ``--field-name``, a key of a recipe's TOML and a row of the reference page;
+its check, its help and its documentation are derived from the metadata that `setting` attaches.
+"Off" is ``None``. This module opens no file and imports no library.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import Field, asdict, dataclass, field, fields, replace
+from typing import Any, Literal, TypeVar
+
+from charloom.errors import ConfigError
+
+_BOUNDS = {
+    "at_least": (lambda value, bound: value >= bound, "at least"),
+    "above": (lambda value, bound: value > bound, "above"),
+    "at_most": (lambda value, bound: value <= bound, "at most"),
+    "below": (lambda value, bound: value < bound, "below"),
+}
+
+Config = TypeVar("Config", "TextConfig", "ModelConfig", "TrainConfig", "SampleConfig")
+
+
+def setting(default: Any, help: str, **bounds: float) -> Any:  # noqa: A002 - the field's help is its help
+    """Declare a field: its default, a sentence of help, and its bounds (`at_least above at_most below`)."""
+    assert set(bounds) <= set(_BOUNDS), bounds
+    return field(default=default, metadata={"help": help, "bounds": bounds})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextConfig:
+    """How bytes become ids, and which ids are held out."""
+
+    encoding: str | None = setting(
+        None, "encoding of the text; none = byte-order mark, UTF-8, then a guess that is stated"
+    )
+    unit: Literal["char", "byte"] = setting("char", "what one id stands for: a code point or a UTF-8 byte")
+    normalization: Literal["nfc", "nfkc", "none"] = setting(
+        "nfc", "Unicode normal form applied to the text and to prompts"
+    )
+    min_count: int = setting(1, "characters seen less often become <unk>", at_least=1)
+    vocab_from: Literal["all", "train"] = setting(
+        "all", "the part whose characters make the vocabulary; train adds <unk>"
+    )
+    documents: str = setting("none", "where documents end: none, line, blank-line, file, or a separator text")
+    val_fraction: float = setting(
+        0.1, "share of the text, at its end, held out for validation", at_least=0.0, below=1.0
+    )
+    take_chars: int | None = setting(
+        None, "use only this many characters from the start; none = all", at_least=1
+    )
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
+        if not self.documents:
+            raise ConfigError(
+                "documents is empty",
+                why="a separator needs at least one character",
+                fix="use none, line, blank-line, file or a separator text",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """What the network is. Its parameters' names and shapes follow from this and the vocabulary's size."""
+
+    cell: Literal["elman", "lstm", "gru", "mingru"] = setting("gru", "the recurrent cell")
+    activation: Literal["tanh", "sigmoid", "relu"] = setting("tanh", "the elman cell's activation")
+    hidden_size: int = setting(
+        256, "width of a layer (plain), of the residual stream (residual)", at_least=1, at_most=65_536
+    )
+    num_layers: int = setting(1, "recurrent layers", at_least=1, at_most=64)
+    embedding_size: int | None = setting(
+        None, "width of the character embedding; none = one-hot input", at_least=1, at_most=65_536
+    )
+    block: Literal["plain", "residual"] = setting(
+        "plain", "plain stacks cells; residual wraps each in norm, convolution and gated MLP"
+    )
+    conv_width: int = setting(4, "taps of the residual block's causal convolution", at_least=1, at_most=64)
+    expansion: float = setting(
+        1.5, "the cell's width inside a residual block, as a multiple of hidden_size", above=0.0, at_most=16.0
+    )
+    mlp_ratio: float = setting(
+        2.0,
+        "the gated MLP's width as a multiple of hidden_size; 0 leaves the MLP out",
+        at_least=0.0,
+        at_most=16.0,
+    )
+    dropout_input: float = setting(0.0, "dropout on what the first layer reads", at_least=0.0, below=1.0)
+    dropout_layer: float = setting(0.0, "dropout between plain layers", at_least=0.0, below=1.0)
+    dropout_branch: float = setting(
+        0.0, "dropout on what a residual branch adds to the stream", at_least=0.0, below=1.0
+    )
+    dropout_output: float = setting(0.0, "dropout on what the output layer reads", at_least=0.0, below=1.0)
+    tie_embeddings: bool = setting(False, "the output layer reuses the embedding's weights")
+    forget_bias: float = setting(1.0, "initial bias of the LSTM's forget gate")
+    init: Literal["orthogonal", "pytorch", "normal", "uniform"] = setting(
+        "orthogonal",
+        "initial weights: orthogonal recurrence, PyTorch's uniform 1/sqrt(H), normal or uniform of init_scale",
+    )
+    init_scale: float | None = setting(
+        None, "standard deviation of init normal, bound of init uniform", above=0.0
+    )
+    init_out: Literal["same", "pytorch", "normal", "uniform"] = setting(
+        "same", "initial weights of the output layer; uniform and normal set its bias to 0"
+    )
+    init_out_scale: float | None = setting(None, "standard deviation or bound of init_out", above=0.0)
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
+        for site in ("init", "init_out"):
+            if getattr(self, site) in ("normal", "uniform") and getattr(self, f"{site}_scale") is None:
+                raise ConfigError(
+                    f"{site} is {getattr(self, site)} and {site}_scale is not set",
+                    why="a normal or uniform draw needs its scale",
+                    fix=f"set --{site.replace('_', '-')}-scale, for example 0.01",
+                )
+        width = self.hidden_size if self.block == "residual" else None
+        if width is not None and self.embedding_size not in (None, width):
+            raise ConfigError(
+                f"embedding_size is {self.embedding_size} and hidden_size is {width}",
+                why="the residual stream begins with the embedding, so both have one width",
+                fix="leave out --embedding-size, or set it to hidden_size",
+            )
+        if self.tie_embeddings and self.block == "plain" and self.embedding_size != self.hidden_size:
+            raise ConfigError(
+                f"tie_embeddings with embedding_size {self.embedding_size} and hidden_size {self.hidden_size}",
+                why="one matrix serves as both, so both widths must be equal",
+                fix=f"set --embedding-size {self.hidden_size}",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """How to train: batching, optimiser, budget, and where to run."""
+
+    batching: Literal["stream", "random", "sliding"] = setting(
+        "stream", "contiguous lanes with carried state, random windows, or windows every stride characters"
+    )
+    stride: int = setting(1, "distance between sliding windows in characters", at_least=1)
+    objective: Literal["every", "last"] = setting(
+        "every", "predict at every time step, or after the window's last one only"
+    )
+    loss: Literal["mean", "sum"] = setting(
+        "mean", "what is differentiated: the mean over the window's predictions or their sum"
+    )
+    batch_size: int = setting(32, "rows read side by side", at_least=1, at_most=1_000_000)
+    bptt_length: int = setting(64, "time steps per truncated-BPTT window", at_least=1, at_most=1_000_000)
+    optimizer: Literal["adamw", "adam", "sgd", "adagrad", "rmsprop", "muon"] = setting(
+        "adamw", "the optimiser; muon uses adamw where a parameter is no hidden matrix"
+    )
+    learning_rate: float = setting(4e-3, "peak step size of the optimiser", above=0.0)
+    beta1: float = setting(
+        0.9,
+        "decay of the first moment (adam, adamw), momentum (sgd, rmsprop use it only when set there)",
+        at_least=0.0,
+        below=1.0,
+    )
+    beta2: float = setting(
+        0.99, "decay of the second moment (adam, adamw), smoothing of rmsprop", at_least=0.0, below=1.0
+    )
+    momentum: float = setting(0.0, "momentum of sgd and rmsprop", at_least=0.0, below=1.0)
+    epsilon: float = setting(1e-8, "added to the root of the second moment", above=0.0)
+    epsilon_inside_root: bool = setting(False, "adagrad adds epsilon before the root is taken")
+    weight_decay: float = setting(
+        0.0, "decoupled decay of weight matrices (adamw, muon), L2 elsewhere", at_least=0.0
+    )
+    schedule: Literal["constant", "cosine", "wsd"] = setting(
+        "cosine", "course of the learning rate: constant, cosine, or warm-up, stable, decay"
+    )
+    warmup: int = setting(0, "steps over which the learning rate rises linearly", at_least=0)
+    final_lr_fraction: float = setting(
+        0.05, "the learning rate's last value as a share of its peak (cosine, wsd)", at_least=0.0, at_most=1.0
+    )
+    decay_fraction: float = setting(0.3, "share of the run over which wsd decays", above=0.0, at_most=1.0)
+    clip_norm: float | None = setting(1.0, "ceiling on the gradient norm; none = no clipping", above=0.0)
+    clip_value: float | None = setting(
+        None, "ceiling on each gradient element; none = no clipping", above=0.0
+    )
+    average_decay: float | None = setting(
+        None, "decay per step of the exponential weight average; none = no averaging", at_least=0.0, below=1.0
+    )
+    epochs: float | None = setting(None, "budget: passes over the training text", above=0.0)
+    steps: int | None = setting(None, "budget: optimiser updates", at_least=1)
+    minutes: float | None = setting(None, "budget: minutes of wall clock", above=0.0)
+    plan: str | None = setting(
+        None, "learning-rate plan of an earlier run, as its config.json records it (step:progress,...)"
+    )
+    patience: int | None = setting(
+        None, "stop after this many validations without a better one; none = never", at_least=1
+    )
+    validate_every: int | None = setting(
+        None, "steps between validations; none = about twenty a run", at_least=1
+    )
+    sample_every: int | None = setting(None, "steps between samples shown; none = a few a run", at_least=1)
+    stream_offset: Literal["fixed", "random"] = setting(
+        "random", "where a stream epoch begins: always at the lane's start, or shifted by less than a window"
+    )
+    order: Literal["sequential", "shuffled"] = setting("sequential", "order of sliding windows")
+    drop_last: bool = setting(False, "leave out an epoch's ragged last window or batch")
+    state_reset: Literal["epoch", "wrap"] = setting(
+        "epoch", "stream state returns to its start at each epoch, or only where the text wraps round"
+    )
+    state_reset_probability: float = setting(
+        0.0, "chance that a stream lane's state is reset before a window", at_least=0.0, at_most=1.0
+    )
+    initial_state: Literal["zeros", "normal"] = setting("zeros", "the state after a reset")
+    initial_state_scale: float = setting(0.1, "standard deviation of initial_state normal", above=0.0)
+    bias: Literal["single", "pair"] = setting(
+        "single", "one bias a gate, or PyTorch's two (trained apart, saved as their sum)"
+    )
+    seed: int = setting(0, "every random draw is a function of this number", at_least=0, below=2**64)
+    device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
+    engine: Literal["auto", "torch", "scratch", "fused"] = setting("auto", "auto, torch, scratch or fused")
+    precision: Literal["float32", "float64", "bfloat16"] = setting(
+        "float32", "arithmetic of training; bfloat16 keeps float32 weights"
+    )
+    threads: int | None = setting(
+        None, "processor threads; none = every core this process may use", at_least=1, at_most=4096
+    )
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
+        named = [name for name in ("epochs", "steps", "minutes") if getattr(self, name) is not None]
+        if len(named) > 1:
+            raise ConfigError(
+                f"{' and '.join(named)} are both set",
+                why="a run has one budget",
+                fix=f"keep one of --{' and --'.join(named)}",
+            )
+        if self.plan is not None:
+            parse_plan(self.plan)
+            if self.steps is None:
+                raise ConfigError(
+                    "plan is set and steps is not",
+                    why="a plan maps steps to progress",
+                    fix="set --steps to the number the earlier run took",
+                )
+        if self.objective == "last" and self.batching == "stream":
+            raise ConfigError(
+                "objective is last and batching is stream",
+                why="a carried stream predicts at every time step",
+                fix="use --batching sliding or --batching random",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleConfig:
+    """How to turn probabilities into text."""
+
+    length: int = setting(500, "characters to write; 0 = until interrupted or stopped", at_least=0)
+    count: int = setting(1, "how many samples", at_least=1, at_most=10_000_000)
+    temperature: float = setting(1.0, "above 1 bolder, below 1 safer, 0 greedy", at_least=0.0)
+    top_k: int | None = setting(None, "keep the k likeliest characters; none = all", at_least=1)
+    top_p: float | None = setting(
+        None, "keep the smallest set with at least this probability; none = all", above=0.0, at_most=1.0
+    )
+    min_p: float | None = setting(
+        None,
+        "keep characters with at least this share of the likeliest one's probability; none = all",
+        at_least=0.0,
+        at_most=1.0,
+    )
+    seed: int | None = setting(
+        None, "same seed, same text; none = drawn and printed", at_least=0, below=2**64
+    )
+    unknown: Literal["error", "skip", "similar", "replace"] = setting(
+        "error", "what to do with a prompt character that the model does not know"
+    )
+    batch: int = setting(64, "samples written side by side", at_least=1, at_most=65_536)
+    engine: Literal["auto", "torch", "scratch", "fused"] = setting("auto", "auto, torch, scratch or fused")
+    precision: Literal["float32", "float64"] = setting("float32", "arithmetic of the forward pass")
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
+
+
+def check_bounds(config: Any) -> None:
+    """Raise `ConfigError` for the first field whose value breaks its type, choices or bounds."""
+    hints = typing.get_type_hints(type(config))
+    for spec in fields(config):
+        _check_field(spec, hints[spec.name], getattr(config, spec.name))
+
+
+def _check_field(spec: Field[Any], hint: Any, value: Any) -> None:
+    flag = f"--{spec.name.replace('_', '-')}"
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if value is None and type(None) in options:
+        return
+    base = next(option for option in options if option is not type(None))
+    if typing.get_origin(base) is Literal:
+        choices = typing.get_args(base)
+        if value not in choices:
+            raise ConfigError(
+                f"{spec.name} is {value!r}",
+                why=f"it must be one of {', '.join(choices)}",
+                fix=f"use {flag} {nearest(str(value), choices) or choices[0]}",
+            )
+        return
+    _check_type(spec.name, flag, base, value)
+    for name, bound in spec.metadata["bounds"].items():
+        holds, words = _BOUNDS[name]
+        if not holds(value, bound):
+            raise ConfigError(
+                f"{spec.name} is {value!r}",
+                why=f"it must be {words} {bound:g}",
+                fix=f"set {flag} {words} {bound:g}; its default is {spec.default}",
+            )
+
+
+def _check_type(name: str, flag: str, base: type, value: Any) -> None:
+    is_int = isinstance(value, int) and not isinstance(value, bool)
+    legal = {
+        int: is_int,
+        float: is_int or isinstance(value, float),
+        bool: isinstance(value, bool),
+        str: isinstance(value, str),
+    }[base]
+    if not legal:
+        raise ConfigError(
+            f"{name} is {value!r}",
+            why=f"it must be of type {base.__name__}, not {type(value).__name__}",
+            fix=f"set {flag} to a value of type {base.__name__}",
+        )
+    if base is float and not math.isfinite(value):
+        raise ConfigError(
+            f"{name} is {value!r}", why="it must be a finite number", fix=f"set {flag} to a finite number"
+        )
+
+
+def nearest(word: str, known: typing.Iterable[str]) -> str | None:
+    """The known word most like `word`, or ``None`` when none is near.
+
+    Example:
+        >>> nearest("hiden_size", ["hidden_size", "num_layers"])
+        'hidden_size'
+    """
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return matches[0] if matches else None
+
+
+def setting_names() -> dict[str, type]:
+    """Every setting's name with the class that owns it; `SampleConfig` apart, names are unique."""
+    return {spec.name: cls for cls in (TextConfig, ModelConfig, TrainConfig) for spec in fields(cls)}
+
+
+def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
+    """A copy of `config` with those of `settings` that are its fields.
+
+    Example:
+        >>> with_settings(ModelConfig(), {"cell": "lstm", "steps": 3}).cell
+        'lstm'
+    """
+    own = {spec.name for spec in fields(config)}
+    return replace(config, **{name: value for name, value in settings.items() if name in own})
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The configuration as plain JSON values."""
+    return asdict(config)
+
+
+def from_dict(cls: type[Config], values: Mapping[str, Any], *, source: str) -> Config:
+    """Build a configuration from JSON or TOML values, refusing unknown keys with the nearest known one.
+
+    Args:
+        cls: `TextConfig`, `ModelConfig`, `TrainConfig` or `SampleConfig`.
+        values: field names and values.
+        source: what the values were read from, for the error.
+
+    Raises:
+        ConfigError: a key is unknown or a value is out of bounds.
+    """
+    known = {spec.name for spec in fields(cls)}
+    for key in values:
+        if key not in known:
+            raise unknown_key(key, known, source)
+    return cls(**values)
+
+
+def unknown_key(key: str, known: typing.Iterable[str], source: str) -> ConfigError:
+    """The error for a key that is no setting, naming the nearest one."""
+    near = nearest(key, known)
+    return ConfigError(
+        f"{source} sets {key!r}",
+        why="there is no setting of that name",
+        fix=f"did you mean {near}?" if near else "see `charloom train --help` for the settings",
+    )
+
+
+def parse_plan(text: str) -> tuple[tuple[int, float], ...]:
+    """Read a learning-rate plan: knots of step and progress, both rising, from 0:0 to N:1.
+
+    Example:
+        >>> parse_plan("0:0,100:0.4,300:1")
+        ((0, 0.0), (100, 0.4), (300, 1.0))
+    """
+    try:
+        knots = tuple(
+            (int(step), float(progress)) for step, progress in (knot.split(":") for knot in text.split(","))
+        )
+    except ValueError:
+        knots = ()
+    rising = all(a[0] < b[0] and a[1] <= b[1] for a, b in zip(knots, knots[1:]))
+    if len(knots) < 2 or knots[0] != (0, 0.0) or knots[-1][1] != 1.0 or not rising:
+        raise ConfigError(
+            f"plan is {text!r}",
+            why="it must read step:progress,... rising from 0:0 to a last progress of 1",
+            fix="copy `plan` from the config.json of the run to repeat",
+        )
+    return knots
+
+
+def format_plan(knots: typing.Iterable[tuple[int, float]]) -> str:
+    """Write a learning-rate plan so that `parse_plan` reads back the same numbers."""
+    return ",".join(f"{step}:{progress!r}" for step, progress in knots)

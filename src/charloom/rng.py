@@ -1,0 +1,110 @@
+"""Randomness as a function: every draw is Philox4x32-10 of its address, and nothing remembers a state.
+
+    key     = (seed mod 2³², seed div 2³²)
+    counter = (block, lane, step, purpose)
+
+One counter gives four 32-bit words; `block` counts such groups inside an address. So a resumed run, another
+number of ranks or another batch size draws the same numbers.
+
+Source: Salmon, Moraes, Dror & Shaw (2011), "Parallel random numbers: as easy as 1, 2, 3", §3.3; the known-answer
+vectors of the authors' Random123 library pin it in the tests.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import Float64, UInt32
+    from numpy import ndarray as Array
+
+_MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+_LOW = np.uint64(0xFFFFFFFF)
+_SHIFT = np.uint64(32)
+ROUNDS = 10
+
+
+class Purpose(IntEnum):
+    """What a draw is for; the numbers are part of the file format of results and never change."""
+
+    INIT = 1
+    WINDOW = 2
+    ORDER = 3
+    OFFSET = 4
+    RESET = 5
+    STATE = 6
+    SAMPLE = 7
+    EVALUATE = 8
+    DROPOUT = 1 << 16  # plus the site's number
+
+
+def philox(counter: UInt32[Array, "n 4"], seed: int) -> UInt32[Array, "n 4"]:
+    """Apply ten Philox4x32 rounds to each counter row under the 64-bit key `seed`."""
+    x0, x1, x2, x3 = (counter[:, i].astype(np.uint64) for i in range(4))
+    key0, key1 = seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF
+    for _ in range(ROUNDS):
+        product0, product1 = x0 * _MULTIPLIERS[0], x2 * _MULTIPLIERS[1]
+        x0, x1, x2, x3 = (
+            (product1 >> _SHIFT) ^ x1 ^ np.uint64(key0),
+            product1 & _LOW,
+            (product0 >> _SHIFT) ^ x3 ^ np.uint64(key1),
+            product0 & _LOW,
+        )
+        key0, key1 = (key0 + _WEYL[0]) & 0xFFFFFFFF, (key1 + _WEYL[1]) & 0xFFFFFFFF
+    return np.stack([x0, x1, x2, x3], axis=1).astype(np.uint32)
+
+
+def random_bits(seed: int, purpose: int, step: int, lanes: Sequence[int], count: int) -> UInt32[Array, "L n"]:
+    """Draw `count` 32-bit words for each lane.
+
+    Args:
+        seed: the run's seed, 64 bits.
+        purpose: a `Purpose`, for dropout plus the site's number.
+        step: optimiser step, or position in a text; taken modulo 2³².
+        lanes: global lanes or sample numbers, each below 2³².
+        count: words a lane.
+
+    Returns:
+        uint32, (lanes, count).
+    """
+    blocks = -(-count // 4)
+    counter = np.empty((len(lanes), blocks, 4), np.uint32)
+    counter[:, :, 0] = np.arange(blocks, dtype=np.uint32)
+    counter[:, :, 1] = np.asarray(lanes, np.uint32)[:, None]
+    counter[:, :, 2] = step & 0xFFFFFFFF
+    counter[:, :, 3] = purpose
+    words = philox(counter.reshape(-1, 4), seed)
+    return words.reshape(len(lanes), blocks * 4)[:, :count]
+
+
+def uniforms(seed: int, purpose: int, step: int, lanes: Sequence[int], count: int) -> Float64[Array, "L n"]:
+    """Draw `count` uniform numbers in [0, 1) for each lane, with the 53 bits of a double.
+
+    Example:
+        >>> bool((uniforms(0, Purpose.SAMPLE, 5, [3], 1) == uniforms(0, Purpose.SAMPLE, 5, [2, 3], 1)[1]).all())
+        True
+    """
+    words = random_bits(seed, purpose, step, lanes, 2 * count).astype(np.uint64)
+    high, low = words[:, 0::2] >> np.uint64(5), words[:, 1::2] >> np.uint64(6)
+    return (high * np.uint64(1 << 26) + low) * 2.0**-53
+
+
+def normals(seed: int, purpose: int, step: int, lanes: Sequence[int], count: int) -> Float64[Array, "L n"]:
+    """Draw `count` standard normal numbers for each lane (Box & Muller 1958)."""
+    pairs = -(-count // 2)
+    u = uniforms(seed, purpose, step, lanes, 2 * pairs)
+    radius = np.sqrt(-2.0 * np.log1p(-u[:, 0::2]))
+    angle = 2.0 * np.pi * u[:, 1::2]
+    return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=1)[:, :count]
+
+
+def permutation(seed: int, purpose: int, step: int, size: int) -> np.ndarray:
+    """A permutation of 0 … size−1: the order in which `size` random 64-bit numbers stand."""
+    words = random_bits(seed, purpose, step, [0], 2 * size)[0].astype(np.uint64)
+    return np.argsort((words[0::2] << _SHIFT) | words[1::2], kind="stable")

@@ -1,0 +1,51 @@
+"""One number of threads for every pool, and how many this process may use."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def available() -> int:
+    """Cores this process may use: its affinity, lowered by a container's quota where there is one."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _cgroup_quota()
+    return max(1, min(affinity, math.ceil(quota)) if quota is not None else affinity)
+
+
+def _cgroup_quota() -> float | None:
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text("ascii").split()
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError):
+        return None
+
+
+@contextlib.contextmanager
+def limit(threads: int | None, *, blas: int | None = None) -> Iterator[int]:
+    """Hold every pool at `threads` while the block runs (None = `available`), and restore them after.
+
+    Args:
+        threads: the number for torch's pool, and for BLAS unless `blas` says otherwise.
+        blas: the number for NumPy's BLAS; 1 while torch runs in parallel, because two pools at once cost 3-19 x.
+
+    Yields:
+        the number in force.
+    """
+    from threadpoolctl import threadpool_limits
+
+    number = threads if threads is not None else available()
+    torch = sys.modules.get("torch")  # a process that has not imported torch has no such pool
+    before = torch.get_num_threads() if torch else None
+    with threadpool_limits(limits=blas if blas is not None else number, user_api="blas"):
+        if torch:
+            torch.set_num_threads(number)
+        try:
+            yield number
+        finally:
+            if torch and before is not None:
+                torch.set_num_threads(before)
