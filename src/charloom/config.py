@@ -11,13 +11,13 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import Field, asdict, dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar
 
 from charloom.errors import ConfigError
 
-_BOUNDS = {
+_BOUNDS: dict[str, tuple[Callable[[float, float], bool], str]] = {
     "at_least": (lambda value, bound: value >= bound, "at least"),
     "above": (lambda value, bound: value > bound, "above"),
     "at_most": (lambda value, bound: value <= bound, "at most"),

@@ -68,7 +68,7 @@ def _temporary_beside(path: Path) -> Iterator[tuple[BinaryIO, str]]:
             yield handle, name
     finally:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
+            Path(name).unlink()
 
 
 def _fsync_folder(folder: Path) -> None:

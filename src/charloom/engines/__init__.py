@@ -1,0 +1,153 @@
+"""What an engine is: the same weights, bound to one library, device and precision.
+
+Three engines share one set of parameters (`charloom.parameters`): `torch` trains fast, `scratch` is the readable
+mathematics, `fused` is a compiled loop that generates. Arrays that cross an engine's border are NumPy arrays; the
+leaves of a state are the engine's own, and `export_state` and `import_state` carry them over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from charloom.config import ModelConfig, TrainConfig
+from charloom.errors import ConfigError, missing_extra
+from charloom.text.windows import Plan, Window
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+    from numpy import ndarray as Array
+
+State = list[dict[str, Any]]
+"""One dict a layer with keys among h, c, conv; each leaf is batch first and the engine's own array."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """What `num_steps` updates measured, one number a step.
+
+    Attributes:
+        loss: mean nats per predicted character, before the update.
+        grad_norm: L2 over all parameters, before clipping.
+        chars: characters predicted.
+    """
+
+    loss: Float[Array, "S"]
+    grad_norm: Float[Array, "S"]
+    chars: Int[Array, "S"]
+
+
+class Model(Protocol):
+    """Weights that can be run: forward over windows, step by step, or straight to losses."""
+
+    config: ModelConfig
+    vocab_size: int
+
+    def initial_state(self, batch_size: int) -> State:
+        """The all-zero state for `batch_size` rows."""
+
+    def forward(
+        self, ids: Int[Array, "B T"], state: State, resets: Bool[Array, "B T"] | None = None
+    ) -> tuple[Float[Array, "B T V"], State]:
+        """Read T characters a row: logits of the next character after each, and the state behind the last."""
+
+    def step(self, ids: Int[Array, "B"], state: State) -> tuple[Float[Array, "B V"], State]:
+        """Read one character a row."""
+
+    def losses(self, window: Window, state: State) -> tuple[Float[Array, "B T"], State]:
+        """The loss of each target in nats, in the model's precision."""
+
+    def export_state(self, state: State) -> State:
+        """The state with NumPy leaves."""
+
+    def import_state(self, state: State) -> State:
+        """The state with this engine's leaves, from NumPy ones."""
+
+    def parameters(self) -> dict[str, Array]:
+        """The parameters under their names, as NumPy arrays."""
+
+
+class Learner(Protocol):
+    """A model in training: parameters, optimiser moments and averages, advanced by whole stretches of steps."""
+
+    def initial_state(self, lanes: range) -> State:
+        """The state before the first window of the given global lanes."""
+
+    def advance(self, plan: Plan, first_step: int, num_steps: int, state: State) -> tuple[State, Metrics]:
+        """Take `num_steps` updates on the plan's windows from `first_step` on.
+
+        Raises:
+            DivergedError: a loss or gradient is not finite; the parameters are those before that step.
+        """
+
+    def set_progress(self, knots: tuple[tuple[int, float], ...]) -> None:
+        """Set the map from step to progress in [0, 1] that the learning rate follows."""
+
+    def tensors(self) -> dict[str, Array]:
+        """All that a checkpoint holds: ``param.*``, ``moment.*`` and ``average.*``."""
+
+    def load_tensors(self, tensors: Mapping[str, Array], step: int) -> None:
+        """Continue from what `tensors` returned after `step` steps."""
+
+    def model(self) -> Model:
+        """The model to validate and ship: the averaged weights where averaging is on. It shares no state."""
+
+    def parameter_norms(self) -> dict[str, float]:
+        """The L2 norm of every parameter."""
+
+    def export_state(self, state: State) -> State:
+        """The state with NumPy leaves."""
+
+    def import_state(self, state: State) -> State:
+        """The state with this engine's leaves, from NumPy ones."""
+
+
+class Engine(Protocol):
+    """A factory of models and learners."""
+
+    name: str
+
+    def model(
+        self, params: Mapping[str, Array], config: ModelConfig, *, device: str = "cpu", precision: str = "float32"
+    ) -> Model:
+        """Bind parameters to this engine."""
+
+    def learner(self, params: Mapping[str, Array], config: ModelConfig, train_config: TrainConfig, *, device: str) -> Learner:
+        """Start training from parameters."""
+
+
+_ROOMS = {"torch": ("torch", "train")}
+
+
+def load_engine(name: str) -> Engine:
+    """Import an engine by its name; ``auto`` takes the first that is installed.
+
+    Raises:
+        ConfigError: this version has no such engine.
+        MissingExtraError: its library is not installed.
+    """
+    wanted = next(iter(_ROOMS)) if name == "auto" else name
+    if wanted not in _ROOMS:
+        raise ConfigError(
+            f"engine is {name!r}", why="this version of charloom does not hold it", fix=f"use --engine {' or '.join(_ROOMS)}"
+        )
+    package, extra = _ROOMS[wanted]
+    if find_spec(package) is None:
+        raise missing_extra(package, extra, f"the {wanted} engine")
+    engine: Engine = import_module(f"charloom.engines.{wanted}").ENGINE
+    return engine
+
+
+def state_like(state: State, leaf: Any) -> State:
+    """The same tree with `leaf` applied to every array."""
+    return [{key: leaf(value) for key, value in layer.items()} for layer in state]
+
+
+def as_float64(array: Any) -> Float[Array, "..."]:
+    """A float64 NumPy copy."""
+    return np.asarray(array, dtype=np.float64)
