@@ -395,7 +395,7 @@ def unknown_key(key: str, known: typing.Iterable[str], source: str) -> ConfigErr
 
 
 def parse_plan(text: str) -> tuple[tuple[int, float], ...]:
-    """Read a learning-rate plan: knots of step and progress, both rising, from 0:0 to N:1.
+    """Read a learning-rate plan: knots of step and progress, both rising, from 0:0 on.
 
     Example:
         >>> parse_plan("0:0,100:0.4,300:1")
@@ -408,10 +408,10 @@ def parse_plan(text: str) -> tuple[tuple[int, float], ...]:
     except ValueError:
         knots = ()
     rising = all(a[0] < b[0] and a[1] <= b[1] for a, b in zip(knots, knots[1:]))
-    if len(knots) < 2 or knots[0] != (0, 0.0) or knots[-1][1] != 1.0 or not rising:
+    if len(knots) < 2 or knots[0] != (0, 0.0) or not 0 < knots[-1][1] <= 1 or not rising:
         raise ConfigError(
             f"plan is {text!r}",
-            why="it must read step:progress,... rising from 0:0 to a last progress of 1",
+            why="it must read step:progress,... rising from 0:0 to a last progress of at most 1",
             fix="copy `plan` from the config.json of the run to repeat",
         )
     return knots

@@ -17,6 +17,15 @@ def available() -> int:
     return max(1, min(affinity, math.ceil(quota)) if quota is not None else affinity)
 
 
+def sleep_while_waiting() -> None:
+    """Ask OpenMP pools that start later to sleep, not spin, at their barriers; an explicit wish of the user stands.
+
+    On a machine with other work, spinning threads wait for ones that the system has put aside: measured here, a small
+    GRU on two busy cores trains 40 times faster with sleeping threads (docs/lab-log.md).
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def _cgroup_quota() -> float | None:
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text("ascii").split()

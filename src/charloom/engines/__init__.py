@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from charloom import threads
 from charloom.config import ModelConfig, TrainConfig
 from charloom.errors import ConfigError, missing_extra
 from charloom.text.windows import Plan, Window
@@ -91,8 +92,8 @@ class Learner(Protocol):
     def tensors(self) -> dict[str, Array]:
         """All that a checkpoint holds: ``param.*``, ``moment.*`` and ``average.*``."""
 
-    def load_tensors(self, tensors: Mapping[str, Array], step: int) -> None:
-        """Continue from what `tensors` returned after `step` steps."""
+    def load_tensors(self, tensors: Mapping[str, Array]) -> None:
+        """Continue from what `tensors` returned."""
 
     def model(self) -> Model:
         """The model to validate and ship: the averaged weights where averaging is on. It shares no state."""
@@ -112,12 +113,22 @@ class Engine(Protocol):
 
     name: str
 
+    def resolve_device(self, name: str) -> str:
+        """The device that ``auto`` or a name stands for here."""
+
     def model(
-        self, params: Mapping[str, Array], config: ModelConfig, *, device: str = "cpu", precision: str = "float32"
+        self,
+        params: Mapping[str, Array],
+        config: ModelConfig,
+        *,
+        device: str = "cpu",
+        precision: str = "float32",
     ) -> Model:
         """Bind parameters to this engine."""
 
-    def learner(self, params: Mapping[str, Array], config: ModelConfig, train_config: TrainConfig, *, device: str) -> Learner:
+    def learner(
+        self, params: Mapping[str, Array], config: ModelConfig, train_config: TrainConfig, *, device: str
+    ) -> Learner:
         """Start training from parameters."""
 
 
@@ -134,11 +145,14 @@ def load_engine(name: str) -> Engine:
     wanted = next(iter(_ROOMS)) if name == "auto" else name
     if wanted not in _ROOMS:
         raise ConfigError(
-            f"engine is {name!r}", why="this version of charloom does not hold it", fix=f"use --engine {' or '.join(_ROOMS)}"
+            f"engine is {name!r}",
+            why="this version of charloom does not hold it",
+            fix=f"use --engine {' or '.join(_ROOMS)}",
         )
     package, extra = _ROOMS[wanted]
     if find_spec(package) is None:
         raise missing_extra(package, extra, f"the {wanted} engine")
+    threads.sleep_while_waiting()
     engine: Engine = import_module(f"charloom.engines.{wanted}").ENGINE
     return engine
 

@@ -1,0 +1,518 @@
+"""What ``import charloom`` offers: the verbs as functions, and a trained model as an object.
+
+model = charloom.train("tales.txt", minutes=2)
+print(model.sample("Once upon", length=200)[0].text)
+print(model.evaluate("other.txt").bits_per_char)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import platform
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from charloom import __version__
+from charloom.config import (
+    ModelConfig,
+    SampleConfig,
+    TextConfig,
+    TrainConfig,
+    from_dict,
+    to_dict,
+    with_settings,
+)
+from charloom.engines import Model as EngineModel
+from charloom.engines import load_engine
+from charloom.errors import ConfigError, DataError, RunError, missing_extra
+from charloom.evaluation.protocols import Protocol, Score, dynamic_loss, stream_loss, windows_loss
+from charloom.generation import Piece, Sample, Writing, encode_prompt, write
+from charloom.modelfile import ModelFile, read_model, write_model
+from charloom.recipes import Resolved, find_recipe, resolve
+from charloom.recipes.resolve import text_config
+from charloom.runs import Run, new_run_path
+from charloom.text import Corpus, Vocabulary, corpus_from_text, encode_for_scoring, read_corpus, read_text
+from charloom.text.windows import Plan, fit_batch
+from charloom.training import Event, extend
+from charloom.training import train as run_training
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from numpy import ndarray as Array
+
+RUNS_FOLDER = "runs"
+DYNAMIC = {
+    "optimizer": "sgd",
+    "learning_rate": 0.05,
+    "schedule": "constant",
+    "clip_norm": 1.0,
+    "bptt_length": 32,
+}
+"""How a model learns while it is scored, unless settings say otherwise."""
+
+Source = str | Path
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model: it writes, scores, shows its states, and is saved as one file.
+
+    Attributes:
+        file: parameters, configurations, vocabulary and card.
+        run: the run folder it came from, or None.
+        engine: torch, later scratch or fused; auto takes what is installed.
+        device: where it computes.
+        precision: float32 or float64.
+    """
+
+    file: ModelFile
+    run: Run | None = None
+    engine: str = "auto"
+    device: str = "cpu"
+    precision: str = "float32"
+
+    @property
+    def vocab(self) -> Vocabulary:
+        """The characters it knows."""
+        return self.file.vocab
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What it was trained on, how, and with what result."""
+        return self.file.card
+
+    @cached_property
+    def bound(self) -> EngineModel:
+        """The parameters bound to the engine: `initial_state`, `forward`, `step`."""
+        return load_engine(self.engine).model(
+            self.file.parameters, self.file.model_config, device=self.device, precision=self.precision
+        )
+
+    def sample(self, prompt: str = "", *, stop: str | Sequence[str] = (), **settings: Any) -> list[Sample]:
+        """Write samples.
+
+        Args:
+            prompt: text to continue.
+            stop: a sample ends before the first of these.
+            **settings: fields of `SampleConfig`: length, count, temperature, top_k, top_p, min_p, seed, unknown …
+
+        Returns:
+            `count` samples, each with its text, finish reason and seed.
+        """
+        writing = self.write(prompt, stop=stop, **settings)
+        return sorted((event for event in writing if isinstance(event, Sample)), key=lambda done: done.index)
+
+    def stream(self, prompt: str = "", *, stop: str | Sequence[str] = (), **settings: Any) -> Iterator[str]:
+        """Write one sample, yielding its text as it comes; ``length=0`` goes on for ever."""
+        for event in self.write(prompt, stop=stop, **settings | {"count": 1}):
+            if isinstance(event, Piece):
+                yield event.text
+
+    def write(
+        self,
+        prompt: str = "",
+        *,
+        stop: str | Sequence[str] = (),
+        on_note: Callable[[str], None] | None = None,
+        **settings: Any,
+    ) -> Writing:
+        """Begin to write: an iterator of pieces and finished samples; see `charloom.generation.write`."""
+        config = from_dict(SampleConfig, {**self.card.get("sample", {}), **settings}, source="sample")
+        ids, notes = encode_prompt(prompt, self.vocab, config.unknown, self.file.text_config)
+        for note in notes if on_note else ():
+            assert on_note is not None
+            on_note(note)
+        seed = secrets.randbits(32) if config.seed is None else config.seed
+        return write(self.bound, self.vocab, [ids], config, seed=seed, stop=stop)
+
+    def evaluate(
+        self,
+        text: Source | Sequence[Source] | None = None,
+        *,
+        protocol: Protocol = "stream",
+        window: int = 256,
+        num_windows: int = 200 * 64,
+        split: str = "validation",
+        seed: int = 0,
+        **settings: Any,
+    ) -> Score:
+        """Score held-out text.
+
+        Args:
+            text: files to score; None scores a part of the run's own corpus.
+            protocol: stream, windows or dynamic (see `charloom.evaluation.protocols`).
+            window: characters of a window (windows).
+            num_windows: how many (windows).
+            split: validation, test or train, where no text is given.
+            seed: chooses the windows.
+            **settings: how to learn while scoring (dynamic): fields of `TrainConfig`.
+
+        Returns:
+            The loss with its protocol, the characters counted and the unknown ones.
+        """
+        ids, unknown, extra_nats = self._ids_to_score(text, split)
+        boundary = self.vocab.boundary_id
+        if protocol == "dynamic":
+            score = self._dynamic(ids, settings)
+        elif protocol == "windows":
+            score = windows_loss(
+                self.bound, ids, window=window, num_windows=num_windows, seed=seed, boundary_id=boundary
+            )
+        elif protocol == "stream":
+            score = stream_loss(self.bound, ids, boundary_id=boundary)
+        else:
+            raise ConfigError(
+                f"protocol is {protocol!r}",
+                why="losses are measured by three protocols",
+                fix="use stream, windows or dynamic",
+            )
+        loss = score.loss_nats + extra_nats / max(1, len(ids) - 1)
+        return dataclasses.replace(score, loss_nats=loss, unknown_chars=unknown)
+
+    def states(self, text: str, *, unknown: str = "error") -> list[dict[str, Float[Array, "T ..."]]]:
+        """The state of every layer after each character of a text, from zero state.
+
+        Returns:
+            One dict a layer, its arrays (T, …) under h, c and conv.
+        """
+        ids, _ = encode_prompt(text, self.vocab, unknown, self.file.text_config)  # type: ignore[arg-type]
+        state, states = self.bound.initial_state(1), []
+        for char_id in ids:
+            _, state = self.bound.step(np.array([char_id]), state)
+            states.append(self.bound.export_state(state))
+        return [
+            {key: np.stack([at[i][key][0] for at in states]) for key in layer} if states else {}
+            for i, layer in enumerate(self.bound.export_state(state))
+        ]
+
+    def torch_module(self) -> Any:
+        """The network as a `torch.nn.Module`: ``logits, state = module(ids, state)``."""
+        module = _torch_module()
+        return module.CharModule(self.file.model_config, self.file.parameters, len(self.vocab))
+
+    def save(self, path: Source) -> None:
+        """Write the model as one safetensors file."""
+        write_model(Path(path), self.file)
+
+    def corpus(self) -> Corpus:
+        """The corpus of the run this model came from, read again and checked.
+
+        Raises:
+            RunError: the model came without its run, or the corpus was changed or moved.
+        """
+        if self.run is None:
+            raise RunError(
+                "this model came as a file, without its run",
+                why="only a run folder knows where its corpus is",
+                fix="name a text to score, or the run folder",
+            )
+        return corpus_of(self.run)
+
+    def _ids_to_score(self, text: Source | Sequence[Source] | None, split: str) -> tuple[Any, int, float]:
+        if text is None:
+            part = getattr(self.corpus(), split)
+            if part is None or len(part) < 2:
+                raise DataError(
+                    f"the run has no {split} part",
+                    why="it was trained without one",
+                    fix="name a text to score, or train with --val-fraction 0.1 or --test FILE",
+                )
+            return part, 0, 0.0
+        sources = [text] if isinstance(text, (str, Path)) else list(text)
+        scoring = encode_for_scoring(
+            self.vocab, read_text(sources, self.file.text_config), self.file.text_config
+        )
+        charged = int((scoring.ids[1:] == self.vocab.unk_id).sum()) if self.vocab.unk_id is not None else 0
+        return scoring.ids, scoring.num_unknown, charged * scoring.extra_nats
+
+    def _dynamic(self, ids: Any, settings: Mapping[str, Any]) -> Score:
+        fixed = {"batching": "stream", "batch_size": 1, "stream_offset": "fixed", "epochs": 1}
+        config, _ = fit_batch(
+            len(ids), from_dict(TrainConfig, {**DYNAMIC, **settings, **fixed}, source="eval")
+        )
+        plain = dataclasses.replace(
+            self.file.model_config,
+            **{f"dropout_{site}": 0.0 for site in ("input", "layer", "branch", "output")},
+        )
+        engine = load_engine(self.engine)
+        learner = engine.learner(self.file.parameters, plain, config, device=self.device)
+        return dynamic_loss(learner, Plan(ids, config, boundary_id=self.vocab.boundary_id))
+
+
+def load(path: Source, *, engine: str = "auto", device: str = "cpu", precision: str = "float32") -> Model:
+    """Load a model from a run folder or a model file.
+
+    Args:
+        path: the folder or file.
+        engine: who computes.
+        device: where; any model loads on any device.
+        precision: float32 or float64.
+
+    Raises:
+        ModelFileError: the file is missing or damaged.
+        RunError: the folder is no run.
+    """
+    place = Path(path)
+    run = Run.open(place) if place.is_dir() else None
+    file = read_model(run.model_path if run is not None else place)
+    return Model(file, run, engine, device, precision)
+
+
+def from_torch(module: Any, vocabulary: Vocabulary, *, text_config: TextConfig | None = None) -> Model:
+    """Make a model of a torch module.
+
+    Args:
+        module: from `Model.torch_module`, or any module with one `nn.RNN`, `nn.LSTM` or `nn.GRU`, one `nn.Linear` and at
+            most one `nn.Embedding`.
+        vocabulary: the characters behind its ids, in order.
+        text_config: how its text was read.
+    """
+    config, params = _torch_module().parameters_of(module, len(vocabulary))
+    return Model(
+        ModelFile(params, config, text_config or TextConfig(), vocabulary, {"made_by": "from_torch"})
+    )
+
+
+def train(
+    *sources: Source,
+    text: str | None = None,
+    recipe: str | None = None,
+    out: Source | None = None,
+    val: Source | None = None,
+    test: Source | None = None,
+    on_event: Callable[[Event], None] | None = None,
+    **settings: Any,
+) -> Model:
+    """Train a model and return the best by validation.
+
+    Args:
+        *sources: files, folders, globs, ``-`` or a prepared corpus; none takes the built-in corpus.
+        text: a text in memory instead.
+        recipe: a recipe's name, a TOML file or an earlier run; None chooses the default for this corpus.
+        out: the run folder; None makes one under ``runs/``.
+        val: a file to validate on instead of the text's tail.
+        test: a file kept for ``evaluate(split="test")``.
+        on_event: called with every event of the training.
+        **settings: any field of `TextConfig`, `ModelConfig` and `TrainConfig`.
+
+    Returns:
+        The model with its run; ``model.card["results"]`` holds the figures.
+    """
+    job = begin(*sources, text=text, recipe=recipe, out=out, val=val, test=test, **settings)
+    for event in job.events():
+        if on_event is not None:
+            on_event(event)
+    return load(job.run.path)
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that is set up: its corpus, its settings and its run folder.
+
+    Attributes:
+        corpus: what it learns from.
+        resolved: its settings and where they come from.
+        run: where everything is recorded.
+        resume: whether it goes on from a checkpoint.
+    """
+
+    corpus: Corpus
+    resolved: Resolved
+    run: Run
+    resume: bool = False
+
+    def events(self) -> Iterator[Event]:
+        """Train; see `charloom.training.train`."""
+        config = self.run.config()
+        card = {
+            "corpus": {key: config["corpus"][key] for key in ("name", "sha256", "num_chars")},
+            "recipe": self.resolved.recipe,
+            "sample": dict(self.resolved.sample),
+            "train": config["train"],
+            "versions": config["versions"],
+            "created": config["created"],
+        }
+        return run_training(
+            self.corpus,
+            self.resolved.model_config,
+            self.resolved.train_config,
+            self.run,
+            resume=self.resume,
+            card=card,
+        )
+
+
+def begin(
+    *sources: Source,
+    text: str | None = None,
+    recipe: str | None = None,
+    out: Source | None = None,
+    val: Source | None = None,
+    test: Source | None = None,
+    **settings: Any,
+) -> Training:
+    """Set up a training: settings checked, corpus read, run folder made; arguments as in `train`."""
+    named = None if recipe is None else find_recipe(recipe)
+    reading = text_config(named, settings)
+    resolve(named, settings, num_chars=1, device="cpu")  # every setting is checked before any text is read
+    if text is not None:
+        corpus = corpus_from_text(text, reading)
+    else:
+        corpus = read_corpus([str(source) for source in sources], reading, val=val, test=test)
+    asked = settings.get("device") or (named.settings.get("device") if named else None) or "auto"
+    device = load_engine(settings.get("engine", "auto")).resolve_device(asked)
+    resolved = resolve(named, settings, num_chars=len(corpus.train), device=device)
+    place = Path(out) if out is not None else new_run_path(Path(RUNS_FOLDER), corpus.name)
+    run = Run.create(place, _record(corpus, resolved, val, test))
+    return Training(corpus, resolved, run)
+
+
+def resume(path: Source, *, more_steps: int | None = None, text: Sequence[Source] | None = None) -> Training:
+    """Set up the continuation of a run: the same settings and corpus, from its newest valid checkpoint.
+
+    Args:
+        path: the run folder.
+        more_steps: extend the run by this many steps.
+        text: where the corpus is now, if it moved.
+
+    Raises:
+        RunError: there is no such run, or its corpus is not the one it was trained on.
+    """
+    run = Run.open(Path(path))
+    config = run.config()
+    train_config = from_dict(TrainConfig, config["train"], source=str(run.config_path))
+    if more_steps is not None:
+        checkpoint, _ = run.newest_checkpoint()
+        train_config = extend(train_config, more_steps, 0 if checkpoint is None else checkpoint.step)
+        run.write_config(config | {"train": to_dict(train_config)})
+    model_config = from_dict(ModelConfig, config["model"], source=str(run.config_path))
+    reason = f"as {run.path} was begun"
+    resolved = Resolved(
+        model_config, train_config, config.get("recipe", "default"), reason, config.get("sample", {})
+    )
+    return Training(corpus_of(run, text), resolved, run, resume=True)
+
+
+def corpus_of(run: Run, text: Sequence[Source] | None = None) -> Corpus:
+    """Read the corpus of a run again and check that it is the same.
+
+    Args:
+        run: the run.
+        text: where the corpus is now, if it moved.
+
+    Raises:
+        RunError: the text is another one, or was given in memory.
+    """
+    config = run.config()
+    facts, reading = config["corpus"], from_dict(TextConfig, config["text"], source=str(run.config_path))
+    if text is None and facts["in_memory"]:
+        raise RunError(
+            f"the corpus of {run.path} was given in memory",
+            why="it stands in no file",
+            fix="write it to one and name it with --text",
+        )
+    try:
+        corpus = read_corpus(
+            [str(s) for s in text] if text is not None else facts["sources"],
+            reading,
+            val=facts["val"],
+            test=facts["test"],
+        )
+    except DataError as error:
+        raise RunError(
+            f"the corpus of {run.path} cannot be read: {error.what}",
+            why=error.why,
+            fix="name where it is now with --text PATH",
+        ) from error
+    if corpus.sha256 != facts["sha256"]:
+        raise RunError(
+            f"{', '.join(corpus.sources) or corpus.name} is not the text that {run.path} was trained on",
+            why=f"its SHA-256 is {corpus.sha256[:12]}…, the run's is {facts['sha256'][:12]}…",
+            fix="name the same text with --text PATH",
+        )
+    return corpus
+
+
+def _record(corpus: Corpus, resolved: Resolved, val: Source | None, test: Source | None) -> dict[str, Any]:
+    """What ``config.json`` says when a run begins."""
+    return {
+        "schema": 1,
+        "text": to_dict(corpus.config),
+        "model": to_dict(resolved.model_config),
+        "train": to_dict(resolved.train_config),
+        "sample": dict(resolved.sample),
+        "recipe": resolved.recipe,
+        "corpus": {
+            "name": corpus.name,
+            "sources": list(corpus.sources),
+            "in_memory": not corpus.sources and corpus.name == "text",
+            "val": None if val is None else str(Path(val).resolve()),
+            "test": None if test is None else str(Path(test).resolve()),
+            "sha256": corpus.sha256,
+            "num_chars": corpus.num_chars,
+            "vocab_size": len(corpus.vocab),
+            "unit": corpus.vocab.unit,
+        },
+        "versions": versions(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result depends on."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"charloom": __version__, "python": platform.python_version(), "machine": platform.machine()}
+    for package in ("numpy", "torch", "numba"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def results_json(run: Run) -> dict[str, Any]:
+    """What ``train --json`` prints: the keys of the contract, from the run's own record."""
+    config = run.config()
+    results = config["results"]
+    model = read_model(run.model_path)
+    chars, seconds = results["chars_seen"], results["train_time_s"]
+    return {
+        "run": str(run.path),
+        "model": str(run.model_path),
+        "steps": results["steps"],
+        "chars_seen": chars,
+        "train_time_s": seconds,
+        "chars_per_s": chars / seconds if seconds > 0 else math.nan,
+        "num_params": sum(int(np.prod(p.shape)) for p in model.parameters.values()),
+        "vocab_size": len(model.vocab),
+        "protocol": results["protocol"],
+        "val_loss_nats": results["val_loss_nats"],
+        "val_bits_per_char": results["val_bits_per_char"],
+        "ngram_bits_per_char": results["ngram_bits_per_char"],
+        "ngram_order": results["ngram_order"],
+        "xz_bits_per_char": results["xz_bits_per_char"],
+        "best_step": results["best_step"],
+        "wall_time_s": results["wall_time_s"],
+        "recipe": config["recipe"],
+        "unit": config["corpus"]["unit"],
+        "verdicts": results["verdicts"],
+    }
+
+
+def _torch_module() -> Any:
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        raise missing_extra("torch", "train", "torch_module and from_torch")
+    from charloom.engines.torch import module
+
+    return module

@@ -1,0 +1,41 @@
+"""Elman network: one time step, and a whole window through PyTorch's kernel where it has one.
+
+    a_t = W_ih x_t + W_hh h_{t-1} + b     (1)
+    h_t = φ(a_t)                          (2)  φ is tanh, σ or relu
+
+Source: Elman (1990), in the form of PyTorch's ``nn.RNN`` with one bias.
+Shapes: B batch, T time, X input size, H hidden size. State is h, (B, H).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+ACTIVATIONS = {"tanh": torch.tanh, "sigmoid": torch.sigmoid, "relu": torch.relu}
+_LIBRARY = {"tanh": torch.rnn_tanh, "relu": torch.rnn_relu}
+
+
+def step(
+    params: Mapping[str, Tensor], a_x: Float[Tensor, "B H"], prev: Mapping[str, Tensor], activation: str
+) -> dict[str, Tensor]:
+    """Advance one time step; `a_x` is the part of (1) that needs no state."""
+    return {"h": ACTIVATIONS[activation](a_x + prev["h"] @ params["w_hh"].T)}  # (1), (2)
+
+
+def fused(
+    params: Mapping[str, Tensor], x: Float[Tensor, "B T X"], state: Mapping[str, Tensor], activation: str
+) -> tuple[Float[Tensor, "B T H"], dict[str, Tensor]] | None:
+    """The same function over a whole window in one library call; None where the library has none (σ)."""
+    if activation not in _LIBRARY:
+        return None
+    bias = params["bias"]
+    weights = [params["w_ih"], params["w_hh"], bias, torch.zeros_like(bias)]
+    outputs, h = _LIBRARY[activation](x, state["h"][None], weights, True, 1, 0.0, True, False, True)
+    return outputs, {"h": h[0]}

@@ -1,0 +1,117 @@
+"""Optimisers: torch's own, grouped by what decays, with moments that have names.
+
+Weight matrices decay, biases and norms do not. ``muon`` (Jordan et al. 2024) moves hidden matrices, one gate block at a time it would
+be a different method, so it takes them whole; embeddings, the output layer and vectors go to AdamW at the same rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from charloom.config import TrainConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class RootAdagrad(torch.optim.Optimizer):
+    """Adagrad with ε inside the root: w ← w − η d / √(G + ε), G ← G + d².
+
+    Source: Duchi et al. (2011); the place of ε follows character-RNN programs written from scratch.
+    """
+
+    def __init__(self, params: Any, *, lr: float, eps: float, weight_decay: float) -> None:
+        super().__init__(params, {"lr": lr, "eps": eps, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # noqa: ARG002 - the signature is torch's
+        """Take one update from the gradients in place."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                d = p.grad.add(p, alpha=group["weight_decay"]) if group["weight_decay"] else p.grad
+                total = self.state[p].setdefault("sum", torch.zeros_like(p))
+                total.addcmul_(d, d)
+                p.addcdiv_(d, (total + group["eps"]).sqrt_(), value=-group["lr"])
+
+
+class Optimiser:
+    """One or two torch optimisers behind one learning rate, their moments named after their parameters.
+
+    Args:
+        params: trainable tensors under their names.
+        config: method, decay rates and weight decay.
+    """
+
+    def __init__(self, params: Mapping[str, Tensor], config: TrainConfig) -> None:
+        self.params = dict(params)
+        hidden = {
+            name
+            for name, p in self.params.items()
+            if config.optimizer == "muon" and is_hidden_matrix(name, p)
+        }
+        rest = [name for name in self.params if name not in hidden]
+        self.parts = [self._build(config, "adamw" if config.optimizer == "muon" else config.optimizer, rest)]
+        if hidden:
+            self.parts.append(self._build(config, "muon", [name for name in self.params if name in hidden]))
+
+    def step(self, learning_rate: float) -> None:
+        """Take one update from the gradients in place."""
+        for part in self.parts:
+            for group in part.param_groups:
+                group["lr"] = learning_rate
+            part.step()
+
+    def moments(self) -> dict[str, Tensor]:
+        """Every moment, as ``name.key``."""
+        named = {}
+        for name, p in self.params.items():
+            for part in self.parts:
+                for key, value in part.state.get(p, {}).items():
+                    if isinstance(value, torch.Tensor):
+                        named[f"{name}.{key}"] = value
+        return named
+
+    def load_moments(self, moments: Mapping[str, Tensor]) -> None:
+        """Take over moments that `moments` gave."""
+        for name, p in self.params.items():
+            own = {key.rpartition(".")[2]: x for key, x in moments.items() if key.rpartition(".")[0] == name}
+            part = next(
+                part for part in self.parts if any(p is q for g in part.param_groups for q in g["params"])
+            )
+            if own:
+                part.state[p] = own
+
+    def _build(self, config: TrainConfig, method: str, names: list[str]) -> torch.optim.Optimizer:
+        decays = [self.params[n] for n in names if self.params[n].dim() > 1]
+        stays = [self.params[n] for n in names if self.params[n].dim() <= 1]
+        groups: Iterable[dict[str, Any]] = [
+            {"params": params, "weight_decay": decay}
+            for params, decay in ((decays, config.weight_decay), (stays, 0.0))
+            if params
+        ]
+        return _method(config, method, list(groups))
+
+
+def is_hidden_matrix(name: str, p: Tensor) -> bool:
+    """Whether Muon moves this parameter: a matrix between two hidden layers."""
+    return p.dim() == 2 and name.startswith("layers.") and "conv" not in name
+
+
+def _method(config: TrainConfig, method: str, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    lr, eps, betas = config.learning_rate, config.epsilon, (config.beta1, config.beta2)
+    if method == "adamw":
+        return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=True)
+    if method == "adam":
+        return torch.optim.Adam(groups, lr=lr, betas=betas, eps=eps, fused=True)
+    if method == "sgd":
+        return torch.optim.SGD(groups, lr=lr, momentum=config.momentum, fused=True)
+    if method == "rmsprop":
+        return torch.optim.RMSprop(groups, lr=lr, alpha=config.beta2, eps=eps, momentum=config.momentum)
+    if method == "muon":
+        return torch.optim.Muon(groups, lr=lr, adjust_lr_fn="match_rms_adamw")
+    if config.epsilon_inside_root:
+        return RootAdagrad(groups, lr=lr, eps=eps, weight_decay=config.weight_decay)
+    return torch.optim.Adagrad(groups, lr=lr, eps=eps)

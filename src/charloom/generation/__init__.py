@@ -1,0 +1,23 @@
+"""From a model to text: prompts read, characters chosen, samples written, and both shown safely."""
+
+from charloom.generation.filters import draw, next_distribution
+from charloom.generation.html import samples_page
+from charloom.generation.prompts import UnknownPolicy, encode_prompt
+from charloom.generation.rows import FinishReason
+from charloom.generation.visible import visible
+from charloom.generation.writer import Piece, Sample, Writing, sample, write
+
+__all__ = [
+    "FinishReason",
+    "Piece",
+    "Sample",
+    "UnknownPolicy",
+    "Writing",
+    "draw",
+    "encode_prompt",
+    "next_distribution",
+    "sample",
+    "samples_page",
+    "visible",
+    "write",
+]

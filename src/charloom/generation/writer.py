@@ -1,0 +1,244 @@
+"""Writing: samples side by side, one character a time step, as events that a reader may show as they come.
+
+The uniform number of sample s at output position t is a function of (seed, s, t) alone. So one sample can be written
+again by itself, and the batch, the grouping of prompts and the way of reading cannot change a draw. (Logits may differ
+in their last bits between batch sizes: that is the engine's arithmetic, not a draw.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from charloom.config import SampleConfig
+from charloom.errors import ConfigError
+from charloom.generation.filters import draw, next_distribution
+from charloom.generation.reading import read_prompts, take_rows, with_opening
+from charloom.generation.rows import FinishReason, Row
+from charloom.rng import Purpose, uniforms
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int, Int64
+    from numpy import ndarray as Array
+
+    from charloom.engines import Model
+    from charloom.text.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Text that a sample has just gained and will keep.
+
+    Attributes:
+        sample: the sample's number.
+        text: at least one character; the pieces of a sample that was not interrupted, joined, are its text.
+    """
+
+    sample: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A sample that has ended.
+
+    Attributes:
+        index: its number; with the seed, the address of its draws: `write` it again with ``first_sample=index``.
+        prompt: the prompt as the model read it.
+        text: what the model wrote, without prompt, stop string and boundary symbol.
+        finish_reason: ``length``, ``stop``, ``boundary`` or ``interrupted``.
+        seed: the seed of the whole writing.
+    """
+
+    index: int
+    prompt: str
+    text: str
+    finish_reason: FinishReason
+    seed: int
+
+
+class Writing(Iterator[Piece | Sample]):
+    """Samples being written: an iterator of events, made by `write`.
+
+    Each sample gives its pieces and then, once, itself. Samples of one batch take turns, so they end in any order.
+    To leave early, `interrupt` it: the samples that had begun are not lost.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        vocab: Vocabulary,
+        prompts: Sequence[Int[Array, " T"]],
+        *,
+        config: SampleConfig,
+        seed: int,
+        stops: tuple[str, ...],
+        first_sample: int,
+    ) -> None:
+        self._model, self._vocab, self._config = model, vocab, config
+        self._seed, self._stops, self._first_sample = seed, stops, first_sample
+        self._banned = _banned(vocab)
+        self._openings = [with_opening(prompt, vocab) for prompt in prompts]
+        self._prompts = [vocab.decode(prompt) for prompt in prompts]
+        self._open: dict[int, Row] = {}
+        self._events = self._write_all()
+
+    def __next__(self) -> Piece | Sample:
+        return next(self._events)
+
+    def interrupt(self) -> list[Sample]:
+        """End the writing now, for example after a `KeyboardInterrupt`.
+
+        Returns:
+            The samples that had begun and were not yet given, with all their text (also what was held back as the
+            possible beginning of a stop string); ``finish_reason`` is ``interrupted`` unless one had just ended.
+        """
+        self._events.close()
+        for row in self._open.values():
+            if row.finish_reason is None:
+                row.finish("interrupted")
+        return [self._closed(row) for row in list(self._open.values())]
+
+    def _write_all(self) -> Generator[Piece | Sample]:
+        for start in range(0, self._config.count, self._config.batch):
+            numbers = range(start, min(start + self._config.batch, self._config.count))
+            yield from self._write_batch([number % len(self._prompts) for number in numbers], start)
+
+    def _write_batch(self, which: Sequence[int], start: int) -> Iterator[Piece | Sample]:
+        """Write one sample for each prompt number of `which`, side by side; a row that ends leaves the batch."""
+        rows = [self._opened(self._first_sample + start + i, prompt) for i, prompt in enumerate(which)]
+        logits, state = read_prompts(self._model, [self._openings[prompt] for prompt in which])
+        position = 0
+        while True:
+            ids = self._choose(logits, position, [row.index for row in rows])
+            for row, char_id in zip(rows, ids.tolist()):
+                yield from self._advance(row, char_id)
+            going = np.array([i for i, row in enumerate(rows) if row.finish_reason is None], dtype=np.int64)
+            if len(going) == 0:
+                return
+            if len(going) < len(rows):
+                rows, ids, state = [rows[i] for i in going], ids[going], take_rows(state, going)
+            logits, state = self._model.step(ids, state)
+            position += 1
+
+    def _choose(
+        self, logits: Float[Array, "B V"], position: int, samples: Sequence[int]
+    ) -> Int64[Array, " B"]:
+        config = self._config
+        probs = next_distribution(
+            logits,
+            temperature=config.temperature,
+            top_k=config.top_k,
+            top_p=config.top_p,
+            min_p=config.min_p,
+            banned=self._banned,
+        )
+        return draw(probs, uniforms(self._seed, Purpose.SAMPLE, position, samples, 1)[:, 0])
+
+    def _advance(self, row: Row, char_id: int) -> Iterator[Piece | Sample]:
+        text = row.read(char_id)
+        if text:
+            yield Piece(row.index, text)
+        if row.finish_reason is not None:
+            yield self._closed(row)
+
+    def _opened(self, index: int, prompt: int) -> Row:
+        row = Row(
+            index, self._prompts[prompt], self._vocab, stops=self._stops, length=self._config.length or None
+        )
+        self._open[index] = row
+        return row
+
+    def _closed(self, row: Row) -> Sample:
+        assert row.finish_reason is not None
+        del self._open[row.index]
+        return Sample(row.index, row.prompt, row.text, row.finish_reason, self._seed)
+
+
+def write(
+    model: Model,
+    vocab: Vocabulary,
+    prompts: Sequence[Int[Array, " T"]],
+    config: SampleConfig,
+    *,
+    seed: int,
+    stop: str | Sequence[str] = (),
+    first_sample: int = 0,
+) -> Writing:
+    """Write `config.count` samples, `config.batch` of them side by side.
+
+    The whole prompt is read first; then the state is carried from character to character. In documents mode a sample
+    ends at the boundary symbol. ``<unk>`` is never written.
+
+    Args:
+        model: any engine's model.
+        vocab: its vocabulary.
+        prompts: ids as `encode_prompt` gives them: one prompt for all samples, or one for each.
+        config: length in characters (0 = until stopped), count, batch, temperature and filters; `config.seed` is not
+            read, for by now somebody has drawn one.
+        seed: with a sample's number, the address of its draws.
+        stop: a sample ends before the first of these to be complete in what the model writes (the prompt does not
+            count); pieces never show a part of it.
+        first_sample: the first sample's number.
+
+    Returns:
+        An iterator of `Piece` and `Sample`: pieces as they come, and each sample when it has ended.
+
+    Raises:
+        ConfigError: there are neither one nor `config.count` prompts, or a stop string is empty. Raised here, before
+            the first character.
+    """
+    stops = (stop,) if isinstance(stop, str) else tuple(stop)
+    _check(len(prompts), config.count, stops)
+    return Writing(model, vocab, prompts, config=config, seed=seed, stops=stops, first_sample=first_sample)
+
+
+def sample(
+    model: Model,
+    vocab: Vocabulary,
+    prompts: Sequence[Int[Array, " T"]],
+    config: SampleConfig,
+    *,
+    seed: int,
+    stop: str | Sequence[str] = (),
+    first_sample: int = 0,
+) -> list[Sample]:
+    """Write samples and return them in the order of their numbers: `write` without the pieces.
+
+    Raises:
+        ConfigError: as `write`, and where `config.length` is 0 and nothing could ever end a sample.
+    """
+    if config.length == 0 and vocab.boundary_id is None and not stop:
+        raise ConfigError(
+            "length is 0 and nothing ends a sample",
+            why="without a stop string or documents the text goes on for ever, and a list of it is never complete",
+            fix="set --length, give --stop, or read the pieces of write() as they come",
+        )
+    events = write(model, vocab, prompts, config, seed=seed, stop=stop, first_sample=first_sample)
+    return sorted((event for event in events if isinstance(event, Sample)), key=lambda done: done.index)
+
+
+def _check(num_prompts: int, count: int, stops: tuple[str, ...]) -> None:
+    if num_prompts not in (1, count):
+        raise ConfigError(
+            f"{num_prompts} prompts for {count} samples",
+            why="either all samples begin with one prompt, or each has its own",
+            fix=f"give 1 prompt or {count}, or set --count {max(num_prompts, 1)}",
+        )
+    if "" in stops:
+        raise ConfigError(
+            "a stop string is empty",
+            why="it would end every sample before its first character",
+            fix="give --stop at least one character, or leave it out",
+        )
+
+
+def _banned(vocab: Vocabulary) -> Bool[Array, " V"]:
+    """The ids that stand for no text: all specials but the boundary, which ends a sample."""
+    banned = np.arange(len(vocab)) >= len(vocab.symbols)
+    if vocab.boundary_id is not None:
+        banned[vocab.boundary_id] = False
+    return banned

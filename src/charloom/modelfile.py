@@ -1,0 +1,212 @@
+"""A model is one safe file: weights, configuration, text rules, vocabulary and card in one ``.safetensors``.
+
+Nothing in it can run. A reader checks, before it allocates: the header's size and JSON, the format and its version, the
+configuration's bounds, the vocabulary, and that names, dtypes and shapes are exactly those that configuration
+and vocabulary ask for; then, that every number is finite.
+
+Header metadata, all strings: ``format``, ``format_version``, and as JSON ``config``, ``text``, ``vocab``, ``card``.
+Source of the container: safetensors 0.8, "Format" (8-byte little-endian header length, JSON header, tensor bytes).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from charloom.config import ModelConfig, TextConfig, from_dict, to_dict
+from charloom.errors import CharloomError, ModelFileError
+from charloom.files import atomic_write
+from charloom.parameters import Shapes, parameter_shapes
+from charloom.text.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from numpy import ndarray as Array
+
+FORMAT, FORMAT_VERSION = "charloom", "1"
+MAX_HEADER_BYTES = 64 << 20
+_DTYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
+_METADATA = ("config", "text", "vocab", "card")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """What a model file holds.
+
+    Attributes:
+        parameters: arrays under the names of `charloom.parameters`, float32 or float64.
+        model_config: the network.
+        text_config: how text became ids; applied to prompts.
+        vocab: the characters.
+        card: what it was trained on, how, with what result: plain JSON.
+    """
+
+    parameters: Mapping[str, Array]
+    model_config: ModelConfig
+    text_config: TextConfig
+    vocab: Vocabulary
+    card: dict[str, Any] = field(default_factory=dict)
+
+
+def write_model(path: Path, model_file: ModelFile) -> None:
+    """Write a model file atomically.
+
+    Raises:
+        RunError: the folder cannot be written to.
+    """
+    metadata = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "config": _dump(to_dict(model_file.model_config)),
+        "text": _dump(to_dict(model_file.text_config)),
+        "vocab": _dump(model_file.vocab.to_json()),
+        "card": _dump(model_file.card),
+    }
+    write_tensors(path, model_file.parameters, metadata)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
+    """Write any named arrays with string metadata as one safetensors file, atomically."""
+    from safetensors.numpy import save
+
+    atomic_write(
+        path, save({name: np.ascontiguousarray(x) for name, x in tensors.items()}, metadata=dict(metadata))
+    )
+
+
+def read_model(path: Path) -> ModelFile:
+    """Read and check a model file.
+
+    Raises:
+        ModelFileError: it is missing, damaged, foreign or hostile; the message says which check it failed.
+    """
+    path = Path(path)
+    header, metadata = read_header(path)
+    if metadata.get("format") != FORMAT:
+        raise damaged(path, "its header does not name the charloom format", "give a file that charloom wrote")
+    if metadata.get("format_version") != FORMAT_VERSION:
+        version = metadata.get("format_version")
+        raise damaged(
+            path,
+            f"its format version is {version!r}, this charloom reads {FORMAT_VERSION}",
+            "upgrade charloom",
+        )
+    config, text, vocab, card = _read_metadata(path, metadata)
+    check_tensors(path, header, parameter_shapes(config, len(vocab)))
+    return ModelFile(load_tensors(path), config, text, vocab, card)
+
+
+def read_header(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Read a safetensors header and its metadata, without its tensors.
+
+    Raises:
+        ModelFileError: the header is not one, or promises more bytes than the file holds.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as handle:
+            prefix = handle.read(8)
+            length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
+            if not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
+                raise damaged(path, "it does not begin with a safetensors header")
+            header = json.loads(handle.read(length))
+    except OSError as error:
+        raise ModelFileError(
+            f"cannot read {path}",
+            why=error.strerror or str(error),
+            fix="name a run folder or a .safetensors model file",
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, "its header is no JSON") from error
+    metadata = header.pop("__metadata__", {}) if isinstance(header, dict) else None
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise damaged(path, "its header is not of the safetensors form")
+    _check_layout(path, header, size - 8 - length)
+    return header, metadata
+
+
+def _check_layout(path: Path, header: dict[str, Any], data_size: int) -> None:
+    """Every tensor's dtype, shape and bytes agree, and together they fill the file exactly."""
+    spans = []
+    for name, entry in header.items():
+        try:
+            shape, (begin, end) = entry["shape"], entry["data_offsets"]
+            width = _DTYPES[entry["dtype"]].itemsize
+            fits = (
+                all(type(n) is int and n >= 0 for n in (*shape, begin, end))
+                and end - begin == math.prod(shape) * width
+            )
+        except (KeyError, TypeError, ValueError):
+            fits = False
+        if not fits:
+            raise damaged(path, f"its tensor {name[:80]!r} has an impossible dtype, shape or place")
+        spans.append((begin, end))
+    position = 0
+    for begin, end in sorted(spans):
+        if begin != position:
+            raise damaged(path, "its tensors overlap or leave gaps")
+        position = end
+    if position != data_size:
+        raise damaged(path, f"its tensors take {position:,} bytes and {data_size:,} are there")
+
+
+def _read_metadata(
+    path: Path, metadata: Mapping[str, str]
+) -> tuple[ModelConfig, TextConfig, Vocabulary, dict[str, Any]]:
+    try:
+        config, text, vocab, card = (json.loads(metadata[key]) for key in _METADATA)
+        if not all(isinstance(part, dict) for part in (config, text, vocab, card)):
+            raise TypeError
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise damaged(path, "its config, text, vocab or card is missing or no JSON object") from error
+    try:
+        source = f"the header of {path.name}"
+        return (
+            from_dict(ModelConfig, config, source=source),
+            from_dict(TextConfig, text, source=source),
+            Vocabulary.from_json(vocab),
+            card,
+        )
+    except (CharloomError, TypeError) as error:
+        raise damaged(path, f"its header holds an illegal setting or vocabulary ({error})") from error
+
+
+def check_tensors(path: Path, header: Mapping[str, dict[str, Any]], shapes: Shapes) -> None:
+    """Refuse a file whose tensors are not exactly those its configuration asks for."""
+    found = {name: tuple(entry["shape"]) for name, entry in header.items()}
+    for name in sorted(found.keys() | shapes.keys()):
+        if found.get(name) != shapes.get(name):
+            raise damaged(
+                path,
+                f"its tensor {name[:80]!r} has shape {found.get(name)}, its configuration asks for {shapes.get(name)}",
+            )
+
+
+def load_tensors(path: Path) -> dict[str, Array]:
+    """Load every tensor and check that all numbers are finite; `read_header` must have passed."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        tensors: dict[str, Array] = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise damaged(path, f"safetensors refuses it ({error})") from error
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise damaged(path, f"its tensor {name[:80]!r} holds numbers that are not finite")
+    return tensors
+
+
+def damaged(path: Path, why: str, fix: str = "use another copy, or train it again") -> ModelFileError:
+    """The error for a file that is not what it should be."""
+    return ModelFileError(f"{path} is not a usable model file", why=why, fix=fix)
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)

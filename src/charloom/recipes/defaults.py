@@ -1,0 +1,68 @@
+"""The default recipe: a row of a measured table, chosen by the size of the corpus and the device.
+
+The table is ``defaults.toml``; each row says what was measured with it. A device without rows of its own takes the CPU's,
+and the reason says so.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+_LARGEST = 10**12
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultRow:
+    """One row of the table.
+
+    Attributes:
+        up_to_chars: the largest training part it is for.
+        device: cpu or cuda.
+        settings: as in a recipe.
+        reason: why these, in a sentence.
+        measured: what was measured with them, with the text and the budget.
+    """
+
+    up_to_chars: int
+    device: str
+    settings: Mapping[str, Any]
+    reason: str
+    measured: str
+
+
+@cache
+def default_rows() -> tuple[DefaultRow, ...]:
+    """Every row, smallest corpus first."""
+    table = tomllib.loads((resources.files("charloom.recipes") / "defaults.toml").read_text("utf-8"))
+    rows = [
+        DefaultRow(
+            row.get("up_to_chars", _LARGEST),
+            row["device"],
+            table.get("common", {}) | row["settings"],
+            row["reason"],
+            row["measured"],
+        )
+        for row in table["row"]
+    ]
+    return tuple(sorted(rows, key=lambda row: row.up_to_chars))
+
+
+def choose_default(num_chars: int, device: str) -> tuple[DefaultRow, str]:
+    """The row for a corpus and a device, and the sentence that gives the reason.
+
+    Args:
+        num_chars: characters of the training part.
+        device: the resolved device, as ``cuda:1``.
+    """
+    kind = device.partition(":")[0]
+    rows = [row for row in default_rows() if row.device == kind]
+    borrowed = not rows
+    rows = rows or [row for row in default_rows() if row.device == "cpu"]
+    row = next(row for row in rows if num_chars <= row.up_to_chars)
+    note = f"; no row was measured on {kind}, so the CPU's is used" if borrowed else ""
+    return row, f"{num_chars:,} characters to train on: {row.reason} ({row.measured}){note}"

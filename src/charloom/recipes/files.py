@@ -1,0 +1,137 @@
+"""Recipe files: read one by its name or path, and refuse what is no setting."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from charloom.config import (
+    ModelConfig,
+    SampleConfig,
+    TextConfig,
+    TrainConfig,
+    from_dict,
+    nearest,
+    unknown_key,
+)
+from charloom.errors import ConfigError
+
+_TABLES = {"text": TextConfig, "model": ModelConfig, "train": TrainConfig}
+_FACTS = ("about", "source")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A named set of settings.
+
+    Attributes:
+        name: of the built-in recipe, or the file.
+        about: one sentence.
+        source: where its settings come from.
+        settings: fields of `TextConfig`, `ModelConfig` and `TrainConfig`.
+        sample: fields of `SampleConfig`, the defaults of ``sample`` for models trained with it.
+    """
+
+    name: str
+    about: str = ""
+    source: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    sample: Mapping[str, Any] = field(default_factory=dict)
+
+
+def named_recipes() -> list[Recipe]:
+    """Every recipe that comes with charloom, by name."""
+    files = [f for f in (resources.files("charloom.recipes") / "named").iterdir() if f.name.endswith(".toml")]
+    return [
+        parse_recipe(f.name.removesuffix(".toml"), f.read_text("utf-8"))
+        for f in sorted(files, key=lambda f: f.name)
+    ]
+
+
+def find_recipe(name: str) -> Recipe:
+    """Find a recipe: one that comes with charloom, a TOML file, or an earlier run.
+
+    Raises:
+        ConfigError: there is none of that name, or it sets what is no setting.
+    """
+    path = Path(name)
+    if path.is_dir() or path.name == "config.json":
+        return _from_run(path)
+    if path.suffix == ".toml" or path.is_file():
+        try:
+            return parse_recipe(path.stem, path.read_text("utf-8"), source=str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"cannot read the recipe {name}", why=str(error), fix="name a TOML file in UTF-8"
+            ) from error
+    known = {recipe.name: recipe for recipe in named_recipes()}
+    if name not in known:
+        near = nearest(name, known)
+        raise ConfigError(
+            f"there is no recipe {name!r}",
+            why=f"charloom brings {', '.join(known)}" if known else "this version brings none by name",
+            fix=f"did you mean {near}?" if near else "see `charloom recipes`, or name a .toml file",
+        )
+    return known[name]
+
+
+def parse_recipe(name: str, toml: str, *, source: str | None = None) -> Recipe:
+    """Read a recipe's TOML.
+
+    Example:
+        >>> parse_recipe("mine", 'cell = "lstm"\\n[train]\\nsteps = 10').settings
+        {'cell': 'lstm', 'steps': 10}
+
+    Raises:
+        ConfigError: it is no TOML, or a key is no setting.
+    """
+    where = f"recipe {source or name}"
+    try:
+        content = tomllib.loads(toml)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(
+            f"{where} is no TOML", why=str(error), fix='write settings as: cell = "gru"'
+        ) from error
+    facts = {key: content.pop(key) for key in _FACTS if key in content}
+    sample = content.pop("sample", {})
+    settings = _flat(content, where)
+    for cls in _TABLES.values():
+        own = {spec.name for spec in fields(cls)}
+        from_dict(cls, {k: v for k, v in settings.items() if k in own}, source=where)
+    from_dict(SampleConfig, sample, source=where)
+    return Recipe(name, facts.get("about", ""), facts.get("source", ""), settings, sample)
+
+
+def _flat(content: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The settings of all tables and of the top level, each where it belongs."""
+    owners = {spec.name: table for table, cls in _TABLES.items() for spec in fields(cls)}
+    settings: dict[str, Any] = {}
+    for key, value in content.items():
+        inner = value if key in _TABLES and isinstance(value, dict) else {key: value}
+        for name, setting in inner.items():
+            if name not in owners or (inner is value and owners[name] != key):
+                raise unknown_key(name, [*owners, *_TABLES, *_FACTS, "sample"], where)
+            settings[name] = setting
+    return settings
+
+
+def _from_run(path: Path) -> Recipe:
+    """An earlier run as a recipe: its settings, and its budget in steps with the plan as it was taken."""
+    file = path / "config.json" if path.is_dir() else path
+    try:
+        config = json.loads(file.read_text("utf-8"))
+        settings = {**config["text"], **config["model"], **config["train"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"cannot use {path} as a recipe",
+            why=f"it holds no config.json of a run ({error})",
+            fix="name a run folder, a TOML file or a recipe of `charloom recipes`",
+        ) from error
+    if "as_taken" in config:
+        settings |= {"epochs": None, "minutes": None, **config["as_taken"]}
+    return Recipe(path.name, f"the settings of {path}", str(path), settings)

@@ -1,0 +1,83 @@
+"""Flags over recipe over default: the settings a run will have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from charloom.config import ModelConfig, TextConfig, TrainConfig, setting_names, unknown_key, with_settings
+from charloom.recipes.defaults import choose_default
+from charloom.recipes.files import Recipe
+
+_BUDGETS = ("epochs", "steps", "minutes", "plan")
+DEFAULT_MINUTES = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The settings of a run and where they come from.
+
+    Attributes:
+        model_config: the network.
+        train_config: how it is trained.
+        recipe: the recipe's name, or ``default``.
+        reason: a sentence for the user.
+        sample: the recipe's defaults for ``sample``.
+    """
+
+    model_config: ModelConfig
+    train_config: TrainConfig
+    recipe: str
+    reason: str
+    sample: Mapping[str, Any]
+
+
+def text_config(recipe: Recipe | None, flags: Mapping[str, Any]) -> TextConfig:
+    """How to read the text: needed before its size, and so before the default recipe, is known."""
+    return with_settings(TextConfig(), {**(recipe.settings if recipe else {}), **flags})
+
+
+def resolve(recipe: Recipe | None, flags: Mapping[str, Any], *, num_chars: int, device: str) -> Resolved:
+    """Combine what was asked for with a recipe or, where none was named, the default for this corpus.
+
+    Args:
+        recipe: the named one.
+        flags: settings that were given explicitly.
+        num_chars: characters of the training part.
+        device: the resolved device.
+
+    Raises:
+        ConfigError: a flag is no setting, or the combination is illegal.
+    """
+    known = setting_names()
+    for name in flags:
+        if name not in known:
+            raise unknown_key(name, known, "the call")
+    if recipe is not None:
+        base, label, reason, sample = (
+            recipe.settings,
+            recipe.name,
+            f"recipe {recipe.name}: {recipe.about}",
+            recipe.sample,
+        )
+    else:
+        row, reason = choose_default(num_chars, device)
+        base, label, sample = row.settings, "default", {}
+    settings = _with_budget(base, flags)
+    return Resolved(
+        model_config=with_settings(ModelConfig(), settings),
+        train_config=with_settings(TrainConfig(), settings),
+        recipe=label,
+        reason=reason,
+        sample=sample,
+    )
+
+
+def _with_budget(base: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags over the base; a budget among the flags replaces the base's, whatever its unit."""
+    asked = any(flags.get(name) is not None for name in _BUDGETS)
+    settings = {name: value for name, value in base.items() if not (asked and name in _BUDGETS)} | dict(flags)
+    if all(settings.get(name) is None for name in _BUDGETS):
+        settings["minutes"] = DEFAULT_MINUTES
+    return settings

@@ -1,0 +1,260 @@
+"""The run folder: the one truth about a training.
+
+    config.json         every setting, resolved; versions; threads; the corpus and its SHA-256
+    events.jsonl        append-only; a resume writes {"resumed_from": step} and readers drop what it supersedes
+    checkpoints/        the newest two, all that resuming needs
+    model.safetensors   the best model by validation, self-describing
+    lock                while a process writes here
+
+Every file but `events.jsonl` is replaced atomically. A torn last line of `events.jsonl` is skipped.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charloom.errors import ModelFileError, RunError
+from charloom.files import Lock, atomic_write, unwritable
+from charloom.modelfile import load_tensors, read_header, write_tensors
+
+if TYPE_CHECKING:
+    from numpy import ndarray as Array
+
+KEEP_CHECKPOINTS = 2
+_CHECKPOINT = "step-{:09d}.safetensors"
+_CHECKPOINT_NAME = re.compile(r"step-(\d{9})\.safetensors")
+CHECKPOINT_FORMAT = "charloom-checkpoint"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """All that continuing a run needs.
+
+    Attributes:
+        step: updates taken.
+        tensors: ``param.*``, ``moment.*``, ``average.*`` and ``state.{layer}.{key}``.
+        scalars: plain JSON: the loop's own bookkeeping.
+    """
+
+    step: int
+    tensors: Mapping[str, Array]
+    scalars: Mapping[str, Any]
+
+
+class Run:
+    """One run folder.
+
+    Args:
+        path: the folder.
+
+    Example:
+        >>> Run(Path("runs/tales")).model_path.as_posix()
+        'runs/tales/model.safetensors'
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def create(cls, path: Path, config: Mapping[str, Any]) -> Run:
+        """Make a new run folder and write its configuration.
+
+        Raises:
+            RunError: the folder cannot be made, or already holds a run.
+        """
+        run = cls(path)
+        if run.config_path.exists():
+            raise RunError(
+                f"{run.path} already holds a run",
+                why="a new training would destroy it",
+                fix=f"continue it with --resume {run.path}, or choose another --out",
+            )
+        try:
+            run.checkpoint_folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(run.path, error) from error
+        run.write_config(config)
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """Open an existing run folder.
+
+        Raises:
+            RunError: there is none.
+        """
+        run = cls(path)
+        if not run.config_path.is_file():
+            known = ", ".join(str(r.path) for r in list_runs(run.path.parent)[:5])
+            raise RunError(
+                f"{path} is no run folder",
+                why="it holds no config.json",
+                fix=f"name one of {known}"
+                if known
+                else "train one first: charloom train TEXT --out " + str(path),
+            )
+        return run
+
+    @property
+    def config_path(self) -> Path:
+        """Where the settings stand."""
+        return self.path / "config.json"
+
+    @property
+    def events_path(self) -> Path:
+        """Where the events stand."""
+        return self.path / "events.jsonl"
+
+    @property
+    def model_path(self) -> Path:
+        """Where the best model stands."""
+        return self.path / "model.safetensors"
+
+    @property
+    def checkpoint_folder(self) -> Path:
+        """Where the checkpoints stand."""
+        return self.path / "checkpoints"
+
+    def lock(self) -> Lock:
+        """The lock that a writer of this folder holds."""
+        return Lock(self.path / "lock")
+
+    def config(self) -> dict[str, Any]:
+        """Read ``config.json``.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
+        try:
+            config = json.loads(self.config_path.read_text("utf-8"))
+            if not isinstance(config, dict):
+                raise TypeError
+        except (OSError, ValueError, TypeError) as error:
+            raise RunError(
+                f"cannot read {self.config_path}",
+                why="it is missing or no JSON object",
+                fix="train again into another folder",
+            ) from error
+        return config
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Replace ``config.json``."""
+        atomic_write(
+            self.config_path, json.dumps(config, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+        )
+
+    def append(self, event: Mapping[str, Any]) -> None:
+        """Append one event as one line.
+
+        Raises:
+            RunError: the file cannot be written; a training that can no longer record must not go on silently.
+        """
+        line = json.dumps(event, ensure_ascii=False) + "\n"
+        try:
+            torn = self.events_path.exists() and not self._ends_in_newline()
+            with self.events_path.open("a", encoding="utf-8", newline="\n") as handle:
+                handle.write("\n" + line if torn else line)
+        except OSError as error:
+            raise unwritable(self.events_path, error) from error
+
+    def events(self) -> list[dict[str, Any]]:
+        """Read the events that stand: torn lines skipped, and what a resume superseded dropped."""
+        kept: list[dict[str, Any]] = []
+        for event in self._raw_events():
+            if "resumed_from" in event:
+                kept = [e for e in kept if e.get("step", 0) <= event["resumed_from"]]
+            kept.append(event)
+        return kept
+
+    def write_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint, then remove all but the newest two."""
+        path = self.checkpoint_folder / _CHECKPOINT.format(checkpoint.step)
+        metadata = {
+            "format": CHECKPOINT_FORMAT,
+            "step": str(checkpoint.step),
+            "scalars": json.dumps(checkpoint.scalars, ensure_ascii=False, sort_keys=True),
+        }
+        write_tensors(path, checkpoint.tensors, metadata)
+        for old in self.checkpoint_paths()[KEEP_CHECKPOINTS:]:
+            old.unlink(missing_ok=True)
+
+    def checkpoint_paths(self) -> list[Path]:
+        """Checkpoint files, newest first."""
+        return sorted(
+            (p for p in self.checkpoint_folder.glob("*") if _CHECKPOINT_NAME.fullmatch(p.name)), reverse=True
+        )
+
+    def newest_checkpoint(self) -> tuple[Checkpoint | None, tuple[str, ...]]:
+        """The newest checkpoint that is whole, and a sentence for each damaged one that was passed over."""
+        notes: list[str] = []
+        for path in self.checkpoint_paths():
+            try:
+                return read_checkpoint(path), tuple(notes)
+            except ModelFileError as error:
+                notes.append(f"passed over a damaged checkpoint: {error.what} ({error.why})")
+        return None, tuple(notes)
+
+    def _ends_in_newline(self) -> bool:
+        with self.events_path.open("rb") as handle:
+            if handle.seek(0, 2) == 0:
+                return True
+            handle.seek(-1, 2)
+            return handle.read(1) == b"\n"
+
+    def _raw_events(self) -> Iterator[dict[str, Any]]:
+        try:
+            lines = self.events_path.read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return
+        for line in lines:
+            try:
+                event = json.loads(line)
+            except ValueError:  # torn by a crash, or the empty end
+                continue
+            if isinstance(event, dict):
+                yield event
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read and check one checkpoint file.
+
+    Raises:
+        ModelFileError: it is damaged or foreign.
+    """
+    from charloom.modelfile import damaged
+
+    _, metadata = read_header(path)
+    if metadata.get("format") != CHECKPOINT_FORMAT:
+        raise damaged(path, "its header does not name the checkpoint format")
+    try:
+        step, scalars = int(metadata["step"]), json.loads(metadata["scalars"])
+    except (KeyError, ValueError) as error:
+        raise damaged(path, "its step or scalars are missing") from error
+    return Checkpoint(step, load_tensors(path), scalars)
+
+
+def list_runs(folder: Path) -> list[Run]:
+    """Every run directly below a folder, by name."""
+    try:
+        found = [Run(path) for path in sorted(Path(folder).iterdir()) if (path / "config.json").is_file()]
+    except OSError:
+        return []
+    return found
+
+
+def new_run_path(folder: Path, name: str) -> Path:
+    """A free folder for a new run: the corpus' name and the moment, numbered where that is taken."""
+    stem = re.sub(r"[^\w.-]+", "-", name, flags=re.UNICODE).strip("-.") or "run"
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    base = Path(folder) / f"{stem}-{stamp}"
+    return next(
+        p
+        for n in range(1, 10_000)
+        if not (p := base if n == 1 else base.with_name(f"{base.name}-{n}")).exists()
+    )

@@ -1,0 +1,41 @@
+"""Text: bytes → characters → ids.
+
+`read_corpus` does it in one call: it finds the sources, decodes and cleans them, parts them into documents, chooses
+the vocabulary and splits the ids. `prepare` does the same for texts larger than memory.
+"""
+
+from charloom.text.assemble import Corpus
+from charloom.text.catalogue import KNOWN, KnownCorpus, get_corpus, list_corpora
+from charloom.text.clean import clean
+from charloom.text.corpus import builtin_corpus, corpus_from_text, read_corpus, read_text
+from charloom.text.decode import Decoded, decode_bytes
+from charloom.text.prepared import is_prepared, open_prepared, prepare
+from charloom.text.unseen import Policy, Scoring, encode_for_scoring, encode_prompt, unseen_nats
+from charloom.text.vocabulary import BOUNDARY, UNK, Vocabulary, build_vocabulary
+
+__all__ = [
+    "BOUNDARY",
+    "KNOWN",
+    "UNK",
+    "Corpus",
+    "Decoded",
+    "KnownCorpus",
+    "Policy",
+    "Scoring",
+    "Vocabulary",
+    "build_vocabulary",
+    "builtin_corpus",
+    "clean",
+    "corpus_from_text",
+    "decode_bytes",
+    "encode_for_scoring",
+    "encode_prompt",
+    "get_corpus",
+    "is_prepared",
+    "list_corpora",
+    "open_prepared",
+    "prepare",
+    "read_corpus",
+    "read_text",
+    "unseen_nats",
+]

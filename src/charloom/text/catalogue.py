@@ -1,0 +1,187 @@
+"""Known corpora: where to fetch them and how to know that they arrived intact.
+
+A download goes to a temporary name and takes its final one only when its SHA-256 is right, so a folder never holds
+half a corpus.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import http.client
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, BinaryIO, NamedTuple
+
+from charloom.errors import DownloadError
+from charloom.files import atomic_write, sha256_of, unwritable
+
+TIMEOUT_S = 30.0
+MAX_BYTES = 1 << 28
+_BLOCK = 1 << 16
+
+
+class KnownCorpus(NamedTuple):
+    """One text of the catalogue.
+
+    Attributes:
+        url: where its maintainers keep it.
+        sha256: of the file there.
+        chars: characters after cleaning.
+        licence: what may be done with it.
+        what: what it is.
+    """
+
+    url: str
+    sha256: str
+    chars: int
+    licence: str
+    what: str
+
+
+_RAW = "https://raw.githubusercontent.com"
+KNOWN: Mapping[str, KnownCorpus] = MappingProxyType(
+    {
+        "anna": KnownCorpus(
+            f"{_RAW}/udacity/deep-learning-v2-pytorch/master/recurrent-neural-networks/char-rnn/data/anna.txt",
+            "568bb39fc78aca98e9db91c4329dcd1aa5ec4c3df3aca2064ce5d6f023ae16c9",
+            1_985_223,
+            "public domain",
+            "Tolstoy, Anna Karenina, English by Garnett",
+        ),
+        "moliere": KnownCorpus(
+            f"{_RAW}/SimonThomine/CoursDeepLearning/main/fr/05_NLP/moliere.txt",
+            "9589b888061b947f572349272728147e6de1c34887a1298c92563e7cb1f10d28",
+            1_687_290,
+            "public domain",
+            "Molière's dialogues, French",
+        ),
+        "names": KnownCorpus(
+            f"{_RAW}/karpathy/makemore/master/names.txt",
+            "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d",
+            228_145,
+            "public domain",
+            "32,033 given names, one a line: use --documents line",
+        ),
+        "tinyshakespeare": KnownCorpus(
+            f"{_RAW}/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+            "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+            1_115_394,
+            "public domain",
+            "40,000 lines of Shakespeare",
+        ),
+    }
+)
+
+
+def list_corpora(*, folder: str | Path | None = None) -> list[dict[str, Any]]:
+    """The catalogue as rows: name, chars, licence, what, url, sha256, and the path if it was fetched.
+
+    Example:
+        >>> [row["name"] for row in list_corpora()]
+        ['anna', 'moliere', 'names', 'tinyshakespeare']
+    """
+    folder = default_folder() if folder is None else Path(folder)
+    return [
+        {
+            "name": name,
+            **known._asdict(),
+            "path": str(path) if (path := folder / f"{name}.txt").is_file() else None,
+        }
+        for name, known in KNOWN.items()
+    ]
+
+
+def default_folder() -> Path:
+    """Where fetched corpora are kept: ``$CHARLOOM_DATA``, else charloom/corpora in the user's cache folder."""
+    if chosen := os.environ.get("CHARLOOM_DATA"):
+        return Path(chosen)
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "charloom" / "corpora"
+
+
+def get_corpus(
+    name: str, *, folder: str | Path | None = None, url: str | None = None, timeout_s: float = TIMEOUT_S
+) -> Path:
+    """Fetch a known corpus, unless it is there already.
+
+    Args:
+        name: a key of `KNOWN`.
+        folder: where to keep it; `default_folder` if none.
+        url: another place that holds the same file, such as a mirror.
+        timeout_s: seconds to wait for the server to say anything.
+
+    Returns:
+        The path of the text.
+
+    Raises:
+        DownloadError: the name is unknown, there is no network, or what came is cut or another file.
+        RunError: the folder cannot be written to.
+    """
+    if name not in KNOWN:
+        raise _unknown(name)
+    known = KNOWN[name]
+    path = (default_folder() if folder is None else Path(folder)) / f"{name}.txt"
+    if path.is_file() and sha256_of(path) == known.sha256:
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    address = url or known.url
+    atomic_write(path, lambda handle: _fetch(address, handle, known.sha256, timeout_s))
+    return path
+
+
+def _fetch(url: str, handle: BinaryIO, sha256: str, timeout_s: float) -> None:
+    try:
+        with urllib.request.urlopen(url, timeout=timeout_s) as response:
+            digest, received = _receive(response, handle, url)
+            expected = response.headers.get("Content-Length")
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise _failed(url, f"the server answered {error.code} {error.reason}") from error
+    except urllib.error.URLError as error:
+        raise _failed(url, f"no connection ({error.reason})") from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise _failed(url, f"the connection failed ({error})") from error
+    if expected is not None and received != int(expected):
+        raise _failed(url, f"the connection was cut after {received:,} of {int(expected):,} bytes")
+    if digest != sha256:
+        raise DownloadError(
+            f"{url} is not the corpus expected",
+            why=f"its SHA-256 is {digest}, not {sha256}",
+            fix="the file has changed there, or something on the way alters it: get it elsewhere and name the file",
+        )
+
+
+def _receive(response: http.client.HTTPResponse, handle: BinaryIO, url: str) -> tuple[str, int]:
+    digest, received = hashlib.sha256(), 0
+    while block := response.read(_BLOCK):
+        received += len(block)
+        if received > MAX_BYTES:
+            raise _failed(url, f"it sends more than {MAX_BYTES:,} bytes")
+        digest.update(block)
+        handle.write(block)
+    return digest.hexdigest(), received
+
+
+def _failed(url: str, why: str) -> DownloadError:
+    return DownloadError(
+        f"cannot fetch {url}",
+        why=why,
+        fix="check the network and try again; or fetch the file by other means and name it as the text",
+    )
+
+
+def _unknown(name: str) -> DownloadError:
+    near = difflib.get_close_matches(name, KNOWN, 1)
+    return DownloadError(
+        f"there is no known corpus {name!r}",
+        why=f"the catalogue holds {', '.join(KNOWN)}",
+        fix=f"did you mean {near[0]}?" if near else "choose one of them, or name a file of your own",
+    )

@@ -1,0 +1,123 @@
+r"""Documents: where they end in a text, and the boundary symbol that begins each of them.
+
+    ids = B d_1  B d_2  …  B d_n        B the boundary, d_i the characters of document i
+
+So the reset of the state, the end of a generated text and the target of a document's last character are one symbol,
+and in line mode, where it stands for the newline, every character is predicted once.
+
+    none         one stream, no boundary
+    line         a document is a line
+    blank-line   documents are parted by one or more blank lines
+    file         a document is a file
+    other text   documents are parted by that text; \n and \t in it mean newline and tab
+
+The end of a file ends a document in every mode but none. Newlines at either end of a document belong to the break
+and are dropped; so are empty documents.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Int
+    from numpy import ndarray as Array
+
+_BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
+
+
+class Marked(NamedTuple):
+    """A piece of text without its breaks, and the offsets in it where documents begin."""
+
+    text: str
+    starts: Int[Array, " n"]
+
+
+class Splitter:
+    r"""Part a text that comes in pieces into documents; the cuts between pieces leave no trace.
+
+    Args:
+        mode: as `TextConfig.documents`.
+
+    Example:
+        >>> splitter = Splitter("line")
+        >>> marked = splitter.feed("anna\n\nbo", final=True)
+        >>> marked.text, marked.starts.tolist(), splitter.num_documents, splitter.num_empty
+        ('annabo', [0, 4], 2, 1)
+    """
+
+    def __init__(self, mode: str) -> None:
+        self.num_documents = 0
+        self.num_empty = 0
+        self._mode = mode
+        self._part = _parting(mode)
+        self._trims = mode not in ("none", "line")
+        self._held = ""  # the end of the last piece, which may begin a break
+        self._newlines = ""  # at the end of what was passed on, if the document goes on; else dropped
+        self._inside = False  # a character of the current document was passed on
+
+    def feed(self, text: str, *, final: bool = False) -> Marked:
+        """Take the next piece; `final` says that a file ends here."""
+        if self._mode == "none":
+            return Marked(text, np.empty(0, np.int64))
+        parts, self._held = self._part(self._held + text, final)
+        parts[0] = self._newlines + parts[0]
+        pieces = self._trimmed(parts) if self._trims else parts
+        begun = bool(pieces[-1]) or (len(pieces) == 1 and self._inside)
+        marked = self._mark(pieces)
+        self._inside = begun and not final
+        self._newlines = parts[-1][len(parts[-1].rstrip("\n")) :] if self._inside and self._trims else ""
+        return marked
+
+    def _trimmed(self, parts: list[str]) -> list[str]:
+        pieces = [part.strip("\n") for part in parts]
+        if self._inside:  # the first part goes on a document, so its leading newlines are inside it
+            pieces[0] = parts[0].rstrip("\n")
+        return pieces
+
+    def _mark(self, pieces: list[str]) -> Marked:
+        """Join the pieces: the first continues the current document if there is one, the others begin their own."""
+        lengths = np.fromiter(map(len, pieces), np.int64, len(pieces))
+        begins = lengths > 0
+        closed_empty = ~begins[
+            :-1
+        ]  # what follows a file's last break is no document, so the last never counts
+        if self._inside:
+            begins[0] = False
+            closed_empty = closed_empty[1:]
+        self.num_empty += int(closed_empty.sum())
+        self.num_documents += int(begins.sum())
+        return Marked("".join(pieces), (np.cumsum(lengths) - lengths)[begins])
+
+
+def _parting(mode: str) -> Callable[[str, bool], tuple[list[str], str]]:
+    """The function (text, final) → (parts between breaks, the end that may belong to a break and must wait)."""
+    if mode == "line":
+        return lambda text, _: (text.split("\n"), "")
+    if mode == "file":
+        return lambda text, _: ([text], "")
+    if mode == "blank-line":
+        return _part_at_blank_lines
+    separator = mode.replace("\\n", "\n").replace("\\t", "\t")
+    return lambda text, final: _part_at(separator, text, final)
+
+
+def _part_at_blank_lines(text: str, final: bool) -> tuple[list[str], str]:
+    solid = len(text.rstrip(" \t\n"))
+    line_end = text.find("\n", solid)
+    end = len(text) if final or line_end < 0 else line_end
+    return _BLANK_LINES.split(text[:end]), text[end:]
+
+
+def _part_at(separator: str, text: str, final: bool) -> tuple[list[str], str]:
+    parts = text.split(separator)
+    rest = parts[-1]
+    for length in range(0 if final else min(len(separator) - 1, len(rest)), 0, -1):
+        if rest.endswith(separator[:length]):
+            parts[-1] = rest[:-length]
+            return parts, rest[-length:]
+    return parts, ""

@@ -1,0 +1,129 @@
+"""What a model makes of characters it never saw: charged or left out when scoring, refused or replaced in a prompt.
+
+With ``<unk>`` an unseen character c costs  −ln p(<unk>) + ln(1,114,112 − 2,048 − K)  nats: the model's own
+probability of "something unknown", and a uniform choice among the code points (without surrogates) that are not
+among its K symbols. Without ``<unk>`` it has no probability at all, so it is left out, and counted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from charloom.config import TextConfig
+from charloom.text.clean import clean
+from charloom.text.documents import Splitter
+from charloom.text.gather import begins_char
+from charloom.text.vocabulary import NUM_CODE_POINTS, NUM_SURROGATES, Vocabulary, codes_of
+
+if TYPE_CHECKING:
+    from jaxtyping import UInt
+    from numpy import ndarray as Array
+
+Policy = Literal["error", "skip", "similar", "replace"]
+
+
+@dataclass(frozen=True, eq=False)
+class Scoring:
+    """A text as ids to be scored.
+
+    Attributes:
+        ids: (n,); unseen characters are ``<unk>``, or left out where there is none; boundaries where the model has documents.
+        unknown_counts: how often each unseen character occurs, in code-point order.
+        num_chars: characters of the text, unseen ones included, boundaries and breaks between documents not.
+        extra_nats: to add to the loss of each ``<unk>`` in `ids`; 0 if the model has none.
+    """
+
+    ids: UInt[Array, " n"]
+    unknown_counts: Mapping[str, int]
+    num_chars: int
+    extra_nats: float
+
+    @property
+    def num_unknown(self) -> int:
+        """Unseen characters in the text."""
+        return sum(self.unknown_counts.values())
+
+    @property
+    def unknown_fraction(self) -> float:
+        """Their share of the text's characters."""
+        return self.num_unknown / self.num_chars if self.num_chars else 0.0
+
+
+def encode_for_scoring(vocab: Vocabulary, text: str, config: TextConfig | None = None) -> Scoring:
+    """Turn any text into ids that a model can score.
+
+    Args:
+        vocab: the model's.
+        text: what to score.
+        config: the model's; the text is cleaned and parted into documents by it. None leaves it as it is.
+
+    Example:
+        >>> scoring = encode_for_scoring(Vocabulary.from_text("abc"), "a bad cab")
+        >>> scoring.ids.tolist(), scoring.unknown_counts, scoring.num_chars
+        ([0, 1, 0, 2, 0, 1], {' ': 2, 'd': 1}, 9)
+    """
+    mode = "none"
+    if config is not None:
+        text, mode = clean(text, config), config.documents if vocab.boundary_id is not None else "none"
+    text, starts = Splitter(mode).feed(text, final=True)
+    known = vocab.contains(text)
+    unknown = {} if known.all() else vocab.unknown(text)
+    if vocab.unit == "byte":
+        starts = np.flatnonzero(begins_char(codes_of(text, "byte")))[starts]
+    if vocab.unk_id is None and unknown:
+        starts = starts - np.concatenate([[0], np.cumsum(~known)])[starts]
+        ids = vocab.encode_known(text)
+    else:
+        ids = vocab.encode(text)
+    if len(starts):
+        assert vocab.boundary_id is not None
+        ids = np.insert(ids, starts, vocab.dtype.type(vocab.boundary_id))
+    return Scoring(ids, unknown, len(text), unseen_nats(vocab))
+
+
+def unseen_nats(vocab: Vocabulary) -> float:
+    """The cost of saying which unseen character an ``<unk>`` is, in nats; 0 without ``<unk>``.
+
+    Example:
+        >>> unseen_nats(Vocabulary("char", (97, 98), ("<unk>",)))
+        13.92...
+    """
+    if vocab.unk_id is None:
+        return 0.0
+    return math.log(NUM_CODE_POINTS - NUM_SURROGATES - len(vocab.symbols))
+
+
+def encode_prompt(
+    vocab: Vocabulary, prompt: str, config: TextConfig, *, unknown: Policy
+) -> UInt[Array, " n"]:
+    """Turn a prompt into ids, with a policy for characters the model never saw.
+
+    Args:
+        vocab: the model's.
+        prompt: text to continue; it is cleaned as the training text was.
+        config: the model's.
+        unknown: ``error``, ``skip`` (leave them out), ``similar`` (write the nearest known one) or ``replace`` (``<unk>``).
+
+    Raises:
+        UnknownCharacterError: a character is unknown and the policy does not help.
+
+    Example:
+        >>> vocab = Vocabulary.from_text("it's")
+        >>> vocab.decode(encode_prompt(vocab, "It’s", TextConfig(), unknown="similar"))
+        "it's"
+    """
+    prompt = clean(prompt, config)
+    strict = Vocabulary(vocab.unit, vocab.symbols)  # its ids are the same, and it has no <unk> to hide behind
+    if unknown == "skip":
+        return strict.encode_known(prompt).astype(vocab.dtype)
+    if unknown == "replace" and vocab.unk_id is not None:
+        return vocab.encode(prompt)
+    if unknown == "similar":
+        nearest = {ord(char): vocab.similar(char) or char for char in strict.unknown(prompt)}
+        prompt = prompt.translate(nearest)
+    return strict.encode(prompt).astype(vocab.dtype)

@@ -1,0 +1,185 @@
+"""Batching as a pure function: which characters a step reads, whatever was read before.
+
+    stream    lane b reads its own contiguous stretch; state is carried from window to window
+    random    every row is a window at a random position, from the initial state
+    sliding   windows every `stride` characters, from the initial state
+
+A window's targets are its inputs shifted by one character. `resets` marks the positions before whose reading a
+row's state returns to its initial value; in documents mode every boundary symbol is one.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from charloom.config import TrainConfig
+from charloom.errors import DataError
+from charloom.rng import Purpose, permutation, uniforms
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Int
+    from numpy import ndarray as Array
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One step's batch.
+
+    Attributes:
+        inputs: ids read, (L, T).
+        targets: ids to predict, (L, T).
+        resets: state is initial before inputs[:, t] is read, (L, T).
+    """
+
+    inputs: Int[Array, "L T"]
+    targets: Int[Array, "L T"]
+    resets: Bool[Array, "L T"]
+
+
+def fit_batch(num_ids: int, config: TrainConfig) -> tuple[TrainConfig, tuple[str, ...]]:
+    """Shrink batch and window to what a short text can fill.
+
+    Args:
+        num_ids: length of the training part.
+        config: the settings asked for.
+
+    Returns:
+        The settings that fit, and a sentence for each change.
+
+    Raises:
+        DataError: not even one character can be predicted.
+    """
+    if num_ids < 2:
+        raise DataError(
+            f"the training part holds {num_ids} character{'s' * (num_ids != 1)}",
+            why="one prediction needs two characters: one to read, one to predict",
+            fix="give a longer text, or lower --val-fraction",
+        )
+    T = min(config.bptt_length, num_ids - 1)
+    if config.batching == "stream":
+        B = max(1, min(config.batch_size, (num_ids - 1) // T))
+    elif config.batching == "sliding":
+        B = min(config.batch_size, _num_sliding(num_ids, T, config.stride))
+    else:
+        B = config.batch_size
+    notes = tuple(
+        f"{name} is {now} instead of {before}: {num_ids:,} characters of training text fill no more"
+        for name, now, before in (
+            ("bptt_length", T, config.bptt_length),
+            ("batch_size", B, config.batch_size),
+        )
+        if now != before
+    )
+    return replace(config, bptt_length=T, batch_size=B), notes
+
+
+def _num_sliding(num_ids: int, T: int, stride: int) -> int:
+    return (num_ids - 1 - T) // stride + 1
+
+
+class Plan:
+    """The windows of a training run.
+
+    Args:
+        ids: the training part, (N,).
+        config: batching, sizes, offsets, resets and seed; must fit (see `fit_batch`).
+        boundary_id: the symbol that begins a document, or None.
+
+    Attributes:
+        batch_size: rows of a full window.
+        steps_per_epoch: windows that make one pass over the text.
+        carries: whether state flows from window to window.
+
+    Example:
+        >>> plan = Plan(np.arange(9), TrainConfig(batch_size=2, bptt_length=2, stream_offset="fixed"))
+        >>> plan.window(1, range(2)).inputs.tolist()
+        [[2, 3], [6, 7]]
+    """
+
+    def __init__(self, ids: Int[Array, " N"], config: TrainConfig, *, boundary_id: int | None = None) -> None:
+        self.ids, self.config, self.boundary_id = ids, config, boundary_id
+        self.batch_size = config.batch_size
+        self.carries = config.batching == "stream"
+        N, B, T = len(ids), config.batch_size, config.bptt_length
+        assert N > T, "fit_batch first"
+        shifts = config.stream_offset == "random" and config.state_reset == "epoch"
+        self._slack = min(T - 1, N - 1 - B * T) if shifts and N - 1 > B * T else 0
+        self._lane_length = (N - 1 - self._slack) // B
+        self._num_windows = _num_sliding(N, T, config.stride)
+        if config.batching == "stream":
+            self.steps_per_epoch = _divide(self._lane_length, T, drop_last=config.drop_last)
+        elif config.batching == "sliding":
+            self.steps_per_epoch = _divide(self._num_windows, B, drop_last=config.drop_last)
+        else:
+            self.steps_per_epoch = max(1, N // (B * T))
+
+    def window(self, step: int, lanes: range) -> Window:
+        """The inputs, targets and resets of a step for a range of global lanes.
+
+        Args:
+            step: updates taken before this one.
+            lanes: rows of the global batch; a sliding epoch's last batch may hold fewer.
+
+        Returns:
+            Arrays of (lanes, T); a stream epoch's last window may be shorter.
+        """
+        if self.config.batching == "stream":
+            starts, length, fresh = self._stream(step, lanes)
+        elif self.config.batching == "sliding":
+            starts, length, fresh = self._sliding(step, lanes)
+        else:
+            starts, length, fresh = self._random(step, lanes)
+        block = self.ids[starts[:, None] + np.arange(length + 1)].astype(np.int64)
+        inputs = block[:, :-1]
+        resets = np.zeros(inputs.shape, bool) if self.boundary_id is None else inputs == self.boundary_id
+        resets[:, 0] |= fresh
+        return Window(inputs, block[:, 1:], resets)
+
+    def _stream(self, step: int, lanes: range) -> tuple[Int[Array, " L"], int, Bool[Array, " L"]]:
+        config, T = self.config, self.config.bptt_length
+        epoch, place = divmod(step, self.steps_per_epoch)
+        distance = self.steps_per_epoch * T if config.drop_last else self._lane_length
+        stretch = np.arange(lanes.start, lanes.stop)
+        if config.state_reset == "wrap":
+            stretch = (stretch + epoch) % self.batch_size
+            fresh = np.full(len(lanes), step == 0) | ((stretch == 0) & (place == 0))
+        else:
+            fresh = np.full(len(lanes), place == 0)
+        if config.state_reset_probability > 0:
+            draws = uniforms(config.seed, Purpose.RESET, step, lanes, 1)[:, 0]
+            fresh |= draws < config.state_reset_probability
+        starts = self._offset(epoch) + stretch * distance + place * T
+        return starts, min(T, self._lane_length - place * T), fresh
+
+    def _offset(self, epoch: int) -> int:
+        if not self._slack:
+            return 0
+        return int(uniforms(self.config.seed, Purpose.OFFSET, epoch, [0], 1)[0, 0] * (self._slack + 1))
+
+    def _random(self, step: int, lanes: range) -> tuple[Int[Array, " L"], int, Bool[Array, " L"]]:
+        T = self.config.bptt_length
+        u = uniforms(self.config.seed, Purpose.WINDOW, step, lanes, 1)[:, 0]
+        starts = (u * (len(self.ids) - T)).astype(np.int64)
+        return starts, T, np.ones(len(lanes), bool)
+
+    def _sliding(self, step: int, lanes: range) -> tuple[Int[Array, " L"], int, Bool[Array, " L"]]:
+        epoch, place = divmod(step, self.steps_per_epoch)
+        rows = np.arange(lanes.start, lanes.stop) + place * self.batch_size
+        rows = rows[rows < self._num_windows]
+        if self.config.order == "shuffled":
+            rows = _shuffled(self.config.seed, epoch, self._num_windows)[rows]
+        return rows * self.config.stride, self.config.bptt_length, np.ones(len(rows), bool)
+
+
+@functools.lru_cache(maxsize=2)
+def _shuffled(seed: int, epoch: int, size: int) -> np.ndarray:
+    return permutation(seed, Purpose.ORDER, epoch, size)
+
+
+def _divide(count: int, size: int, *, drop_last: bool) -> int:
+    return max(1, count // size if drop_last else math.ceil(count / size))

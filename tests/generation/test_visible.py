@@ -1,0 +1,49 @@
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charloom.generation import visible
+
+any_text = st.text(st.characters(exclude_categories=()))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x00\x07\x08\r", "␀␇␈␍"),
+        ("\x1b]0;title\x07\x1b[2J", "␛]0;title␇␛[2J"),
+        ("\x7f\x85\x9b31m", "␡<U+0085><U+009B>31m"),
+        ("\u202eabc\u202c", "<U+202E>abc<U+202C>"),
+        ("\u202a\u202d\u2066\u2069", "<U+202A><U+202D><U+2066><U+2069>"),
+        ("a\u2028b\u2029", "a<U+2028>b<U+2029>"),
+        ("\ud800\udfff", "<U+D800><U+DFFF>"),
+        ("line\n\ttab", "line\n\ttab"),
+        (
+            "كان\u200f می\u200cخواهم\u061c",
+            "كان\u200f می\u200cخواهم\u061c",
+        ),  # logical order, marks and joiners kept
+    ],
+)
+def test_by_hand(text, shown):
+    assert visible(text) == shown
+
+
+def test_every_control_character_of_unicode_is_shown():
+    for code in range(0x110000):
+        char = chr(code)
+        commands = unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") or unicodedata.bidirectional(
+            char
+        ) in (
+            *("LRE", "RLE", "LRO", "RLO", "PDF"),
+            *("LRI", "RLI", "FSI", "PDI"),
+        )
+        assert (visible(char) != char) == (commands and char not in "\n\t"), hex(code)
+
+
+@given(any_text, any_text)
+def test_pieces_may_be_shown_one_by_one(left, right):
+    assert visible(left + right) == visible(left) + visible(right)
+    visible(left).encode("utf-8")
+    assert visible(visible(left)) == visible(left)

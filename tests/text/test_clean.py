@@ -1,0 +1,49 @@
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charloom.config import TextConfig
+from charloom.text.clean import Cleaner, clean
+
+# Letters, marks of several classes, Hangul jamo, half-width kana marks, Indic vowel signs, line ends: what cuts could spoil.
+DELICATE = "aeAq\r\n\r\n \u0301\u0323\u0300\u0345\u0651\u064e\u0622\u0627\u0653\u1100\u1161\u11a8\uac00\u0b47\u0b3e\uff76\uff9e\u304b\u3099\u1e0b\u0344\ufb01\u4e00"
+FORMS = ["nfc", "nfkc", "none"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(text=st.text(st.sampled_from(DELICATE)), cuts=st.lists(st.integers(0, 60), max_size=8))
+def test_pieces_give_what_the_whole_gives(form, text, cuts):
+    config = TextConfig(normalization=form)
+    cleaner, edges = Cleaner(config), sorted({0, *(cut for cut in cuts if cut < len(text)), len(text)})
+    pieces = [cleaner.feed(text[start:stop]) for start, stop in zip(edges, edges[1:])]
+    assert "".join(pieces) + cleaner.feed("", final=True) == clean(text, config)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(text=st.text(st.characters(exclude_categories=()), max_size=40))
+def test_single_characters_give_what_the_whole_gives_over_all_of_unicode(form, text):
+    config = TextConfig(normalization=form)
+    cleaner = Cleaner(config)
+    assert "".join(map(cleaner.feed, text)) + cleaner.feed("", final=True) == clean(text, config)
+
+
+def test_a_stream_is_passed_on_and_not_hoarded():
+    cleaner, text = Cleaner(TextConfig()), "漢字かな交じり文" * 10
+    assert cleaner.feed(text) == text[:-1]
+    assert cleaner.feed(text) == text[-1] + text[:-1]
+
+
+def test_newlines_and_forms():
+    assert clean("a\r\nb\rc\n\r", TextConfig()) == "a\nb\nc\n\n"
+    assert clean("e\u0301ﬁ", TextConfig()) == "éﬁ"
+    assert clean("e\u0301ﬁ", TextConfig(normalization="nfkc")) == "éfi"
+    assert clean("e\u0301ﬁ", TextConfig(normalization="none")) == "e\u0301ﬁ"
+
+
+@given(st.text(st.characters(exclude_categories=())))
+def test_clean_is_a_normal_form(text):
+    cleaned = clean(text, TextConfig())
+    assert unicodedata.is_normalized("NFC", cleaned)
+    assert clean(cleaned, TextConfig()) == cleaned

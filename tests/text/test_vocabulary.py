@@ -1,0 +1,215 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charloom.config import TextConfig
+from charloom.errors import DataError, ModelFileError, UnknownCharacterError
+from charloom.text.vocabulary import BOUNDARY, BOUNDARY_CODE, UNK, Vocabulary, build_vocabulary, code_points
+
+ANY_CHAR = st.characters(exclude_categories=())  # all of Unicode, lone surrogates included
+ANY_TEXT = st.text(ANY_CHAR)
+BYTES = Vocabulary("byte", tuple(range(256)))
+
+
+@given(ANY_TEXT, ANY_TEXT)
+def test_decode_undoes_encode_for_any_text_over_any_vocabulary(text, others):
+    vocab = Vocabulary.from_text("x" + others.replace("\ufffd", "") + text.replace("\ufffd", ""))
+    text = text.replace("\ufffd", "")
+    assert vocab.decode(vocab.encode(text)) == text
+
+
+@given(st.text())
+def test_bytes_decode_undoes_encode(text):
+    ids = BYTES.encode(text)
+    assert BYTES.decode(ids) == text
+    assert ids.tolist() == list(text.encode("utf-8"))
+
+
+@given(st.text(ANY_CHAR, min_size=1).filter(lambda text: "\ufffd" not in text))
+def test_symbols_are_the_distinct_code_points_in_order(text):
+    vocab = Vocabulary.from_text(text)
+    assert vocab.symbols == tuple(sorted({ord(char) for char in text}))
+    assert vocab.encode("".join(map(chr, vocab.symbols))).tolist() == list(range(len(vocab)))
+
+
+@given(st.text(ANY_CHAR, min_size=1), ANY_TEXT)
+def test_contains_and_unknown_equal_their_plain_versions(known, text):
+    vocab = Vocabulary("char", tuple(sorted(set(map(ord, known)))), (UNK,))
+    plain = [char in known for char in text]
+    assert vocab.contains(text).tolist() == plain
+    assert vocab.unknown(text) == {char: text.count(char) for char in sorted(set(text) - set(known))}
+    expected = [vocab.symbols.index(ord(char)) if char in known else vocab.unk_id for char in text]
+    assert vocab.encode(text).tolist() == expected
+
+
+def test_specials_come_last_and_move_no_id():
+    plain = Vocabulary.from_text("hello")
+    config = TextConfig(vocab_from="train", documents="line")
+    marked = Vocabulary.from_text("hello", config)
+    assert marked.specials == (UNK, BOUNDARY)
+    assert (marked.unk_id, marked.boundary_id, len(marked)) == (4, 5, 6)
+    assert (plain.unk_id, plain.boundary_id, len(plain)) == (None, None, 4)
+    assert marked.encode("hello").tolist() == plain.encode("hello").tolist()
+
+
+@pytest.mark.parametrize(
+    ("num_symbols", "dtype"),
+    [(1, np.uint8), (256, np.uint8), (257, np.uint16), (65_536, np.uint16), (65_537, np.uint32)],
+)
+def test_dtype_is_the_smallest_that_holds_every_id(num_symbols, dtype):
+    vocab = Vocabulary("char", tuple(range(num_symbols)))
+    ids = vocab.encode(chr(num_symbols - 1))
+    assert (vocab.dtype, ids.dtype, ids.tolist()) == (dtype, dtype, [num_symbols - 1])
+
+
+def test_unknown_is_found_when_the_ids_fill_the_dtype():
+    vocab = Vocabulary("char", tuple(range(256)))  # the mark for "missing" must not wrap round to id 0
+    with pytest.raises(UnknownCharacterError):
+        vocab.encode("\u0100")
+
+
+def test_specials_are_written_as_asked():
+    vocab = Vocabulary("char", (97, 98), (UNK, BOUNDARY))
+    assert vocab.decode([3, 0, 2, 3, 1]) == "\na\ufffd\nb"
+    assert vocab.decode([3, 0, 2, 3, 1], boundary="<|>", unk="") == "<|>a<|>b"
+
+
+def test_a_boundary_parts_broken_bytes():
+    vocab = Vocabulary("byte", tuple(range(256)), (BOUNDARY,))
+    assert vocab.dtype == np.uint16
+    assert vocab.decode([195, 256, 169, 195, 169]) == "\\xc3\n\\xa9é"
+
+
+def test_unknown_character_error_names_all_a_reader_needs():
+    vocab = Vocabulary.from_text("it's fine")
+    with pytest.raises(UnknownCharacterError) as caught:
+        vocab.encode("it’s a zoo")
+    assert caught.value.what == "character '’' (U+2019) at offset 2 is not in the vocabulary"
+    assert caught.value.why == (
+        "this model knows 8 characters, fixed when it was trained; 4 distinct characters of the text are unknown to it; "
+        'the nearest it knows is "\'"'
+    )
+    assert caught.value.fix == "retrain on text that contains it, or pass --unknown skip or --unknown similar"
+
+
+def test_unknown_character_error_without_a_neighbour():
+    with pytest.raises(UnknownCharacterError) as caught:
+        Vocabulary.from_text("abc").encode("a\u4e00")
+    assert caught.value.why == "this model knows 3 characters, fixed when it was trained"
+    assert caught.value.fix == "retrain on text that contains it, or pass --unknown skip"
+
+
+@pytest.mark.parametrize(
+    ("known", "char", "expected"),
+    [
+        ("'", "’", "'"),
+        ("’", "'", "’"),
+        ("ي", "ی", "ي"),
+        ("ی", "ي", "ی"),
+        ("e", "é", "e"),
+        ("é", "e", "é"),
+        ("aE", "é", "E"),
+        ("eE", "É", "E"),
+        ("3", "٣", "3"),
+        ("fi", "ﬁ", "fi"),
+        ("f", "ﬁ", "f"),
+        ("-", "—", "-"),
+        (".", "…", "..."),
+        (" ", "\u00a0", " "),
+        ("ا", "أ", "ا"),
+        ("لا", "ﻻ", "لا"),
+        ("abc", "\u4e00", None),
+        ("a", "\u0301", None),
+    ],
+)
+def test_similar(known, char, expected):
+    assert Vocabulary.from_text(known).similar(char) == expected
+
+
+@pytest.mark.parametrize("config", [TextConfig(min_count=2), TextConfig(vocab_from="train")])
+def test_unk_is_added_where_characters_can_be_left_out(config):
+    assert Vocabulary.from_text("aab", config).specials == (UNK,)
+
+
+def test_min_count_drops_rare_characters():
+    vocab = Vocabulary.from_text("aabbbc", TextConfig(min_count=2))
+    assert (vocab.symbols, vocab.encode("abc").tolist()) == ((97, 98), [0, 1, 2])
+
+
+def test_byte_vocabulary_needs_no_counts():
+    config = TextConfig(unit="byte", min_count=5, vocab_from="train", documents="file")
+    vocab = build_vocabulary({}, config)
+    assert (vocab.symbols, vocab.specials) == (tuple(range(256)), (BOUNDARY,))
+
+
+def test_the_boundary_is_no_symbol():
+    assert build_vocabulary({97: 1, BOUNDARY_CODE: 4}, TextConfig(documents="line")).symbols == (97,)
+
+
+def test_too_large_a_vocabulary_stops():
+    with pytest.raises(DataError) as caught:
+        build_vocabulary(dict.fromkeys(range(0x4E00, 0x4E00 + 20_001), 1), TextConfig())
+    assert caught.value.what == "the text has 20,001 distinct characters"
+    assert caught.value.why == "above 20,000 it is most often not text, or decoded with the wrong encoding"
+    assert caught.value.fix == (
+        "name the encoding with --encoding, drop rare characters with --min-count, or use --unit byte"
+    )
+
+
+def test_replacement_characters_stop_unless_dropped():
+    text = "a\ufffdaab\ufffd"
+    with pytest.raises(DataError) as caught:
+        Vocabulary.from_text(text)
+    assert caught.value.what == "the text holds the replacement character U+FFFD 2 times"
+    assert "--encoding, or pass --min-count 3" in caught.value.fix
+    assert Vocabulary.from_text(text, TextConfig(min_count=3)).symbols == (97,)
+
+
+def test_nothing_left_stops():
+    with pytest.raises(DataError, match="no character occurs 2 times"):
+        Vocabulary.from_text("abc", TextConfig(min_count=2))
+
+
+@given(
+    st.sets(st.integers(0, 0x10FFFF), min_size=1), st.sampled_from([(), (UNK,), (BOUNDARY,), (UNK, BOUNDARY)])
+)
+def test_json_round_trip(codes, specials):
+    vocab = Vocabulary("char", tuple(sorted(codes)), specials, ("Anna", "Bo"))
+    assert Vocabulary.from_json(vocab.to_json()) == vocab
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"unit": "word"},
+        {"unit": None},
+        {"code_points": "abc"},
+        {"code_points": []},
+        {"code_points": [98, 97]},
+        {"code_points": [97, 97]},
+        {"code_points": [-1, 97]},
+        {"code_points": [97, 0x110000]},
+        {"code_points": [97.0, 98.0]},
+        {"code_points": [True, 98]},
+        {"code_points": [97, "b"]},
+        {"unit": "byte"},
+        {"specials": ["<pad>"]},
+        {"specials": ["<boundary>", "<unk>"]},
+        {"specials": ["<unk>", "<unk>"]},
+        {"specials": [[]]},
+        {"specials": None},
+        {"labels": [1]},
+        {"labels": ["a", "a"]},
+        {"labels": {}},
+    ],
+)
+def test_json_that_is_no_vocabulary_is_refused(change):
+    document = {"unit": "char", "code_points": [97, 98], "specials": [], "labels": []}
+    Vocabulary.from_json(document)
+    with pytest.raises(ModelFileError, match="the vocabulary is damaged"):
+        Vocabulary.from_json(document | change)
+
+
+def test_code_points_of_astral_and_lone_surrogates():
+    assert code_points("a\U0001f600\ud800").tolist() == [0x61, 0x1F600, 0xD800]
