@@ -28,7 +28,6 @@ from charloom.config import (
     TrainConfig,
     from_dict,
     to_dict,
-    with_settings,
 )
 from charloom.engines import Model as EngineModel
 from charloom.engines import load_engine
@@ -227,9 +226,8 @@ class Model:
                 )
             return part, 0, 0.0
         sources = [text] if isinstance(text, (str, Path)) else list(text)
-        scoring = encode_for_scoring(
-            self.vocab, read_text(sources, self.file.text_config), self.file.text_config
-        )
+        words, _ = read_text(sources, self.file.text_config)
+        scoring = encode_for_scoring(self.vocab, words, self.file.text_config)
         charged = int((scoring.ids[1:] == self.vocab.unk_id).sum()) if self.vocab.unk_id is not None else 0
         return scoring.ids, scoring.num_unknown, charged * scoring.extra_nats
 
@@ -240,7 +238,10 @@ class Model:
         )
         plain = dataclasses.replace(
             self.file.model_config,
-            **{f"dropout_{site}": 0.0 for site in ("input", "layer", "branch", "output")},
+            dropout_input=0.0,
+            dropout_layer=0.0,
+            dropout_branch=0.0,
+            dropout_output=0.0,
         )
         engine = load_engine(self.engine)
         learner = engine.learner(self.file.parameters, plain, config, device=self.device)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 FORMAT, FORMAT_VERSION = "charloom", "1"
 MAX_HEADER_BYTES = 64 << 20
-_DTYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
+_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 _METADATA = ("config", "text", "vocab", "card")
 
 

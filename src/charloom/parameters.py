@@ -223,19 +223,17 @@ class _Draw:
         signs = np.sign(
             np.einsum("ghh->gh", r)
         )  # makes the draw uniform over orthogonal matrices (Mezzadri 2007)
-        return (q * signs[:, None, :]).reshape(shape)
+        rotated: Array = (q * signs[:, None, :]).reshape(shape)
+        return rotated
 
     def _out(self, name: str, shape: tuple[int, ...]) -> Float64[Array, "..."]:
         config, is_bias = self.config, name == "out.bias"
-        kind, scale = config.init_out, config.init_out_scale
-        if kind == "same":
-            kind, scale = ("modern" if config.init == "orthogonal" else config.init), config.init_scale
-            if kind == "uniform":
-                return self.uniform(name, shape, scale)
+        same = config.init_out == "same"
+        kind, scale = (config.init, config.init_scale) if same else (config.init_out, config.init_out_scale)
         bound = 1 / math.sqrt(config.hidden_size)
         if kind == "pytorch":
             return self.uniform(name, shape, bound)
-        if is_bias:
+        if is_bias and not (same and kind == "uniform"):
             return np.zeros(shape)
         if kind == "uniform":
             return self.uniform(name, shape, scale)

@@ -110,6 +110,21 @@ def test_an_unfinished_character_is_shown_when_the_sample_ends():
     assert (row.text, row.finish_reason) == ("a\\xe2", "interrupted")
 
 
+@pytest.mark.parametrize(
+    ("settings", "text", "reason"),
+    [
+        ({"length": 1}, "\\xe2", "length"),
+        ({"stops": ["\\xe2"]}, "", "stop"),
+        ({"length": 2}, "\\xe2", "boundary"),
+    ],
+)
+def test_the_rest_itself_may_reach_the_length_or_be_a_stop_string(settings, text, reason):
+    row = Row(0, "", BYTES, **settings)
+    row.read(0xE2)
+    assert row.finish("boundary") == text
+    assert (row.text, row.finish_reason) == (text, reason)
+
+
 def test_the_length_releases_what_was_held_back():
     row = Row(0, "", Vocabulary.from_text("ab"), stops=["ab"], length=2)
     assert [row.read(1), row.read(0)] == ["b", "a"]

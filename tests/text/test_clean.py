@@ -1,3 +1,4 @@
+import itertools
 import unicodedata
 
 import pytest
@@ -17,7 +18,7 @@ FORMS = ["nfc", "nfkc", "none"]
 def test_pieces_give_what_the_whole_gives(form, text, cuts):
     config = TextConfig(normalization=form)
     cleaner, edges = Cleaner(config), sorted({0, *(cut for cut in cuts if cut < len(text)), len(text)})
-    pieces = [cleaner.feed(text[start:stop]) for start, stop in zip(edges, edges[1:])]
+    pieces = [cleaner.feed(text[start:stop]) for start, stop in itertools.pairwise(edges)]
     assert "".join(pieces) + cleaner.feed("", final=True) == clean(text, config)
 
 

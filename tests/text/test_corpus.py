@@ -3,6 +3,8 @@ import gzip
 import hashlib
 import io
 import lzma
+import os
+import threading
 
 import numpy as np
 import pytest
@@ -12,9 +14,11 @@ from hypothesis import strategies as st
 from charloom.config import TextConfig
 from charloom.errors import DataError, DecodeError
 from charloom.text.corpus import builtin_corpus, corpus_from_text, read_corpus, read_text
+from charloom.text.gather import share
 from charloom.text.vocabulary import BOUNDARY, UNK
 
 TEXT = "the quick brown fox\njumps over the lazy dog\n" * 5
+ANY_CHAR = st.characters(exclude_categories=(), exclude_characters="\r\ufffd")
 PARTS = ("train", "validation", "test")
 
 
@@ -37,14 +41,10 @@ def write(path, text, encoding="utf-8"):
     return path
 
 
-@given(
-    st.text(st.characters(exclude_characters="\r\ufffd"), min_size=2), st.sampled_from([0.0, 0.1, 0.5, 0.9])
-)
-def test_the_split_is_contiguous_and_by_characters(text, fraction):
-    corpus = corpus_from_text(text, TextConfig(val_fraction=fraction, normalization="none"))
-    num_train = int(len(text) * (1 - fraction))
-    if num_train == 0:
-        return
+@given(st.text(ANY_CHAR, min_size=10), st.sampled_from([0, 1, 3, 5, 9]))
+def test_the_split_is_contiguous_and_by_characters(text, tenths):
+    corpus = corpus_from_text(text, TextConfig(val_fraction=tenths / 10, normalization="none"))
+    num_train = len(text) * (10 - tenths) // 10
     assert corpus.vocab.decode(corpus.train) == text[:num_train]
     held_out = "" if corpus.validation is None else corpus.vocab.decode(corpus.validation)
     assert held_out == text[num_train:]
@@ -54,7 +54,7 @@ def test_the_split_is_contiguous_and_by_characters(text, fraction):
 @given(st.text(st.sampled_from("aé漢\U0001f600"), min_size=2, max_size=50), st.sampled_from([0.1, 0.3, 0.5]))
 def test_the_split_of_bytes_is_by_characters_too(text, fraction):
     corpus = corpus_from_text(text, TextConfig(unit="byte", val_fraction=fraction))
-    assert bytes(corpus.train.tolist()).decode() == text[: int(len(text) * (1 - fraction))]
+    assert bytes(corpus.train.tolist()).decode() == text[: share(len(text), 1 - fraction)]
     assert corpus.vocab.decode(np.concatenate([corpus.train, corpus.validation])) == text
 
 
@@ -74,7 +74,7 @@ def test_no_document_is_cut(unit, names, v):
     units = [
         position for name in names for position in [0, *range(1, len(name) + 1)]
     ]  # 0 where a document begins
-    target = int(len(units) * (1 - v))
+    target = share(len(units), 1 - v)
     ends = [at for at, place in enumerate(units) if place == 0 and at > 0]
     cut = next((at for at in ends if at >= target), ends[-1])
     assert len(corpus.vocab.decode(corpus.train)) == cut
@@ -116,6 +116,23 @@ def test_standard_input(data):
         corpus = read_corpus(["-"], TextConfig(), stdin=io.BytesIO(text.encode(encoding)))
         assert same(corpus, corpus_from_text(text))
         assert (corpus.name, corpus.sources) == ("stdin", ("-",))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_named_pipe_is_read_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=(TEXT,))
+    writer.start()
+    corpus = read_corpus([tmp_path / "pipe"], TextConfig())
+    writer.join()
+    assert same(corpus, corpus_from_text(TEXT))
+
+
+def test_long_standard_input_goes_to_the_disk(monkeypatch):
+    monkeypatch.setattr("charloom.text.sources._SPOOL", 100)
+    monkeypatch.setattr("charloom.text.sources.BLOCK", 64)
+    corpus = read_corpus(["-"], TextConfig(), stdin=io.BytesIO(TEXT.encode()))
+    assert same(corpus, corpus_from_text(TEXT))
 
 
 @pytest.mark.parametrize("block_size", [1, 5, 64, 1 << 20])
@@ -227,7 +244,7 @@ def test_read_text_is_what_a_corpus_is_made_of(tmp_path):
             "{path} holds no document",
             "all of its 2 characters are breaks",
         ),
-        ("a", TextConfig(), "the text has 1 character", "the first int(1 × 0.9) = 0 are for training"),
+        ("a", TextConfig(), "the text has 1 character", "the first ⌊1 × 0.9⌋ = 0 are for training"),
         ("a b\nc", TextConfig(documents="file"), "the text is one document", "none can be held out of 1"),
         ("ab", TextConfig(min_count=2), "no character occurs 2 times", "the vocabulary would be empty"),
     ],

@@ -18,12 +18,9 @@ if TYPE_CHECKING:
     from numpy import ndarray as Array
 
 try:
-    from numba import njit, types
+    from numba import njit
 except ImportError:  # Numba lags a new Python: the NumPy twins are slower and give the same bits
-    njit = None
-
-_M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
-_W0, _W1 = np.uint32(0x9E3779B9), np.uint32(0xBB67AE85)
+    njit = None  # type: ignore[assignment]
 
 
 def _fill_words(out: Any, key0: Any, key1: Any, lane: Any, step: Any, purpose: Any) -> None:
@@ -75,7 +72,6 @@ def _scan_backward(keep: Any, h0: Any, h: Any, d_h: Any, d_keep: Any, d_update: 
 
 HAS_NUMBA = njit is not None
 if njit is not None:
-    _u32 = types.uint32
     with warnings.catch_warnings():  # a read-only home: Numba warns that it compiles in memory only
         warnings.simplefilter("ignore")
         _fill_words = njit(cache=True, nogil=True)(_fill_words)

@@ -13,7 +13,12 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 if TYPE_CHECKING:
+    from jaxtyping import Bool
+    from numpy import ndarray as Array
+
     from charloom.text.vocabulary import Vocabulary
 
 FinishReason = Literal["length", "stop", "boundary", "interrupted"]
@@ -25,6 +30,12 @@ class Spelling:
 
     Args:
         vocab: with unit ``char`` each id is a character; with unit ``byte`` the ids are UTF-8, read incrementally.
+
+    Example:
+        >>> from charloom.text.vocabulary import Vocabulary
+        >>> spelling = Spelling(Vocabulary("byte", tuple(range(256))))
+        >>> [spelling.push(byte) for byte in "é!".encode()]
+        [[], ['é'], ['!']]
     """
 
     def __init__(self, vocab: Vocabulary) -> None:
@@ -164,6 +175,20 @@ class Row:
     def _keep(self, text: str) -> str:
         self._text.write(text)
         return text
+
+
+def never_written(vocab: Vocabulary) -> Bool[Array, " V"]:
+    """The ids that stand for no text: all specials but the boundary, which ends a sample.
+
+    Example:
+        >>> from charloom.text.vocabulary import Vocabulary
+        >>> never_written(Vocabulary("char", (97, 98), ("<unk>", "<boundary>"))).tolist()
+        [False, False, True, False]
+    """
+    banned = np.arange(len(vocab)) >= len(vocab.symbols)
+    if vocab.boundary_id is not None:
+        banned[vocab.boundary_id] = False
+    return banned
 
 
 def _shown(char: str) -> str:

@@ -17,11 +17,11 @@ from charloom.config import SampleConfig
 from charloom.errors import ConfigError
 from charloom.generation.filters import draw, next_distribution
 from charloom.generation.reading import read_prompts, take_rows, with_opening
-from charloom.generation.rows import FinishReason, Row
+from charloom.generation.rows import FinishReason, Row, never_written
 from charloom.rng import Purpose, uniforms
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int, Int64
+    from jaxtyping import Float, Int, Int64
     from numpy import ndarray as Array
 
     from charloom.engines import Model
@@ -80,7 +80,7 @@ class Writing(Iterator[Piece | Sample]):
     ) -> None:
         self._model, self._vocab, self._config = model, vocab, config
         self._seed, self._stops, self._first_sample = seed, stops, first_sample
-        self._banned = _banned(vocab)
+        self._banned = never_written(vocab)
         self._openings = [with_opening(prompt, vocab) for prompt in prompts]
         self._prompts = [vocab.decode(prompt) for prompt in prompts]
         self._open: dict[int, Row] = {}
@@ -190,6 +190,20 @@ def write(
     Raises:
         ConfigError: there are neither one nor `config.count` prompts, or a stop string is empty. Raised here, before
             the first character.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> from charloom.text.vocabulary import Vocabulary
+        >>> always_b = SimpleNamespace(
+        ...     initial_state=lambda rows: [],
+        ...     forward=lambda ids, state: (np.array([[[-99.0, 99.0]]]), state),
+        ...     step=lambda ids, state: (np.array([[-99.0, 99.0]]), state),
+        ... )
+        >>> for event in write(always_b, Vocabulary.from_text("ab"), [[0]], SampleConfig(length=2), seed=5):
+        ...     print(event)
+        Piece(sample=0, text='b')
+        Piece(sample=0, text='b')
+        Sample(index=0, prompt='a', text='bb', finish_reason='length', seed=5)
     """
     stops = (stop,) if isinstance(stop, str) else tuple(stop)
     _check(len(prompts), config.count, stops)
@@ -234,11 +248,3 @@ def _check(num_prompts: int, count: int, stops: tuple[str, ...]) -> None:
             why="it would end every sample before its first character",
             fix="give --stop at least one character, or leave it out",
         )
-
-
-def _banned(vocab: Vocabulary) -> Bool[Array, " V"]:
-    """The ids that stand for no text: all specials but the boundary, which ends a sample."""
-    banned = np.arange(len(vocab)) >= len(vocab.symbols)
-    if vocab.boundary_id is not None:
-        banned[vocab.boundary_id] = False
-    return banned

@@ -148,8 +148,8 @@ def _check_length(part: Part, cut: int) -> None:
     if cut == 0:
         raise DataError(
             f"the text has {part.num_chars} character{'' if part.num_chars == 1 else 's'}",
-            why=f"with val_fraction {part.config.val_fraction} the first int({part.length} × "
-            f"{1 - part.config.val_fraction:g}) = 0 are for training",
+            why=f"with val_fraction {part.config.val_fraction} the first ⌊{part.length} × "
+            f"{1 - part.config.val_fraction:g}⌋ = 0 are for training",
             fix="give more text, or lower --val-fraction",
         )
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import http.client
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from charloom.errors import DownloadError
 from charloom.files import atomic_write, sha256_of, unwritable
+
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
 
 TIMEOUT_S = 30.0
 MAX_BYTES = 1 << 28
@@ -138,6 +138,10 @@ def get_corpus(
 
 
 def _fetch(url: str, handle: BinaryIO, sha256: str, timeout_s: float) -> None:
+    import http.client
+    import urllib.error
+    import urllib.request
+
     try:
         with urllib.request.urlopen(url, timeout=timeout_s) as response:
             digest, received = _receive(response, handle, url)
@@ -159,7 +163,7 @@ def _fetch(url: str, handle: BinaryIO, sha256: str, timeout_s: float) -> None:
         )
 
 
-def _receive(response: http.client.HTTPResponse, handle: BinaryIO, url: str) -> tuple[str, int]:
+def _receive(response: HTTPResponse, handle: BinaryIO, url: str) -> tuple[str, int]:
     digest, received = hashlib.sha256(), 0
     while block := response.read(_BLOCK):
         received += len(block)

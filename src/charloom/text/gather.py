@@ -140,6 +140,16 @@ def begins_char(codes: UInt32[Array, " n"]) -> Bool[Array, " n"]:
     return (codes < _CONTINUATION[0]) | (codes >= _CONTINUATION[1])
 
 
+def share(count: int, fraction: float) -> int:
+    """The whole part of ``count × fraction``, as on paper: 1 − 0.9 counts as a tenth, not as a little less.
+
+    Example:
+        >>> share(10, 1 - 0.9), int(10 * (1 - 0.9))
+        (1, 0)
+    """
+    return int(round(count * fraction, 6))
+
+
 def find_cut(part: Part) -> int:
     """Where validation begins: the first ``1 − val_fraction`` of the characters (and boundaries) are for training.
 
@@ -157,7 +167,7 @@ def find_cut(part: Part) -> int:
     if fraction == 0.0:
         return part.length
     if part.config.unit == "char" and not documents:
-        return int(part.length * (1 - fraction))
+        return share(part.length, 1 - fraction)
     units = part.length
     if part.config.unit == "byte":
         units = sum(int(begins_char(part.symbols.codes[block]).sum()) for block in part.blocks())

@@ -153,8 +153,11 @@ def open_for(sources: Sequence[str | Path], config: TextConfig, *, held_out: str
 
 def is_prepared(source: str | Path) -> bool:
     """Whether a name is that of a prepared file."""
+    path = Path(source)
+    if not path.is_file():  # a pipe would lose the bytes read here
+        return False
     try:
-        with Path(source).open("rb") as handle:
+        with path.open("rb") as handle:
             return handle.read(len(MAGIC)) == MAGIC
     except OSError:
         return False

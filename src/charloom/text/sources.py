@@ -200,8 +200,10 @@ def find_sources(
         for path in _matches(str(name)):
             if path.is_dir():
                 sources += _texts_in(path, notes, block_size)
-            else:
+            elif path.is_file():
                 sources.append(Source(str(path), path, block_size=block_size))
+            else:
+                sources.append(Source(str(path), spool=_spooled_pipe(path), block_size=block_size))
     return sources, notes
 
 
@@ -225,6 +227,15 @@ def _spooled(stdin: BinaryIO) -> BinaryIO:
             shutil.copyfileobj(stdin, disk, BLOCK)
             return disk
     return memory
+
+
+def _spooled_pipe(path: Path) -> BinaryIO:
+    """A pipe under a name, as ``<(command)`` makes one: it can be read only once, like standard input."""
+    try:
+        with path.open("rb") as pipe:
+            return _spooled(pipe)
+    except OSError as error:
+        raise unreadable(str(path), error) from error
 
 
 def _matches(name: str) -> list[Path]:

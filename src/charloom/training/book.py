@@ -30,5 +30,6 @@ class Book:
         book = cls(**values)
         book.knots = None if book.knots is None else tuple((int(a), float(b)) for a, b in book.knots)
         book.history = tuple((int(a), float(b)) for a, b in book.history)
-        book.since_validation, book.in_epoch = tuple(book.since_validation), tuple(book.in_epoch)
+        (nats, chars), (losses, steps) = book.since_validation, book.in_epoch
+        book.since_validation, book.in_epoch = (nats, chars), (losses, steps)
         return book

@@ -69,17 +69,19 @@ def close(corpus: Corpus, config: TrainConfig, run: Run, book: Book, *, reason: 
 
 def measure_baselines(corpus: Corpus) -> Baselines:
     """The n-gram of the best order and xz, primed with the training part, on the validation part."""
-    validation = corpus.validation[:BASELINE_VALIDATION_CHARS]
-    if len(validation) < 2:
+    if corpus.validation is None or len(corpus.validation) < 2:
         return Baselines(None, None, None)
+    validation = corpus.validation[:BASELINE_VALIDATION_CHARS]
     train = corpus.train[-BASELINE_TRAIN_CHARS:]
     ngram = ngram_baseline(train, validation, len(corpus.vocab))
     xz = xz_bits_per_char(corpus.vocab.decode(train), corpus.vocab.decode(validation))
     return Baselines(ngram.bits_per_char, ngram.order, xz)
 
 
-def _score(model: Model, ids: Int[Array, "N"], corpus: Corpus) -> Score | None:
-    return stream_loss(model, ids, boundary_id=corpus.vocab.boundary_id) if len(ids) >= 2 else None
+def _score(model: Model, ids: Int[Array, "N"] | None, corpus: Corpus) -> Score | None:
+    if ids is None or len(ids) < 2:
+        return None
+    return stream_loss(model, ids, boundary_id=corpus.vocab.boundary_id)
 
 
 def _facts(

@@ -11,7 +11,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -49,6 +49,10 @@ VALIDATION_CHARS = 50_000
 
 SAMPLE_CHARS = 160
 CHECKPOINT_EVERY_S = 15.0
+
+if TYPE_CHECKING:
+    from jaxtyping import Int
+    from numpy import ndarray as Array
 
 Clock = Callable[[], float]
 
@@ -123,8 +127,11 @@ class _Job:
         self.pacer = Pacer(config, self.plan.steps_per_epoch)
         self.book = Book()
         self.state: State = learner.initial_state(range(self.plan.batch_size))
-        self.validates = len(corpus.validation) >= 2
+        self.held_out = (
+            corpus.validation if corpus.validation is not None and len(corpus.validation) >= 2 else None
+        )
         self.began = self.saved_at = clock()
+        self.saved_step = -1
 
     def restore(self) -> tuple[str, ...]:
         """Take up the newest valid checkpoint; without one, begin again."""
@@ -163,9 +170,10 @@ class _Job:
             self._save()
             raise
         self.pacer.close(self.book.step)
-        if not self.validates or self.book.best_step < 0:
+        if self.held_out is None or self.book.best_step < 0:
             self._keep(math.inf)
-        yield self._save()
+        if self.saved_step != self.book.step:
+            yield self._save()
         yield close(
             self.corpus,
             self.config,
@@ -213,8 +221,8 @@ class _Job:
             self.book.in_epoch = (0.0, 0)
             yield EpochEnd(step, step // self.plan.steps_per_epoch, total / count)
         if self._due(self.config.validate_every, VALIDATIONS, first):
-            if self.validates:
-                yield self._validate()
+            if self.held_out is not None:
+                yield self._validate(self.held_out)
             if self.config.sample_every is None and self._due(None, VALIDATIONS // 5, first):
                 yield self._sample()
         if self.config.sample_every is not None and step % self.config.sample_every == 0:
@@ -231,7 +239,7 @@ class _Job:
     def _next_stop(self) -> int:
         """The nearest step at which something is due."""
         step, epoch = self.book.step, self.plan.steps_per_epoch
-        stops = [step + self.pacer.stretch(step), self.pacer.last_step, (step // epoch + 1) * epoch]
+        stops = [step + self.pacer.stretch(), self.pacer.last_step, (step // epoch + 1) * epoch]
         stops += [
             (step // every + 1) * every
             for every in (self.config.validate_every, self.config.sample_every)
@@ -250,10 +258,10 @@ class _Job:
         share = [math.floor(self.pacer.progress(s) * marks + 1e-9) for s in (first, step)]
         return share[1] > share[0]
 
-    def _validate(self) -> Validation:
+    def _validate(self, held_out: Int[Array, "M"]) -> Validation:
         score = stream_estimate(
             self.learner.model(),
-            self.corpus.validation,
+            held_out,
             max_chars=VALIDATION_CHARS,
             boundary_id=self.corpus.vocab.boundary_id,
         )
@@ -293,7 +301,7 @@ class _Job:
         for i, layer in enumerate(self.learner.export_state(self.state)):
             tensors |= {f"state.{i}.{key}": value for key, value in layer.items()}
         self.run.write_checkpoint(Checkpoint(self.book.step, tensors, dataclasses.asdict(self.book)))
-        self.saved_at = self.clock()
+        self.saved_at, self.saved_step = self.clock(), self.book.step
         return Saved(self.book.step, str(self.run.checkpoint_folder))
 
 

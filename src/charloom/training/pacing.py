@@ -54,7 +54,7 @@ class Pacer:
         """Whether the budget is used up."""
         return step >= self.last_step or (self.budget_s is not None and self.elapsed_s >= self.budget_s)
 
-    def stretch(self, step: int) -> int:
+    def stretch(self) -> int:
         """How many steps make about half a second at the watched speed; few at first."""
         if self._seconds_a_step == 0.0:
             return 1

@@ -234,4 +234,5 @@ class _Masks:
         threshold = round(rate * 65536)
         halves = kernels.random_halves(self.seed, purpose, self.step, self.lanes, T * W)
         kept = torch.from_numpy((halves >= threshold).reshape(B, T, W))
-        return x * kept * (1 / (1 - threshold / 65536))
+        scaled: Tensor = x * kept * (1 / (1 - threshold / 65536))
+        return scaled

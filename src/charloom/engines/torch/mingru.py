@@ -65,7 +65,7 @@ def linear_scan(
 ) -> Float[Tensor, "B T H"]:
     """h_t = keep_t ⊙ h_{t−1} + update_t: compiled on a CPU, a loop over time elsewhere."""
     if keep.device.type == "cpu":
-        result: Tensor = _Scan.apply(keep, update, h0)
+        result: Tensor = _Scan.apply(keep, update, h0)  # type: ignore[no-untyped-call]
         return result
     h, states = h0, []
     for k, u in zip(keep.unbind(1), update.unbind(1), strict=True):

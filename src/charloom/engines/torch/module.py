@@ -107,7 +107,7 @@ def _from_library(module: nn.Module) -> tuple[ModelConfig, dict[str, Array]]:
             fix="train a one-directional stack with biases",
         )
     config = ModelConfig(
-        cell=_CELLS[type(rnn)],
+        cell=_CELLS[type(rnn)],  # type: ignore[arg-type]
         activation=rnn.nonlinearity if isinstance(rnn, nn.RNN) else "tanh",
         hidden_size=rnn.hidden_size,
         num_layers=rnn.num_layers,

@@ -1,7 +1,6 @@
 """Optimisers: torch's own, grouped by what decays, with moments that have names.
 
-Weight matrices decay, biases and norms do not. ``muon`` (Jordan et al. 2024) moves hidden matrices, one gate block at a time it would
-be a different method, so it takes them whole; embeddings, the output layer and vectors go to AdamW at the same rate.
+Weight matrices decay, biases and norms do not. ``muon`` (Jordan et al. 2024) moves hidden matrices, whole as they are stacked; embeddings, the output layer and vectors go to AdamW at the same rate.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ class RootAdagrad(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "eps": eps, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # noqa: ARG002 - the signature is torch's
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # noqa: ARG002 - nothing is re-evaluated
         """Take one update from the gradients in place."""
         for group in self.param_groups:
             for p in group["params"]:

@@ -1,0 +1,41 @@
+# Everything a checkout needs: `make demo` to see it work, `make test` to trust it.
+# Only Python ≥ 3.11 and make have to be there; the rest goes into .venv, at the versions of constraints.txt.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+TOOLS := hatchling editables hypothesis jaxtyping mypy pytest pytest-randomly pytest-xdist ruff typeguard
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: demo test check bench clean
+
+demo: $(VENV)/installed
+	$(BIN)/charloom demo
+
+test: $(VENV)/tools
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+check: $(VENV)/tools
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+bench: $(VENV)/installed
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis dist
+
+# PyTorch comes first and by its exact version: a range would take the newest build with its GPU libraries.
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) torch==2.13.0
+	$(INSTALL) hatchling editables
+	$(INSTALL) --no-build-isolation -e '.[all]'
+	touch $@
+
+$(VENV)/tools: $(VENV)/installed
+	$(INSTALL) $(TOOLS)
+	touch $@

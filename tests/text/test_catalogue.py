@@ -1,0 +1,142 @@
+import hashlib
+import http.server
+import socket
+import threading
+
+import pytest
+
+from charloom.errors import DownloadError, RunError
+from charloom.text import catalogue
+from charloom.text.catalogue import KNOWN, KnownCorpus, default_folder, get_corpus, list_corpora
+
+TEXT = b"Once upon a time.\n" * 1000
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.requests.append(self.path)
+        if self.path == "/missing":
+            self.send_error(404)
+            return
+        self.send_response(200)
+        if self.path != "/unsized":
+            self.send_header("Content-Length", str(len(TEXT)))
+        self.end_headers()
+        self.wfile.write({"/cut": TEXT[:5000], "/other": TEXT[:-1] + b"x"}.get(self.path, TEXT))
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.requests = []
+        server.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def tale(monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    known = KnownCorpus(
+        "http://127.0.0.1:9/none", hashlib.sha256(TEXT).hexdigest(), 18_000, "public domain", "a tale"
+    )
+    monkeypatch.setattr(catalogue, "KNOWN", {**KNOWN, "tale": known})
+
+
+@pytest.mark.parametrize("place", ["/right", "/unsized"])
+def test_the_right_file_is_kept(server, tmp_path, place):
+    path = get_corpus("tale", folder=tmp_path / "deep" / "er", url=server.url + place)
+    assert path == tmp_path / "deep" / "er" / "tale.txt"
+    assert path.read_bytes() == TEXT
+    assert [entry.name for entry in path.parent.iterdir()] == ["tale.txt"]
+
+
+def test_what_is_there_is_not_fetched_again(server, tmp_path):
+    for _ in range(2):
+        get_corpus("tale", folder=tmp_path, url=server.url + "/right")
+    assert server.requests == ["/right"]
+    (tmp_path / "tale.txt").write_bytes(b"spoilt")
+    get_corpus("tale", folder=tmp_path, url=server.url + "/right")
+    assert (tmp_path / "tale.txt").read_bytes() == TEXT
+
+
+@pytest.mark.parametrize(
+    ("place", "what", "why"),
+    [
+        ("/other", "is not the corpus expected", "its SHA-256 is "),
+        ("/cut", "cannot fetch", "the connection was cut after 5,000 of 18,000 bytes"),
+        ("/missing", "cannot fetch", "the server answered 404 Not Found"),
+    ],
+)
+def test_what_is_wrong_is_not_kept(server, tmp_path, place, what, why):
+    with pytest.raises(DownloadError) as caught:
+        get_corpus("tale", folder=tmp_path, url=server.url + place)
+    assert what in caught.value.what
+    assert why in caught.value.why
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_much_is_stopped(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(catalogue, "MAX_BYTES", 1000)
+    with pytest.raises(DownloadError, match="it sends more than 1,000 bytes"):
+        get_corpus("tale", folder=tmp_path, url=server.url + "/right")
+
+
+def test_no_network(tmp_path):
+    with socket.socket() as closed:  # bound and never listening: nothing else can take the port meanwhile
+        closed.bind(("127.0.0.1", 0))
+        with pytest.raises(DownloadError) as caught:
+            get_corpus("tale", folder=tmp_path, url=f"http://127.0.0.1:{closed.getsockname()[1]}/right")
+    assert caught.value.why.startswith("no connection (")
+    assert "fetch the file by other means" in caught.value.fix
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_silent_server(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(DownloadError, match="timed out"):
+        get_corpus(
+            "tale", folder=tmp_path, url=f"http://127.0.0.1:{silent.getsockname()[1]}/", timeout_s=0.05
+        )
+
+
+def test_an_unknown_name(tmp_path):
+    with pytest.raises(DownloadError) as caught:
+        get_corpus("tinyshakspeare", folder=tmp_path)
+    assert caught.value.what == "there is no known corpus 'tinyshakspeare'"
+    assert caught.value.fix == "did you mean tinyshakespeare?"
+
+
+def test_a_folder_that_cannot_be(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="cannot write"):
+        get_corpus("tale", folder=tmp_path / "file")
+
+
+def test_the_catalogue_is_that_of_the_corpora(data):
+    for name, known in KNOWN.items():
+        content = (data / f"{name}.txt").read_bytes()
+        assert hashlib.sha256(content).hexdigest() == known.sha256
+        assert len(content.decode().replace("\r\n", "\n")) == known.chars
+        assert known.url.startswith("https://raw.githubusercontent.com/")
+
+
+def test_the_list_says_what_was_fetched(tmp_path):
+    (tmp_path / "names.txt").touch()
+    paths = {row["name"]: row["path"] for row in list_corpora(folder=tmp_path)}
+    assert paths["names"] == str(tmp_path / "names.txt")
+    assert paths["anna"] is None
+
+
+def test_the_default_folder(monkeypatch, tmp_path):
+    monkeypatch.delenv("CHARLOOM_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_folder() == tmp_path / "charloom" / "corpora"
+    monkeypatch.setenv("CHARLOOM_DATA", "/texts")
+    assert str(default_folder()) == "/texts"

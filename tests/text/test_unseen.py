@@ -1,0 +1,67 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charloom.config import TextConfig
+from charloom.errors import UnknownCharacterError
+from charloom.text.corpus import corpus_from_text
+from charloom.text.unseen import encode_for_scoring, encode_prompt, unseen_nats
+from charloom.text.vocabulary import BOUNDARY, UNK, Vocabulary
+
+KNOWN = tuple(map(ord, "abc"))
+
+
+@given(st.text(st.sampled_from("abcé漢")), st.booleans())
+def test_unseen_characters_are_charged_or_left_out(text, has_unk):
+    vocab = Vocabulary("char", KNOWN, (UNK,) if has_unk else ())
+    scoring = encode_for_scoring(vocab, text)
+    assert scoring.unknown_counts == {char: text.count(char) for char in "é漢" if char in text}
+    assert (scoring.num_chars, scoring.num_unknown) == (len(text), text.count("é") + text.count("漢"))
+    kept = text if has_unk else text.replace("é", "").replace("漢", "")
+    assert vocab.decode(scoring.ids, unk="?") == kept.replace("é", "?").replace("漢", "?")
+
+
+def test_the_charge_is_a_uniform_choice_among_unseen_code_points():
+    assert unseen_nats(Vocabulary("char", KNOWN, (UNK,))) == pytest.approx(math.log(1_114_112 - 2_048 - 3))
+    assert unseen_nats(Vocabulary("char", KNOWN)) == 0.0
+
+
+@pytest.mark.parametrize("unit", ["char", "byte"])
+@pytest.mark.parametrize("mode", ["none", "line", "blank-line", "ab"])
+def test_a_known_text_is_scored_as_it_was_learnt(unit, mode):
+    config = TextConfig(unit=unit, documents=mode, val_fraction=0.5)
+    text = "abé漢\r\n\r\nbca\nca\n\nbab\n" * 3
+    corpus = corpus_from_text(text, config)
+    scoring = encode_for_scoring(corpus.vocab, text, config)
+    assert scoring.ids.tolist() == np.concatenate([corpus.train, corpus.validation]).tolist()
+    assert scoring.ids.dtype == corpus.vocab.dtype
+    assert scoring.unknown_fraction == 0.0
+
+
+def test_boundaries_stand_right_where_characters_are_left_out():
+    vocab = Vocabulary("char", KNOWN, (BOUNDARY,))
+    scoring = encode_for_scoring(vocab, "aéb\néc\nab", TextConfig(documents="line"))
+    assert vocab.decode(scoring.ids, boundary="|") == "|ab|c|ab"
+    assert (scoring.num_chars, scoring.unknown_fraction) == (7, pytest.approx(2 / 7))
+
+
+def test_prompt_policies():
+    config, plain = TextConfig(), Vocabulary.from_text("it's a cafe")
+    with_unk = Vocabulary("char", plain.symbols, (UNK,))
+    prompt = "it’s 漢 cafe\u0301"
+    for vocab in (plain, with_unk):
+        with pytest.raises(UnknownCharacterError, match="’"):
+            encode_prompt(vocab, prompt, config, unknown="error")
+        assert vocab.decode(encode_prompt(vocab, prompt, config, unknown="skip")) == "its  caf"
+        with pytest.raises(UnknownCharacterError, match="漢"):  # nothing known is similar to it
+            encode_prompt(vocab, prompt, config, unknown="similar")
+    assert plain.decode(encode_prompt(plain, "it’s café", config, unknown="similar")) == "it's cafe"
+    assert (
+        with_unk.decode(encode_prompt(with_unk, prompt, config, unknown="replace"), unk="?") == "it?s ? caf?"
+    )
+    with pytest.raises(UnknownCharacterError):
+        encode_prompt(plain, prompt, config, unknown="replace")
+    assert encode_prompt(with_unk, "it", config, unknown="error").dtype == with_unk.dtype
