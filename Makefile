@@ -23,7 +23,7 @@ check: $(VENV)/tools
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 bench: $(VENV)/installed
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks engine
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis dist

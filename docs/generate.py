@@ -19,7 +19,11 @@ HEADER = "<!-- written by docs/generate.py: edit the declarations, not this page
 
 def settings_page() -> str:
     """Every setting: flag, type, default, bounds and meaning."""
-    parts = [HEADER, "# Settings\n", "Every setting is a flag, a key of a recipe and a keyword of `charloom.train`.\n"]
+    parts = [
+        HEADER,
+        "# Settings\n",
+        "Every setting is a flag, a key of a recipe and a keyword of `charloom.train`.\n",
+    ]
     for title, cls in (
         ("Text", TextConfig),
         ("Model", ModelConfig),

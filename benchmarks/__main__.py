@@ -1,0 +1,23 @@
+"""Run a benchmark by its name, or list them."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+NAMES = {"engine": "training speed of the torch engine beside plain PyTorch"}
+
+
+def main(arguments: list[str]) -> int:
+    """Run the benchmarks named; without a name, list them. An unknown name exits with 2."""
+    unknown = [name for name in arguments if name not in NAMES]
+    if unknown or not arguments:
+        print("\n".join(f"{name:12} {about}" for name, about in NAMES.items()))
+        return 2 if unknown else 0
+    for name in arguments:
+        importlib.import_module(f"benchmarks.{name}").main()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
