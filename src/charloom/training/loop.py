@@ -7,10 +7,9 @@ it remembers between two stretches is in `Book`, and all of `Book` is in a check
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -103,9 +102,9 @@ def train(
             threads=num_threads,
             notes=notes,
         )
-        for event in itertools.chain([started], job.run_to_end()):
-            run.append(to_json(event))
-            yield event
+        run.append(to_json(started))
+        yield started
+        yield from job.run_to_end()
 
 
 class _Job:
@@ -148,40 +147,51 @@ class _Job:
             self.pacer = Pacer(
                 self.config, self.plan.steps_per_epoch, knots=self.book.knots, elapsed_s=self.book.elapsed_s
             )
+            self.saved_step = self.book.step
         self.began -= self.book.elapsed_s
         self.run.append({"resumed_from": self.book.step})
         return notes
 
     def run_to_end(self) -> Iterator[Event]:
-        """Stretch after stretch until the budget or the patience is used up, then the closing measurements."""
-        reason = "budget"
+        """Stretch after stretch until the budget or the patience is used up, then the closing measurements.
+
+        Events are yielded only when all that is due at their step is done, written down and in the book. So a caller
+        who stops listening leaves a consistent checkpoint; an interrupt inside a stretch leaves the one before.
+        """
         try:
-            while not self.pacer.done(self.book.step):
-                yield from self._stretch()
-                if self._impatient():
-                    reason = "patience"
-                    break
+            while not self._impatient() and not self.pacer.done(self.book.step):
+                yield from self._recorded(self._stretch())
+                if self.clock() - self.saved_at > CHECKPOINT_EVERY_S:
+                    yield from self._recorded([self._save()])
         except DivergedError as error:
             self.run.append({"event": "diverged", "step": self.book.step, "what": error.what})
             if not self.run.model_path.exists():
                 self._write_best()
             raise
-        except (KeyboardInterrupt, GeneratorExit):
+        except GeneratorExit:
             self._save()
             raise
         self.pacer.close(self.book.step)
         if self.held_out is None or self.book.best_step < 0:
             self._keep(math.inf)
         if self.saved_step != self.book.step:
-            yield self._save()
-        yield close(
+            yield from self._recorded([self._save()])
+        finished = close(
             self.corpus,
             self.config,
             self.run,
             self.book,
-            reason=reason,
+            reason="patience" if self._impatient() else "budget",
             device=str(getattr(self.learner, "device", "cpu")),
         )
+        yield from self._recorded([finished])
+
+    def _recorded(self, events: Iterable[Event]) -> Iterator[Event]:
+        """The same events, all of them in ``events.jsonl`` before the first is seen."""
+        done = list(events)
+        for event in done:
+            self.run.append(to_json(event))
+        yield from done
 
     def elapsed_s(self) -> float:
         """Wall clock of the loop so far, earlier sittings included."""
@@ -227,8 +237,6 @@ class _Job:
                 yield self._sample()
         if self.config.sample_every is not None and step % self.config.sample_every == 0:
             yield self._sample()
-        if self.clock() - self.saved_at > CHECKPOINT_EVERY_S:
-            yield self._save()
         self._tick(step, 0.0)
 
     def _tick(self, first: int, train_s: float) -> None:
