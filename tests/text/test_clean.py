@@ -36,6 +36,26 @@ def test_a_stream_is_passed_on_and_not_hoarded():
     assert cleaner.feed(text) == text[-1] + text[:-1]
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a\r\nb\r\n\r\rc\r\n",
+        "\u4e00\r\n\u4e00\r\n",
+        "\u1100\u1161\u11a8\u1100\u1161\u11a8",  # Hangul jamo: no marks, yet three become one
+        "\u0b47\u0b3e\u0b47\u0b3e",  # Oriya vowel signs, both of combining class 0
+        "\u30ab\uff9e\u30ab\uff9e",  # a half-width sound mark joins only under NFKC
+        "\u0627\u0653\u0627\u064e\u0651",
+    ],
+)
+def test_every_cut_of_what_joins_backwards(form, text):
+    config = TextConfig(normalization=form)
+    for cut in range(len(text) + 1):
+        cleaner = Cleaner(config)
+        pieces = cleaner.feed(text[:cut]) + cleaner.feed(text[cut:]) + cleaner.feed("", final=True)
+        assert pieces == clean(text, config)
+
+
 def test_newlines_and_forms():
     assert clean("a\r\nb\rc\n\r", TextConfig()) == "a\nb\nc\n\n"
     assert clean("e\u0301ﬁ", TextConfig()) == "éﬁ"

@@ -8,7 +8,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from charloom.config import TextConfig
@@ -63,6 +63,7 @@ def test_the_split_of_bytes_is_by_characters_too(text, fraction):
     names=st.lists(st.text(st.sampled_from("abé漢"), min_size=1, max_size=9), min_size=2),
     v=st.floats(0.05, 0.9),
 )
+@example(names=["aa", "aa", "aaa", *["a" * 9] * 3], v=0.9)  # a tenth of 40 is 4, although 40 × (1 − 0.9) < 4
 def test_no_document_is_cut(unit, names, v):
     corpus = corpus_from_text(
         "\n".join(names) + "\n", TextConfig(documents="line", unit=unit, val_fraction=v)

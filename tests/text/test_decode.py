@@ -1,3 +1,5 @@
+import codecs
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,6 +64,11 @@ def test_an_encoding_named_is_used():
     data = FRENCH.encode("cp1252")
     assert decode_bytes(data, encoding="cp437", source="a.txt").text == data.decode("cp437")
     assert decode_bytes(FRENCH.encode("utf-8-sig"), encoding="UTF8", source="a.txt").text == FRENCH
+
+
+def test_a_mark_is_no_character_even_where_the_codec_keeps_it():
+    data = codecs.BOM_UTF16_LE + FRENCH.encode("utf-16-le")
+    assert decode_bytes(data, encoding="utf-16-le", source="a.txt").text == FRENCH
 
 
 def test_an_encoding_named_is_strict():

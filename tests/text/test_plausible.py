@@ -8,7 +8,7 @@ GERMAN = "Über allen Gipfeln ist Ruh, in allen Wipfeln spürest du kaum einen H
 
 
 @pytest.mark.parametrize(
-    "text", [ARABIC, FRENCH, GERMAN, "plain", "", "“quotes” — and ‘dashes’…", "日本語のテキスト"]
+    "text", [ARABIC, FRENCH, GERMAN, "plain", "", "“quotes” — and ‘dashes’…", "日本語のテキスト", "Ã© Ã© é "]
 )
 def test_text_that_is_well_is_left_alone(text):
     assert mojibake_note(text * 5) is None

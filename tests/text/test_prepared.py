@@ -53,6 +53,7 @@ def test_ids_are_mapped_and_read_only(tmp_path):
     prepare([write(tmp_path / "a", TEXT)], tmp_path / "out")
     train = open_prepared(tmp_path / "out").train
     assert isinstance(train, np.memmap)
+    assert train.ctypes.data % 64 == 0
     with pytest.raises(ValueError, match="read-only"):
         train[0] = 1
 

@@ -111,6 +111,7 @@ def test_unknown_character_error_without_a_neighbour():
         ("é", "e", "é"),
         ("aE", "é", "E"),
         ("eE", "É", "E"),
+        ("eE", "é", "e"),
         ("3", "٣", "3"),
         ("fi", "ﬁ", "fi"),
         ("f", "ﬁ", "f"),

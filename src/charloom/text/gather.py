@@ -171,9 +171,9 @@ def find_cut(part: Part) -> int:
     units = part.length
     if part.config.unit == "byte":
         units = sum(int(begins_char(part.symbols.codes[block]).sum()) for block in part.blocks())
-    index = max(
-        int(units * (1 - fraction)), 1 if documents else 0
-    )  # the first document is always for training
+    index = share(units, 1 - fraction)
+    if documents:  # the first document is always for training
+        index = max(index, 1)
     last, position = 0, 0
     for block in part.blocks():
         codes = part.symbols.codes[block]
