@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charloom.config import TextConfig
-from charloom.errors import UnknownCharacterError
 from charloom.text.corpus import corpus_from_text
-from charloom.text.unseen import encode_for_scoring, encode_prompt, unseen_nats
+from charloom.text.unseen import encode_for_scoring, unseen_nats
 from charloom.text.vocabulary import BOUNDARY, UNK, Vocabulary
 
 KNOWN = tuple(map(ord, "abc"))
@@ -46,22 +45,3 @@ def test_boundaries_stand_right_where_characters_are_left_out():
     scoring = encode_for_scoring(vocab, "aéb\néc\nab", TextConfig(documents="line"))
     assert vocab.decode(scoring.ids, boundary="|") == "|ab|c|ab"
     assert (scoring.num_chars, scoring.unknown_fraction) == (7, pytest.approx(2 / 7))
-
-
-def test_prompt_policies():
-    config, plain = TextConfig(), Vocabulary.from_text("it's a cafe")
-    with_unk = Vocabulary("char", plain.symbols, (UNK,))
-    prompt = "it’s 漢 cafe\u0301"
-    for vocab in (plain, with_unk):
-        with pytest.raises(UnknownCharacterError, match="’"):
-            encode_prompt(vocab, prompt, config, unknown="error")
-        assert vocab.decode(encode_prompt(vocab, prompt, config, unknown="skip")) == "its  caf"
-        with pytest.raises(UnknownCharacterError, match="漢"):  # nothing known is similar to it
-            encode_prompt(vocab, prompt, config, unknown="similar")
-    assert plain.decode(encode_prompt(plain, "it’s café", config, unknown="similar")) == "it's cafe"
-    assert (
-        with_unk.decode(encode_prompt(with_unk, prompt, config, unknown="replace"), unk="?") == "it?s ? caf?"
-    )
-    with pytest.raises(UnknownCharacterError):
-        encode_prompt(plain, prompt, config, unknown="replace")
-    assert encode_prompt(with_unk, "it", config, unknown="error").dtype == with_unk.dtype

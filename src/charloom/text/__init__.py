@@ -10,7 +10,7 @@ from charloom.text.clean import clean
 from charloom.text.corpus import builtin_corpus, corpus_from_text, read_corpus, read_text
 from charloom.text.decode import Decoded, decode_bytes
 from charloom.text.prepared import is_prepared, open_prepared, prepare
-from charloom.text.unseen import Policy, Scoring, encode_for_scoring, encode_prompt, unseen_nats
+from charloom.text.unseen import Scoring, encode_for_scoring, unseen_nats
 from charloom.text.vocabulary import BOUNDARY, UNK, Vocabulary, build_vocabulary
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "Corpus",
     "Decoded",
     "KnownCorpus",
-    "Policy",
     "Scoring",
     "Vocabulary",
     "build_vocabulary",
@@ -29,7 +28,6 @@ __all__ = [
     "corpus_from_text",
     "decode_bytes",
     "encode_for_scoring",
-    "encode_prompt",
     "get_corpus",
     "is_prepared",
     "list_corpora",

@@ -1,4 +1,4 @@
-"""What a model makes of characters it never saw: charged or left out when scoring, refused or replaced in a prompt.
+"""What a model makes of characters it never saw when it scores a text: they are charged, or left out and counted.
 
 With ``<unk>`` an unseen character c costs  −ln p(<unk>) + ln(1,114,112 − 2,048 − K)  nats: the model's own
 probability of "something unknown", and a uniform choice among the code points (without surrogates) that are not
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,8 +23,6 @@ from charloom.text.vocabulary import NUM_CODE_POINTS, NUM_SURROGATES, Vocabulary
 if TYPE_CHECKING:
     from jaxtyping import UInt
     from numpy import ndarray as Array
-
-Policy = Literal["error", "skip", "similar", "replace"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,34 +94,3 @@ def unseen_nats(vocab: Vocabulary) -> float:
     if vocab.unk_id is None:
         return 0.0
     return math.log(NUM_CODE_POINTS - NUM_SURROGATES - len(vocab.symbols))
-
-
-def encode_prompt(
-    vocab: Vocabulary, prompt: str, config: TextConfig, *, unknown: Policy
-) -> UInt[Array, " n"]:
-    """Turn a prompt into ids, with a policy for characters the model never saw.
-
-    Args:
-        vocab: the model's.
-        prompt: text to continue; it is cleaned as the training text was.
-        config: the model's.
-        unknown: ``error``, ``skip`` (leave them out), ``similar`` (write the nearest known one) or ``replace`` (``<unk>``).
-
-    Raises:
-        UnknownCharacterError: a character is unknown and the policy does not help.
-
-    Example:
-        >>> vocab = Vocabulary.from_text("it's")
-        >>> vocab.decode(encode_prompt(vocab, "It’s", TextConfig(), unknown="similar"))
-        "it's"
-    """
-    prompt = clean(prompt, config)
-    strict = Vocabulary(vocab.unit, vocab.symbols)  # its ids are the same, and it has no <unk> to hide behind
-    if unknown == "skip":
-        return strict.encode_known(prompt).astype(vocab.dtype)
-    if unknown == "replace" and vocab.unk_id is not None:
-        return vocab.encode(prompt)
-    if unknown == "similar":
-        nearest = {ord(char): vocab.similar(char) or char for char in strict.unknown(prompt)}
-        prompt = prompt.translate(nearest)
-    return strict.encode(prompt).astype(vocab.dtype)
