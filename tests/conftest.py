@@ -4,8 +4,12 @@ import os
 import zlib
 from pathlib import Path
 
-import numpy as np
-import pytest
+# one sleeping thread a process: spinning pools on a busy machine train up to 40 times slower
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numpy as np  # noqa: E402 - the pools read the environment when they start
+import pytest  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -23,3 +27,13 @@ def data():
     if not (folder / "tinyshakespeare.txt").is_file():
         pytest.skip(f"no corpora in {folder}: set CHARLOOM_DATA to a folder that holds tinyshakespeare.txt")
     return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    """Hold torch at one thread, where it is installed; a training that asks for more gets more."""
+    try:
+        import torch
+    except ImportError:
+        return
+    torch.set_num_threads(1)

@@ -43,7 +43,7 @@ from charloom.training.pacing import Pacer
 VALIDATIONS = 20
 """Validations a run, where `validate_every` does not say otherwise."""
 
-VALIDATION_CHARS = 50_000
+VALIDATION_CHARS = 30_000
 """Characters that a validation during training scores at most."""
 
 SAMPLE_CHARS = 160
