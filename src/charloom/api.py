@@ -28,6 +28,7 @@ from charloom.config import (
     TrainConfig,
     from_dict,
     to_dict,
+    without_dropout,
 )
 from charloom.engines import Model as EngineModel
 from charloom.engines import load_engine
@@ -236,15 +237,9 @@ class Model:
         config, _ = fit_batch(
             len(ids), from_dict(TrainConfig, {**DYNAMIC, **settings, **fixed}, source="eval")
         )
-        plain = dataclasses.replace(
-            self.file.model_config,
-            dropout_input=0.0,
-            dropout_layer=0.0,
-            dropout_branch=0.0,
-            dropout_output=0.0,
-        )
+        network = without_dropout(self.file.model_config)
         engine = load_engine(self.engine)
-        learner = engine.learner(self.file.parameters, plain, config, device=self.device)
+        learner = engine.learner(self.file.parameters, network, config, device=self.device)
         return dynamic_loss(learner, Plan(ids, config, boundary_id=self.vocab.boundary_id))
 
 

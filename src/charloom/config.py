@@ -92,6 +92,9 @@ class ModelConfig:
         at_least=0.0,
         at_most=16.0,
     )
+    dropout_char: float = setting(
+        0.0, "dropout of whole characters read: their embedding becomes zero", at_least=0.0, below=1.0
+    )
     dropout_input: float = setting(0.0, "dropout on what the first layer reads", at_least=0.0, below=1.0)
     dropout_layer: float = setting(0.0, "dropout between plain layers", at_least=0.0, below=1.0)
     dropout_branch: float = setting(
@@ -121,6 +124,12 @@ class ModelConfig:
                     why="a normal or uniform draw needs its scale",
                     fix=f"set --{site.replace('_', '-')}-scale, for example 0.01",
                 )
+        if self.dropout_char > 0 and self.block == "plain" and self.embedding_size is None:
+            raise ConfigError(
+                f"dropout_char is {self.dropout_char} and the input is one-hot",
+                why="a character is dropped by setting its embedding to zero",
+                fix="set --embedding-size, for example 32",
+            )
         width = self.hidden_size if self.block == "residual" else None
         if width is not None and self.embedding_size not in (None, width):
             raise ConfigError(
@@ -359,6 +368,11 @@ def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
     """
     own = {spec.name for spec in fields(config)}
     return replace(config, **{name: value for name, value in settings.items() if name in own})
+
+
+def without_dropout(config: ModelConfig) -> ModelConfig:
+    """The same network with every dropout off."""
+    return replace(config, **{spec.name: 0.0 for spec in fields(config) if spec.name.startswith("dropout_")})
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy import ndarray as Array
     from torch import Tensor
 
-_SITES = {"input": 0, "layer": 1, "branch": 2, "output": 3}
+_SITES = {"input": 0, "layer": 1, "branch": 2, "output": 3, "char": 4}
 _PAIR = "_pair"
 
 
@@ -227,10 +227,10 @@ class _Masks:
         if rate == 0:
             return x
         if x.device.type == "cuda":
-            return F.dropout(x, rate)
+            return x * F.dropout(x.new_ones(*x.shape[:2], 1), rate) if site == "char" else F.dropout(x, rate)
         turn = self.branches[layer] = self.branches.get(layer, -1) + 1 if site == "branch" else 0
-        purpose = Purpose.DROPOUT + _SITES[site] + 4 * turn + 256 * layer
-        B, T, W = x.shape
+        purpose = Purpose.DROPOUT + _SITES[site] + 8 * turn + 256 * layer
+        B, T, W = (*x.shape[:2], 1) if site == "char" else x.shape
         threshold = round(rate * 65536)
         halves = kernels.random_halves(self.seed, purpose, self.step, self.lanes, T * W)
         kept = torch.from_numpy((halves >= threshold).reshape(B, T, W))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 TorchState = list[dict[str, "Tensor"]]
 
 Dropout = Callable[[str, int, "Tensor"], "Tensor"]
-"""(site, layer, activations) → activations; the site is input, layer, branch or output."""
+"""(site, layer, activations) → activations; the site is char, input, layer, branch or output."""
 
 
 def no_dropout(_site: str, _layer: int, x: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ def forward(
         state = [cells.return_to(f, s, resets[:, 0]) for f, s in zip(fresh, state, strict=True)]
         resets = inside(resets)
     x: Tensor = F.embedding(ids, params["embedding"]) if "embedding" in params else ids
-    x = dropout("input", 0, x) if x.is_floating_point() else x
+    x = dropout("input", 0, dropout("char", 0, x)) if x.is_floating_point() else x
     after: TorchState = []
     for i, layer_state in enumerate(state):
         x, new = _layer(config, layer_params(params, i), i, x, layer_state, resets, fresh[i], dropout)
