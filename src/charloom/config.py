@@ -372,7 +372,8 @@ def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
 
 def without_dropout(config: ModelConfig) -> ModelConfig:
     """The same network with every dropout off."""
-    return replace(config, **{spec.name: 0.0 for spec in fields(config) if spec.name.startswith("dropout_")})
+    off: dict[str, Any] = {spec.name: 0.0 for spec in fields(config) if spec.name.startswith("dropout_")}
+    return replace(config, **off)
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -135,10 +135,10 @@ class Lock:
         except FileNotFoundError:
             return
         except (OSError, ValueError):
-            holder = {}
-        if _alive(holder):
+            holder = None
+        if isinstance(holder, dict) and _alive(holder):
             raise RunError(
-                f"{self.path.parent} is in use by process {holder['pid']} on {holder['host']}",
+                f"{self.path.parent} is in use by process {holder['pid']} on {holder.get('host')}",
                 why="two processes writing one run folder would destroy it",
                 fix=f"wait for it to end, or remove {self.path} if you know that it is gone",
             )
@@ -160,7 +160,7 @@ def _boot_id() -> str:
 def _alive(holder: dict[str, object]) -> bool:
     """Whether the lock's holder may still run; a holder on another host always may."""
     pid = holder.get("pid")
-    if not isinstance(pid, int):
+    if type(pid) is not int:  # not a bool either
         return False
     if holder.get("host") != socket.gethostname():
         return True
