@@ -39,14 +39,14 @@ def test_an_unknown_character_is_named_with_its_neighbour_and_the_two_ways_on():
     assert caught.value.why == (
         'it knows 5 characters, fixed when it was trained; the nearest to it is "\'" (U+0027)'
     )
-    assert caught.value.fix == "pass --unknown skip or --unknown similar"
+    assert caught.value.fix == "retrain on text that contains it, or pass --unknown skip or --unknown similar"
 
 
 def test_an_unknown_character_without_a_neighbour_is_offered_one_way_on():
     with pytest.raises(UnknownCharacterError) as caught:
         encode_prompt("ж", FRENCH, "error", PLAIN)
     assert caught.value.why.endswith("none of them is near it")
-    assert caught.value.fix == "pass --unknown skip"
+    assert caught.value.fix == "retrain on text that contains it, or pass --unknown skip"
 
 
 def test_the_first_of_several_in_the_prompt_is_named_first():

@@ -92,7 +92,7 @@ def _unknown(chars: list[str], vocab: Vocabulary) -> UnknownCharacterError:
     return UnknownCharacterError(
         f"the prompt holds {_name(chars[0])}{_others(chars)}, which the model does not know",
         why=f"it knows {len(vocab.symbols)} characters, fixed when it was trained; {nearest}",
-        fix=f"pass {_ways_on(substitute)}",
+        fix=f"retrain on text that contains it, or pass {_ways_on(substitute)}",
     )
 
 
