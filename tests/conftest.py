@@ -8,8 +8,12 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import numpy as np  # noqa: E402 - the pools read the environment when they start
-import pytest  # noqa: E402
+import numpy as np
+import pytest
+from hypothesis import settings
+
+settings.register_profile("charloom", deadline=None)  # the machine may be busy
+settings.load_profile("charloom")
 
 ROOT = Path(__file__).resolve().parent.parent
 

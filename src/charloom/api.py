@@ -27,6 +27,7 @@ from charloom.config import (
     TextConfig,
     TrainConfig,
     from_dict,
+    nearest,
     to_dict,
     without_dropout,
 )
@@ -127,9 +128,9 @@ class Model:
         """Begin to write: an iterator of pieces and finished samples; see `charloom.generation.write`."""
         config = from_dict(SampleConfig, {**self.card.get("sample", {}), **settings}, source="sample")
         ids, notes = encode_prompt(prompt, self.vocab, config.unknown, self.file.text_config)
-        for note in notes if on_note else ():
-            assert on_note is not None
-            on_note(note)
+        if on_note is not None:
+            for note in notes:
+                on_note(note)
         seed = secrets.randbits(32) if config.seed is None else config.seed
         return write(self.bound, self.vocab, [ids], config, seed=seed, stop=stop)
 
@@ -142,6 +143,7 @@ class Model:
         num_windows: int = 200 * 64,
         split: str = "validation",
         seed: int = 0,
+        on_note: Callable[[str], None] | None = None,
         **settings: Any,
     ) -> Score:
         """Score held-out text.
@@ -153,12 +155,13 @@ class Model:
             num_windows: how many (windows).
             split: validation, test or train, where no text is given.
             seed: chooses the windows.
+            on_note: called with each sentence on how the text was read.
             **settings: how to learn while scoring (dynamic): fields of `TrainConfig`.
 
         Returns:
             The loss with its protocol, the characters counted and the unknown ones.
         """
-        ids, unknown, extra_nats = self._ids_to_score(text, split)
+        ids, unknown, extra_nats = self._ids_to_score(text, split, on_note)
         boundary = self.vocab.boundary_id
         if protocol == "dynamic":
             score = self._dynamic(ids, settings)
@@ -216,8 +219,17 @@ class Model:
             )
         return corpus_of(self.run)
 
-    def _ids_to_score(self, text: Source | Sequence[Source] | None, split: str) -> tuple[Any, int, float]:
+    def _ids_to_score(
+        self, text: Source | Sequence[Source] | None, split: str, on_note: Callable[[str], None] | None
+    ) -> tuple[Any, int, float]:
         if text is None:
+            parts = ("train", "validation", "test")
+            if split not in parts:
+                raise ConfigError(
+                    f"split is {split!r}",
+                    why="a run's corpus has three parts",
+                    fix=f"use {nearest(split, parts) or 'validation'}",
+                )
             part = getattr(self.corpus(), split)
             if part is None or len(part) < 2:
                 raise DataError(
@@ -227,7 +239,10 @@ class Model:
                 )
             return part, 0, 0.0
         sources = [text] if isinstance(text, (str, Path)) else list(text)
-        words, _ = read_text(sources, self.file.text_config)
+        words, notes = read_text(sources, self.file.text_config)
+        if on_note is not None:
+            for note in notes:
+                on_note(note)
         scoring = encode_for_scoring(self.vocab, words, self.file.text_config)
         charged = int((scoring.ids[1:] == self.vocab.unk_id).sum()) if self.vocab.unk_id is not None else 0
         return scoring.ids, scoring.num_unknown, charged * scoring.extra_nats

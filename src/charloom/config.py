@@ -8,7 +8,7 @@ its check, its help and its documentation are derived from the metadata that `se
 from __future__ import annotations
 
 import difflib
-import math
+import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -23,6 +23,8 @@ _BOUNDS: dict[str, tuple[Callable[[float, float], bool], str]] = {
     "at_most": (lambda value, bound: value <= bound, "at most"),
     "below": (lambda value, bound: value < bound, "below"),
 }
+
+_LARGEST = sys.float_info.max
 
 Config = TypeVar("Config", "TextConfig", "ModelConfig", "TrainConfig", "SampleConfig")
 
@@ -198,6 +200,11 @@ class TrainConfig:
     epochs: float | None = setting(None, "budget: passes over the training text", above=0.0)
     steps: int | None = setting(None, "budget: optimiser updates", at_least=1)
     minutes: float | None = setting(None, "budget: minutes of wall clock", above=0.0)
+    max_epochs: float | None = setting(
+        None,
+        "a budget in minutes is cut to this many passes, beyond which a small text is only memorised; none = no limit",
+        above=0.0,
+    )
     plan: str | None = setting(
         None, "learning-rate plan of an earlier run, as its config.json records it (step:progress,...)"
     )
@@ -337,7 +344,9 @@ def _check_type(name: str, flag: str, base: type, value: Any) -> None:
             why=f"it must be of type {base.__name__}, not {type(value).__name__}",
             fix=f"set {flag} to a value of type {base.__name__}",
         )
-    if base is float and not math.isfinite(value):
+    if (
+        base is float and not -_LARGEST <= value <= _LARGEST
+    ):  # false for nan; an integer may exceed every float
         raise ConfigError(
             f"{name} is {value!r}", why="it must be a finite number", fix=f"set {flag} to a finite number"
         )

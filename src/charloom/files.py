@@ -37,10 +37,17 @@ def atomic_write(path: Path, data: bytes | str | Callable[[BinaryIO], None]) -> 
             handle.flush()
             os.fsync(handle.fileno())
             handle.close()
+            Path(name).chmod(0o666 & ~_umask())  # mkstemp lets nobody else read
             Path(name).replace(path)
         _fsync_folder(path.parent)
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def unwritable(path: Path, error: OSError) -> RunError:

@@ -16,7 +16,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -72,12 +72,34 @@ def write_model(path: Path, model_file: ModelFile) -> None:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
-    """Write any named arrays with string metadata as one safetensors file, atomically."""
-    from safetensors.numpy import save
+    """Write any named arrays with string metadata as one safetensors file, atomically.
 
-    atomic_write(
-        path, save({name: np.ascontiguousarray(x) for name, x in tensors.items()}, metadata=dict(metadata))
-    )
+    The same content gives the same bytes (the library's own writer shuffles the metadata). Floats are written as float32 or
+    float64, the wider ones first, so that all are aligned.
+    """
+    arrays = {name: _plain(x) for name, x in tensors.items()}
+    order = sorted(arrays, key=lambda name: -arrays[name].itemsize)
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    position = 0
+    for name in order:
+        x, begin = arrays[name], position
+        position += x.nbytes
+        dtype = next(code for code, kind in _DTYPES.items() if kind == x.dtype)
+        header[name] = {"dtype": dtype, "shape": list(x.shape), "data_offsets": [begin, position]}
+    text = _dump(header).encode("utf-8")
+    text += b" " * (-len(text) % 8)
+
+    def fill(handle: BinaryIO) -> None:
+        handle.write(struct.pack("<Q", len(text)) + text)
+        for name in order:
+            handle.write(arrays[name].tobytes())
+
+    atomic_write(path, fill)
+
+
+def _plain(x: Array) -> Array:
+    """The array as little-endian float32 or float64."""
+    return x.astype(_DTYPES["F64" if x.dtype.itemsize == 8 else "F32"], copy=False)
 
 
 def read_model(path: Path) -> ModelFile:
@@ -115,7 +137,7 @@ def read_header(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
             length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
             if not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
                 raise damaged(path, "it does not begin with a safetensors header")
-            header = json.loads(handle.read(length))
+            header = json.loads(handle.read(length), object_pairs_hook=_unique)
     except OSError as error:
         raise ModelFileError(
             f"cannot read {path}",
@@ -123,12 +145,19 @@ def read_header(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
             fix="name a run folder or a .safetensors model file",
         ) from error
     except (ValueError, RecursionError) as error:
-        raise damaged(path, "its header is no JSON") from error
+        raise damaged(path, "its header is no JSON, or names something twice") from error
     metadata = header.pop("__metadata__", {}) if isinstance(header, dict) else None
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise damaged(path, "its header is not of the safetensors form")
     _check_layout(path, header, size - 8 - length)
     return header, metadata
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object without repeated names: two readers might each take another of them."""
+    if len(found := dict(pairs)) != len(pairs):
+        raise ValueError
+    return found
 
 
 def _check_layout(path: Path, header: dict[str, Any], data_size: int) -> None:

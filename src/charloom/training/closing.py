@@ -101,6 +101,7 @@ def _facts(
         ngram_loss=None if ngram is None else ngram * math.log(2),
         train_chars=len(corpus.train),
         stopped_early=reason == "patience",
+        unit=corpus.vocab.unit,
     )
 
 

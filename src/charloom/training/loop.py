@@ -171,7 +171,10 @@ class _Job:
         except GeneratorExit:
             self._save()
             raise
+        if self.held_out is not None and self._unscored():
+            yield from self._recorded([self._validate(self.held_out)])
         self.pacer.close(self.book.step)
+        self.book.knots = self.pacer.knots
         if self.held_out is None or self.book.best_step < 0:
             self._keep(math.inf)
         if self.saved_step != self.book.step:
@@ -230,12 +233,10 @@ class _Job:
             total, count = self.book.in_epoch
             self.book.in_epoch = (0.0, 0)
             yield EpochEnd(step, step // self.plan.steps_per_epoch, total / count)
-        if self._due(self.config.validate_every, VALIDATIONS, first):
-            if self.held_out is not None:
-                yield self._validate(self.held_out)
-            if self.config.sample_every is None and self._due(None, VALIDATIONS // 5, first):
-                yield self._sample()
-        if self.config.sample_every is not None and step % self.config.sample_every == 0:
+        if self.held_out is not None and self._due(self.config.validate_every, VALIDATIONS, first):
+            yield self._validate(self.held_out)
+        every = self.config.sample_every
+        if self._due(None, VALIDATIONS // 5, first) if every is None else step % every == 0:
             yield self._sample()
         self._tick(step, 0.0)
 
@@ -254,7 +255,7 @@ class _Job:
             if every
         ]
         if self.config.validate_every is None:
-            mark = math.floor(self.pacer.progress(step) * VALIDATIONS + 1e-9) + 1
+            mark = self.pacer.marks(step, VALIDATIONS) + 1
             stops.append(self.pacer.first_step_at(mark / VALIDATIONS, step))
         return max(step + 1, min(stops))
 
@@ -263,8 +264,7 @@ class _Job:
         step = self.book.step
         if every is not None:
             return step // every > first // every or step == self.pacer.last_step
-        share = [math.floor(self.pacer.progress(s) * marks + 1e-9) for s in (first, step)]
-        return share[1] > share[0]
+        return self.pacer.marks(step, marks) > self.pacer.marks(first, marks)
 
     def _validate(self, held_out: Int[Array, "M"]) -> Validation:
         score = stream_estimate(
@@ -290,9 +290,15 @@ class _Job:
     def _write_best(self) -> None:
         card = self.card | {"step": self.book.step, "chars_seen": self.book.chars_seen}
         vocab, parameters = self.corpus.vocab, self.learner.model().parameters()
+        if not all(np.isfinite(p).all() for p in parameters.values()):  # a reader would refuse it
+            return
         write_model(
             self.run.model_path, ModelFile(parameters, self.model_config, self.corpus.config, vocab, card)
         )
+
+    def _unscored(self) -> bool:
+        """Whether the last update was never validated, as where a budget in minutes ran out early."""
+        return not self.book.history or self.book.history[-1][0] != self.book.step
 
     def _impatient(self) -> bool:
         return self.config.patience is not None and self.book.worse_since_best >= self.config.patience

@@ -13,6 +13,9 @@ from charloom.config import TrainConfig, parse_plan
 from charloom.schedule import Knots, progress_at
 
 _FIRST_GUESS = 1_000_000
+_GRID = 2**32
+"""A re-planned line climbs a whole number of 2⁻³² a step, so that it gives the same floats wherever it is cut later."""
+
 _STRETCH_S = 0.5
 _REPLAN_SHARE = 0.02
 
@@ -33,8 +36,10 @@ class Pacer:
         self.budget_s = None if config.minutes is None else 60.0 * config.minutes
         self.elapsed_s, self._seconds_a_step = elapsed_s, 0.0
         self._steps_here, self._before_s = 0, elapsed_s
+        limit = None if config.max_epochs is None else max(1, round(config.max_epochs * steps_per_epoch))
+        self._limit = math.inf if limit is None else limit
         if self.budget_s is not None:
-            self.knots: Knots = knots or ((0, 0.0), (_FIRST_GUESS, 1.0))
+            self.knots: Knots = knots or _line(0, 0.0, limit or _FIRST_GUESS)
         elif config.plan is not None:
             self.knots = parse_plan(config.plan)
         else:
@@ -64,12 +69,17 @@ class Pacer:
         """The first step beyond `after` whose progress is at least `share`, by the plan as it stands."""
         for (a, p_a), (b, p_b) in zip(self.knots, self.knots[1:]):
             if p_b >= share and b > after:
-                exact = a if p_b == p_a else a + (share - p_a) / (p_b - p_a) * (b - a)
-                step = max(after + 1, math.ceil(exact))
-                while step < b and self.progress(step) < share:  # rounding of the division
+                about = a if p_b == p_a else a + (share - p_a) / (p_b - p_a) * (b - a)
+                step = max(after + 1, math.floor(about) - 1)
+                while step < b and self.progress(step) < share:
                     step += 1
                 return step
         return self.last_step
+
+    def marks(self, step: int, count: int) -> int:
+        """How many of `count` even shares of the run are complete at `step`."""
+        progress = self.progress(step)
+        return sum(mark / count <= progress for mark in range(1, count + 1))
 
     def tick(self, first_step: int, step: int, train_s: float, elapsed_s: float) -> None:
         """Take note of a stretch: its optimiser seconds, and the wall clock since the run began."""
@@ -83,9 +93,11 @@ class Pacer:
 
     def time_left_s(self, step: int) -> float:
         """Seconds to the end by the watched speed."""
-        if self.budget_s is not None:
-            return max(0.0, self.budget_s - self.elapsed_s)
-        return (self.last_step - step) * self._seconds_a_step
+        by_speed = (self.last_step - step) * self._seconds_a_step
+        if self.budget_s is None:
+            return by_speed
+        left_s = max(0.0, self.budget_s - self.elapsed_s)
+        return min(left_s, by_speed) if self.last_step == self._limit else left_s
 
     def _replan(self, step: int) -> None:
         assert self.budget_s is not None
@@ -93,16 +105,21 @@ class Pacer:
         # validations and checkpoints take their share of the time that is left, as they did so far
         average = (self.elapsed_s - self._before_s) / self._steps_here
         overall = max(self._seconds_a_step, average) if self._steps_here > 50 else self._seconds_a_step
-        end = step + max(1, math.floor(left_s / overall))
+        end = step + max(1, math.floor(min(left_s / overall, self._limit - step)))
         if abs(end - self.last_step) <= _REPLAN_SHARE * (self.last_step - step) and end > step:
             return
-        here = self.progress(step)
-        if here >= 1.0:
+        if step >= self.last_step:
             return
-        self.knots = (*(k for k in self.knots if k[0] < step), (step, here), (end, 1.0))
+        self.knots = (*(k for k in self.knots if k[0] < step), *_line(step, self.progress(step), end))
 
     def close(self, step: int) -> None:
         """End the plan at `step`: what was planned beyond was not taken."""
         here = self.progress(step)
         if step < self.last_step:
             self.knots = (*(k for k in self.knots if k[0] < step), (step, here))
+
+
+def _line(step: int, progress: float, end: int) -> Knots:
+    """The knots of a line from `progress` at `step` to all but a rounding of 1 at `end`."""
+    slope = max(1, math.floor((1 - progress) * _GRID / (end - step)))
+    return (step, progress), (end, min(1.0, progress + slope * (end - step) / _GRID))

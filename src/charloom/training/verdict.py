@@ -60,6 +60,7 @@ class Facts:
         ngram_loss: the primed n-gram on it; None without one.
         train_chars: length of the training part.
         stopped_early: patience ran out.
+        unit: what a loss is counted by, char or byte.
     """
 
     history: tuple[tuple[int, float], ...]
@@ -69,6 +70,7 @@ class Facts:
     ngram_loss: float | None
     train_chars: int
     stopped_early: bool = False
+    unit: str = "char"
 
 
 def judge(facts: Facts) -> tuple[Verdict, ...]:
@@ -82,7 +84,7 @@ def judge(facts: Facts) -> tuple[Verdict, ...]:
     if facts.val_loss is not None and facts.history:
         verdicts.append(_fit(facts, facts.val_loss))
         if facts.ngram_loss is not None and facts.val_loss > facts.ngram_loss:
-            verdicts.append(_worse_than_ngram(facts.val_loss, facts.ngram_loss))
+            verdicts.append(_worse_than_ngram(facts.val_loss, facts.ngram_loss, facts.unit))
     if facts.train_chars < LITTLE_TEXT:
         verdicts.append(
             Verdict(
@@ -160,11 +162,11 @@ def _late_gain(facts: Facts) -> float:
     return 1 - best / min(early) if early and min(early) > 0 else 0.0
 
 
-def _worse_than_ngram(val_loss: float, ngram_loss: float) -> Verdict:
+def _worse_than_ngram(val_loss: float, ngram_loss: float, unit: str) -> Verdict:
     bits, ngram = val_loss / math.log(2), ngram_loss / math.log(2)
     return Verdict(
         "worse-than-ngram",
-        f"{bits:.3f} bits/char, and the n-gram reaches {ngram:.3f} on the same text",
+        f"{bits:.3f} bits/{unit}, and the n-gram reaches {ngram:.3f} on the same text",
         bits,
         ngram,
         "train longer, or give more text: as it stands, counting does better than this network",

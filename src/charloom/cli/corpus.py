@@ -1,0 +1,51 @@
+"""``charloom corpus``: known corpora."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from charloom.cli.failures import UsageError
+from charloom.cli.flags import option, verb
+from charloom.cli.output import Show
+
+
+def corpus(
+    show: Show,
+    action: Annotated[Literal["list", "get"], option("list the known ones, or get one")],
+    name: Annotated[str | None, option("which to get")] = None,
+    /,
+    *,
+    folder: Annotated[
+        Path | None, option("where to keep it [default: charloom/corpora in your cache folder]")
+    ] = None,
+    url: Annotated[str | None, option("a mirror that holds the same file")] = None,
+) -> None:
+    """List or get.
+
+    What was fetched is checked against its known SHA-256 before it takes its name.
+    """
+    from charloom.text import get_corpus, list_corpora
+
+    if action == "list":
+        rows = list_corpora(folder=folder)
+        for row in rows:
+            show.line(f"{row['name']:<16} {row['chars']:>10,} characters  {row['what']} ({row['licence']})")
+            show.line(f"{'':<16} {row['path'] or 'not fetched: charloom corpus get ' + row['name']}")
+        show.object({"corpora": rows})
+        return
+    if name is None:
+        raise UsageError("corpus get names no corpus", why="it fetches one", fix="see `charloom corpus list`")
+    path = get_corpus(name, folder=folder, url=url)
+    show.line(str(path))
+    show.object({"name": name, "path": str(path), "bytes": path.stat().st_size})
+
+
+app = verb(
+    usage="corpus list|get [NAME] [options]",
+    examples="""
+        charloom corpus list
+        charloom corpus get names --folder corpora
+        charloom corpus list --json
+    """,
+)(corpus)

@@ -1,0 +1,90 @@
+"""Where a verb's words go: results to standard output, the rest to standard error, always in UTF-8."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
+
+SCHEMA = 1
+_DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
+
+
+def prepare_streams() -> None:
+    """Make the three streams speak UTF-8 with plain newlines, whatever the locale says.
+
+    What UTF-8 cannot hold (lone surrogates) is written as an escape, which is legal in JSON too.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+def is_live(stream: TextIO) -> bool:
+    """Whether a person sits before a stream, at a terminal that can move its cursor."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def colours(stream: TextIO) -> bool:
+    """Whether to colour what a person reads there; ``NO_COLOR`` is honoured."""
+    return is_live(stream) and not os.environ.get("NO_COLOR")
+
+
+class Show:
+    """What a verb prints with.
+
+    Args:
+        json: results are one JSON object.
+        quiet: no progress and no notes.
+    """
+
+    def __init__(self, *, json: bool = False, quiet: bool = False) -> None:
+        self.as_json, self.quiet = json, quiet
+
+    def line(self, text: str = "") -> None:
+        """Print one line, or several, of the result; nothing with ``--json``."""
+        if not self.as_json:
+            sys.stdout.write(text + "\n")
+
+    def text(self, text: str, *, dim: bool = False) -> None:
+        """Print a part of a generated text as it is, at once."""
+        if dim and text and colours(sys.stdout):
+            text = f"{_DIM}{text}{_PLAIN}"
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    def object(self, values: Mapping[str, Any]) -> None:
+        """Print the one JSON object; nothing without ``--json``."""
+        if self.as_json:
+            print_json(values)
+
+    def note(self, text: str = "") -> None:
+        """Say something that is not the result."""
+        if not self.quiet:
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()
+
+    def notes(self, texts: Sequence[str]) -> None:
+        """Say several things, each on its line."""
+        for text in texts:
+            self.note(f"note: {text}")
+
+
+def print_json(values: Mapping[str, Any]) -> None:
+    """Print one JSON object on standard output; numbers that are not finite become null."""
+    sys.stdout.write(
+        json.dumps(_finite({"schema": SCHEMA, **values}), ensure_ascii=False, allow_nan=False) + "\n"
+    )
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return value

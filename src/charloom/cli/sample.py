@@ -1,0 +1,225 @@
+"""``charloom sample``: write text."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from charloom.cli.failures import DONE, INTERRUPTED, UsageError
+from charloom.cli.flags import option, verb
+from charloom.cli.output import Show
+from charloom.config import SampleConfig
+
+if TYPE_CHECKING:
+    from charloom.api import Model
+    from charloom.generation import Sample, Writing
+
+
+def sample(
+    show: Show,
+    model: Annotated[str, option("a run folder or a model file")],
+    /,
+    *,
+    prompt: Annotated[str, option("text to continue; - is standard input", allow_leading_hyphen=True)] = "",
+    prompt_file: Annotated[str | None, option("a file that holds the prompt")] = None,
+    stop: Annotated[
+        list[str] | None, option("end a sample before this text; may be repeated", allow_leading_hyphen=True)
+    ] = None,
+    stream: Annotated[bool, option("print each character as it comes")] = False,
+    html: Annotated[
+        Path | None, option("write the samples to this page, for scripts a terminal cannot show")
+    ] = None,
+    device: Annotated[str, option("auto, cpu, cuda, cuda:N or mps", show_default=True)] = "cpu",
+    **settings: Any,
+) -> int:
+    """Write.
+
+    The prompt is followed by what the model adds to it, character by character. With --length 0 it goes on until a
+    stop text, the end of a document, or Ctrl-C.
+    """
+    from charloom import api
+
+    endless, count = settings.get("length") == 0, settings.get("count", 1)
+    _check(show, prompt, prompt_file, stream=stream, count=count)
+    who = {"engine": settings.pop("engine", "auto"), "precision": settings.pop("precision", "float32")}
+    loaded = api.load(model, device=device, **who)
+    if endless and count > 1 and not stop and loaded.vocab.boundary_id is None:
+        raise _never_ends(count)
+    live = not show.as_json and (stream or (endless and count == 1))
+    opening = _prompt(show, prompt, prompt_file)
+    writing = loaded.write(
+        opening, stop=stop or (), on_note=lambda note: show.note(f"note: {note}"), **settings
+    )
+    began = time.monotonic()
+    samples, interrupted = _collect(show, writing, live=live, opening=opening)
+    elapsed_s = time.monotonic() - began
+    if settings.get("seed") is None and samples:
+        show.note(f"seed: {samples[0].seed}")
+    unseen = _unseen_share(show, loaded, samples)
+    if html is not None:
+        _write_page(show, html, model, samples, settings)
+    elif not live:
+        _print(show, samples, loaded)
+    show.object(_object(loaded, samples, elapsed_s, unseen))
+    return INTERRUPTED if interrupted else DONE
+
+
+def _check(show: Show, prompt: str, prompt_file: str | None, *, stream: bool, count: int) -> None:
+    if prompt and prompt_file is not None:
+        raise UsageError(
+            "--prompt and --prompt-file are both given", why="a text has one beginning", fix="keep one"
+        )
+    if stream and show.as_json:
+        raise UsageError(
+            "--stream and --json are both given", why="--json prints one object at the end", fix="keep one"
+        )
+    if stream and count != 1:
+        raise UsageError(
+            f"--stream with --count {count}",
+            why="samples written side by side would run into one another",
+            fix="leave out --stream, or --count",
+        )
+
+
+def _never_ends(count: int) -> UsageError:
+    return UsageError(
+        f"--length 0 with --count {count}",
+        why="the first sample would never end",
+        fix="set --length, or give --stop",
+    )
+
+
+def _prompt(show: Show, prompt: str, prompt_file: str | None) -> str:
+    """The text to continue: given, from a file, or from standard input; one newline at its end is the shell's."""
+    from charloom.text import decode_bytes
+
+    if prompt_file is None and prompt != "-":
+        return prompt
+    if prompt_file is None:
+        name, data = "standard input", sys.stdin.buffer.read()
+    else:
+        name, data = prompt_file, _bytes_of(Path(prompt_file))
+    if not data:
+        return ""
+    decoded = decode_bytes(data, encoding=None, source=name)
+    show.notes(decoded.notes)
+    return decoded.text.removesuffix("\n").removesuffix("\r")
+
+
+def _bytes_of(path: Path) -> bytes:
+    from charloom.errors import DataError
+
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"cannot read {path}", why=error.strerror or str(error), fix="name a file that holds the prompt"
+        ) from error
+
+
+def _collect(show: Show, writing: Writing, *, live: bool, opening: str) -> tuple[list[Sample], bool]:
+    """Every sample in order; Ctrl-C ends the writing and keeps what was written."""
+    from charloom.generation import Piece, visible
+
+    samples, interrupted = [], False
+    if live:
+        show.text(visible(opening), dim=True)
+    try:
+        for event in writing:
+            if not isinstance(event, Piece):
+                samples.append(event)
+            elif live:
+                show.text(visible(event.text))
+    except KeyboardInterrupt:
+        samples, interrupted = samples + writing.interrupt(), True
+    if live:
+        show.line()
+    return sorted(samples, key=lambda sample: sample.index), interrupted
+
+
+def _print(show: Show, samples: list[Sample], loaded: Model) -> None:
+    """Print finished samples: documents without newlines one a line, others under a heading where there are several."""
+    from charloom.generation import visible
+
+    if show.as_json:
+        return
+    whole = [sample.prompt + sample.text for sample in samples]
+    as_lines = loaded.vocab.boundary_id is not None and not any("\n" in text for text in whole)
+    for sample in samples:
+        if len(samples) > 1 and not as_lines:
+            show.line(
+                f"{'' if sample.index == 0 else chr(10)}=== sample {sample.index + 1} of {len(samples)} ==="
+            )
+        show.text(visible(sample.prompt), dim=True)
+        show.line(visible(sample.text))
+
+
+def _unseen_share(show: Show, loaded: Model, samples: list[Sample]) -> float | None:
+    """Share of several samples that are none of the training documents, where the run's corpus is at hand."""
+    from charloom.errors import CharloomError
+    from charloom.evaluation import unseen_share
+
+    if loaded.vocab.boundary_id is None or loaded.run is None or len(samples) < 2:
+        return None
+    try:
+        corpus = loaded.corpus()
+    except CharloomError as error:
+        show.note(f"note: how many samples are new cannot be told: {error.what}")
+        return None
+    share = unseen_share([s.prompt + s.text for s in samples], documents_of(corpus))
+    show.note(f"{share:.1%} of the {len(samples):,} samples do not stand among the training documents")
+    return share
+
+
+def documents_of(corpus: Any) -> list[str]:
+    """The training documents of a corpus, as text."""
+    import numpy as np
+
+    ids, boundary = np.asarray(corpus.train), corpus.vocab.boundary_id
+    parts = np.split(ids, np.flatnonzero(ids == boundary))
+    return [corpus.vocab.decode(part[1:] if part[:1] == boundary else part) for part in parts if len(part)]
+
+
+def _write_page(show: Show, path: Path, model: str, samples: list[Sample], settings: dict[str, Any]) -> None:
+    from charloom.files import atomic_write
+    from charloom.generation import samples_page
+
+    shown = {"model": model, **{name: value for name, value in settings.items() if value is not None}}
+    atomic_write(path, samples_page(samples, title=f"Written by {Path(model).name}", settings=shown))
+    show.line(f"wrote {path}")
+
+
+def _object(loaded: Model, samples: list[Sample], elapsed_s: float, unseen: float | None) -> dict[str, Any]:
+    chars = sum(len(sample.text) for sample in samples)
+    return {
+        "samples": [
+            {"prompt": s.prompt, "text": s.text, "finish_reason": s.finish_reason, "seed": s.seed}
+            for s in samples
+        ],
+        "engine": engine_name(loaded),
+        "chars_per_s": chars / elapsed_s if elapsed_s > 0 else math.nan,
+        **({} if unseen is None else {"unseen_share": unseen}),
+    }
+
+
+def engine_name(loaded: Model) -> str:
+    """The engine that computes for a model."""
+    from charloom.engines import load_engine
+
+    return load_engine(loaded.engine).name
+
+
+app = verb(
+    SampleConfig,
+    usage="sample MODEL [--prompt TEXT] [settings]",
+    examples="""
+        charloom sample runs/tales --prompt 'Once upon' --length 200
+        charloom sample runs/tales --temperature 0.5 --top-p 0.9 --seed 7 --stream
+        printf 'Once' | charloom sample runs/tales --prompt - --json
+        charloom sample runs/names --count 20 --temperature 0.8
+        charloom sample runs/tales --count 3 --length 100 --html samples.html
+    """,
+)(sample)

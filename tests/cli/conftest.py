@@ -1,0 +1,86 @@
+"""A folder as a user would have it: two texts, a run of each, and the command line called in this process."""
+
+import io
+import itertools
+import json
+import shutil
+import sys
+from typing import NamedTuple
+
+import pytest
+
+from charloom.cli import main
+from charloom.text.readings import builtin_text
+
+TINY = ["--hidden-size", "12", "--batch-size", "4", "--bptt-length", "16", "--threads", "1"]
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self):
+        (line,) = self.out.splitlines()  # exactly one object, on one line
+        return json.loads(line)
+
+
+@pytest.fixture
+def charloom(capsys, monkeypatch):
+    """Call the command line with the words of one string, or a list of words."""
+
+    def call(words, stdin=b""):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        capsys.readouterr()
+        code = main(words.split() if isinstance(words, str) else words)
+        out, err = capsys.readouterr()
+        return Result(code, out, err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def furnished(tmp_path_factory):
+    """The folder, made once: nothing may change it."""
+    folder = tmp_path_factory.mktemp("furnished")
+    text = builtin_text()
+    (folder / "tales.txt").write_text(text[:12_000], encoding="utf-8")
+    (folder / "more.txt").write_text(text[12_000:14_000], encoding="utf-8")
+    names = [
+        "".join(parts)
+        for parts in itertools.product(("an", "el", "mi", "jo"), ("na", "la", "ri"), ("", "s", "no"))
+    ]
+    (folder / "names.txt").write_text("\n".join(names * 10), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name, extra in (("tales", []), ("names", ["--documents", "line"])):
+            train = [
+                "train",
+                f"{name}.txt",
+                "--steps",
+                "24",
+                "--out",
+                f"runs/{name}",
+                "--quiet",
+                *TINY,
+                *extra,
+            ]
+            assert main(train) == 0
+    return folder
+
+
+@pytest.fixture
+def place(furnished, tmp_path, monkeypatch):
+    """A copy of the folder, to work in."""
+    folder = tmp_path / "place"
+    shutil.copytree(furnished, folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def room(furnished, monkeypatch):
+    """The folder itself, for those who only read."""
+    monkeypatch.chdir(furnished)
+    return furnished

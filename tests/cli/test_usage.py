@@ -1,0 +1,51 @@
+"""Exit code 2: what is wrong with a command line, and the nearest thing that would be right."""
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("trian tales.txt", 'Did you mean "train"?'),
+        ("train --hiden-size 4", "Did you mean --hidden-size?"),
+        ("train --cell gruu", 'Did you mean "gru"?'),
+        ("train --hidden-size wide", "'wide' is no whole number"),
+        ("train --hidden-size", "--hidden-size requires an argument"),
+        ("train --steps 3 --steps 4", "--steps specified multiple times"),
+        ("sample", "requires an argument"),
+        ("sample a b", "b"),
+        ("prepare tales.txt", "--out"),
+        ("corpus fetch", "list"),
+        ("corpus get", "names no corpus"),
+        ("sample runs/x --stream --json", "--stream and --json"),
+        ("sample runs/x --stream --count 2", "--stream with --count 2"),
+        ("sample runs/x --prompt a --prompt-file b", "--prompt and --prompt-file"),
+        ("eval runs/x --learning-rate 0.1", "--learning-rate with --protocol stream"),
+        ("train --resume runs/x --hidden-size 4", "--resume stands beside other settings"),
+        ("train --resume runs/x --steps 400", "--resume stands beside other settings"),
+        ("train --steps +20", "--steps +20 without --resume"),
+    ],
+)
+def test_wrong_usage(charloom, line, says):
+    done = charloom(line)
+    told = done.out if "--json" in line else done.err
+    assert done.code == 2
+    assert says in told
+    assert "Traceback" not in done.err
+
+
+def test_wrong_usage_as_json(charloom):
+    done = charloom("train --hiden-size 4 --json")
+    assert done.code == 2
+    assert done.json["schema"] == 1
+    assert done.json["error"] == {
+        "kind": "UsageError",
+        "what": "Unknown option: --hiden-size. Did you mean --hidden-size?",
+        "why": "the command line cannot be read",
+        "fix": "see `charloom train --help`",
+    }
+
+
+def test_the_fix_names_the_verbs_help(charloom):
+    assert "charloom sample --help" in charloom("sample --lenght 3 runs/x").err
+    assert "charloom --help" in charloom("nonsense").err

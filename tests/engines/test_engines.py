@@ -1,0 +1,84 @@
+"""The contract: no cell or block is missing from the list, names are found, errors say what to do."""
+
+import importlib.util
+import itertools
+import typing
+
+import numpy as np
+import pytest
+
+from charloom import engines
+from charloom.config import ModelConfig, TrainConfig
+from charloom.engines import load_engine, state_like
+from charloom.engines.torch import elman
+from charloom.errors import ConfigError, MissingExtraError
+from charloom.parameters import NUM_GATES
+
+from .cases import BLOCKS, CASES, CELLS
+
+
+def choices(field):
+    return set(typing.get_args(typing.get_type_hints(ModelConfig)[field]))
+
+
+def test_no_cell_block_or_activation_is_missing_from_the_list_of_cases():
+    assert {settings["cell"] for settings in CELLS.values()} == choices("cell") == set(NUM_GATES)
+    assert {settings["block"] for settings in BLOCKS.values()} == choices("block")
+    activations = {settings["activation"] for settings in CELLS.values() if "activation" in settings}
+    assert activations == choices("activation") == set(elman.ACTIVATIONS)
+    here = {(c.cell, c.activation, c.block, c.embedding_size is None, c.num_layers) for c in CASES.values()}
+    for cell, block, layers in itertools.product(choices("cell"), choices("block"), (1, 2)):
+        for activation in choices("activation") if cell == "elman" else ("tanh",):
+            inputs = (True, False) if block == "plain" else (True,)
+            for one_hot in inputs:
+                assert (cell, activation, block, one_hot, layers) in here
+
+
+def test_the_torch_engine_offers_what_the_contract_names():
+    engine = load_engine("torch")
+    assert engine.name == "torch"
+    config = ModelConfig(hidden_size=3)
+    from charloom.parameters import initial_parameters
+
+    params = initial_parameters(config, 4, 0)
+    model = engine.model(params, config)
+    learner = engine.learner(params, config, TrainConfig(steps=1), device="cpu")
+    for offered, protocol in ((model, engines.Model), (learner, engines.Learner)):
+        for name in vars(protocol):
+            if not name.startswith("_"):
+                assert callable(getattr(offered, name)), name
+    assert (model.vocab_size, model.config) == (4, config)
+    for name, value in model.parameters().items():
+        np.testing.assert_array_equal(value, params[name].astype(np.float32))
+
+
+def test_auto_is_the_first_engine_that_is_installed():
+    assert load_engine("auto") is load_engine("torch")
+
+
+def test_an_engine_that_is_not_here_yet_is_a_config_error():
+    with pytest.raises(ConfigError, match=r"engine is 'scratch'.*does not hold it.*--engine torch"):
+        load_engine("scratch")
+
+
+def test_a_missing_library_names_the_extra_to_install(monkeypatch):
+    monkeypatch.setattr(engines, "find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match=r"torch is not installed.*pip install 'charloom\[train\]'"):
+        load_engine("torch")
+    assert importlib.util.find_spec("torch") is not None
+
+
+@pytest.mark.parametrize("name", ["cpu:1", "tpu", "cuda:99", "cuda:x", ""])
+def test_a_device_that_is_not_there_is_a_config_error(name):
+    with pytest.raises(ConfigError, match=r"device is .*--device auto"):
+        load_engine("torch").resolve_device(name)
+
+
+def test_cpu_is_always_there():
+    assert load_engine("torch").resolve_device("cpu") == "cpu"
+    assert load_engine("torch").resolve_device("auto") in ("cpu", "cuda")
+
+
+def test_state_like_applies_a_function_to_every_leaf():
+    state = [{"h": 1, "c": 2}, {"h": 3}]
+    assert state_like(state, lambda x: 10 * x) == [{"h": 10, "c": 20}, {"h": 30}]

@@ -1,0 +1,49 @@
+"""The residual block's own parts: RMSNorm and the causal convolution against plain loops."""
+
+import numpy as np
+import pytest
+import torch
+
+from charloom.engines.torch import residual
+
+EXACT = {"rtol": 1e-12, "atol": 1e-14}  # float64, a handful of terms
+
+
+def naive_convolution(x, past, weight, bias, resets):
+    """Position by position, from a growing list of inputs that a reset empties to zeros."""
+    (B, T, D), K = x.shape, weight.shape[1]
+    y, behind = np.empty((B, T, D)), np.empty((B, K - 1, D))
+    for b in range(B):
+        seen = list(past[b])
+        for t in range(T):
+            if resets is not None and resets[b, t]:
+                seen = [np.zeros(D)] * (K - 1)
+            seen.append(x[b, t])
+            for d in range(D):
+                y[b, t, d] = bias[d] + sum(weight[d, K - 1 - k] * seen[-1 - k][d] for k in range(K))
+        behind[b] = np.reshape(seen[len(seen) - (K - 1) :], (K - 1, D))
+    return y, behind
+
+
+@pytest.mark.parametrize("K", [1, 2, 4, 7])
+@pytest.mark.parametrize("T", [1, 3, 8])
+@pytest.mark.parametrize("reset_share", [None, 0.0, 0.3, 1.0])
+def test_the_convolution_equals_a_plain_loop(K, T, reset_share, rng):
+    x, past = rng.normal(size=(3, T, 4)), rng.normal(size=(3, K - 1, 4))
+    weight, bias = rng.normal(size=(4, K)), rng.normal(size=4)
+    resets = None if reset_share is None else rng.random((3, T)) < reset_share
+    marks = None if resets is None else torch.tensor(resets)
+    y, behind = residual.convolve(*(torch.tensor(a) for a in (x, past, weight, bias)), marks)
+    expected, expected_behind = naive_convolution(x, past, weight, bias, resets)
+    np.testing.assert_allclose(y, expected, **EXACT)
+    np.testing.assert_array_equal(behind, expected_behind)
+
+
+def test_rms_norm_divides_by_the_root_of_the_mean_square(rng):
+    x, gain = rng.normal(size=(2, 3, 5)) * 3, rng.normal(size=5)
+    expected = gain * x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + 1e-6)
+    np.testing.assert_allclose(residual.norm(torch.tensor(x), torch.tensor(gain)), expected, **EXACT)
+
+
+def test_rms_norm_of_zero_is_zero():
+    assert not residual.norm(torch.zeros(1, 1, 4), torch.ones(4)).any()

@@ -1,0 +1,263 @@
+"""The verbs as functions: train, load, sample, evaluate, states, torch_module, from_torch, resume."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import charloom
+from charloom import api
+from charloom.errors import CharloomError, ConfigError, DataError, RunError, UnknownCharacterError
+from charloom.evaluation.protocols import stream_loss
+from charloom.text import Vocabulary
+
+from .training.small import SYMBOLS, bigram_source, bigram_text, kinds
+
+TEXT = bigram_text(bigram_source(), 3000)
+SETTINGS = {
+    "cell": "lstm",
+    "hidden_size": 8,
+    "num_layers": 2,
+    "embedding_size": 4,
+    "batch_size": 4,
+    "bptt_length": 8,
+    "steps": 30,
+    "threads": 1,
+    "device": "cpu",
+}
+FLOAT32 = 1e-5  # one pass in other shapes
+
+
+@pytest.fixture(scope="module")
+def corpus_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "tales.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(corpus_file, tmp_path_factory):
+    return charloom.train(corpus_file, out=tmp_path_factory.mktemp("runs") / "run", **SETTINGS)
+
+
+def test_everything_that_is_offered_can_be_imported():
+    for name in charloom.__all__:
+        assert getattr(charloom, name) is not None
+    assert set(dir(charloom)) == {*charloom.__all__, "__version__"}
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        charloom.nothing  # noqa: B018 - the access is the test
+
+
+def test_training_returns_the_best_model_with_its_run_and_card(model):
+    assert model.run.path.name == "run"
+    assert model.card["results"]["steps"] == 30
+    assert model.card["results"]["protocol"] == "stream"
+    assert model.card["train"]["steps"] == 30
+    assert model.vocab.symbols == tuple(map(ord, SYMBOLS))
+    config = model.run.config()
+    assert config["model"]["cell"] == "lstm"
+    assert config["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert config["corpus"]["num_chars"] == 3000
+    assert len(config["corpus"]["sha256"]) == 64
+
+
+def test_training_tells_its_events_to_a_listener(tmp_path):
+    seen = []
+    charloom.train(text=TEXT[:500], out=tmp_path / "run", on_event=seen.append, **SETTINGS | {"steps": 4})
+    assert kinds(seen, "Started")
+    assert kinds(seen, "Finished")
+
+
+def test_a_wrong_setting_is_refused_before_any_text_is_read(tmp_path):
+    with pytest.raises(ConfigError, match=r"sets 'hiden_size'.*hidden_size"):
+        charloom.train(tmp_path / "missing.txt", hiden_size=3)
+    with pytest.raises(ConfigError, match="cell is 'lstmm'"):
+        charloom.train(tmp_path / "missing.txt", cell="lstmm")
+    with pytest.raises(CharloomError, match="missing"):
+        charloom.train(tmp_path / "missing.txt", out=tmp_path / "run", **SETTINGS)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_loads_from_its_folder_its_file_and_a_copy(model, tmp_path):
+    model.save(tmp_path / "copy.safetensors")
+    places = (model.run.path, model.run.model_path, tmp_path / "copy.safetensors")
+    loaded = [charloom.load(place) for place in places]
+    assert [m.run is None for m in loaded] == [False, True, True]
+    texts = {m.sample("ab", length=40, seed=3)[0].text for m in (*loaded, model)}
+    assert len(texts) == 1
+    with pytest.raises(RunError, match="is no run folder"):
+        charloom.load(tmp_path)
+
+
+def test_a_model_file_needs_no_corpus(corpus_file, tmp_path):
+    moving = tmp_path / "moving.txt"
+    moving.write_text(TEXT, encoding="utf-8")
+    model = charloom.train(moving, out=tmp_path / "run", **SETTINGS | {"steps": 3})
+    moving.unlink()
+    assert charloom.load(tmp_path / "run").sample("a", length=5, seed=1)[0].text
+    with pytest.raises(RunError, match=r"corpus of .* cannot be read.*--text PATH"):
+        charloom.load(tmp_path / "run").evaluate()
+    scored = charloom.load(tmp_path / "run").evaluate(corpus_file)
+    assert scored.chars == 2999
+    assert model.card["results"]["steps"] == 3
+
+
+def test_the_same_seed_writes_the_same_text_and_stream_is_sample_in_pieces(model):
+    one, same, other = (model.sample("ab", length=60, seed=s)[0] for s in (1, 1, 2))
+    assert one.text == same.text != other.text
+    assert "".join(model.stream("ab", length=60, seed=1)) in (one.text, "ab" + one.text)
+    assert len(model.sample(count=3, length=5, seed=1)) == 3
+    assert len("".join(itertools.islice(model.stream(length=0, seed=1), 200))) >= 200
+
+
+def test_an_unknown_character_is_refused_by_its_name(model):
+    with pytest.raises(UnknownCharacterError, match=r"U\+00E9"):
+        model.sample("café", length=3)
+    notes = []
+    list(model.write("abé", length=3, seed=1, unknown="skip", on_note=notes.append))
+    assert notes
+
+
+def test_evaluation_scores_the_runs_own_held_out_part(model):
+    score = model.evaluate()
+    assert (score.protocol, score.chars) == ("stream", 299)
+    assert score.loss_nats == pytest.approx(model.card["results"]["val_loss_nats"], rel=FLOAT32)
+    corpus = model.corpus()
+    assert score == stream_loss(model.bound, corpus.validation)
+    assert model.evaluate(split="train").chars == len(corpus.train) - 1
+    assert model.evaluate() == score  # to the last digit
+
+
+def test_every_protocol_is_offered_and_repeats(model):
+    for settings in (
+        {"protocol": "windows", "window": 20, "num_windows": 30},
+        {"protocol": "dynamic"},
+        {"protocol": "stream"},
+    ):
+        one, same = (model.evaluate(**settings) for _ in range(2))
+        assert one == same
+        assert one.protocol == settings["protocol"]
+        assert 0.5 < one.bits_per_char < math.log2(8) + 1
+    with pytest.raises(ConfigError, match=r"protocol is 'guess'.*stream, windows or dynamic"):
+        model.evaluate(protocol="guess")
+
+
+def test_dynamic_evaluation_leaves_the_model_as_it_was(model):
+    before = {name: p.copy() for name, p in model.file.parameters.items()}
+    model.evaluate(protocol="dynamic", learning_rate=1.0)
+    for name, p in model.file.parameters.items():
+        np.testing.assert_array_equal(p, before[name])
+
+
+def test_a_part_that_the_run_does_not_have_is_explained(model):
+    with pytest.raises(DataError, match=r"no test part.*--test FILE"):
+        model.evaluate(split="test")
+    with pytest.raises(ConfigError, match=r"split is 'valid'.*validation"):
+        model.evaluate(split="valid")
+
+
+def test_unknown_characters_of_a_scored_text_are_counted(model, tmp_path):
+    path = tmp_path / "other.txt"
+    path.write_text("abcZabcdZZabc", encoding="utf-8")
+    score = model.evaluate(path)
+    assert score.unknown_chars == 3
+    assert score.chars == 9
+
+
+def test_states_are_those_of_reading_one_character_after_another(model):
+    states = model.states("abcabc")
+    assert [sorted(layer) for layer in states] == [["c", "h"], ["c", "h"]]
+    assert all(x.shape == (6, 8) for layer in states for x in layer.values())
+    prefix = model.states("abc")
+    np.testing.assert_array_equal(prefix[1]["h"], states[1]["h"][:3])
+    _, end = model.bound.forward(
+        model.vocab.encode("abcabc")[None].astype(np.int64), model.bound.initial_state(1)
+    )
+    np.testing.assert_allclose(
+        states[0]["c"][-1], model.bound.export_state(end)[0]["c"][0], rtol=FLOAT32, atol=FLOAT32
+    )
+    assert model.states("") == [{}, {}]
+
+
+def test_the_torch_module_computes_what_the_model_does_and_comes_back(model):
+    module = model.torch_module()
+    ids = model.vocab.encode("abcabcdh").astype(np.int64)[None]
+    logits, _ = module(torch.tensor(ids))
+    expected, _ = model.bound.forward(ids, model.bound.initial_state(1))
+    np.testing.assert_allclose(logits.detach(), expected, rtol=FLOAT32, atol=FLOAT32)
+    back = charloom.from_torch(module, model.vocab)
+    assert back.sample("ab", length=30, seed=5)[0].text == model.sample("ab", length=30, seed=5)[0].text
+
+
+def test_a_module_of_torchs_own_becomes_a_model_that_writes_and_is_saved(tmp_path):
+    vocab = Vocabulary.from_text("abcd")
+    module = torch.nn.ModuleList([torch.nn.GRU(4, 6), torch.nn.Linear(6, 4)])
+    model = charloom.from_torch(module, vocab)
+    model.save(tmp_path / "m.safetensors")
+    text = charloom.load(tmp_path / "m.safetensors").sample("a", length=20, seed=1)[0].text
+    assert text == model.sample("a", length=20, seed=1)[0].text
+    with pytest.raises(ConfigError, match="vocabulary of 5"):
+        charloom.from_torch(module, Vocabulary.from_text("abcde"))
+
+
+def test_a_half_precision_module_is_saved_as_float32(tmp_path):
+    module = torch.nn.ModuleList([torch.nn.GRU(4, 6), torch.nn.Linear(6, 4)]).half()
+    charloom.from_torch(module, Vocabulary.from_text("abcd")).save(tmp_path / "m")
+    assert {p.dtype.name for p in charloom.load(tmp_path / "m").file.parameters.values()} == {"float32"}
+
+
+def test_a_model_file_without_its_run_has_no_corpus(model):
+    with pytest.raises(RunError, match="came as a file, without its run"):
+        charloom.load(model.run.model_path).evaluate()
+
+
+# ------------------------------------------------------------------------------------------------------ resume
+
+
+def test_resume_extends_a_finished_run(corpus_file, tmp_path):
+    charloom.train(corpus_file, out=tmp_path / "run", **SETTINGS | {"steps": 5})
+    events = list(charloom.resume(tmp_path / "run", more_steps=4).events())
+    assert kinds(events, "Finished")[0].step == 9
+    assert charloom.load(tmp_path / "run").run.config()["train"]["steps"] == 9
+
+
+def test_a_moved_corpus_is_named_and_checked(tmp_path):
+    here, there, other = (tmp_path / name for name in ("here.txt", "there.txt", "other.txt"))
+    here.write_text(TEXT, encoding="utf-8")
+    charloom.train(here, out=tmp_path / "run", **SETTINGS | {"steps": 3})
+    here.rename(there)
+    other.write_text(TEXT[::-1], encoding="utf-8")
+    with pytest.raises(RunError, match="cannot be read"):
+        charloom.resume(tmp_path / "run")
+    with pytest.raises(RunError, match=r"is not the text that .* was trained on.*SHA-256"):
+        charloom.resume(tmp_path / "run", text=[other])
+    assert kinds(list(charloom.resume(tmp_path / "run", text=[there]).events()), "Finished")
+
+
+def test_a_text_in_memory_cannot_be_found_again(tmp_path):
+    charloom.train(text=TEXT, out=tmp_path / "run", **SETTINGS | {"steps": 3})
+    with pytest.raises(RunError, match=r"given in memory.*--text"):
+        charloom.resume(tmp_path / "run")
+
+
+def test_results_have_the_keys_of_the_contract(model):
+    found = api.results_json(model.run)
+    for key in [
+        "run",
+        "model",
+        "steps",
+        "chars_seen",
+        "train_time_s",
+        "chars_per_s",
+        "num_params",
+        "vocab_size",
+        "protocol",
+        "val_loss_nats",
+        "val_bits_per_char",
+    ]:
+        assert found[key] is not None, key
+    assert found["val_bits_per_char"] == pytest.approx(found["val_loss_nats"] / math.log(2))
+    assert found["chars_per_s"] == pytest.approx(found["chars_seen"] / found["train_time_s"])
+    assert found["num_params"] == sum(p.size for p in model.file.parameters.values())

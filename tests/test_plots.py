@@ -1,0 +1,54 @@
+"""Pictures: what is drawn is what the runs recorded."""
+
+import math
+
+import pytest
+
+from charloom.errors import MissingExtraError, RunError
+from charloom.plots import loss_curves, new_axes, save
+from charloom.runs import Run
+
+pytest.importorskip("matplotlib")
+LOSSES = [(10, 2.0, 2.2), (20, 1.5, 1.4)]
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = Run.create(tmp_path / "tales", {})
+    for step, loss, train_loss in LOSSES:
+        run.append({"event": "progress", "step": step})
+        run.append({"event": "validation", "step": step, "loss": loss, "train_loss": train_loss})
+    return run
+
+
+def test_loss_curves_hold_the_recorded_losses_in_bits(run):
+    ax = loss_curves([run])
+    held_out, training = ax.get_lines()
+    assert list(held_out.get_xdata()) == [10, 20]
+    assert held_out.get_ydata() == pytest.approx([2.0 / math.log(2), 1.5 / math.log(2)])
+    assert training.get_ydata() == pytest.approx([2.2 / math.log(2), 1.4 / math.log(2)])
+    assert held_out.get_color() == training.get_color()
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["tales"]
+    assert "bits per character" in ax.get_ylabel()
+
+
+def test_loss_curves_draw_on_the_axes_given(run):
+    ax = new_axes("a test")
+    assert loss_curves([run, run], ax=ax) is ax
+    assert len(ax.get_lines()) == 4
+
+
+def test_a_run_without_validations_is_left_out(tmp_path):
+    ax = loss_curves([Run.create(tmp_path / "empty", {})])
+    assert ax.get_legend() is None
+
+
+def test_without_matplotlib_the_extra_is_named(run, monkeypatch):
+    monkeypatch.setattr("charloom.plots.find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match="charloom\\[plot\\]"):
+        loss_curves([run])
+
+
+def test_save_to_an_impossible_place(run, tmp_path):
+    with pytest.raises(RunError):
+        save(loss_curves([run]), tmp_path / "nowhere" / "curves.svg")

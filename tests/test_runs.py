@@ -1,0 +1,214 @@
+"""The run folder: events that stand, checkpoints that are whole, one truth."""
+
+import json
+import re
+import struct
+
+import numpy as np
+import pytest
+
+from charloom.errors import ModelFileError, RunError
+from charloom.runs import KEEP_CHECKPOINTS, Checkpoint, Run, list_runs, new_run_path, read_checkpoint
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run.create(tmp_path / "run", {"name": "قصص", "schema": 1})
+
+
+def checkpoint(step, value=None):
+    x = np.full((2, 3), step if value is None else value, np.float32)
+    return Checkpoint(step, {"param.w": x, "state.0.h": x[:, :0]}, {"step": step, "loss": [1.5, None]})
+
+
+def test_a_new_run_holds_its_configuration(run):
+    assert run.config() == {"name": "قصص", "schema": 1}
+    assert Run.open(run.path).config() == run.config()
+    assert "قصص" in run.config_path.read_text("utf-8")
+
+
+def test_a_run_is_never_created_over_another(run):
+    with pytest.raises(RunError, match=r"already holds a run.*--resume"):
+        Run.create(run.path, {})
+    assert run.config()["schema"] == 1
+
+
+def test_a_folder_that_cannot_be_made_is_explained(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"cannot write .*--out"):
+        Run.create(tmp_path / "file" / "run", {})
+
+
+def test_opening_what_is_no_run_names_its_neighbours(run, tmp_path):
+    with pytest.raises(RunError, match=re.escape(f"name one of {run.path}")):
+        Run.open(tmp_path / "other")
+    with pytest.raises(RunError, match="train one first"):
+        Run.open(tmp_path / "no" / "folder")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "\x00"])
+def test_a_damaged_configuration_is_explained(content, run):
+    run.config_path.write_text(content)
+    with pytest.raises(RunError, match="missing or no JSON object"):
+        run.config()
+
+
+# ----------------------------------------------------------------------------------------------------- events
+
+
+def test_events_are_read_back_in_order(run):
+    assert run.events() == []
+    events = [{"event": "a", "step": 1}, {"event": "b", "text": "line\nbreak ق\u2028"}]
+    for event in events:
+        run.append(event)
+    assert run.events() == events
+    assert run.events_path.read_bytes().count(b"\n") == 2
+
+
+def test_every_torn_last_line_is_skipped_and_what_follows_is_kept(run):
+    run.append({"step": 1})
+    whole = run.events_path.read_bytes()
+    line = json.dumps({"step": 2, "text": "ق"}, ensure_ascii=False).encode() + b"\n"
+    for length in range(len(line) - 1):  # cut in the middle of a character, too
+        run.events_path.write_bytes(whole + line[:length])
+        assert run.events() == [{"step": 1}]
+        run.append({"step": 3})
+        assert run.events() == [{"step": 1}, {"step": 3}]
+
+
+def test_a_resume_drops_what_it_supersedes(run):
+    for step in (1, 2, 3, 4):
+        run.append({"event": "progress", "step": step})
+    run.append({"resumed_from": 2})
+    run.append({"event": "progress", "step": 3})
+    assert run.events() == [
+        {"event": "progress", "step": 1},
+        {"event": "progress", "step": 2},
+        {"resumed_from": 2},
+        {"event": "progress", "step": 3},
+    ]
+    run.append({"resumed_from": 0})
+    assert [e.get("step") for e in run.events() if "resumed_from" not in e] == []
+
+
+def test_events_that_cannot_be_written_stop_the_run(run):
+    run.events_path.mkdir()
+    with pytest.raises(RunError, match="cannot write"):
+        run.append({"step": 1})
+
+
+# ------------------------------------------------------------------------------------------------ checkpoints
+
+
+def test_a_checkpoint_is_read_back(run):
+    given = checkpoint(7)
+    run.write_checkpoint(given)
+    back, notes = run.newest_checkpoint()
+    assert notes == ()
+    assert (back.step, back.scalars) == (7, given.scalars)
+    assert back.tensors.keys() == given.tensors.keys()
+    for name, x in given.tensors.items():
+        np.testing.assert_array_equal(back.tensors[name], x)
+        assert back.tensors[name].dtype == x.dtype
+
+
+def test_only_the_newest_two_are_kept(run):
+    for step in (3, 900, 40, 1000):
+        run.write_checkpoint(checkpoint(step))
+    assert [read_checkpoint(p).step for p in run.checkpoint_paths()] == [1000, 900]
+    assert KEEP_CHECKPOINTS == 2
+
+
+def test_temporary_and_foreign_files_are_no_checkpoints(run):
+    run.write_checkpoint(checkpoint(3))
+    (run.checkpoint_folder / ".step-000000009.safetensors.x.part").write_bytes(b"half")
+    (run.checkpoint_folder / "notes.txt").write_bytes(b"")
+    assert run.newest_checkpoint()[0].step == 3
+
+
+def test_without_a_checkpoint_there_is_none(run):
+    assert run.newest_checkpoint() == (None, ())
+
+
+def test_every_flipped_bit_or_truncation_of_the_newest_falls_back_to_the_one_before(run, rng):
+    run.write_checkpoint(checkpoint(1))
+    run.write_checkpoint(checkpoint(2))
+    newest = run.checkpoint_paths()[0]
+    content = newest.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    places = [*rng.integers(0, 8 * len(content), 300).tolist(), *range(8 * (8 + length), 8 * len(content), 5)]
+    damaged = []
+    for place in places:
+        flipped = bytearray(content)
+        flipped[place // 8] ^= 1 << (place % 8)
+        damaged.append(bytes(flipped))
+    damaged += [content[:n] for n in range(0, len(content), 11)]
+    for bad in damaged:
+        newest.write_bytes(bad)
+        found, notes = run.newest_checkpoint()
+        if found.step == 1:
+            assert len(notes) == 1
+            assert notes[0].startswith("passed over a damaged checkpoint")
+        else:  # a space of the header that became another space
+            assert found.scalars == checkpoint(2).scalars
+            np.testing.assert_array_equal(found.tensors["param.w"], checkpoint(2).tensors["param.w"])
+
+
+def test_where_all_are_damaged_none_is_found(run):
+    run.write_checkpoint(checkpoint(1))
+    run.checkpoint_paths()[0].write_bytes(b"gone")
+    found, notes = run.newest_checkpoint()
+    assert found is None
+    assert len(notes) == 1
+
+
+def test_a_model_file_is_no_checkpoint(run, tmp_path):
+    from .test_modelfile import make, write_model
+
+    write_model(tmp_path / "m", make())
+    with pytest.raises(ModelFileError, match="does not name the checkpoint format"):
+        read_checkpoint(tmp_path / "m")
+
+
+# ---------------------------------------------------------------------------------------------------- folders
+
+
+def test_runs_are_found_by_their_configuration(run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    other = Run.create(tmp_path / "another", {})
+    assert [r.path for r in list_runs(tmp_path)] == [other.path, run.path]
+    assert list_runs(tmp_path / "nowhere") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"), [("tales", "tales"), ("a b/c", "a-b-c"), ("كتاب", "كتاب"), ("..", "run"), ("", "run")]
+)
+def test_a_new_runs_folder_is_named_after_its_corpus(name, stem, tmp_path):
+    path = new_run_path(tmp_path, name)
+    assert path.parent == tmp_path
+    assert re.fullmatch(re.escape(stem) + r"-\d{8}-\d{6}", path.name)
+
+
+def test_a_taken_name_is_numbered(tmp_path, monkeypatch):
+    import datetime
+
+    from charloom import runs
+
+    class Noon(datetime.datetime):
+        @classmethod
+        def now(cls):
+            return cls(2030, 1, 2, 12, 0, 0)
+
+    monkeypatch.setattr(runs.datetime, "datetime", Noon)
+    taken = []
+    for _ in range(3):
+        path = new_run_path(tmp_path, "x")
+        path.mkdir()
+        taken.append(path.name)
+    assert taken == ["x-20300102-120000", "x-20300102-120000-2", "x-20300102-120000-3"]
+
+
+def test_a_run_is_locked_while_it_is_written(run):
+    with run.lock():
+        assert (run.path / "lock").is_file()
+    assert not (run.path / "lock").exists()

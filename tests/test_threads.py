@@ -1,0 +1,79 @@
+"""One number for every pool, restored afterwards."""
+
+import os
+import sys
+
+import pytest
+import torch
+from threadpoolctl import threadpool_info
+
+from charloom import threads
+
+
+def blas_threads():
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+def test_limit_sets_torch_and_blas_and_restores_them():
+    before, blas_before = torch.get_num_threads(), blas_threads()
+    with threads.limit(1, blas=1) as number:
+        assert number == 1
+        assert torch.get_num_threads() == 1
+        assert blas_threads() == {1}
+    with threads.limit(2, blas=1) as number:
+        assert number == 2
+        assert torch.get_num_threads() == 2
+        assert blas_threads() == {1}
+    assert torch.get_num_threads() == before
+    assert blas_threads() == blas_before
+
+
+def test_limit_restores_after_an_error():
+    before = torch.get_num_threads()
+    with pytest.raises(KeyError), threads.limit(before + 1):
+        raise KeyError
+    assert torch.get_num_threads() == before
+
+
+def test_none_means_the_cores_this_process_may_use(monkeypatch):
+    monkeypatch.setattr(threads, "available", lambda: 3)
+    with threads.limit(None) as number:
+        assert number == 3
+
+
+def test_a_process_without_torch_is_limited_too(monkeypatch):
+    monkeypatch.delitem(sys.modules, "torch")
+    with threads.limit(1) as number:
+        assert number == 1
+
+
+@pytest.mark.parametrize(
+    ("quota", "expected"), [(None, 4), (0.5, 1), (1.0, 1), (1.5, 2), (2.0, 2), (64.0, 4)], ids=str
+)
+def test_available_is_the_affinity_lowered_by_the_quota(quota, expected, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
+    monkeypatch.setattr(threads, "_cgroup_quota", lambda: quota)
+    assert threads.available() == expected
+
+
+@pytest.mark.parametrize(("content", "quota"), [("max 100000", None), ("150000 100000", 1.5), ("torn", None)])
+def test_the_quota_is_read_from_the_cgroup(content, quota, monkeypatch):
+    monkeypatch.setattr(threads.Path, "read_text", lambda *_: content)
+    assert threads._cgroup_quota() == quota
+
+
+def test_a_system_without_cgroups_has_no_quota(monkeypatch):
+    def missing(*_):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(threads.Path, "read_text", missing)
+    assert threads._cgroup_quota() is None
+
+
+def test_waiting_threads_sleep_unless_the_user_says_otherwise(monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    threads.sleep_while_waiting()
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    threads.sleep_while_waiting()
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
