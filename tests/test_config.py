@@ -85,7 +85,8 @@ def test_every_bound_is_a_bound(cls, spec):
         outside = {"above": bound, "below": bound}
         outside |= {"at_least": bound - 1 if base is int else math.nextafter(bound, -math.inf)}
         outside |= {"at_most": bound + 1 if base is int else math.nextafter(bound, math.inf)}
-        beside = {"embedding_size": 256} if spec.name == "dropout_char" else {}
+        has_site = {"dropout_char": {"embedding_size": 256}, "dropout_input": {"embedding_size": 256}}
+        beside = (has_site | {"dropout_branch": {"block": "residual"}}).get(spec.name, {})
         cls(**{spec.name: base(inside[name])}, **beside)
         with pytest.raises(ConfigError, match=rf"{spec.name} is .*it must be {name.replace('_', ' ')}"):
             cls(**{spec.name: base(outside[name])}, **beside)
@@ -132,11 +133,15 @@ CONFLICTS = [
     (ModelConfig, {"init": "normal"}, "init is normal and init_scale is not set"),
     (ModelConfig, {"init_out": "uniform"}, "init_out is uniform and init_out_scale is not set"),
     (ModelConfig, {"block": "residual", "embedding_size": 3}, "embedding_size is 3 and hidden_size is 256"),
-    (ModelConfig, {"dropout_char": 0.1}, "dropout_char is 0.1 and the input is one-hot"),
+    (ModelConfig, {"dropout_char": 0.1}, "dropout_char is 0.1"),
+    (ModelConfig, {"dropout_input": 0.1}, "dropout_input is 0.1"),
+    (ModelConfig, {"dropout_branch": 0.1}, "dropout_branch is 0.1"),
+    (ModelConfig, {"dropout_layer": 0.1, "block": "residual"}, "dropout_layer is 0.1"),
     (ModelConfig, {"tie_embeddings": True}, "tie_embeddings with embedding_size None"),
     (TrainConfig, {"steps": 1, "minutes": 1.0}, "steps and minutes are both set"),
     (TrainConfig, {"epochs": 1, "steps": 1, "minutes": 1}, "epochs and steps and minutes are both set"),
-    (TrainConfig, {"plan": "0:0,9:1"}, "plan is set and steps is not"),
+    (TrainConfig, {"plan": "0:0,9:1"}, "plan ends at step 9 and steps is None"),
+    (TrainConfig, {"plan": "0:0,9:1", "steps": 8}, "plan ends at step 9 and steps is 8"),
     (TrainConfig, {"objective": "last"}, "objective is last and batching is stream"),
     (TextConfig, {"documents": ""}, "documents is empty"),
 ]

@@ -72,9 +72,9 @@ def test_what_is_written_is_read_back(dtype, config, tmp_path):
         np.testing.assert_array_equal(back.parameters[name], p)
 
 
-def test_writing_what_was_read_gives_the_same_bytes(path, tmp_path):
+def test_writing_what_was_read_gives_the_same_header_and_tensor_bytes(path, tmp_path):
     write_model(tmp_path / "again", read_model(path))
-    assert (tmp_path / "again").read_bytes() == path.read_bytes()
+    assert split((tmp_path / "again").read_bytes()) == split(path.read_bytes())
 
 
 def test_the_header_is_the_documented_one(path):

@@ -126,12 +126,7 @@ class ModelConfig:
                     why="a normal or uniform draw needs its scale",
                     fix=f"set --{site.replace('_', '-')}-scale, for example 0.01",
                 )
-        if self.dropout_char > 0 and self.block == "plain" and self.embedding_size is None:
-            raise ConfigError(
-                f"dropout_char is {self.dropout_char} and the input is one-hot",
-                why="a character is dropped by setting its embedding to zero",
-                fix="set --embedding-size, for example 32",
-            )
+        self._check_dropout()
         width = self.hidden_size if self.block == "residual" else None
         if width is not None and self.embedding_size not in (None, width):
             raise ConfigError(
@@ -145,6 +140,35 @@ class ModelConfig:
                 why="one matrix serves as both, so both widths must be equal",
                 fix=f"set --embedding-size {self.hidden_size}",
             )
+
+    def _check_dropout(self) -> None:
+        """Refuse a dropout whose site this network does not have: it would silently do nothing."""
+        one_hot = self.block == "plain" and self.embedding_size is None
+        missing = {
+            "dropout_char": (
+                one_hot,
+                "a one-hot character has no embedding to drop",
+                "set --embedding-size, for example 32",
+            ),
+            "dropout_input": (
+                one_hot,
+                "a one-hot input has no features to drop",
+                "set --embedding-size, for example 32",
+            ),
+            "dropout_layer": (
+                self.block == "residual",
+                "residual layers have no dropout between them",
+                "use --dropout-branch",
+            ),
+            "dropout_branch": (
+                self.block == "plain",
+                "plain layers have no branches",
+                "use --dropout-layer or --dropout-output",
+            ),
+        }
+        for name, (absent, why, fix) in missing.items():
+            if absent and getattr(self, name) > 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}", why=why, fix=fix)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,14 +274,12 @@ class TrainConfig:
                 why="a run has one budget",
                 fix=f"keep one of --{' and --'.join(named)}",
             )
-        if self.plan is not None:
-            parse_plan(self.plan)
-            if self.steps is None:
-                raise ConfigError(
-                    "plan is set and steps is not",
-                    why="a plan maps steps to progress",
-                    fix="set --steps to the number the earlier run took",
-                )
+        if self.plan is not None and (last := parse_plan(self.plan)[-1][0]) != self.steps:
+            raise ConfigError(
+                f"plan ends at step {last} and steps is {self.steps}",
+                why="a plan maps every step of the run to progress",
+                fix=f"set --steps {last}, the number the earlier run took",
+            )
         if self.objective == "last" and self.batching == "stream":
             raise ConfigError(
                 "objective is last and batching is stream",

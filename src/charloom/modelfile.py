@@ -16,7 +16,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -74,32 +74,16 @@ def write_model(path: Path, model_file: ModelFile) -> None:
 def write_tensors(path: Path, tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
     """Write any named arrays with string metadata as one safetensors file, atomically.
 
-    The same content gives the same bytes (the library's own writer shuffles the metadata). Floats are written as float32 or
-    float64, the wider ones first, so that all are aligned.
+    The tensor bytes are a function of the content; the order of the metadata is the library's.
     """
-    arrays = {name: _plain(x) for name, x in tensors.items()}
-    order = sorted(arrays, key=lambda name: -arrays[name].itemsize)
-    header: dict[str, Any] = {"__metadata__": dict(metadata)}
-    position = 0
-    for name in order:
-        x, begin = arrays[name], position
-        position += x.nbytes
-        dtype = next(code for code, kind in _DTYPES.items() if kind == x.dtype)
-        header[name] = {"dtype": dtype, "shape": list(x.shape), "data_offsets": [begin, position]}
-    text = _dump(header).encode("utf-8")
-    text += b" " * (-len(text) % 8)
+    from safetensors.numpy import save
 
-    def fill(handle: BinaryIO) -> None:
-        handle.write(struct.pack("<Q", len(text)) + text)
-        for name in order:
-            handle.write(arrays[name].tobytes())
-
-    atomic_write(path, fill)
+    atomic_write(path, save({name: _plain(x) for name, x in tensors.items()}, metadata=dict(metadata)))
 
 
 def _plain(x: Array) -> Array:
-    """The array as little-endian float32 or float64."""
-    return x.astype(_DTYPES["F64" if x.dtype.itemsize == 8 else "F32"], copy=False)
+    """The array as contiguous little-endian float32 or float64."""
+    return np.asarray(x, _DTYPES["F64" if x.dtype.itemsize == 8 else "F32"], order="C")
 
 
 def read_model(path: Path) -> ModelFile:

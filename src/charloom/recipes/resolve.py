@@ -11,6 +11,9 @@ from charloom.recipes.defaults import choose_default
 from charloom.recipes.files import Recipe
 
 _BUDGETS = ("epochs", "steps", "minutes", "plan")
+_OF_ONE_BLOCK = ("embedding_size", "dropout_branch", "dropout_layer")
+"""What a base sets for its own block alone: left out where a flag chooses the other."""
+
 DEFAULT_MINUTES = 2.0
 
 
@@ -76,6 +79,10 @@ def resolve(recipe: Recipe | None, flags: Mapping[str, Any], *, num_chars: int, 
 
 def _with_budget(base: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
     """The flags over the base; a budget among the flags replaces the base's, whatever its unit."""
+    if flags.get("block", base.get("block", "plain")) != base.get("block", "plain"):
+        base = {name: value for name, value in base.items() if name not in _OF_ONE_BLOCK}
+    if "embedding_size" in flags and flags["embedding_size"] is None:
+        base = {name: value for name, value in base.items() if name not in ("dropout_char", "dropout_input")}
     asked = any(flags.get(name) is not None for name in _BUDGETS)
     settings = {name: value for name, value in base.items() if not (asked and name in _BUDGETS)} | dict(flags)
     if all(settings.get(name) is None for name in _BUDGETS):

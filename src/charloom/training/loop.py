@@ -39,6 +39,7 @@ from charloom.training.events import (
     to_json,
 )
 from charloom.training.pacing import Pacer
+from charloom.training.verdict import diverged
 
 VALIDATIONS = 20
 """Validations a run, where `validate_every` does not say otherwise."""
@@ -164,7 +165,10 @@ class _Job:
                 if self.clock() - self.saved_at > CHECKPOINT_EVERY_S:
                     yield from self._recorded([self._save()])
         except DivergedError as error:
-            self.run.append({"event": "diverged", "step": self.book.step, "what": error.what})
+            verdict = dataclasses.asdict(diverged(self.book.step))
+            self.run.append(
+                {"event": "diverged", "step": self.book.step, "what": error.what, "verdict": verdict}
+            )
             if not self.run.model_path.exists():
                 self._write_best()
             raise

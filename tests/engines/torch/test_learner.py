@@ -259,11 +259,12 @@ def test_every_dropout_site_has_an_effect_where_it_is_configured(site, block, rn
 
 
 def test_a_mask_is_a_function_of_seed_site_step_lane_and_layer():
-    config = ModelConfig(dropout_input=0.5, dropout_layer=0.5, dropout_branch=0.5, dropout_output=0.5)
+    plain = ModelConfig(embedding_size=5, dropout_input=0.5, dropout_layer=0.5, dropout_output=0.5)
+    residual = ModelConfig(block="residual", dropout_branch=0.5)
     ones = torch.ones(4, 6, 5)
 
     def mask(site="layer", seed=1, step=2, lanes=range(4), layer=1, times=1):
-        masks = _Masks(config, seed, step, lanes)
+        masks = _Masks(residual if site == "branch" else plain, seed, step, lanes)
         for _ in range(times):
             result = masks(site, layer, torch.ones(len(lanes), *ones.shape[1:]))
         return result
@@ -308,7 +309,7 @@ def test_dropout_of_characters_takes_whole_embeddings():
 
 
 def test_dropout_reads_sixteen_bits_an_element():
-    masks = _Masks(ModelConfig(dropout_input=0.25), 9, 5, range(2))
+    masks = _Masks(ModelConfig(embedding_size=4, dropout_input=0.25), 9, 5, range(2))
     kept = masks("input", 0, torch.ones(2, 3, 4))
     words = random_bits(9, Purpose.DROPOUT, 5, range(2), 6)
     halves = np.stack([words & 0xFFFF, words >> 16], axis=2).reshape(2, 12)

@@ -20,7 +20,7 @@ from charloom.engines.torch.model import DTYPES, TorchModel, export_state, to_nu
 from charloom.engines.torch.optimisers import Optimiser
 from charloom.errors import DivergedError
 from charloom.parameters import initial_bias_pair, state_shapes
-from charloom.rng import Purpose, normals
+from charloom.rng import Purpose, normals, random_bits
 from charloom.schedule import Knots, learning_rate
 from charloom.text.windows import Plan, Window
 
@@ -100,7 +100,7 @@ class TorchLearner:
         moments = {n: torch.as_tensor(np.array(x), device=self.device) for n, x in groups["moment"].items()}
         self.optimiser.load_moments(moments)
         if self.average is not None:
-            self.average = {name: self._tensor(x) for name, x in groups["average"].items()}
+            self.average = {name: self._tensor(groups["average"][name]) for name in self.params}
 
     def model(self) -> TorchModel:
         """The model to validate and ship: the averaged weights where averaging is on."""
@@ -211,7 +211,7 @@ class TorchLearner:
         return DivergedError(
             f"step {step}: {what}",
             why="training cannot go on from numbers that are not finite",
-            fix="lower --learning-rate, or set --clip-norm 1; the last good checkpoint is kept",
+            fix="lower --learning-rate, or set --clip-norm 1; what was saved before is kept",
         )
 
 
@@ -226,13 +226,23 @@ class _Masks:
         rate = getattr(self.config, f"dropout_{site}")
         if rate == 0:
             return x
-        if x.device.type == "cuda":
-            return x * F.dropout(x.new_ones(*x.shape[:2], 1), rate) if site == "char" else F.dropout(x, rate)
         turn = self.branches[layer] = self.branches.get(layer, -1) + 1 if site == "branch" else 0
         purpose = Purpose.DROPOUT + _SITES[site] + 8 * turn + 256 * layer
         B, T, W = (*x.shape[:2], 1) if site == "char" else x.shape
         threshold = round(rate * 65536)
-        halves = kernels.random_halves(self.seed, purpose, self.step, self.lanes, T * W)
-        kept = torch.from_numpy((halves >= threshold).reshape(B, T, W))
-        scaled: Tensor = x * kept * (1 / (1 - threshold / 65536))
+        scaled: Tensor = (
+            x * self._kept(purpose, (B, T, W), threshold, x.device) * (1 / (1 - threshold / 65536))
+        )
         return scaled
+
+    def _kept(
+        self, purpose: int, shape: tuple[int, int, int], threshold: int, device: torch.device
+    ) -> Tensor:
+        """True where an element stays; on another device torch's generator draws, seeded by the same address."""
+        B, T, W = shape
+        if device.type == "cpu":
+            halves = kernels.random_halves(self.seed, purpose, self.step, self.lanes, T * W)
+            return torch.from_numpy((halves >= threshold).reshape(B, T, W))
+        low, high = random_bits(self.seed, purpose, self.step, [self.lanes.start], 2)[0].tolist()
+        generator = torch.Generator(device).manual_seed(low + (high << 31))
+        return torch.rand(shape, device=device, generator=generator) >= threshold / 65536
