@@ -6,8 +6,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 TOOLS := hatchling editables hypothesis jaxtyping mypy pytest pytest-randomly pytest-xdist ruff typeguard
-export OMP_WAIT_POLICY ?= PASSIVE
-
 .PHONY: demo test check bench clean
 
 demo: $(VENV)/installed

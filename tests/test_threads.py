@@ -72,8 +72,13 @@ def test_a_system_without_cgroups_has_no_quota(monkeypatch):
 
 def test_waiting_threads_sleep_unless_the_user_says_otherwise(monkeypatch):
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    threads.sleep_while_waiting()
-    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    threads.wait_briefly()
+    assert os.environ["GOMP_SPINCOUNT"] == str(threads.SPINS)
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    threads.wait_briefly()
+    assert os.environ["GOMP_SPINCOUNT"] == "7"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    threads.sleep_while_waiting()
-    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+    threads.wait_briefly()
+    assert "GOMP_SPINCOUNT" not in os.environ

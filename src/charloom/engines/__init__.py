@@ -152,7 +152,7 @@ def load_engine(name: str) -> Engine:
     package, extra = _ROOMS[wanted]
     if find_spec(package) is None:
         raise missing_extra(package, extra, f"the {wanted} engine")
-    threads.sleep_while_waiting()
+    threads.wait_briefly()
     engine: Engine = import_module(f"charloom.engines.{wanted}").ENGINE
     return engine
 
