@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from charloom import threads
-from charloom.api import versions
+from charloom.launch import versions
 
 RESULTS = Path(__file__).parent / "results"
 

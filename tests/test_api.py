@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import charloom
-from charloom import api
+from charloom import launch
 from charloom.errors import CharloomError, ConfigError, DataError, RunError, UnknownCharacterError
 from charloom.evaluation.protocols import stream_loss
 from charloom.text import Vocabulary
@@ -218,7 +218,8 @@ def test_a_model_file_without_its_run_has_no_corpus(model):
 
 def test_resume_extends_a_finished_run(corpus_file, tmp_path):
     charloom.train(corpus_file, out=tmp_path / "run", **SETTINGS | {"steps": 5})
-    events = list(charloom.resume(tmp_path / "run", more_steps=4).events())
+    events = []
+    charloom.resume(tmp_path / "run", more_steps=4, on_event=events.append)
     assert kinds(events, "Finished")[0].step == 9
     assert charloom.load(tmp_path / "run").run.config()["train"]["steps"] == 9
 
@@ -233,7 +234,9 @@ def test_a_moved_corpus_is_named_and_checked(tmp_path):
         charloom.resume(tmp_path / "run")
     with pytest.raises(RunError, match=r"is not the text that .* was trained on.*SHA-256"):
         charloom.resume(tmp_path / "run", text=[other])
-    assert kinds(list(charloom.resume(tmp_path / "run", text=[there]).events()), "Finished")
+    events = []
+    charloom.resume(tmp_path / "run", text=[there], on_event=events.append)
+    assert kinds(events, "Finished")
 
 
 def test_a_text_in_memory_cannot_be_found_again(tmp_path):
@@ -243,7 +246,7 @@ def test_a_text_in_memory_cannot_be_found_again(tmp_path):
 
 
 def test_results_have_the_keys_of_the_contract(model):
-    found = api.results_json(model.run)
+    found = launch.results_json(model.run)
     for key in [
         "run",
         "model",

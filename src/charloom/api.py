@@ -8,27 +8,21 @@ print(model.evaluate("other.txt").bits_per_char)
 from __future__ import annotations
 
 import dataclasses
-import math
-import platform
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from charloom import __version__
 from charloom.config import (
-    ModelConfig,
     SampleConfig,
     TextConfig,
     TrainConfig,
     from_dict,
     nearest,
-    to_dict,
     without_dropout,
 )
 from charloom.engines import Model as EngineModel
@@ -36,20 +30,18 @@ from charloom.engines import load_engine
 from charloom.errors import ConfigError, DataError, RunError, missing_extra
 from charloom.evaluation.protocols import Protocol, Score, dynamic_loss, stream_loss, windows_loss
 from charloom.generation import Piece, Sample, Writing, encode_prompt, write
+from charloom.launch import Source, Training, begin, corpus_of
+from charloom.launch import resume as take_up
 from charloom.modelfile import ModelFile, read_model, write_model
-from charloom.recipes import Resolved, find_recipe, resolve
-from charloom.recipes.resolve import text_config
-from charloom.runs import Run, new_run_path
-from charloom.text import Corpus, Vocabulary, corpus_from_text, encode_for_scoring, read_corpus, read_text
+from charloom.runs import Run
+from charloom.text import Corpus, Vocabulary, encode_for_scoring, read_text
 from charloom.text.windows import Plan, fit_batch
-from charloom.training import Event, extend
-from charloom.training import train as run_training
+from charloom.training import Event
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from numpy import ndarray as Array
 
-RUNS_FOLDER = "runs"
 DYNAMIC = {
     "optimizer": "sgd",
     "learning_rate": 0.05,
@@ -58,8 +50,6 @@ DYNAMIC = {
     "bptt_length": 32,
 }
 """How a model learns while it is scored, unless settings say otherwise."""
-
-Source = str | Path
 
 
 @dataclass(frozen=True)
@@ -317,206 +307,34 @@ def train(
     Returns:
         The model with its run; ``model.card["results"]`` holds the figures.
     """
-    job = begin(*sources, text=text, recipe=recipe, out=out, val=val, test=test, **settings)
+    return _finish(
+        begin(*sources, text=text, recipe=recipe, out=out, val=val, test=test, **settings), on_event
+    )
+
+
+def resume(
+    path: Source,
+    *,
+    more_steps: int | None = None,
+    text: Sequence[Source] | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> Model:
+    """Go on with a run from its newest valid checkpoint and return the best model by validation.
+
+    Args:
+        path: the run folder.
+        more_steps: extend a finished run by this many steps.
+        text: where the corpus is now, if it moved.
+        on_event: called with every event of the training.
+    """
+    return _finish(take_up(path, more_steps=more_steps, text=text), on_event)
+
+
+def _finish(job: Training, on_event: Callable[[Event], None] | None) -> Model:
     for event in job.events():
         if on_event is not None:
             on_event(event)
     return load(job.run.path)
-
-
-@dataclass(frozen=True)
-class Training:
-    """A training that is set up: its corpus, its settings and its run folder.
-
-    Attributes:
-        corpus: what it learns from.
-        resolved: its settings and where they come from.
-        run: where everything is recorded.
-        resume: whether it goes on from a checkpoint.
-    """
-
-    corpus: Corpus
-    resolved: Resolved
-    run: Run
-    resume: bool = False
-
-    def events(self) -> Iterator[Event]:
-        """Train; see `charloom.training.train`."""
-        config = self.run.config()
-        card = {
-            "corpus": {key: config["corpus"][key] for key in ("name", "sha256", "num_chars")},
-            "recipe": self.resolved.recipe,
-            "sample": dict(self.resolved.sample),
-            "train": config["train"],
-            "versions": config["versions"],
-            "created": config["created"],
-        }
-        return run_training(
-            self.corpus,
-            self.resolved.model_config,
-            self.resolved.train_config,
-            self.run,
-            resume=self.resume,
-            card=card,
-        )
-
-
-def begin(
-    *sources: Source,
-    text: str | None = None,
-    recipe: str | None = None,
-    out: Source | None = None,
-    val: Source | None = None,
-    test: Source | None = None,
-    **settings: Any,
-) -> Training:
-    """Set up a training: settings checked, corpus read, run folder made; arguments as in `train`."""
-    named = None if recipe is None else find_recipe(recipe)
-    reading = text_config(named, settings)
-    resolve(named, settings, num_chars=1, device="cpu")  # every setting is checked before any text is read
-    if text is not None:
-        corpus = corpus_from_text(text, reading)
-    else:
-        corpus = read_corpus([str(source) for source in sources], reading, val=val, test=test)
-    asked = settings.get("device") or (named.settings.get("device") if named else None) or "auto"
-    device = load_engine(settings.get("engine", "auto")).resolve_device(asked)
-    resolved = resolve(named, settings, num_chars=len(corpus.train), device=device)
-    place = Path(out) if out is not None else new_run_path(Path(RUNS_FOLDER), corpus.name)
-    run = Run.create(place, _record(corpus, resolved, val, test))
-    return Training(corpus, resolved, run)
-
-
-def resume(path: Source, *, more_steps: int | None = None, text: Sequence[Source] | None = None) -> Training:
-    """Set up the continuation of a run: the same settings and corpus, from its newest valid checkpoint.
-
-    Args:
-        path: the run folder.
-        more_steps: extend the run by this many steps.
-        text: where the corpus is now, if it moved.
-
-    Raises:
-        RunError: there is no such run, or its corpus is not the one it was trained on.
-    """
-    run = Run.open(Path(path))
-    config = run.config()
-    train_config = from_dict(TrainConfig, config["train"], source=str(run.config_path))
-    if more_steps is not None:
-        checkpoint, _ = run.newest_checkpoint()
-        train_config = extend(train_config, more_steps, 0 if checkpoint is None else checkpoint.step)
-        run.write_config(config | {"train": to_dict(train_config)})
-    model_config = from_dict(ModelConfig, config["model"], source=str(run.config_path))
-    reason = f"as {run.path} was begun"
-    resolved = Resolved(
-        model_config, train_config, config.get("recipe", "default"), reason, config.get("sample", {})
-    )
-    return Training(corpus_of(run, text), resolved, run, resume=True)
-
-
-def corpus_of(run: Run, text: Sequence[Source] | None = None) -> Corpus:
-    """Read the corpus of a run again and check that it is the same.
-
-    Args:
-        run: the run.
-        text: where the corpus is now, if it moved.
-
-    Raises:
-        RunError: the text is another one, or was given in memory.
-    """
-    config = run.config()
-    facts, reading = config["corpus"], from_dict(TextConfig, config["text"], source=str(run.config_path))
-    if text is None and facts["in_memory"]:
-        raise RunError(
-            f"the corpus of {run.path} was given in memory",
-            why="it stands in no file",
-            fix="write it to one and name it with --text",
-        )
-    try:
-        corpus = read_corpus(
-            [str(s) for s in text] if text is not None else facts["sources"],
-            reading,
-            val=facts["val"],
-            test=facts["test"],
-        )
-    except DataError as error:
-        raise RunError(
-            f"the corpus of {run.path} cannot be read: {error.what}",
-            why=error.why,
-            fix="name where it is now with --text PATH",
-        ) from error
-    if corpus.sha256 != facts["sha256"]:
-        raise RunError(
-            f"{', '.join(corpus.sources) or corpus.name} is not the text that {run.path} was trained on",
-            why=f"its SHA-256 is {corpus.sha256[:12]}…, the run's is {facts['sha256'][:12]}…",
-            fix="name the same text with --text PATH",
-        )
-    return corpus
-
-
-def _record(corpus: Corpus, resolved: Resolved, val: Source | None, test: Source | None) -> dict[str, Any]:
-    """What ``config.json`` says when a run begins."""
-    return {
-        "schema": 1,
-        "text": to_dict(corpus.config),
-        "model": to_dict(resolved.model_config),
-        "train": to_dict(resolved.train_config),
-        "sample": dict(resolved.sample),
-        "recipe": resolved.recipe,
-        "corpus": {
-            "name": corpus.name,
-            "sources": list(corpus.sources),
-            "in_memory": not corpus.sources and corpus.name == "text",
-            "val": None if val is None else str(Path(val).resolve()),
-            "test": None if test is None else str(Path(test).resolve()),
-            "sha256": corpus.sha256,
-            "num_chars": corpus.num_chars,
-            "vocab_size": len(corpus.vocab),
-            "unit": corpus.vocab.unit,
-        },
-        "versions": versions(),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def versions() -> dict[str, str]:
-    """The versions that a result depends on."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"charloom": __version__, "python": platform.python_version(), "machine": platform.machine()}
-    for package in ("numpy", "torch", "numba"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def results_json(run: Run) -> dict[str, Any]:
-    """What ``train --json`` prints: the keys of the contract, from the run's own record."""
-    config = run.config()
-    results = config["results"]
-    model = read_model(run.model_path)
-    chars, seconds = results["chars_seen"], results["train_time_s"]
-    return {
-        "run": str(run.path),
-        "model": str(run.model_path),
-        "steps": results["steps"],
-        "chars_seen": chars,
-        "train_time_s": seconds,
-        "chars_per_s": chars / seconds if seconds > 0 else math.nan,
-        "num_params": sum(int(np.prod(p.shape)) for p in model.parameters.values()),
-        "vocab_size": len(model.vocab),
-        "protocol": results["protocol"],
-        "val_loss_nats": results["val_loss_nats"],
-        "val_bits_per_char": results["val_bits_per_char"],
-        "ngram_bits_per_char": results["ngram_bits_per_char"],
-        "ngram_order": results["ngram_order"],
-        "xz_bits_per_char": results["xz_bits_per_char"],
-        "best_step": results["best_step"],
-        "wall_time_s": results["wall_time_s"],
-        "recipe": config["recipe"],
-        "unit": config["corpus"]["unit"],
-        "verdicts": results["verdicts"],
-    }
 
 
 def _torch_module() -> Any:

@@ -34,12 +34,12 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def job(room):
-    from charloom import api
+    from charloom import launch
 
-    run = api.Run.open(room / "runs/tales")
-    named = api.find_recipe(str(room / "runs/tales"))
-    resolved = api.resolve(named, {}, num_chars=10_000, device="cpu")
-    return api.Training(api.corpus_of(run), resolved, run)
+    run = launch.Run.open(room / "runs/tales")
+    named = launch.find_recipe(str(room / "runs/tales"))
+    resolved = launch.resolve(named, {}, num_chars=10_000, device="cpu")
+    return launch.Training(launch.corpus_of(run), resolved, run)
 
 
 def told(job, events, stream, monkeypatch):

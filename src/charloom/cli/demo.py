@@ -46,15 +46,15 @@ def demo(
     The text is Python's own language reference, which differs between versions of Python; so its figures are for
     wondering at, not for quoting.
     """
-    from charloom import api
+    from charloom import api, launch
     from charloom.cli.report import figures
     from charloom.cli.signals import quoted
     from charloom.cli.train import run_job
 
     show.note(f"training for {minutes:g} min on the language reference that this Python carries")
-    job = api.begin(out=out, minutes=minutes, seed=seed)
+    job = launch.begin(out=out, minutes=minutes, seed=seed)
     run_job(show, job)
-    results = api.results_json(job.run)
+    results = launch.results_json(job.run)
     best = choose(candidates(api.load(job.run.path), job.corpus.vocab.decode(job.corpus.train), seed=seed))
     _print(show, best)
     for line in figures(results):

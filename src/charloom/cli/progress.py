@@ -17,7 +17,7 @@ from charloom.cli.report import clock
 from charloom.cli.signals import quoted
 
 if TYPE_CHECKING:
-    from charloom.api import Training
+    from charloom.launch import Training
     from charloom.training import Event, Progress, Sampled, Started, Validation
 
 PLAIN_EVERY_S = 5.0

@@ -15,7 +15,7 @@ from charloom.cli.signals import Interrupt, quoted
 from charloom.config import ModelConfig, TextConfig, TrainConfig
 
 if TYPE_CHECKING:
-    from charloom.api import Training
+    from charloom.launch import Training
     from charloom.training import Event
 
 Text = Annotated[
@@ -44,17 +44,17 @@ def train(
     the device. The defaults below hold where neither says anything. The best model by validation is kept, and its
     bits per character stand beside those of an n-gram and of xz. Ctrl-C saves a checkpoint.
     """
-    from charloom import api
+    from charloom import launch
 
     if resume is not None:
         job = _resumed(resume, [*text, *(moved_to or [])], settings, recipe or out or val or test)
     else:
         _refuse_more_steps(settings)
         sources = [*text, *(moved_to or [])]
-        job = api.begin(*sources, recipe=recipe, out=out, val=val, test=test, **settings)
+        job = launch.begin(*sources, recipe=recipe, out=out, val=val, test=test, **settings)
     show.notes(job.corpus.notes)
     run_job(show, job)
-    results = api.results_json(job.run)
+    results = launch.results_json(job.run)
     print_report(show, results, documents=job.corpus.vocab.boundary_id is not None)
     show.object(results)
 
@@ -70,7 +70,7 @@ def _refuse_more_steps(settings: dict[str, Any]) -> None:
 
 
 def _resumed(run: Path, text: list[str], settings: dict[str, Any], other: object) -> Training:
-    from charloom import api
+    from charloom import launch
 
     steps = settings.pop("steps", None)
     if settings or other or (steps is not None and not isinstance(steps, MoreSteps)):
@@ -79,7 +79,7 @@ def _resumed(run: Path, text: list[str], settings: dict[str, Any], other: object
             why="a resumed run goes on with the settings it was begun with",
             fix=f"charloom train --resume {quoted(run)}, or with --steps +500 beyond its end; --text PATH if the text moved",
         )
-    return api.resume(run, more_steps=None if steps is None else int(steps), text=text or None)
+    return launch.resume(run, more_steps=None if steps is None else int(steps), text=text or None)
 
 
 def run_job(show: Show, job: Training) -> None:
