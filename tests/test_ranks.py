@@ -14,10 +14,10 @@ FREE = {"charloom", "charloom.__main__"}  # the door: names of the package, reso
 TYPING_ONLY = {"jaxtyping", "numpy", "torch"}  # under TYPE_CHECKING, anywhere
 TOGETHER = {"runs": "modelfile"}  # a checkpoint has the model file's container
 FURTHER = {
-    "numba": "engines/kernels",
-    "torch": "engines/torch",
-    "matplotlib": "plots",
-    "safetensors": "modelfile",
+    "numba": {"engines", "engines/fused"},
+    "torch": {"engines/torch"},
+    "matplotlib": {"plots"},
+    "safetensors": {"modelfile", "runs"},
 }
 
 
@@ -28,7 +28,7 @@ def documented_rooms():
     for row in re.findall(r"^\|\s*(\d+)\s*\|([^|]*)\|([^|]*)\|", table, flags=re.MULTILINE):
         rank, modules, libraries = int(row[0]), row[1], row[2]
         libraries = {name.strip() for name in libraries.split(",") if name.strip()}
-        for room in re.findall(r"`([^`]+)`", re.sub(r"\(later[^)]*\)", "", modules)):
+        for room in re.findall(r"`([^`]+)`", re.sub(r"\([^)]*\)", "", modules)):
             rooms[room.strip("/")] = (rank, libraries)
     return rooms
 
@@ -45,8 +45,6 @@ def name_of(path):
 def room_of(module):
     """The documented room that a dotted module stands in: the longest that names it."""
     place = module.removeprefix("charloom").strip(".").replace(".", "/")
-    if place == "engines":
-        place = "engines/__init__"
     rooms = [room for room in ROOMS if place == room or place.startswith(f"{room}/")]
     return max(rooms, key=len) if rooms else None
 
@@ -93,7 +91,7 @@ def resolved(module, name):
 
 def test_the_table_is_read():
     assert ROOMS["errors"] == (0, set())
-    assert ROOMS["engines/torch"] == (4, {"torch"})
+    assert ROOMS["engines/torch"] == (4, {"torch", "numba"})
     assert ROOMS["cli"][0] == max(rank for rank, _ in ROOMS.values())
     assert len(ROOMS) >= 17
 
@@ -122,11 +120,7 @@ def test_a_module_imports_lower_ranks_or_its_own_room_only(path):
 def allowed_libraries(room):
     """The row's libraries; NumPy from rank 1 on; of a row with several modules, each library belongs to one."""
     rank, libraries = ROOMS[room]
-    allowed = {
-        library
-        for library in libraries
-        if library not in FURTHER or room.startswith(FURTHER[library]) or room == "runs"
-    }
+    allowed = {library for library in libraries if library not in FURTHER or room in FURTHER[library]}
     return allowed | ({"numpy"} if rank >= 1 else set())
 
 
@@ -144,8 +138,8 @@ def test_a_module_imports_only_the_libraries_of_its_row(path):
 
 
 def test_the_rank_of_a_made_up_module_is_found():
-    assert room_of("charloom.engines") == "engines/__init__"
-    assert room_of("charloom.engines.kernels") == "engines/kernels"
+    assert room_of("charloom.engines") == "engines"
+    assert room_of("charloom.engines.kernels") == "engines"
     assert room_of("charloom.engines.torch.lstm") == "engines/torch"
     assert room_of("charloom.text.windows") == "text"
     assert room_of("charloom.nowhere") is None

@@ -128,6 +128,21 @@ def test_every_batching_gives_its_twins_windows(variant, N, B, T, seed):
             assert window.resets.tolist() == [[fresh] + [False] * (n - 1) for _, n, fresh in rows]
 
 
+@given(variant=variants, first=st.integers(0, 40), length=st.integers(1, 60), lane=st.integers(0, 6), **sizes)
+def test_the_places_of_a_stretch_are_where_its_windows_lie(variant, first, length, lane, N, B, T, seed):
+    settings = fitted(N, B, T, seed, variant)
+    plan = Plan(np.arange(N), settings)
+    lane = min(lane, settings.batch_size - 1)
+    steps = range(first, first + length)
+    windows = [plan.window(step, range(lane, lane + 1)) for step in steps]
+    if any(len(window.inputs) == 0 for window in windows):
+        return  # a sliding epoch's last batch holds fewer rows
+    places = plan.places(first, length, lane)
+    assert places.starts.tolist() == [int(window.inputs[0, 0]) for window in windows]
+    assert places.lengths.tolist() == [window.inputs.shape[1] for window in windows]
+    assert places.fresh.tolist() == [bool(window.resets[0, 0]) for window in windows]
+
+
 @given(
     variant=variants, cut=st.tuples(st.integers(0, 7), st.integers(0, 7)), step=st.integers(0, 40), **sizes
 )

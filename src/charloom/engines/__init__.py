@@ -17,7 +17,7 @@ import numpy as np
 
 from charloom import threads
 from charloom.config import ModelConfig, TrainConfig
-from charloom.errors import ConfigError, missing_extra
+from charloom.errors import ConfigError, DivergedError, missing_extra
 from charloom.text.windows import Plan, Window
 
 if TYPE_CHECKING:
@@ -109,9 +109,15 @@ class Learner(Protocol):
 
 
 class Engine(Protocol):
-    """A factory of models and learners."""
+    """A factory of models and learners.
+
+    Attributes:
+        name: as in ``--engine``.
+        uses_blas: whether its matrix products run in NumPy's BLAS, which then gets the threads.
+    """
 
     name: str
+    uses_blas: bool
 
     def resolve_device(self, name: str) -> str:
         """The device that ``auto`` or a name stands for here."""
@@ -132,29 +138,55 @@ class Engine(Protocol):
         """Start training from parameters."""
 
 
-_ROOMS = {"torch": ("torch", "train")}
+_LIBRARIES = {"torch": "torch", "scratch": "numpy", "fused": "numba"}
+"""Every engine with the library it is made of."""
+
+_AUTO = ("torch", "scratch")
+"""What ``auto`` tries, in this order."""
 
 
 def load_engine(name: str) -> Engine:
-    """Import an engine by its name; ``auto`` takes the first that is installed.
+    """Import an engine by its name; ``auto`` is torch where it is installed, else scratch.
 
     Raises:
-        ConfigError: this version has no such engine.
+        ConfigError: there is no such engine, or its library does not exist for this Python.
         MissingExtraError: its library is not installed.
     """
-    wanted = next(iter(_ROOMS)) if name == "auto" else name
-    if wanted not in _ROOMS:
+    if name == "auto":
+        name = next(engine for engine in _AUTO if find_spec(_LIBRARIES[engine]) is not None)
+    if name not in _LIBRARIES:
         raise ConfigError(
             f"engine is {name!r}",
-            why="this version of charloom does not hold it",
-            fix=f"use --engine {' or '.join(_ROOMS)}",
+            why="there is no engine of that name",
+            fix=f"use --engine auto, {', '.join(_LIBRARIES)}",
         )
-    package, extra = _ROOMS[wanted]
-    if find_spec(package) is None:
-        raise missing_extra(package, extra, f"the {wanted} engine")
+    if find_spec(_LIBRARIES[name]) is None:
+        if name == "torch":
+            raise missing_extra("torch", "train", "the torch engine")
+        raise ConfigError(
+            f"engine is {name!r} and {_LIBRARIES[name]} is not installed",
+            why="the compiled loops need it, and it may lag a new Python",
+            fix=f"pip install {_LIBRARIES[name]}, or use --engine auto",
+        )
     threads.wait_briefly()
-    engine: Engine = import_module(f"charloom.engines.{wanted}").ENGINE
+    engine: Engine = import_module(f"charloom.engines.{name}").ENGINE
     return engine
+
+
+def diverged(step: int, loss: float, gradients: Mapping[str, bool]) -> DivergedError:
+    """The error for numbers that are not finite.
+
+    Args:
+        step: the update that was not taken.
+        loss: its loss.
+        gradients: whether each parameter's gradient was finite.
+    """
+    bad = next((name for name, finite in gradients.items() if not finite), None)
+    return DivergedError(
+        f"step {step}: {f'the loss is {loss}' if bad is None else f'the gradient of {bad} is not finite'}",
+        why="training cannot go on from numbers that are not finite",
+        fix="lower --learning-rate, or set --clip-norm 1; what was saved before is kept",
+    )
 
 
 def state_like(state: State, leaf: Any) -> State:

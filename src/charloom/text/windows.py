@@ -41,6 +41,21 @@ class Window:
     resets: Bool[Array, "L T"]
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a lane's windows lie in the text, one a step.
+
+    Attributes:
+        starts: position of the first character read, (S,).
+        lengths: characters read, (S,).
+        fresh: the state is initial before the first character is read, (S,).
+    """
+
+    starts: Int[Array, " S"]
+    lengths: Int[Array, " S"]
+    fresh: Bool[Array, " S"]
+
+
 def fit_batch(num_ids: int, config: TrainConfig) -> tuple[TrainConfig, tuple[str, ...]]:
     """Shrink batch and window to what a short text can fill.
 
@@ -128,17 +143,45 @@ class Plan:
         Returns:
             Arrays of (lanes, T); a stream epoch's last window may be shorter.
         """
-        if self.config.batching == "stream":
-            starts, length, fresh = self._stream(step, lanes)
-        elif self.config.batching == "sliding":
-            starts, length, fresh = self._sliding(step, lanes)
-        else:
-            starts, length, fresh = self._random(step, lanes)
+        starts, length, fresh = self._rows(step, lanes)
         block = self.ids[starts[:, None] + np.arange(length + 1)].astype(np.int64)
         inputs = block[:, :-1]
         resets = np.zeros(inputs.shape, bool) if self.boundary_id is None else inputs == self.boundary_id
         resets[:, 0] |= fresh
         return Window(inputs, block[:, 1:], resets)
+
+    def places(self, first_step: int, num_steps: int, lane: int = 0) -> Places:
+        """Where one lane's windows lie in the text for a whole stretch of steps: what `window` reads, unread.
+
+        Example:
+            >>> plan = Plan(np.arange(9), TrainConfig(batch_size=1, bptt_length=3, stream_offset="fixed"))
+            >>> plan.places(0, 3).starts.tolist(), plan.places(0, 3).lengths.tolist()
+            ([0, 3, 6], [3, 3, 2])
+        """
+        steps = range(first_step, first_step + num_steps)
+        lanes = range(lane, lane + 1)
+        if self._is_plain_stream():
+            epochs, order = np.divmod(np.arange(steps.start, steps.stop), self.steps_per_epoch)
+            first, T = (
+                self._rows(first_step - first_step % self.steps_per_epoch, lanes),
+                self.config.bptt_length,
+            )
+            if (epochs == epochs[:1]).all():
+                lengths = np.minimum(T, self._lane_length - order * T)
+                return Places(first[0][0] + order * T, lengths, (order == 0) & bool(first[2][0]))
+        rows = [self._rows(step, lanes) for step in steps]
+        starts, lengths, fresh = ([row[i] for row in rows] for i in range(3))
+        return Places(
+            np.concatenate(starts).astype(np.int64), np.array(lengths, np.int64), np.concatenate(fresh)
+        )
+
+    def _is_plain_stream(self) -> bool:
+        return self.carries and self.config.state_reset_probability == 0
+
+    def _rows(self, step: int, lanes: range) -> tuple[Int[Array, " L"], int, Bool[Array, " L"]]:
+        """Where each lane's window begins, how long all are, and which lanes begin from the initial state."""
+        batching = {"stream": self._stream, "sliding": self._sliding, "random": self._random}
+        return batching[self.config.batching](step, lanes)
 
     def _stream(self, step: int, lanes: range) -> tuple[Int[Array, " L"], int, Bool[Array, " L"]]:
         config, T = self.config, self.config.bptt_length

@@ -22,6 +22,7 @@ class TorchEngine:
     """The `Engine` of the contract."""
 
     name = "torch"
+    uses_blas = False
 
     def resolve_device(self, name: str) -> str:
         """Name the device to use."""

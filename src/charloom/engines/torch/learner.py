@@ -14,13 +14,12 @@ import torch
 from torch.nn import functional as F
 
 from charloom.config import ModelConfig, TrainConfig
-from charloom.engines import Metrics, State, kernels, state_like
+from charloom.engines import Metrics, State, diverged, draws, state_like
 from charloom.engines.torch import network
 from charloom.engines.torch.model import DTYPES, TorchModel, export_state, to_numpy, zero_state
 from charloom.engines.torch.optimisers import Optimiser
-from charloom.errors import DivergedError
-from charloom.parameters import initial_bias_pair, state_shapes
-from charloom.rng import Purpose, normals, random_bits
+from charloom.parameters import initial_bias_pair
+from charloom.rng import random_bits
 from charloom.schedule import Knots, learning_rate
 from charloom.text.windows import Plan, Window
 
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from numpy import ndarray as Array
     from torch import Tensor
 
-_SITES = {"input": 0, "layer": 1, "branch": 2, "output": 3, "char": 4}
 _PAIR = "_pair"
 
 
@@ -131,7 +129,8 @@ class TorchLearner:
         norm = torch.stack(torch._foreach_norm(list(gradients))).norm()
         loss, grad_norm = float(total.detach()) / count, float(norm)
         if not (np.isfinite(loss) and np.isfinite(grad_norm)):
-            raise self._diverged(step, loss, gradients)
+            finite = [bool(torch.isfinite(g).all()) for g in gradients]
+            raise diverged(step, loss, dict(zip(self.params, finite, strict=True)))
         self._clip(gradients, norm)
         for p, gradient in zip(self.params.values(), gradients, strict=True):
             p.grad = gradient
@@ -144,7 +143,7 @@ class TorchLearner:
         lanes = range(len(window.inputs))
         targets = torch.as_tensor(window.targets, device=self.device)
         last_only = self.train_config.objective == "last"
-        drops = any(getattr(self.config, f"dropout_{site}") > 0 for site in _SITES)
+        drops = draws.has_dropout(self.config)
         with torch.autocast(
             self.device.type, torch.bfloat16, enabled=self.train_config.precision == "bfloat16"
         ):
@@ -165,22 +164,7 @@ class TorchLearner:
         return total, targets.numel(), state_like(after, lambda x: x.detach().to(self.dtype))
 
     def _fresh(self, step: int, lanes: range) -> State:
-        if self.train_config.initial_state == "zeros":
-            return zero_state(self.config, len(lanes), self.device, self.dtype)
-        shapes = [
-            (i, key, shape)
-            for i, layer in enumerate(state_shapes(self.config))
-            for key, shape in layer.items()
-        ]
-        sizes = [int(np.prod(shape)) for _, _, shape in shapes]
-        seed, scale = self.train_config.seed, self.train_config.initial_state_scale
-        draws = np.split(
-            normals(seed, Purpose.STATE, step, lanes, sum(sizes)) * scale, np.cumsum(sizes)[:-1], axis=1
-        )
-        state: State = [{} for _ in range(self.config.num_layers)]
-        for (i, key, shape), block in zip(shapes, draws, strict=True):
-            state[i][key] = self._tensor(block.reshape(len(lanes), *shape))
-        return state
+        return self.import_state(draws.fresh_state(self.config, self.train_config, step, lanes))
 
     def _folded(self, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The parameters with each bias pair summed into one (a GRU's second holds r and z only)."""
@@ -205,44 +189,25 @@ class TorchLearner:
         decay = min(self.train_config.average_decay, (1 + step) / (10 + step))  # young averages forget faster
         torch._foreach_lerp_(list(self.average.values()), list(self.params.values()), 1 - decay)
 
-    def _diverged(self, step: int, loss: float, gradients: tuple[Tensor, ...]) -> DivergedError:
-        bad = [n for n, g in zip(self.params, gradients, strict=True) if not bool(torch.isfinite(g).all())]
-        what = f"the gradient of {bad[0]} is not finite" if bad else f"the loss is {loss}"
-        return DivergedError(
-            f"step {step}: {what}",
-            why="training cannot go on from numbers that are not finite",
-            fix="lower --learning-rate, or set --clip-norm 1; what was saved before is kept",
-        )
-
 
 class _Masks:
     """Dropout as a function of (seed, site, step, lane): `network.Dropout` for one window."""
 
     def __init__(self, config: ModelConfig, seed: int, step: int, lanes: range) -> None:
-        self.config, self.seed, self.step, self.lanes = config, seed, step, lanes
-        self.branches: dict[int, int] = {}
+        self.masks = draws.Masks(config, seed, step, lanes)
 
     def __call__(self, site: str, layer: int, x: Tensor) -> Tensor:
-        rate = getattr(self.config, f"dropout_{site}")
-        if rate == 0:
+        if self.masks.threshold(site) == 0:
             return x
-        turn = self.branches[layer] = self.branches.get(layer, -1) + 1 if site == "branch" else 0
-        purpose = Purpose.DROPOUT + _SITES[site] + 8 * turn + 256 * layer
-        B, T, W = (*x.shape[:2], 1) if site == "char" else x.shape
-        threshold = round(rate * 65536)
-        scaled: Tensor = (
-            x * self._kept(purpose, (B, T, W), threshold, x.device) * (1 / (1 - threshold / 65536))
-        )
-        return scaled
+        dropped: Tensor = x * self._kept(site, layer, x) * self.masks.scale(site)
+        return dropped
 
-    def _kept(
-        self, purpose: int, shape: tuple[int, int, int], threshold: int, device: torch.device
-    ) -> Tensor:
+    def _kept(self, site: str, layer: int, x: Tensor) -> Tensor:
         """True where an element stays; on another device torch's generator draws, seeded by the same address."""
-        B, T, W = shape
-        if device.type == "cpu":
-            halves = kernels.random_halves(self.seed, purpose, self.step, self.lanes, T * W)
-            return torch.from_numpy((halves >= threshold).reshape(B, T, W))
-        low, high = random_bits(self.seed, purpose, self.step, [self.lanes.start], 2)[0].tolist()
-        generator = torch.Generator(device).manual_seed(low + (high << 31))
-        return torch.rand(shape, device=device, generator=generator) >= threshold / 65536
+        if x.device.type == "cpu":
+            return torch.from_numpy(self.masks.kept(site, layer, *x.shape[1:]))
+        purpose, lane = self.masks.purpose(site, layer), self.masks.lanes.start
+        low, high = random_bits(self.masks.seed, purpose, self.masks.step, [lane], 2)[0].tolist()
+        generator = torch.Generator(x.device).manual_seed(low + (high << 31))
+        shape = (*x.shape[:2], 1) if site == "char" else x.shape
+        return torch.rand(shape, device=x.device, generator=generator) >= self.masks.threshold(site) / 65536

@@ -1,0 +1,83 @@
+"""What training draws at random: dropout masks and initial states, the same for every engine.
+
+Each is a function of (seed, purpose, step, lane), so engines, batches and resumed runs see the same numbers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from charloom.config import ModelConfig, TrainConfig
+from charloom.engines import State, kernels
+from charloom.parameters import state_shapes
+from charloom.rng import Purpose, normals
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool
+    from numpy import ndarray as Array
+
+SITES = {"input": 0, "layer": 1, "branch": 2, "output": 3, "char": 4}
+"""Dropout sites; their numbers are part of every mask's address and never change."""
+
+_LEVELS = 65536
+"""A mask takes 16 random bits an element, so a rate is rounded to a multiple of 1/65,536."""
+
+
+class Masks:
+    """The dropout masks of one window.
+
+    Args:
+        config: the rates.
+        seed: the run's.
+        step: updates taken before this one.
+        lanes: global rows of the batch.
+    """
+
+    def __init__(self, config: ModelConfig, seed: int, step: int, lanes: range) -> None:
+        self.config, self.seed, self.step, self.lanes = config, seed, step, lanes
+        self._branches: dict[int, int] = {}
+
+    def threshold(self, site: str) -> int:
+        """The first 16-bit number that lets an element stay; 0 where the site has no dropout."""
+        rate: float = getattr(self.config, f"dropout_{site}")
+        return round(rate * _LEVELS)
+
+    def scale(self, site: str) -> float:
+        """What the elements that stay are multiplied by, so that the expectation does not change."""
+        return 1 / (1 - self.threshold(site) / _LEVELS)
+
+    def purpose(self, site: str, layer: int) -> int:
+        """The address of the next mask: a residual block asks twice for its branches, and gets two masks."""
+        turn = self._branches[layer] = self._branches.get(layer, -1) + 1 if site == "branch" else 0
+        return int(Purpose.DROPOUT) + SITES[site] + 8 * turn + 256 * layer
+
+    def kept(self, site: str, layer: int, length: int, width: int) -> Bool[Array, "L T W"]:
+        """True where an element stays; a dropped character loses all of its embedding, so its width is 1."""
+        width = 1 if site == "char" else width
+        halves = kernels.random_halves(
+            self.seed, self.purpose(site, layer), self.step, self.lanes, length * width
+        )
+        kept: Array = (halves >= self.threshold(site)).reshape(len(self.lanes), length, width)
+        return kept
+
+
+def has_dropout(config: ModelConfig) -> bool:
+    """Whether any site has dropout."""
+    return any(getattr(config, f"dropout_{site}") > 0 for site in SITES)
+
+
+def fresh_state(config: ModelConfig, train_config: TrainConfig, step: int, lanes: range) -> State:
+    """The state that lanes return to at a reset: zeros, or normal draws of (step, lane); float64."""
+    shapes = state_shapes(config)
+    sizes = [int(np.prod(shape)) for layer in shapes for shape in layer.values()]
+    if train_config.initial_state == "zeros":
+        flat = np.zeros((len(lanes), sum(sizes)))
+    else:
+        flat = normals(train_config.seed, Purpose.STATE, step, lanes, sum(sizes))
+        flat = flat * train_config.initial_state_scale
+    blocks = iter(np.split(flat, np.cumsum(sizes)[:-1], axis=1))
+    return [
+        {key: next(blocks).reshape(len(lanes), *shape) for key, shape in layer.items()} for layer in shapes
+    ]
