@@ -125,7 +125,9 @@ class TorchLearner:
     def _update(self, step: int, window: Window, state: State) -> tuple[State, float, float, int]:
         total, count, after = self._loss(step, window, state)
         objective = total if self.train_config.loss == "sum" else total / count
-        gradients = torch.autograd.grad(objective, list(self.params.values()))
+        # fused optimisers walk through memory: a gradient in another layout would move the wrong elements
+        found = torch.autograd.grad(objective, list(self.params.values()))
+        gradients = tuple(gradient.contiguous() for gradient in found)
         norm = torch.stack(torch._foreach_norm(list(gradients))).norm()
         loss, grad_norm = float(total.detach()) / count, float(norm)
         if not (np.isfinite(loss) and np.isfinite(grad_norm)):

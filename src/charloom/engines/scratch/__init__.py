@@ -1,0 +1,77 @@
+"""The scratch engine: every equation and every derivative in NumPy, without a framework.
+
+It trains plain blocks through the same loop as torch and runs every model forward, so nothing but training fast needs PyTorch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from charloom.config import ModelConfig, TrainConfig
+from charloom.engines.scratch.learner import ScratchLearner
+from charloom.engines.scratch.model import ScratchModel
+from charloom.errors import ConfigError
+
+if TYPE_CHECKING:
+    from numpy import ndarray as Array
+
+__all__ = ["ENGINE", "ScratchEngine", "ScratchLearner", "ScratchModel"]
+
+
+class ScratchEngine:
+    """The `Engine` of the contract."""
+
+    name = "scratch"
+    uses_blas = True
+
+    def resolve_device(self, name: str) -> str:
+        """Name the device to use: NumPy computes on the processor."""
+        if name not in ("auto", "cpu"):
+            raise ConfigError(
+                f"device is {name!r} and engine is scratch",
+                why="NumPy computes on the processor",
+                fix="use --device auto, or --engine torch",
+            )
+        return "cpu"
+
+    def model(
+        self,
+        params: Mapping[str, Array],
+        config: ModelConfig,
+        *,
+        device: str = "cpu",
+        precision: str = "float32",
+    ) -> ScratchModel:
+        """Bind parameters to NumPy."""
+        self.resolve_device(device)
+        arrays = {name: np.array(p, dtype=precision) for name, p in params.items()}
+        return ScratchModel(arrays, config, len(params["out.bias"]))
+
+    def learner(
+        self, params: Mapping[str, Array], config: ModelConfig, train_config: TrainConfig, *, device: str
+    ) -> ScratchLearner:
+        """Start training from parameters.
+
+        Raises:
+            ConfigError: the network or the precision is one that has no backward pass here.
+        """
+        self.resolve_device(device)
+        if config.block == "residual":
+            raise ConfigError(
+                "block is residual and engine is scratch",
+                why="the scratch engine runs residual blocks forward and trains plain ones",
+                fix="use --block plain, or pip install 'charloom[train]' for the torch engine",
+            )
+        if train_config.precision == "bfloat16":
+            raise ConfigError(
+                "precision is bfloat16 and engine is scratch",
+                why="NumPy has no bfloat16",
+                fix="use --precision float32, or --engine torch",
+            )
+        return ScratchLearner(params, config, train_config)
+
+
+ENGINE = ScratchEngine()

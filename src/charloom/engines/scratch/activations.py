@@ -1,0 +1,71 @@
+"""The functions that squash: σ, tanh, relu, each with its slope written in its own value.
+
+σ(a) = 1 / (1 + e^−a)     σ′ = σ (1 − σ)
+tanh(a)                   tanh′ = 1 − tanh²
+relu(a) = max(a, 0)       relu′ = 1 where a > 0, else 0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from numpy import ndarray as Array
+
+
+def sigmoid(a: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The logistic function; e^−a may overflow to infinity, which gives the right 0.
+
+    Example:
+        >>> sigmoid(np.array([-1e9, 0.0, 1e9])).tolist()
+        [0.0, 0.5, 1.0]
+    """
+    with np.errstate(over="ignore"):
+        y: Array = np.exp(-a)
+        y += 1.0
+        np.divide(1.0, y, out=y)
+    return y
+
+
+def sigmoid_slope(y: Float[Array, "..."]) -> Float[Array, "..."]:
+    """σ′ where σ is `y`."""
+    slope: Array = y * (1 - y)
+    return slope
+
+
+def tanh(a: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The hyperbolic tangent."""
+    y: Array = np.tanh(a)
+    return y
+
+
+def tanh_slope(y: Float[Array, "..."]) -> Float[Array, "..."]:
+    """tanh′ where tanh is `y`."""
+    slope: Array = 1 - y**2
+    return slope
+
+
+def relu(a: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The positive part."""
+    y: Array = np.maximum(a, 0.0)
+    return y
+
+
+def relu_slope(y: Float[Array, "..."]) -> Float[Array, "..."]:
+    """relu′ where relu is `y`; 0 at the corner."""
+    slope: Array = (y > 0).astype(y.dtype)
+    return slope
+
+
+Squash = Callable[["Array"], "Array"]
+
+ACTIVATIONS: dict[str, tuple[Squash, Squash]] = {
+    "tanh": (tanh, tanh_slope),
+    "sigmoid": (sigmoid, sigmoid_slope),
+    "relu": (relu, relu_slope),
+}
+"""The Elman cell's φ and its slope."""

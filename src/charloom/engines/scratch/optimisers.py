@@ -1,0 +1,149 @@
+"""Optimisers on one flat vector that holds every parameter: a handful of passes, whatever the number of arrays.
+
+d is the gradient, w the parameters, η the learning rate, λ the weight decay (on matrices alone), ε `epsilon`.
+
+    sgd        v ← μ v + d;  w ← w − η v
+    adagrad    G ← G + d²;  w ← w − η d / (√G + ε), or / √(G + ε)                    (Duchi et al. 2011)
+    rmsprop    G ← β₂ G + (1 − β₂) d²;  v ← μ v + d / (√G + ε);  w ← w − η v          (Tieleman & Hinton 2012)
+    adam       m ← β₁ m + (1 − β₁) d;  G ← β₂ G + (1 − β₂) d²
+               w ← w − η m̂ / (√Ĝ + ε),  m̂ = m / (1 − β₁ᵗ),  Ĝ = G / (1 − β₂ᵗ)        (Kingma & Ba 2015)
+    adamw      w ← w − η λ w, then adam                                               (Loshchilov & Hutter 2019)
+
+Elsewhere the decay is L2: d ← d + λ w first. Moments have the names that every engine's checkpoints use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from charloom.config import TrainConfig
+from charloom.errors import ConfigError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from numpy import ndarray as Array
+
+_MOMENTS = {
+    "sgd": (),
+    "adagrad": ("sum",),
+    "rmsprop": ("square_avg",),
+    "adam": ("exp_avg", "exp_avg_sq"),
+    "adamw": ("exp_avg", "exp_avg_sq"),
+}
+
+
+class Flat:
+    """Named arrays as views of one vector.
+
+    Args:
+        values: the arrays.
+        dtype: of the vector.
+    """
+
+    def __init__(self, values: Mapping[str, Array], dtype: np.dtype) -> None:
+        self.shapes = {name: np.shape(x) for name, x in values.items()}
+        ends = np.cumsum([np.size(x) for x in values.values()])
+        self._slices = {
+            name: slice(int(end - np.size(x)), int(end))
+            for (name, x), end in zip(values.items(), ends, strict=True)
+        }
+        self.vector = np.concatenate([np.ravel(x) for x in values.values()]).astype(dtype)
+
+    def views(self, vector: Float[Array, "P"]) -> dict[str, Array]:
+        """A vector of this layout as named arrays that share its memory."""
+        return {name: vector[place].reshape(self.shapes[name]) for name, place in self._slices.items()}
+
+    def gather(self, values: Mapping[str, Array], out: Float[Array, "P"]) -> None:
+        """Write named arrays into a vector of this layout."""
+        for name, place in self._slices.items():
+            out[place] = values[name].ravel()
+
+    def decays(self, weight_decay: float) -> Float[Array, "P"]:
+        """The weight decay of each element: matrices decay, biases do not."""
+        parts = [np.full(np.prod(s, dtype=int), weight_decay * (len(s) > 1)) for s in self.shapes.values()]
+        return np.concatenate(parts).astype(self.vector.dtype)
+
+
+class Optimiser:
+    """One optimiser over a flat vector.
+
+    Args:
+        flat: the parameters.
+        config: method, decay rates and weight decay.
+
+    Raises:
+        ConfigError: the method is not written here.
+    """
+
+    def __init__(self, flat: Flat, config: TrainConfig) -> None:
+        if config.optimizer not in _MOMENTS:
+            raise ConfigError(
+                f"optimizer is {config.optimizer} and engine is scratch",
+                why=f"the scratch engine has {', '.join(_MOMENTS)}",
+                fix="use --optimizer adamw, or --engine torch",
+            )
+        self.flat, self.config, self.num_steps = flat, config, 0
+        names = _MOMENTS[config.optimizer]
+        if config.momentum and config.optimizer in ("sgd", "rmsprop"):
+            names = (*names, "momentum_buffer")
+        self.moments = {name: np.zeros_like(flat.vector) for name in names}
+        self._decays = flat.decays(config.weight_decay) if config.weight_decay else None
+
+    def step(self, d: Float[Array, "P"], learning_rate: float) -> None:
+        """Take one update from the gradient; the parameters move in place."""
+        config, w = self.config, self.flat.vector
+        self.num_steps += 1
+        if self._decays is not None:
+            if config.optimizer == "adamw":
+                w *= 1 - learning_rate * self._decays
+            else:
+                d = d + self._decays * w
+        w -= learning_rate * self._direction(d)
+
+    def _direction(self, d: Float[Array, "P"]) -> Float[Array, "P"]:
+        config, moments = self.config, self.moments
+        if config.optimizer == "adagrad":
+            G = moments["sum"]
+            G += d * d
+            if config.epsilon_inside_root:
+                return d / np.sqrt(G + config.epsilon)
+            return d / (np.sqrt(G) + config.epsilon)
+        if config.optimizer in ("adam", "adamw"):
+            m, G = moments["exp_avg"], moments["exp_avg_sq"]
+            m += (1 - config.beta1) * (d - m)
+            G += (1 - config.beta2) * (d * d - G)
+            root = np.sqrt(G / (1 - config.beta2**self.num_steps))
+            move: Array = m / (1 - config.beta1**self.num_steps) / (root + config.epsilon)
+            return move
+        if config.optimizer == "rmsprop":
+            G = moments["square_avg"]
+            G += (1 - config.beta2) * (d * d - G)
+            d = d / (np.sqrt(G) + config.epsilon)
+        if "momentum_buffer" in moments:
+            v = moments["momentum_buffer"]
+            v *= config.momentum
+            v += d
+            return v
+        return d
+
+    def tensors(self) -> dict[str, Array]:
+        """Every moment as ``name.key``, and how many steps were taken."""
+        named = {
+            f"{name}.{key}": view.copy()
+            for key, vector in self.moments.items()
+            for name, view in self.flat.views(vector).items()
+        }
+        counted = self.config.optimizer != "sgd"
+        counts = {f"{name}.step": np.float32(self.num_steps) for name in self.flat.shapes if counted}
+        return named | {name: np.asarray(count) for name, count in counts.items()}
+
+    def load(self, tensors: Mapping[str, Array]) -> None:
+        """Continue from what `tensors` returned; nothing there means that no step was taken yet."""
+        for key, vector in self.moments.items():
+            for name, view in self.flat.views(vector).items():
+                view[...] = tensors.get(f"{name}.{key}", 0)
+        counts = [int(count) for name, count in tensors.items() if name.endswith(".step")]
+        self.num_steps = max(counts, default=0)
