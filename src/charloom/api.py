@@ -59,7 +59,7 @@ class Model:
     Attributes:
         file: parameters, configurations, vocabulary and card.
         run: the run folder it came from, or None.
-        engine: torch, later scratch or fused; auto takes what is installed.
+        engine: torch, scratch or fused; auto takes torch where it is installed, else scratch.
         device: where it computes.
         precision: float32 or float64.
     """

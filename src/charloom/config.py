@@ -390,6 +390,16 @@ def setting_names() -> dict[str, type]:
     return {spec.name: cls for cls in (TextConfig, ModelConfig, TrainConfig) for spec in fields(cls)}
 
 
+def can_be_off(cls: type, name: str) -> bool:
+    """Whether ``None`` is a legal value of a setting: what a recipe writes as ``"none"``.
+
+    Example:
+        >>> can_be_off(TrainConfig, "clip_norm"), can_be_off(TextConfig, "documents")
+        (True, False)
+    """
+    return type(None) in typing.get_args(typing.get_type_hints(cls)[name])
+
+
 def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
     """A copy of `config` with those of `settings` that are its fields.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,11 @@ from charloom.training import Event, extend
 from charloom.training import train as run_training
 
 RUNS_FOLDER = "runs"
+
+WITHOUT_TORCH = (
+    "PyTorch is not installed, so the scratch engine trains; "
+    "pip install 'charloom[train]' brings residual networks and GPUs"
+)
 
 Source = str | Path
 
@@ -82,14 +87,22 @@ def begin(
     """Set up a training: settings checked, corpus read, run folder made; arguments as in `train`."""
     named = None if recipe is None else find_recipe(recipe)
     reading = text_config(named, settings)
-    resolve(named, settings, num_chars=1, device="cpu")  # every setting is checked before any text is read
+    resolve(named, settings, num_chars=1)  # every setting is checked before any text is read
     if text is not None:
         corpus = corpus_from_text(text, reading)
     else:
         corpus = read_corpus([str(source) for source in sources], reading, val=val, test=test)
-    asked = settings.get("device") or (named.settings.get("device") if named else None) or "auto"
-    device = load_engine(settings.get("engine", "auto")).resolve_device(asked)
-    resolved = resolve(named, settings, num_chars=len(corpus.train), device=device)
+    recipe_settings = named.settings if named else {}
+    asked = {key: settings.get(key) or recipe_settings.get(key) or "auto" for key in ("engine", "device")}
+    engine = load_engine(asked["engine"])
+    resolved = resolve(
+        named,
+        settings | {"engine": engine.name},
+        num_chars=len(corpus.train),
+        device=engine.resolve_device(asked["device"]),
+    )
+    if asked["engine"] == "auto" and engine.name == "scratch":
+        resolved = replace(resolved, reason=f"{resolved.reason}; {WITHOUT_TORCH}")
     place = Path(out) if out is not None else new_run_path(Path(RUNS_FOLDER), corpus.name)
     run = Run.create(place, _record(corpus, resolved, val, test))
     return Training(corpus, resolved, run)

@@ -31,7 +31,7 @@ def eval_(
     window: Annotated[int, option("characters of a window (windows)", show_default=True)] = 256,
     num_windows: Annotated[int, option("how many windows (windows)", show_default=True)] = 200 * 64,
     seed: Annotated[int, option("chooses the windows (windows)", show_default=True)] = 0,
-    engine: Annotated[str, option("who computes: auto, torch", show_default=True)] = "auto",
+    engine: Annotated[str, option("who computes: auto, torch, scratch or fused", show_default=True)] = "auto",
     device: Annotated[str, option("auto, cpu, cuda, cuda:N or mps", show_default=True)] = "cpu",
     precision: Annotated[Literal["float32", "float64"], option("arithmetic", show_default=True)] = "float32",
     **settings: Any,

@@ -44,7 +44,7 @@ def recipes(
 def _print_recipe(show: Show, recipe: Recipe) -> None:
     show.line(f"# {recipe.name}: {recipe.about}".rstrip(": "))
     for setting, value in recipe.settings.items():
-        show.line(f"{setting} = {_toml(value)}" if value is not None else f"# {setting} is off")
+        show.line(f"{setting} = {_toml('none' if value is None else value)}")
     if recipe.sample:
         show.line("[sample]")
         for setting, value in recipe.sample.items():
@@ -53,7 +53,7 @@ def _print_recipe(show: Show, recipe: Recipe) -> None:
 
 def _print_row(show: Show, row: DefaultRow) -> None:
     limit = f"up to {row.up_to_chars:,} characters" if row.up_to_chars < 10**12 else "larger"
-    show.line(f"  {limit}, {row.device}: {row.reason}")
+    show.line(f"  {limit}, {row.device}, {' or '.join(row.engines)}: {row.reason}")
     show.line(f"    measured: {row.measured}")
     show.line(
         "    " + " ".join(f"--{name.replace('_', '-')} {value}" for name, value in row.settings.items())
@@ -80,6 +80,7 @@ def _row_object(row: DefaultRow) -> dict[str, Any]:
     return {
         "up_to_chars": row.up_to_chars if row.up_to_chars < 10**12 else None,
         "device": row.device,
+        "engines": list(row.engines),
         "settings": dict(row.settings),
         "reason": row.reason,
         "measured": row.measured,

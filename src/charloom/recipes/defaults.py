@@ -23,6 +23,7 @@ class DefaultRow:
     Attributes:
         up_to_chars: the largest training part it is for.
         device: cpu or cuda.
+        engines: who trains with them.
         settings: as in a recipe.
         reason: why these, in a sentence.
         measured: what was measured with them, with the text and the budget.
@@ -30,6 +31,7 @@ class DefaultRow:
 
     up_to_chars: int
     device: str
+    engines: tuple[str, ...]
     settings: Mapping[str, Any]
     reason: str
     measured: str
@@ -43,6 +45,7 @@ def default_rows() -> tuple[DefaultRow, ...]:
         DefaultRow(
             row.get("up_to_chars", _LARGEST),
             row["device"],
+            tuple(row.get("engines", ["torch"])),
             table.get("common", {}) | row["settings"],
             row["reason"],
             row["measured"],
@@ -52,17 +55,21 @@ def default_rows() -> tuple[DefaultRow, ...]:
     return tuple(sorted(rows, key=lambda row: row.up_to_chars))
 
 
-def choose_default(num_chars: int, device: str) -> tuple[DefaultRow, str]:
-    """The row for a corpus and a device, and the sentence that gives the reason.
+def choose_default(num_chars: int, device: str, engine: str = "torch") -> tuple[DefaultRow, str]:
+    """The row for a corpus, a device and an engine, and the sentence that gives the reason.
 
     Args:
         num_chars: characters of the training part.
         device: the resolved device, as ``cuda:1``.
+        engine: the resolved engine; ``auto`` takes the rows of torch.
     """
     kind = device.partition(":")[0]
-    rows = [row for row in default_rows() if row.device == kind]
+    engine = "torch" if engine == "auto" else engine
+    known = {name for row in default_rows() for name in row.engines}
+    own = [row for row in default_rows() if (engine if engine in known else "torch") in row.engines]
+    rows = [row for row in own if row.device == kind]
     borrowed = not rows
-    rows = rows or [row for row in default_rows() if row.device == "cpu"]
+    rows = rows or [row for row in own if row.device == "cpu"]
     row = next(row for row in rows if num_chars <= row.up_to_chars)
     note = f"; no row was measured on {kind}, so the CPU's is used" if borrowed else ""
     return row, f"{num_chars:,} characters to train on: {row.reason} ({row.measured}){note}"

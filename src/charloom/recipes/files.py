@@ -15,6 +15,7 @@ from charloom.config import (
     SampleConfig,
     TextConfig,
     TrainConfig,
+    can_be_off,
     from_dict,
     nearest,
     unknown_key,
@@ -116,7 +117,8 @@ def _flat(content: Mapping[str, Any], where: str) -> dict[str, Any]:
         for name, setting in inner.items():
             if name not in owners or (inner is value and owners[name] != key):
                 raise unknown_key(name, [*owners, *_TABLES, *_FACTS, "sample"], where)
-            settings[name] = setting
+            is_off = setting == "none" and can_be_off(_TABLES[owners[name]], name)
+            settings[name] = None if is_off else setting
     return settings
 
 

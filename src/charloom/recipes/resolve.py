@@ -41,7 +41,9 @@ def text_config(recipe: Recipe | None, flags: Mapping[str, Any]) -> TextConfig:
     return with_settings(TextConfig(), {**(recipe.settings if recipe else {}), **flags})
 
 
-def resolve(recipe: Recipe | None, flags: Mapping[str, Any], *, num_chars: int, device: str) -> Resolved:
+def resolve(
+    recipe: Recipe | None, flags: Mapping[str, Any], *, num_chars: int, device: str = "cpu"
+) -> Resolved:
     """Combine what was asked for with a recipe or, where none was named, the default for this corpus.
 
     Args:
@@ -65,7 +67,7 @@ def resolve(recipe: Recipe | None, flags: Mapping[str, Any], *, num_chars: int, 
             recipe.sample,
         )
     else:
-        row, reason = choose_default(num_chars, device)
+        row, reason = choose_default(num_chars, device, flags.get("engine") or "auto")
         base, label, sample = row.settings, "default", {}
     settings = _with_budget(base, flags)
     return Resolved(

@@ -86,7 +86,7 @@ def train(
     """
     fitted, notes = fit_batch(len(corpus.train), train_config)
     engine = load_engine(fitted.engine)
-    with run.lock(), threads.limit(fitted.threads, blas=1) as num_threads:
+    with run.lock(), threads.limit(fitted.threads, blas=None if engine.uses_blas else 1) as num_threads:
         learner = engine.learner(
             initial_parameters(model_config, len(corpus.vocab), fitted.seed),
             model_config,
