@@ -5,7 +5,11 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = {"engine": "training speed of the torch engine beside plain PyTorch"}
+NAMES = {
+    "engine": "training speed of the torch engine beside plain PyTorch",
+    "mutations": "which test turns red for every flipped sign and dropped term of the scratch engine",
+    "scratch": "training speed of NumPy and of the online trainer beside systems D and E as published",
+}
 
 
 def main(arguments: list[str]) -> int:

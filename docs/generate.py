@@ -1,20 +1,38 @@
-"""Write the generated reference pages: settings from their declarations, formats from their docstrings.
+"""Write the generated pages and pictures: settings from their declarations, the gradient's walk from two small networks.
 
-Run `python docs/generate.py` after a setting changes; a test fails while a page is out of date.
+Run `python docs/generate.py` after a setting changes; a test fails while a page or a picture is out of date.
 """
 
 from __future__ import annotations
 
+import io
 import sys
 import typing
+from collections.abc import Callable
 from dataclasses import fields
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
 
 from charloom.config import ModelConfig, SampleConfig, TextConfig, TrainConfig
+from charloom.engines.scratch.walk import grad_norm_by_lag, gradient_walk
+from charloom.parameters import initial_parameters
 
-PAGES = Path(__file__).parent / "reference"
+DOCS = Path(__file__).parent
+PAGES = DOCS / "reference"
 HEADER = "<!-- written by docs/generate.py: edit the declarations, not this page -->\n"
+
+SENTENCE = (
+    "Happy families are all alike; every unhappy family is unhappy in its own way."  # Tolstoy, tr. Garnett
+)
+HIDDEN_SIZE = 64
+PICTURED_STEPS = 30
+PICTURED_WINDOW = 15
+FLOOR = 1e-4
+OPEN = 2.0
+LAGS = (0, 1, 5, 10, 20, 50)
 
 
 def settings_page() -> str:
@@ -52,17 +70,112 @@ def _values(hint: Any, bounds: dict[str, float]) -> str:
     return f"{options[0].__name__} {limits}".strip()
 
 
+class Untrained(NamedTuple):
+    """A network as it is before its first step."""
+
+    what: str
+    config: ModelConfig
+    forget_bias: float | None = None
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        """The initial parameters; the LSTM's forget bias replaced where one is named."""
+        params = initial_parameters(self.config, len(set(SENTENCE)), seed=0)
+        if self.forget_bias is not None:
+            params["layers.0.cell.bias"][HIDDEN_SIZE : 2 * HIDDEN_SIZE] = self.forget_bias
+        return params
+
+    def walk(self, num_steps: int, bptt_length: int) -> np.ndarray:
+        """The norm of each loss's gradient in the whole state behind each step, (T, T)."""
+        vocab = sorted(set(SENTENCE))
+        ids = np.array([vocab.index(char) for char in SENTENCE[: num_steps + 1]])
+        parts = gradient_walk(self.config, self.parameters(), ids, bptt_length)
+        return np.sqrt(sum(norms**2 for norms in parts.values()))
+
+
+def _untrained(what: str, cell: str, init: str, forget_bias: float | None = None) -> Untrained:
+    return Untrained(what, ModelConfig(cell=cell, hidden_size=HIDDEN_SIZE, init=init), forget_bias)
+
+
+NETWORKS = (
+    _untrained("Elman", "elman", "pytorch"),
+    _untrained("Elman", "elman", "orthogonal"),
+    _untrained("LSTM", "lstm", "pytorch"),
+    _untrained("LSTM, forget bias 1", "lstm", "orthogonal"),
+    _untrained(f"LSTM, forget bias {OPEN:g}", "lstm", "pytorch", OPEN),
+    _untrained("GRU", "gru", "pytorch"),
+    _untrained("GRU", "gru", "orthogonal"),
+    _untrained("minGRU", "mingru", "pytorch"),
+)
+PICTURED = (
+    ("Elman: the gradient vanishes within 15 steps", NETWORKS[0]),
+    ("LSTM with open forget gates: it arrives", NETWORKS[4]),
+)
+READING = "one row is one loss:\nread it from right to left,\nback in time"
+
+
+def lag_table() -> str:
+    """How the gradient shrinks with the lag in networks before training: a table for the page on backpropagation."""
+    lines = [
+        "| cell | `--init` | " + " | ".join(f"lag {lag}" for lag in LAGS) + " | a step |",
+        "|---|---|" + "--:|" * (len(LAGS) + 1),
+    ]
+    for network in NETWORKS:
+        by_lag = grad_norm_by_lag(network.walk(len(SENTENCE) - 1, len(SENTENCE) - 1))
+        factor = (by_lag[LAGS[-1]] / by_lag[LAGS[-3]]) ** (1 / (LAGS[-1] - LAGS[-3]))
+        numbers = " | ".join(f"{by_lag[lag]:.1e}" for lag in LAGS)
+        lines.append(f"| {network.what} | {network.config.init} | {numbers} | {factor:.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+def walk_picture() -> str:
+    """The gradient's walk through two untrained networks, as SVG: the same bytes in every process."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    style = {"svg.hashsalt": "charloom", "font.size": 9, "hatch.linewidth": 0.6, "axes.titlesize": 11}
+    with mpl.rc_context(style):
+        figure = Figure(figsize=(10, 7), layout="compressed")
+        figure.get_layout_engine().set(wspace=0.06)
+        axes = figure.subplots(2, len(PICTURED), height_ratios=(1, 5.5), sharex="col")
+        for (title, network), (top, below) in zip(PICTURED, axes.T, strict=True):
+            squares = _draw_walk(top, below, network.walk(PICTURED_STEPS, PICTURED_WINDOW))
+            top.set_title(title, pad=8)
+        axes[1, 0].text(28.5, 3, READING, ha="right", va="bottom")
+        bar = figure.colorbar(squares, ax=axes, location="bottom", shrink=0.5, aspect=45, extend="min")
+        bar.set_label(r"gradient norm  $\Vert\partial L_t\,/\,\partial s_k\Vert$  in nats")
+        picture = io.StringIO()
+        figure.savefig(picture, format="svg", metadata={"Date": None})
+    return picture.getvalue()
+
+
+def _draw_walk(top: Any, below: Any, norms: np.ndarray) -> Any:
+    from charloom.plots import gradient_river, gradient_triangle
+
+    gradient_triangle(norms, SENTENCE, PICTURED_WINDOW, floor=FLOOR, ax=below)
+    gradient_river(norms[-1], PICTURED_WINDOW, floor=FLOOR, ax=top)
+    return below.collections[0]
+
+
 def pages() -> dict[Path, str]:
     """Every generated page with its content."""
     return {PAGES / "settings.md": settings_page()}
 
 
+def pictures() -> dict[Path, Callable[[], str]]:
+    """Every generated picture with the function that draws it."""
+    return {DOCS / "explanation" / "backpropagation.svg": walk_picture}
+
+
 def main() -> None:
-    """Write every page."""
-    PAGES.mkdir(exist_ok=True)
-    for path, content in pages().items():
+    """Write every page, and every picture where matplotlib is installed; print the table that a page quotes."""
+    contents = pages()
+    if find_spec("matplotlib") is not None:
+        contents |= {path: draw() for path, draw in pictures().items()}
+    for path, content in contents.items():
+        path.parent.mkdir(exist_ok=True)
         path.write_text(content, encoding="utf-8", newline="\n")
         sys.stdout.write(f"wrote {path}\n")
+    sys.stdout.write(f"\nfor docs/explanation/backpropagation.md:\n\n{lag_table()}")
 
 
 if __name__ == "__main__":

@@ -8,16 +8,32 @@ import pytest
 from tests.conftest import ROOT
 
 
-def generated():
+def generator():
+    """The module ``docs/generate.py``."""
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.pages()
+    return module
+
+
+def generated():
+    return generator().pages()
 
 
 @pytest.mark.parametrize("path", generated(), ids=lambda path: path.name)
 def test_a_generated_page_is_current(path):
     assert path.read_text("utf-8") == generated()[path], "run python docs/generate.py"
+
+
+@pytest.mark.parametrize("path", generator().pictures(), ids=lambda path: path.name)
+def test_a_generated_picture_is_current(path):
+    """Its bytes are the same in every process; another matplotlib draws other ones."""
+    matplotlib = pytest.importorskip("matplotlib")
+    drawn = path.read_text("utf-8")
+    if f"Matplotlib v{matplotlib.__version__}," not in drawn:
+        pytest.skip(f"drawn by another matplotlib than {matplotlib.__version__}")
+    again = generator().pictures()[path]()
+    assert drawn == again, "run python docs/generate.py"  # (pytest shows no diff of half a megabyte)
 
 
 def readme_commands():

@@ -87,11 +87,19 @@ class Model:
             self.file.parameters, self.file.model_config, device=self.device, precision=self.precision
         )
 
-    def sample(self, prompt: str = "", *, stop: str | Sequence[str] = (), **settings: Any) -> list[Sample]:
+    @property
+    def default_prompt(self) -> str:
+        """What its recipe begins samples with, where the model knows every character of it; else nothing."""
+        prompt: str = self.card.get("sample", {}).get("prompt", "")
+        return "" if self.vocab.unknown(prompt) else prompt
+
+    def sample(
+        self, prompt: str | None = None, *, stop: str | Sequence[str] = (), **settings: Any
+    ) -> list[Sample]:
         """Write samples.
 
         Args:
-            prompt: text to continue.
+            prompt: text to continue; none = `default_prompt`.
             stop: a sample ends before the first of these.
             **settings: fields of `SampleConfig`: length, count, temperature, top_k, top_p, min_p, seed, unknown …
 
@@ -101,7 +109,9 @@ class Model:
         writing = self.write(prompt, stop=stop, **settings)
         return sorted((event for event in writing if isinstance(event, Sample)), key=lambda done: done.index)
 
-    def stream(self, prompt: str = "", *, stop: str | Sequence[str] = (), **settings: Any) -> Iterator[str]:
+    def stream(
+        self, prompt: str | None = None, *, stop: str | Sequence[str] = (), **settings: Any
+    ) -> Iterator[str]:
         """Write one sample, yielding its text as it comes; ``length=0`` goes on for ever."""
         for event in self.write(prompt, stop=stop, **settings | {"count": 1}):
             if isinstance(event, Piece):
@@ -109,14 +119,16 @@ class Model:
 
     def write(
         self,
-        prompt: str = "",
+        prompt: str | None = None,
         *,
         stop: str | Sequence[str] = (),
         on_note: Callable[[str], None] | None = None,
         **settings: Any,
     ) -> Writing:
         """Begin to write: an iterator of pieces and finished samples; see `charloom.generation.write`."""
-        config = from_dict(SampleConfig, {**self.card.get("sample", {}), **settings}, source="sample")
+        defaults = {name: value for name, value in self.card.get("sample", {}).items() if name != "prompt"}
+        config = from_dict(SampleConfig, {**defaults, **settings}, source="sample")
+        prompt = self.default_prompt if prompt is None else prompt
         ids, notes = encode_prompt(prompt, self.vocab, config.unknown, self.file.text_config)
         if on_note is not None:
             for note in notes:

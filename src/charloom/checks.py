@@ -68,7 +68,10 @@ def check_torch() -> Check:
     found = _version("torch")
     if found is None:
         return Check(
-            "torch", "warn", "not installed: training takes the scratch engine, slower and without residual networks", "pip install 'charloom[train]'"
+            "torch",
+            "warn",
+            "not installed: training takes the scratch engine, slower and without residual networks",
+            "pip install 'charloom[train]'",
         )
     try:
         torch = import_module("torch")

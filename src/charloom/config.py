@@ -244,6 +244,9 @@ class TrainConfig:
     )
     order: Literal["sequential", "shuffled"] = setting("sequential", "order of sliding windows")
     drop_last: bool = setting(False, "leave out an epoch's ragged last window or batch")
+    wrap_targets: bool = setting(
+        False, "a lane's last target in an epoch is its own first character, as a published program has it"
+    )
     state_reset: Literal["epoch", "wrap"] = setting(
         "epoch", "stream state returns to its start at each epoch, or only where the text wraps round"
     )
@@ -252,6 +255,9 @@ class TrainConfig:
     )
     initial_state: Literal["zeros", "normal"] = setting("zeros", "the state after a reset")
     initial_state_scale: float = setting(0.1, "standard deviation of initial_state normal", above=0.0)
+    freeze: str | None = setting(
+        None, "parameters that never learn: names or patterns with *, separated by commas; none = all learn"
+    )
     bias: Literal["single", "pair"] = setting(
         "single", "one bias a gate, or PyTorch's two (trained apart, saved as their sum)"
     )
@@ -279,6 +285,12 @@ class TrainConfig:
                 f"plan ends at step {last} and steps is {self.steps}",
                 why="a plan maps every step of the run to progress",
                 fix=f"set --steps {last}, the number the earlier run took",
+            )
+        if self.wrap_targets and self.batching != "stream":
+            raise ConfigError(
+                f"wrap_targets is on and batching is {self.batching}",
+                why="only a stream has lanes that wrap",
+                fix="use --batching stream, or leave out --wrap-targets",
             )
         if self.objective == "last" and self.batching == "stream":
             raise ConfigError(

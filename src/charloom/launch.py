@@ -103,6 +103,7 @@ def begin(
     )
     if asked["engine"] == "auto" and engine.name == "scratch":
         resolved = replace(resolved, reason=f"{resolved.reason}; {WITHOUT_TORCH}")
+    engine.check(resolved.model_config, resolved.train_config)
     place = Path(out) if out is not None else new_run_path(Path(RUNS_FOLDER), corpus.name)
     run = Run.create(place, _record(corpus, resolved, val, test))
     return Training(corpus, resolved, run)

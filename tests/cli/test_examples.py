@@ -18,6 +18,8 @@ SHORTER = {
     "--minutes 0.05": "--minutes 0.01",
     "--steps 40": "--steps 6",
     "--steps 20": "--steps 4",
+    "reproduce all": "reproduce moliere-elman",
+    "--best": "--quick",
 }
 
 
@@ -39,6 +41,12 @@ def known_corpus(place, monkeypatch):
 
 
 @pytest.fixture
+def published_corpus(place, monkeypatch):
+    """Every published system reads the tales."""
+    monkeypatch.setattr("charloom.reproduce.rehearse.corpus_path", lambda _: place / "tales.txt")
+
+
+@pytest.fixture
 def short_text(monkeypatch):
     text = readings.builtin_text()[:6000]
     monkeypatch.setattr("charloom.text.readings.builtin_text", lambda: text)
@@ -46,7 +54,7 @@ def short_text(monkeypatch):
 
 
 @pytest.mark.parametrize(("verb", "line"), [*examples()])
-@pytest.mark.usefixtures("known_corpus", "short_text")
+@pytest.mark.usefixtures("known_corpus", "published_corpus", "short_text")
 def test_example(charloom, place, verb, line):
     *feeders, command = line.split(" | ")
     for long, short in SHORTER.items():

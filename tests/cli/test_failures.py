@@ -84,7 +84,7 @@ def test_vocabulary_too_large(charloom, place):
 
 def test_missing_extra(charloom, place, monkeypatch):
     monkeypatch.setattr("charloom.engines.find_spec", lambda _: None)
-    error = failure(train(charloom, "tales.txt"))
+    error = failure(train(charloom, "tales.txt", "--engine", "torch"))
     assert error["kind"] == "MissingExtraError"
     assert error["fix"] == "pip install 'charloom[train]'"
 

@@ -28,6 +28,8 @@ CASES = {
     for layers in (1, 2)
 }
 SHORT_CASES = {name: config for name, config in CASES.items() if name.endswith("-2")}
+PLAIN_CASES = {name: config for name, config in CASES.items() if config.block == "plain"}
+SHORT_PLAIN = {name: config for name, config in PLAIN_CASES.items() if name.endswith("-2")}
 
 
 def random_parameters(config, rng, vocab_size=V, scale=0.6):

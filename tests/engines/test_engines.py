@@ -10,11 +10,16 @@ import pytest
 from charloom import engines
 from charloom.config import ModelConfig, TrainConfig
 from charloom.engines import load_engine, state_like
+from charloom.engines.scratch import cells as scratch_cells
+from charloom.engines.scratch.activations import ACTIVATIONS
 from charloom.engines.torch import elman
 from charloom.errors import ConfigError, MissingExtraError
-from charloom.parameters import NUM_GATES
+from charloom.parameters import NUM_GATES, initial_parameters
 
 from .cases import BLOCKS, CASES, CELLS
+from .learners import ENGINES
+
+every_engine = pytest.mark.parametrize("name", ENGINES)
 
 
 def choices(field):
@@ -25,7 +30,8 @@ def test_no_cell_block_or_activation_is_missing_from_the_list_of_cases():
     assert {settings["cell"] for settings in CELLS.values()} == choices("cell") == set(NUM_GATES)
     assert {settings["block"] for settings in BLOCKS.values()} == choices("block")
     activations = {settings["activation"] for settings in CELLS.values() if "activation" in settings}
-    assert activations == choices("activation") == set(elman.ACTIVATIONS)
+    assert activations == choices("activation") == set(elman.ACTIVATIONS) == set(ACTIVATIONS)
+    assert set(scratch_cells.CELLS) == choices("cell")
     here = {(c.cell, c.activation, c.block, c.embedding_size is None, c.num_layers) for c in CASES.values()}
     for cell, block, layers in itertools.product(choices("cell"), choices("block"), (1, 2)):
         for activation in choices("activation") if cell == "elman" else ("tanh",):
@@ -34,37 +40,44 @@ def test_no_cell_block_or_activation_is_missing_from_the_list_of_cases():
                 assert (cell, activation, block, one_hot, layers) in here
 
 
-def test_the_torch_engine_offers_what_the_contract_names():
-    engine = load_engine("torch")
-    assert engine.name == "torch"
+@every_engine
+def test_an_engine_offers_what_the_contract_names(name):
+    engine = load_engine(name)
+    assert engine.name == name
+    assert engine.uses_blas == (name == "scratch")
     config = ModelConfig(hidden_size=3)
-    from charloom.parameters import initial_parameters
-
     params = initial_parameters(config, 4, 0)
     model = engine.model(params, config)
     learner = engine.learner(params, config, TrainConfig(steps=1), device="cpu")
     for offered, protocol in ((model, engines.Model), (learner, engines.Learner)):
-        for name in vars(protocol):
-            if not name.startswith("_"):
-                assert callable(getattr(offered, name)), name
+        for method in vars(protocol):
+            if not method.startswith("_"):
+                assert callable(getattr(offered, method)), method
     assert (model.vocab_size, model.config) == (4, config)
-    for name, value in model.parameters().items():
-        np.testing.assert_array_equal(value, params[name].astype(np.float32))
+    for key, value in model.parameters().items():
+        np.testing.assert_array_equal(value, params[key].astype(np.float32))
 
 
-def test_auto_is_the_first_engine_that_is_installed():
+def test_auto_is_the_first_engine_that_is_installed(monkeypatch):
     assert load_engine("auto") is load_engine("torch")
+    find_spec = engines.find_spec
+    monkeypatch.setattr(engines, "find_spec", lambda name: None if name == "torch" else find_spec(name))
+    assert load_engine("auto") is load_engine("scratch")
 
 
-def test_an_engine_that_is_not_here_yet_is_a_config_error():
-    with pytest.raises(ConfigError, match=r"engine is 'scratch'.*does not hold it.*--engine torch"):
-        load_engine("scratch")
+def test_an_engine_that_does_not_exist_is_a_config_error():
+    with pytest.raises(
+        ConfigError, match=r"engine is 'keras'.*no engine of that name.*auto, torch, scratch, fused"
+    ):
+        load_engine("keras")
 
 
 def test_a_missing_library_names_the_extra_to_install(monkeypatch):
     monkeypatch.setattr(engines, "find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match=r"torch is not installed.*pip install 'charloom\[train\]'"):
         load_engine("torch")
+    with pytest.raises(ConfigError, match=r"engine is 'fused' and numba is not installed.*pip install numba"):
+        load_engine("fused")
     assert importlib.util.find_spec("torch") is not None
 
 
@@ -74,9 +87,10 @@ def test_a_device_that_is_not_there_is_a_config_error(name):
         load_engine("torch").resolve_device(name)
 
 
-def test_cpu_is_always_there():
-    assert load_engine("torch").resolve_device("cpu") == "cpu"
-    assert load_engine("torch").resolve_device("auto") in ("cpu", "cuda")
+@every_engine
+def test_cpu_is_always_there(name):
+    assert load_engine(name).resolve_device("cpu") == "cpu"
+    assert load_engine(name).resolve_device("auto") in ("cpu", "cuda")
 
 
 def test_state_like_applies_a_function_to_every_leaf():

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -234,6 +235,18 @@ def test_resets_by_chance_are_as_frequent_as_asked():
     windows = [plan.window(step, range(50)).resets[:, 0] for step in range(1, plan.steps_per_epoch)]
     share = np.mean(windows)
     assert abs(share - 0.3) < SIGMAS * math.sqrt(0.3 * 0.7 / (50 * len(windows)))
+
+
+def test_wrapped_targets_end_each_lane_with_its_own_first_character():
+    settings = TrainConfig(batch_size=2, bptt_length=3, stream_offset="fixed", drop_last=True)
+    ids = np.arange(14)
+    right, wrapped = (Plan(ids, replace(settings, wrap_targets=on)) for on in (False, True))
+    assert right.steps_per_epoch == wrapped.steps_per_epoch == 2
+    for step in range(4):
+        expected = right.window(step, range(2)).targets.copy()
+        if step % 2 == 1:
+            expected[:, -1] = (0, 6)
+        np.testing.assert_array_equal(wrapped.window(step, range(2)).targets, expected)
 
 
 def test_random_windows_start_anywhere_equally_often():

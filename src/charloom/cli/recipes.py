@@ -49,6 +49,10 @@ def _print_recipe(show: Show, recipe: Recipe) -> None:
         show.line("[sample]")
         for setting, value in recipe.sample.items():
             show.line(f"{setting} = {_toml(value)}")
+    if recipe.as_published:
+        show.line("[as_published]")
+        for mistake, was in recipe.as_published.items():
+            show.line(f"{mistake} = {_toml(was)}")
 
 
 def _print_row(show: Show, row: DefaultRow) -> None:
@@ -73,6 +77,7 @@ def _recipe_object(recipe: Recipe) -> dict[str, Any]:
         "source": recipe.source,
         "settings": dict(recipe.settings),
         "sample": dict(recipe.sample),
+        "as_published": dict(recipe.as_published),
     }
 
 

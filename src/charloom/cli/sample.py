@@ -23,7 +23,10 @@ def sample(
     model: Annotated[str, option("a run folder or a model file")],
     /,
     *,
-    prompt: Annotated[str, option("text to continue; - is standard input", allow_leading_hyphen=True)] = "",
+    prompt: Annotated[
+        str | None,
+        option("text to continue; - is standard input; none = the recipe's", allow_leading_hyphen=True),
+    ] = None,
     prompt_file: Annotated[str | None, option("a file that holds the prompt")] = None,
     stop: Annotated[
         list[str] | None, option("end a sample before this text; may be repeated", allow_leading_hyphen=True)
@@ -49,7 +52,8 @@ def sample(
     if endless and count > 1 and not stop and loaded.vocab.boundary_id is None:
         raise _never_ends(count)
     live = not show.as_json and (stream or (endless and count == 1))
-    opening = _prompt(show, prompt, prompt_file)
+    given = prompt is not None or prompt_file is not None
+    opening = _prompt(show, prompt or "", prompt_file) if given else loaded.default_prompt
     writing = loaded.write(
         opening, stop=stop or (), on_note=lambda note: show.note(f"note: {note}"), **settings
     )
@@ -67,7 +71,7 @@ def sample(
     return INTERRUPTED if interrupted else DONE
 
 
-def _check(show: Show, prompt: str, prompt_file: str | None, *, stream: bool, count: int) -> None:
+def _check(show: Show, prompt: str | None, prompt_file: str | None, *, stream: bool, count: int) -> None:
     if prompt and prompt_file is not None:
         raise UsageError(
             "--prompt and --prompt-file are both given", why="a text has one beginning", fix="keep one"

@@ -21,6 +21,7 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "runs": "List the runs in a folder.",
         "compare": "Put runs side by side, as a table or a picture.",
         "recipes": "List the named recipes and the table behind the default one.",
+        "reproduce": "Repeat a published system: its figures beside ours, and its mistakes.",
         "demo": "Train on the text that every Python carries, and show what was learnt.",
         "doctor": "Check this machine, and say how to fix what is amiss.",
         "prepare": "Encode a text once, into a file that training maps into memory.",

@@ -7,7 +7,8 @@ leaves of a state are the engine's own, and `export_state` and `import_state` ca
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import fnmatch
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -122,6 +123,13 @@ class Engine(Protocol):
     def resolve_device(self, name: str) -> str:
         """The device that ``auto`` or a name stands for here."""
 
+    def check(self, config: ModelConfig, train_config: TrainConfig) -> None:
+        """Refuse what this engine cannot train, before anything is read or written.
+
+        Raises:
+            ConfigError: naming the setting, and the engine that can.
+        """
+
     def model(
         self,
         params: Mapping[str, Array],
@@ -187,6 +195,29 @@ def diverged(step: int, loss: float, gradients: Mapping[str, bool]) -> DivergedE
         why="training cannot go on from numbers that are not finite",
         fix="lower --learning-rate, or set --clip-norm 1; what was saved before is kept",
     )
+
+
+def frozen_parameters(config: TrainConfig, names: Iterable[str]) -> frozenset[str]:
+    """The parameters that `freeze` names.
+
+    Raises:
+        ConfigError: one of its patterns names none.
+    """
+    names, frozen = list(names), set()
+    for pattern in (part.strip() for part in (config.freeze or "").split(",") if part.strip()):
+        found = fnmatch.filter(names, pattern)
+        if not found:
+            raise ConfigError(
+                f"freeze is {config.freeze!r}",
+                why=f"no parameter is named {pattern}: this network has {', '.join(names)}",
+                fix="name one of them, or a pattern such as 'layers.0.*'",
+            )
+        frozen.update(found)
+    if names and len(frozen) == len(names):
+        raise ConfigError(
+            f"freeze is {config.freeze!r}", why="nothing is left to learn", fix="leave some parameters free"
+        )
+    return frozenset(frozen)
 
 
 def state_like(state: State, leaf: Any) -> State:

@@ -35,7 +35,8 @@ class Recipe:
         about: one sentence.
         source: where its settings come from.
         settings: fields of `TextConfig`, `ModelConfig` and `TrainConfig`.
-        sample: fields of `SampleConfig`, the defaults of ``sample`` for models trained with it.
+        sample: fields of `SampleConfig` and a ``prompt``, the defaults of ``sample`` for models trained with it.
+        as_published: mistakes of the published form that the recipe mends: a name, and what it was.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Recipe:
     source: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     sample: Mapping[str, Any] = field(default_factory=dict)
+    as_published: Mapping[str, str] = field(default_factory=dict)
 
 
 def named_recipes() -> list[Recipe]:
@@ -99,13 +101,13 @@ def parse_recipe(name: str, toml: str, *, source: str | None = None) -> Recipe:
             f"{where} is no TOML", why=str(error), fix='write settings as: cell = "gru"'
         ) from error
     facts = {key: content.pop(key) for key in _FACTS if key in content}
-    sample = content.pop("sample", {})
+    sample, as_published = content.pop("sample", {}), content.pop("as_published", {})
     settings = _flat(content, where)
     for cls in _TABLES.values():
         own = {spec.name for spec in fields(cls)}
         from_dict(cls, {k: v for k, v in settings.items() if k in own}, source=where)
-    from_dict(SampleConfig, sample, source=where)
-    return Recipe(name, facts.get("about", ""), facts.get("source", ""), settings, sample)
+    from_dict(SampleConfig, {k: v for k, v in sample.items() if k != "prompt"}, source=where)
+    return Recipe(name, facts.get("about", ""), facts.get("source", ""), settings, sample, as_published)
 
 
 def _flat(content: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -116,7 +118,7 @@ def _flat(content: Mapping[str, Any], where: str) -> dict[str, Any]:
         inner = value if key in _TABLES and isinstance(value, dict) else {key: value}
         for name, setting in inner.items():
             if name not in owners or (inner is value and owners[name] != key):
-                raise unknown_key(name, [*owners, *_TABLES, *_FACTS, "sample"], where)
+                raise unknown_key(name, [*owners, *_TABLES, *_FACTS, "sample", "as_published"], where)
             is_off = setting == "none" and can_be_off(_TABLES[owners[name]], name)
             settings[name] = None if is_off else setting
     return settings

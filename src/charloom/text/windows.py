@@ -148,7 +148,11 @@ class Plan:
         inputs = block[:, :-1]
         resets = np.zeros(inputs.shape, bool) if self.boundary_id is None else inputs == self.boundary_id
         resets[:, 0] |= fresh
-        return Window(inputs, block[:, 1:], resets)
+        targets = block[:, 1:]
+        if self.config.wrap_targets and (step + 1) % self.steps_per_epoch == 0:
+            firsts, _, _ = self._rows(step + 1 - self.steps_per_epoch, lanes)
+            targets = np.concatenate([targets[:, :-1], self.ids[firsts][:, None].astype(np.int64)], axis=1)
+        return Window(inputs, targets, resets)
 
     def places(self, first_step: int, num_steps: int, lane: int = 0) -> Places:
         """Where one lane's windows lie in the text for a whole stretch of steps: what `window` reads, unread.

@@ -6,23 +6,9 @@ import torch
 
 from charloom.engines.torch import residual
 
+from ..convolution import naive_convolution
+
 EXACT = {"rtol": 1e-12, "atol": 1e-14}  # float64, a handful of terms
-
-
-def naive_convolution(x, past, weight, bias, resets):
-    """Position by position, from a growing list of inputs that a reset empties to zeros."""
-    (B, T, D), K = x.shape, weight.shape[1]
-    y, behind = np.empty((B, T, D)), np.empty((B, K - 1, D))
-    for b in range(B):
-        seen = list(past[b])
-        for t in range(T):
-            if resets is not None and resets[b, t]:
-                seen = [np.zeros(D)] * (K - 1)
-            seen.append(x[b, t])
-            for d in range(D):
-                y[b, t, d] = bias[d] + sum(weight[d, K - 1 - k] * seen[-1 - k][d] for k in range(K))
-        behind[b] = np.reshape(seen[len(seen) - (K - 1) :], (K - 1, D))
-    return y, behind
 
 
 @pytest.mark.parametrize("K", [1, 2, 4, 7])

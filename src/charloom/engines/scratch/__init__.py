@@ -13,6 +13,7 @@ import numpy as np
 from charloom.config import ModelConfig, TrainConfig
 from charloom.engines.scratch.learner import ScratchLearner
 from charloom.engines.scratch.model import ScratchModel
+from charloom.engines.scratch.optimisers import check_method
 from charloom.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,6 +38,26 @@ class ScratchEngine:
             )
         return "cpu"
 
+    def check(self, config: ModelConfig, train_config: TrainConfig) -> None:
+        """Refuse what has no backward pass here.
+
+        Raises:
+            ConfigError: a residual block, bfloat16 or muon.
+        """
+        if config.block == "residual":
+            raise ConfigError(
+                "block is residual and engine is scratch",
+                why="the scratch engine runs residual blocks forward and trains plain ones",
+                fix="use --block plain, or pip install 'charloom[train]' for the torch engine",
+            )
+        if train_config.precision == "bfloat16":
+            raise ConfigError(
+                "precision is bfloat16 and engine is scratch",
+                why="NumPy has no bfloat16",
+                fix="use --precision float32, or --engine torch",
+            )
+        check_method(train_config)
+
     def model(
         self,
         params: Mapping[str, Array],
@@ -53,24 +74,9 @@ class ScratchEngine:
     def learner(
         self, params: Mapping[str, Array], config: ModelConfig, train_config: TrainConfig, *, device: str
     ) -> ScratchLearner:
-        """Start training from parameters.
-
-        Raises:
-            ConfigError: the network or the precision is one that has no backward pass here.
-        """
+        """Start training from parameters."""
         self.resolve_device(device)
-        if config.block == "residual":
-            raise ConfigError(
-                "block is residual and engine is scratch",
-                why="the scratch engine runs residual blocks forward and trains plain ones",
-                fix="use --block plain, or pip install 'charloom[train]' for the torch engine",
-            )
-        if train_config.precision == "bfloat16":
-            raise ConfigError(
-                "precision is bfloat16 and engine is scratch",
-                why="NumPy has no bfloat16",
-                fix="use --precision float32, or --engine torch",
-            )
+        self.check(config, train_config)
         return ScratchLearner(params, config, train_config)
 
 

@@ -17,15 +17,19 @@ if TYPE_CHECKING:
     from numpy import ndarray as Array
 
 
-def sigmoid(a: Float[Array, "..."]) -> Float[Array, "..."]:
+def sigmoid(a: Float[Array, "..."], out: Array | None = None) -> Float[Array, "..."]:
     """The logistic function; e^−a may overflow to infinity, which gives the right 0.
+
+    Args:
+        a: any shape.
+        out: where to write, `a` itself allowed; None makes a new array. So for every function here.
 
     Example:
         >>> sigmoid(np.array([-1e9, 0.0, 1e9])).tolist()
         [0.0, 0.5, 1.0]
     """
     with np.errstate(over="ignore"):
-        y: Array = np.exp(-a)
+        y: Array = np.exp(np.negative(a, out=out), out=out)
         y += 1.0
         np.divide(1.0, y, out=y)
     return y
@@ -37,9 +41,9 @@ def sigmoid_slope(y: Float[Array, "..."]) -> Float[Array, "..."]:
     return slope
 
 
-def tanh(a: Float[Array, "..."]) -> Float[Array, "..."]:
+def tanh(a: Float[Array, "..."], out: Array | None = None) -> Float[Array, "..."]:
     """The hyperbolic tangent."""
-    y: Array = np.tanh(a)
+    y: Array = np.tanh(a, out=out)
     return y
 
 
@@ -49,9 +53,9 @@ def tanh_slope(y: Float[Array, "..."]) -> Float[Array, "..."]:
     return slope
 
 
-def relu(a: Float[Array, "..."]) -> Float[Array, "..."]:
+def relu(a: Float[Array, "..."], out: Array | None = None) -> Float[Array, "..."]:
     """The positive part."""
-    y: Array = np.maximum(a, 0.0)
+    y: Array = np.maximum(a, 0.0, out=out)
     return y
 
 
@@ -61,9 +65,7 @@ def relu_slope(y: Float[Array, "..."]) -> Float[Array, "..."]:
     return slope
 
 
-Squash = Callable[["Array"], "Array"]
-
-ACTIVATIONS: dict[str, tuple[Squash, Squash]] = {
+ACTIVATIONS: dict[str, tuple[Callable[..., Array], Callable[[Array], Array]]] = {
     "tanh": (tanh, tanh_slope),
     "sigmoid": (sigmoid, sigmoid_slope),
     "relu": (relu, relu_slope),

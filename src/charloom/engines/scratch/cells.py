@@ -34,7 +34,7 @@ class Tape(NamedTuple):
     Attributes:
         x: what was read: ids (T, B) or vectors (T, B, X).
         h_prev: the state each time step began from, (T, B, H).
-        steps: the cell's own tape of each step, or of the scan.
+        steps: the cell's own tape of each step, or of the whole window.
         resets: where a row began again, (T, B), or None.
     """
 
@@ -72,6 +72,11 @@ def unroll(
         weights = mingru.Params(**params)
         h, scanned = mingru.scan(mingru.project(weights, x), state["h"], resets, fresh["h"])
         return h, {"h": h[-1]}, Tape(x, scanned.h_prev, scanned, resets) if record else None
+    if config.cell == "elman" and resets is None:
+        own = elman.Params(**params)
+        h = elman.walk(own, elman.project(own, x), state["h"], config.activation)
+        h_prev = np.concatenate([state["h"][None], h[:-1]]) if record else h
+        return h, {"h": h[-1]}, Tape(x, h_prev, h, None) if record else None
     return unroll_steps(config, params, x, state, resets=resets, fresh=fresh, record=record)
 
 
@@ -128,6 +133,10 @@ def pull_back(
         if d_last is not None:
             d_h = np.concatenate([d_h[:-1], d_h[-1:] + d_last["h"]])
         d_a, d_h_0 = mingru.scan_backward(tape.steps, d_h)
+        d_state = {"h": d_h_0}
+    elif isinstance(tape.steps, np.ndarray):
+        end = np.zeros_like(d_h[0]) if d_last is None else d_last["h"]
+        d_a, d_h_0 = elman.walk_back(elman.Params(**params), tape.steps, d_h, end, config.activation)
         d_state = {"h": d_h_0}
     else:
         d_a, d_state = _pull_back_steps(config, params, tape, d_h, d_last)

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from charloom.engines.scratch import inputs
 from charloom.engines.scratch.activations import ACTIVATIONS
 
@@ -60,6 +62,37 @@ def backward(
     _, slope = ACTIVATIONS[activation]
     d_a = d_next.h * slope(tape.h)  # (2)
     return d_a, State(h=d_a @ params.w_hh)  # (1)
+
+
+def walk(
+    params: Params, a_x: Float[Array, "T B H"], h_0: Float[Array, "B H"], activation: str = "tanh"
+) -> Float[Array, "T B H"]:
+    """`step` over a whole window, in place: small networks spend their time on calls and new arrays otherwise."""
+    phi, _ = ACTIVATIONS[activation]
+    h, w, prev = np.empty_like(a_x), params.w_hh.T, h_0
+    for h_t, a_x_t in zip(h, a_x, strict=True):
+        np.dot(prev, w, out=h_t)
+        h_t += a_x_t  # (1)
+        phi(h_t, out=h_t)  # (2)
+        prev = h_t
+    return h
+
+
+def walk_back(
+    params: Params,
+    h: Float[Array, "T B H"],
+    d_h: Float[Array, "T B H"],
+    d_last: Float[Array, "B H"],
+    activation: str = "tanh",
+) -> tuple[Float[Array, "T B H"], Float[Array, "B H"]]:
+    """`backward` over a whole window, in place: (d_a at every time step, d_h_0)."""
+    _, slope = ACTIVATIONS[activation]
+    d_a, w, d = slope(h), params.w_hh, d_last.copy()
+    for d_a_t, d_h_t in zip(d_a[::-1], d_h[::-1], strict=True):
+        d += d_h_t
+        d_a_t *= d  # (2)
+        np.dot(d_a_t, w, out=d)  # (1)
+    return d_a, d
 
 
 def input_part(d_a: Float[Array, "T B H"]) -> Float[Array, "T B H"]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from charloom.config import ModelConfig, TrainConfig
-from charloom.engines import Metrics, State, diverged, draws, state_like
+from charloom.engines import Metrics, State, diverged, draws, frozen_parameters, state_like
 from charloom.engines.scratch import loss, network
 from charloom.engines.scratch.model import ScratchModel
 from charloom.engines.scratch.optimisers import Flat, Optimiser
@@ -41,7 +41,8 @@ class ScratchLearner:
             values |= initial_bias_pair(config, self.vocab_size, train_config.seed)
         self.flat = Flat(values, self.dtype)
         self.params = self.flat.views(self.flat.vector)
-        self.optimiser = Optimiser(self.flat, train_config)
+        self.frozen = frozen_parameters(train_config, self.params)
+        self.optimiser = Optimiser(self.flat, train_config, frozen=self.frozen)
         self.average = self.flat.vector.copy() if train_config.average_decay is not None else None
         self.knots: Knots = ((0, 0.0), (max(1, train_config.steps or 1), 1.0))
         self._gradient = np.empty_like(self.flat.vector)
@@ -102,6 +103,7 @@ class ScratchLearner:
             self.params.keys() - params.keys()
         ):  # both biases of a pair have the gradient of their sum
             gradients[name] = gradients[name.removesuffix(_PAIR)][: len(self.params[name])]
+        gradients |= {name: np.zeros_like(self.params[name]) for name in self.frozen}
         return float(total), targets.size, gradients, after
 
     def tensors(self) -> dict[str, Array]:
@@ -144,10 +146,11 @@ class ScratchLearner:
         return ScratchModel(self.params, self.config, self.vocab_size).initial_state(batch_size)
 
     def _update(self, step: int, window: Window, state: State) -> tuple[State, float, float, int]:
-        total, count, gradients, after = self.gradients(step, window, state)
         d = self._gradient
-        self.flat.gather(gradients, d)
-        mean, norm = total / count, float(np.sqrt(d @ d))
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below, by name
+            total, count, gradients, after = self.gradients(step, window, state)
+            self.flat.gather(gradients, d)
+            mean, norm = total / count, float(np.sqrt(d @ d))
         if not (np.isfinite(mean) and np.isfinite(norm)):
             raise diverged(step, mean, {n: bool(np.isfinite(g).all()) for n, g in gradients.items()})
         self._clip(d, norm)

@@ -35,6 +35,20 @@ _MOMENTS = {
 }
 
 
+def check_method(config: TrainConfig) -> None:
+    """Refuse an optimiser that is not written here.
+
+    Raises:
+        ConfigError: naming those that are.
+    """
+    if config.optimizer not in _MOMENTS:
+        raise ConfigError(
+            f"optimizer is {config.optimizer} and engine is scratch",
+            why=f"the scratch engine has {', '.join(_MOMENTS)}",
+            fix="use --optimizer adamw, or --engine torch",
+        )
+
+
 class Flat:
     """Named arrays as views of one vector.
 
@@ -61,9 +75,12 @@ class Flat:
         for name, place in self._slices.items():
             out[place] = values[name].ravel()
 
-    def decays(self, weight_decay: float) -> Float[Array, "P"]:
-        """The weight decay of each element: matrices decay, biases do not."""
-        parts = [np.full(np.prod(s, dtype=int), weight_decay * (len(s) > 1)) for s in self.shapes.values()]
+    def decays(self, weight_decay: float, *, frozen: frozenset[str] = frozenset()) -> Float[Array, "P"]:
+        """The weight decay of each element: matrices decay, biases and what is frozen do not."""
+        parts = [
+            np.full(np.prod(shape, dtype=int), weight_decay * (len(shape) > 1 and name not in frozen))
+            for name, shape in self.shapes.items()
+        ]
         return np.concatenate(parts).astype(self.vector.dtype)
 
 
@@ -73,24 +90,20 @@ class Optimiser:
     Args:
         flat: the parameters.
         config: method, decay rates and weight decay.
+        frozen: parameters that do not decay; their gradient has to be zero.
 
     Raises:
         ConfigError: the method is not written here.
     """
 
-    def __init__(self, flat: Flat, config: TrainConfig) -> None:
-        if config.optimizer not in _MOMENTS:
-            raise ConfigError(
-                f"optimizer is {config.optimizer} and engine is scratch",
-                why=f"the scratch engine has {', '.join(_MOMENTS)}",
-                fix="use --optimizer adamw, or --engine torch",
-            )
+    def __init__(self, flat: Flat, config: TrainConfig, *, frozen: frozenset[str] = frozenset()) -> None:
+        check_method(config)
         self.flat, self.config, self.num_steps = flat, config, 0
         names = _MOMENTS[config.optimizer]
         if config.momentum and config.optimizer in ("sgd", "rmsprop"):
             names = (*names, "momentum_buffer")
         self.moments = {name: np.zeros_like(flat.vector) for name in names}
-        self._decays = flat.decays(config.weight_decay) if config.weight_decay else None
+        self._decays = flat.decays(config.weight_decay, frozen=frozen) if config.weight_decay else None
 
     def step(self, d: Float[Array, "P"], learning_rate: float) -> None:
         """Take one update from the gradient; the parameters move in place."""
@@ -108,9 +121,8 @@ class Optimiser:
         if config.optimizer == "adagrad":
             G = moments["sum"]
             G += d * d
-            if config.epsilon_inside_root:
-                return d / np.sqrt(G + config.epsilon)
-            return d / (np.sqrt(G) + config.epsilon)
+            inside = config.epsilon_inside_root
+            d = d / (np.sqrt(G + config.epsilon) if inside else np.sqrt(G) + config.epsilon)
         if config.optimizer in ("adam", "adamw"):
             m, G = moments["exp_avg"], moments["exp_avg_sq"]
             m += (1 - config.beta1) * (d - m)
@@ -136,7 +148,8 @@ class Optimiser:
             for key, vector in self.moments.items()
             for name, view in self.flat.views(vector).items()
         }
-        counted = self.config.optimizer != "sgd"
+        uncounted = {"sgd"} | ({"adagrad"} if self.config.epsilon_inside_root else set())  # as in torch's
+        counted = self.config.optimizer not in uncounted
         counts = {f"{name}.step": np.float32(self.num_steps) for name in self.flat.shapes if counted}
         return named | {name: np.asarray(count) for name, count in counts.items()}
 

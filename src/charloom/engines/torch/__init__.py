@@ -28,6 +28,9 @@ class TorchEngine:
         """Name the device to use."""
         return resolve_device(name)
 
+    def check(self, config: ModelConfig, train_config: TrainConfig) -> None:
+        """Refuse nothing: torch trains every network."""
+
     def model(
         self,
         params: Mapping[str, Array],

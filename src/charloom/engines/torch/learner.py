@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from charloom.config import ModelConfig, TrainConfig
-from charloom.engines import Metrics, State, diverged, draws, state_like
+from charloom.engines import Metrics, State, diverged, draws, frozen_parameters, state_like
 from charloom.engines.torch import network
 from charloom.engines.torch.model import DTYPES, TorchModel, export_state, to_numpy, zero_state
 from charloom.engines.torch.optimisers import Optimiser
@@ -50,7 +50,10 @@ class TorchLearner:
         if train_config.bias == "pair":
             values |= initial_bias_pair(config, self.vocab_size, train_config.seed)
         self.params = {name: self._tensor(x).requires_grad_() for name, x in values.items()}
-        self.optimiser = Optimiser(self.params, train_config)
+        self.frozen = frozen_parameters(train_config, self.params)
+        self.optimiser = Optimiser(
+            {name: p for name, p in self.params.items() if name not in self.frozen}, train_config
+        )
         averages = train_config.average_decay is not None
         self.average = {n: p.detach().clone() for n, p in self.params.items()} if averages else None
         self.knots: Knots = ((0, 0.0), (max(1, train_config.steps or 1), 1.0))
@@ -126,15 +129,15 @@ class TorchLearner:
         total, count, after = self._loss(step, window, state)
         objective = total if self.train_config.loss == "sum" else total / count
         # fused optimisers walk through memory: a gradient in another layout would move the wrong elements
-        found = torch.autograd.grad(objective, list(self.params.values()))
+        found = torch.autograd.grad(objective, list(self.optimiser.params.values()))
         gradients = tuple(gradient.contiguous() for gradient in found)
         norm = torch.stack(torch._foreach_norm(list(gradients))).norm()
         loss, grad_norm = float(total.detach()) / count, float(norm)
         if not (np.isfinite(loss) and np.isfinite(grad_norm)):
             finite = [bool(torch.isfinite(g).all()) for g in gradients]
-            raise diverged(step, loss, dict(zip(self.params, finite, strict=True)))
+            raise diverged(step, loss, dict(zip(self.optimiser.params, finite, strict=True)))
         self._clip(gradients, norm)
-        for p, gradient in zip(self.params.values(), gradients, strict=True):
+        for p, gradient in zip(self.optimiser.params.values(), gradients, strict=True):
             p.grad = gradient
         self.optimiser.step(learning_rate(self.train_config, self.knots, step))
         self._update_average(step)

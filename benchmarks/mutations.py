@@ -1,0 +1,351 @@
+"""Which test turns red when a sign flips or a term is dropped: every arithmetic line of the scratch engine, one change at a time.
+
+python -m benchmarks.mutations           runs every mutant and writes docs/reference/mutations.md; minutes
+python -m benchmarks.mutations lstm gru  runs those modules' and rewrites their tables
+
+Each mutant is written into a copy of the package and tested in a fork of this process, which has loaded the libraries already.
+torch is kept out: the scratch engine's tests stand alone. Needs a system with fork.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import datetime
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ENGINE = Path("charloom") / "engines" / "scratch"
+PAGE = ROOT / "docs" / "reference" / "mutations.md"
+TIMEOUT_S = 60
+
+_SCRATCH = "tests/engines/scratch/"
+_LEARNERS = tuple(
+    f"tests/engines/test_learner_{theme}.py" for theme in ("updates", "windows", "bias_pair", "checkpoints")
+)
+_WHOLE = (f"{_SCRATCH}test_cells.py", f"{_SCRATCH}test_network.py")
+
+GUARDS = {
+    "elman": (f"{_SCRATCH}test_elman.py", *_WHOLE),
+    "lstm": (f"{_SCRATCH}test_lstm.py", *_WHOLE),
+    "gru": (f"{_SCRATCH}test_gru.py", *_WHOLE),
+    "mingru": (f"{_SCRATCH}test_mingru.py", *_WHOLE),
+    "activations": (f"{_SCRATCH}test_activations.py", *_WHOLE),
+    "loss": (f"{_SCRATCH}test_loss.py", *_LEARNERS),
+    "inputs": (f"{_SCRATCH}test_inputs.py", *_WHOLE),
+    "cells": (*_WHOLE, "tests/engines/test_contract.py"),
+    "network": (f"{_SCRATCH}test_network.py", "tests/engines/test_contract.py"),
+    "residual": (f"{_SCRATCH}test_residual.py", "tests/engines/test_contract.py"),
+    "optimisers": (f"{_SCRATCH}test_optimisers.py", *_LEARNERS),
+    "learner": (*_LEARNERS, "tests/engines/test_learner_dropout.py"),
+    "walk": (f"{_SCRATCH}test_walk.py",),
+}
+"""Each module with the tests that guard it, the nearest first."""
+
+EQUIVALENT: dict[tuple[str, str, str], str] = {
+    (
+        "cells",
+        "outputs = np.empty((*a_x.shape[:2], now.h.shape[-1]), a_x.dtype)",
+        "-1 → 1",
+    ): "the same: a state has two axes, so its last is axis 1",
+    (
+        "learner",
+        "self.params.keys() - params.keys()",
+        "self.params.keys() - params.keys() → self.params.keys()",
+    ): "the same: a parameter without a pair is given the gradient that it has",
+    (
+        "walk",
+        "norms[:, k] = np.linalg.norm(d_s[0][key] + d_loss.get(key, 0), axis=1)",
+        "d_s[0][key] + d_loss.get(key, 0) → d_s[0][key] - d_loss.get(key, 0)",
+    ): "the same: every row has one loss, so one of the two terms is zero, and a norm has no sign",
+}
+"""(module, line, change) of mutants that compute the same, with the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One change of one line.
+
+    Attributes:
+        module: of the scratch engine.
+        line: the source line, without its comment.
+        change: what became what.
+        source: the whole mutated module.
+    """
+
+    module: str
+    line: str
+    change: str
+    source: bytes
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.module, self.line, self.change
+
+
+# ------------------------------------------------------------------------------------------------ making mutants
+
+
+def mutants(module: str) -> list[Mutant]:
+    """Every mutant of a module, in the order of its lines."""
+    source = (ROOT / "src" / ENGINE / f"{module}.py").read_bytes()
+    tree, lines = ast.parse(source), source.splitlines(keepends=True)
+    found = []
+    for node in ast.walk(tree):
+        for new in changes(node):
+            text = ast.unparse(new) if isinstance(new, ast.stmt) else f"({ast.unparse(new)})"
+            change = (
+                f"{ast.unparse(node)} → {ast.unparse(new) if not isinstance(new, ast.Pass) else 'nothing'}"
+            )
+            line = lines[node.lineno - 1].decode().split("  #")[0].strip()
+            mutant = Mutant(module, line, change, replaced(lines, node, text))
+            found.append(((node.lineno, node.col_offset), mutant))
+    return [mutant for _, mutant in sorted(found, key=lambda pair: pair[0])]
+
+
+def replaced(lines: list[bytes], node: ast.expr | ast.stmt, text: str) -> bytes:
+    """The source with one node written anew; columns count bytes."""
+    start = sum(map(len, lines[: node.lineno - 1])) + node.col_offset
+    end = sum(map(len, lines[: node.end_lineno - 1])) + node.end_col_offset
+    source = b"".join(lines)
+    return source[:start] + text.encode() + source[end:]
+
+
+def changes(node: ast.AST) -> Iterator[ast.expr | ast.stmt]:
+    """What one node becomes: another sign, a term or factor less, another power."""
+    if isinstance(node, ast.BinOp) and not _joins(node.left, node.right):
+        yield from _binary(node)
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        yield node.operand
+    elif isinstance(node, ast.AugAssign) and not _joins(node.value):
+        if isinstance(node.op, ast.Add | ast.Sub):
+            yield ast.AugAssign(node.target, _other_sign(node.op), node.value)
+        if isinstance(node.op, ast.Add | ast.Sub | ast.Mult | ast.Div):
+            yield ast.Pass()
+
+
+def _binary(node: ast.BinOp) -> Iterator[ast.expr]:
+    left, right = node.left, node.right
+    if isinstance(node.op, ast.Add | ast.Sub):
+        yield ast.BinOp(left, _other_sign(node.op), right)
+        yield left
+        yield right if isinstance(node.op, ast.Add) else ast.UnaryOp(ast.USub(), right)
+    elif isinstance(node.op, ast.Mult):
+        yield left
+        yield right
+    elif isinstance(node.op, ast.Div | ast.FloorDiv):
+        yield left
+        yield ast.BinOp(ast.Constant(1), node.op, right)
+    elif isinstance(node.op, ast.Pow):
+        yield left
+        yield ast.BinOp(left, ast.Pow(), _one_more(right))
+
+
+def _one_more(power: ast.expr) -> ast.expr:
+    whole = isinstance(power, ast.Constant) and isinstance(power.value, int)
+    return ast.Constant(power.value + 1) if whole else ast.BinOp(power, ast.Add(), ast.Constant(1))
+
+
+def _other_sign(sign: ast.operator) -> ast.operator:
+    return ast.Sub() if isinstance(sign, ast.Add) else ast.Add()
+
+
+def _joins(*operands: ast.expr) -> bool:
+    """Whether + joins lists or texts here."""
+    kinds = (ast.List, ast.ListComp, ast.JoinedStr, ast.IfExp)
+    return any(
+        isinstance(x, kinds) or (isinstance(x, ast.Constant) and isinstance(x.value, str)) for x in operands
+    )
+
+
+# ----------------------------------------------------------------------------------------------- running mutants
+
+
+class _FirstRed:
+    """A pytest plugin that remembers the first failure."""
+
+    def __init__(self) -> None:
+        self.name = ""
+
+    def pytest_runtest_logreport(self, report: object) -> None:
+        self._note(report)
+
+    def pytest_collectreport(self, report: object) -> None:
+        self._note(report)
+
+    def _note(self, report: object) -> None:
+        if report.failed and not self.name:  # type: ignore[attr-defined]
+            self.name = report.nodeid  # type: ignore[attr-defined]
+
+
+def first_red(tests: tuple[str, ...]) -> str:
+    """The name of the first of these tests that fails in a fork of this process; empty where all pass."""
+    out, into = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(out)
+        signal.alarm(TIMEOUT_S)
+        _test(tests, into)
+    os.close(into)
+    with os.fdopen(out, "rb") as pipe:
+        answer = pipe.read().decode()
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        return f"{tests[0]} (ended by signal {os.WTERMSIG(status)})"
+    assert answer, "pytest itself failed"
+    return answer.removeprefix("passed")
+
+
+def _test(tests: tuple[str, ...], into: int) -> None:
+    """Run tests, write the verdict and leave the fork."""
+    import pytest
+
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    red, codes = _FirstRed(), [3]
+    quiet = ["-x", "-q", "--assert=plain", "-k", "scratch"]
+    with contextlib.suppress(BaseException):
+        codes = [int(pytest.main([*quiet, path], plugins=[red])) for path in tests if not red.name]
+    if red.name or not any(codes):
+        os.write(into, (red.name or "passed").encode())
+    os._exit(0)
+
+
+@contextlib.contextmanager
+def copied_package() -> Iterator[Path]:
+    """A copy of the package that is imported instead of the one installed, with compiled loops warm and torch kept out."""
+    assert not any(name.partition(".")[0] == "charloom" for name in sys.modules)
+    with tempfile.TemporaryDirectory(prefix="charloom-mutations-") as folder:
+        shutil.copytree(
+            ROOT / "src" / "charloom", Path(folder) / "charloom", ignore=shutil.ignore_patterns("__pycache__")
+        )
+        os.environ |= {
+            "HYPOTHESIS_STORAGE_DIRECTORY": f"{folder}/hypothesis",
+            "OMP_NUM_THREADS": "1",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        }
+        sys.dont_write_bytecode = True
+        sys.modules["torch"] = None  # type: ignore[assignment]
+        sys.path.insert(0, folder)
+        os.chdir(ROOT)
+        _warm_up()
+        yield Path(folder)
+
+
+def _warm_up() -> None:
+    """Import what every fork needs and compile what it calls, but no module that is mutated."""
+    import hypothesis.strategies  # noqa: F401 - loaded once, here
+    import numpy as np
+
+    from charloom.engines import draws, kernels  # noqa: F401 - loaded once, here
+
+    assert kernels.HAS_NUMBA
+    kernels.random_halves(0, 0, 0, range(1), 8)
+    for kind in ("float32", "float64", "complex128"):
+        x = np.zeros((1, 2, 3), kind)
+        kernels.scan_backward(x, x[:, 0].copy(), kernels.scan_forward(x, x, x[:, 0].copy()), x)
+    assert not any("scratch" in name for name in sys.modules)
+
+
+def run(module: str, folder: Path) -> Iterator[tuple[Mutant, str]]:
+    """Each mutant of a module with the test that turns red."""
+    path = folder / ENGINE / f"{module}.py"
+    original = path.read_bytes()
+    red = first_red(GUARDS[module])
+    assert not red, f"{red} is red without any mutation"
+    try:
+        for mutant in mutants(module):
+            path.write_bytes(mutant.source)
+            yield mutant, "" if mutant.key in EQUIVALENT else first_red(GUARDS[module])
+    finally:
+        path.write_bytes(original)
+
+
+# --------------------------------------------------------------------------------------------------------- page
+
+
+def page(tables: dict[str, str], date: str) -> str:
+    """The reference page: every mutant with the test that turned red, a table a module."""
+    body = "\n".join(f"## {module}\n\n{tables[module]}" for module in GUARDS if module in tables)
+    rows = listed(body)
+    equivalent = sum(rows[key] for key in EQUIVALENT)
+    return f"""<!-- written by python -m benchmarks.mutations: run it again after a change of the scratch engine -->
+
+# Mutations of the scratch engine
+
+Every sign of the engine's arithmetic flipped, every term and factor dropped, every power changed, one at a time, and the first
+test that turned red. A mutant that no test notices would be a line that no test guards.
+
+**{rows.total()} mutants: {rows.total() - equivalent} found by a test, {equivalent} that compute the same.** {date}.
+
+{body}"""
+
+
+def table(rows: list[tuple[Mutant, str]]) -> str:
+    """One module's mutants."""
+    head = "| line | mutation | red test |\n|---|---|---|\n"
+    return head + "".join(
+        f"| {_code(mutant.line)} | {_code(mutant.change)} | {_verdict(mutant, red)} |\n"
+        for mutant, red in rows
+    )
+
+
+def tables_of(text: str) -> dict[str, str]:
+    """The tables that a page holds, by module."""
+    sections = (section.partition("\n\n") for section in text.split("\n## ")[1:])
+    return {module: rows.rstrip("\n") + "\n" for module, _, rows in sections}
+
+
+def _verdict(mutant: Mutant, red: str) -> str:
+    return EQUIVALENT.get(mutant.key, "") or (
+        _code(red.removeprefix("tests/engines/")) if red else "SURVIVED"
+    )
+
+
+def _code(text: str) -> str:
+    return f"`{text.replace('|', chr(92) + '|')}`"
+
+
+def listed(text: str) -> Counter[tuple[str, str, str]]:
+    """(module, line, change) of every row of the page."""
+    rows: Counter[tuple[str, str, str]] = Counter()
+    module = ""
+    for row in text.replace("\\|", "\0").splitlines():
+        if row.startswith("## "):
+            module = row.removeprefix("## ")
+        elif row.startswith("| `"):
+            line, change = (cell.strip(" `").replace("\0", "|") for cell in row.split("|")[1:3])
+            rows[module, line, change] += 1
+    return rows
+
+
+def main(names: Sequence[str] = ()) -> int:
+    """Run the mutants of the modules named, or of all, and write the page; 1 where one survives."""
+    began, num_survived = time.monotonic(), 0
+    tables = tables_of(PAGE.read_text("utf-8")) if PAGE.exists() else {}
+    with copied_package() as folder:
+        for module in names or GUARDS:
+            rows = list(run(module, folder))
+            survived = [mutant for mutant, red in rows if not red and mutant.key not in EQUIVALENT]
+            for mutant in survived:
+                print(f"survived: {mutant.line}   {mutant.change}", flush=True)
+            num_survived += len(survived)
+            tables[module] = table(rows)
+            print(f"{module}: {len(rows)} mutants, {time.monotonic() - began:.0f} s", flush=True)
+    PAGE.write_text(page(tables, datetime.date.today().isoformat()), encoding="utf-8", newline="\n")
+    print(f"wrote {PAGE}")
+    return 1 if num_survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,56 @@
+"""The five published systems repeated: what each printed, what it measures here, what was wrong, and how it is beaten.
+
+A system is a recipe, a corpus and its published figures. `repeat` trains it and compares; `contest` sets charloom's own choice
+against it on held-out text in the same time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from charloom.files import atomic_write
+from charloom.launch import versions
+from charloom.reproduce.best import Contest, contest
+from charloom.reproduce.best import to_json as contest_json
+from charloom.reproduce.measure import Repetition, repeat
+from charloom.reproduce.measure import to_json as repetition_json
+from charloom.reproduce.systems import System, find_systems, systems
+
+__all__ = [
+    "Contest",
+    "Repetition",
+    "System",
+    "contest",
+    "contest_json",
+    "find_systems",
+    "repeat",
+    "repetition_json",
+    "systems",
+    "write_json",
+    "write_page",
+]
+
+
+def write_page(out: Path, done: Sequence[Repetition], results: Mapping[str, Any]) -> list[Path]:
+    """Write ``reproduce.json`` and, where matplotlib is installed, ``reproduce.html``; returns what was written."""
+    from importlib.util import find_spec
+
+    written = [write_json(out / "reproduce.json", results)]
+    if find_spec("matplotlib") is not None:
+        from charloom.reproduce.page import page
+
+        path = out / "reproduce.html"
+        atomic_write(path, page(done).encode())
+        written.append(path)
+    return written
+
+
+def write_json(path: Path, results: Mapping[str, Any]) -> Path:
+    """Write results with the versions they depend on; the folder is made where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    document = {"schema": 1, "versions": versions(), **results}
+    atomic_write(path, (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode())
+    return path

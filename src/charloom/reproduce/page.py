@@ -1,0 +1,89 @@
+"""What ``reproduce`` found, as one HTML page: both curves in one plot, the figures, the mistakes, the samples.
+
+Like every page of charloom it fetches nothing and runs nothing, and no text of a model is read as markup.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from html import escape
+
+from charloom.generation import visible
+from charloom.plots import published_and_measured
+from charloom.reproduce.measure import Figure, Repetition
+
+_PAGE = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>The five systems, repeated</title>
+<style>
+body {{ margin: 0; font: 1.05rem/1.6 system-ui, sans-serif; color: #1d1d1f; background: #fdfcf9; }}
+main {{ max-width: 46rem; margin: 0 auto; padding: 2rem 1.25rem; }}
+section {{ border-top: 1px solid #dcd8cf; padding: 1rem 0; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+th, td {{ text-align: start; padding: 0.2rem 1rem 0.2rem 0; vertical-align: top; }}
+td.number {{ text-align: end; }}
+.text {{ white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: plaintext; border-inline-start: 3px solid #dcd8cf; padding-inline-start: 0.8rem; }}
+svg {{ max-width: 100%; height: auto; }}
+.yes {{ color: #0b6b3a; }} .no {{ color: #a12a1e; }}
+</style>
+</head>
+<body>
+<main>
+<h1>The five systems, repeated</h1>
+{sections}</main>
+</body>
+</html>
+"""
+
+
+def page(repetitions: Sequence[Repetition]) -> str:
+    """Draw repetitions as one self-contained page."""
+    return _PAGE.format(sections="".join(_section(one) for one in repetitions))
+
+
+def _section(one: Repetition) -> str:
+    figures = "".join(_row(figure) for figure in one.figures)
+    honest = "".join(
+        f'<tr><td>{escape(what)}</td><td class="number">{value:.4f}</td></tr>\n'
+        for what, value in one.honest.items()
+    )
+    mistakes = "".join(
+        f"<li><code>{escape(name)}</code>: {escape(was)}</li>\n" for name, was in one.mistakes.items()
+    )
+    samples = "".join(
+        f'<h3>{escape(how)}</h3>\n<div class="text" lang="" dir="auto">{escape(visible(text))}</div>\n'
+        for how, text in one.samples.items()
+    )
+    return (
+        f"<section>\n<h2>{one.system.letter}. {escape(one.system.title)}</h2>\n{_picture(one)}\n"
+        "<table>\n<tr><th>figure</th><th>published</th><th>measured</th><th>tolerance</th><th>other seeds</th></tr>\n"
+        f"{figures}</table>\n<h3>The honest look</h3>\n<table>\n{honest}</table>\n"
+        f"<h3>Mistakes of the published form, mended here</h3>\n<ul>\n{mistakes}</ul>\n{samples}</section>\n"
+    )
+
+
+def _row(figure: Figure) -> str:
+    verdict = {
+        True: '<span class="yes">within</span>',
+        False: '<span class="no">not within</span>',
+        None: "–",
+    }
+    tolerance = "–" if figure.target.tolerance is None else f"{figure.target.tolerance:g}"
+    spread = ", ".join(f"{value:.3f}" for value in figure.by_seed[1:]) or "–"
+    return (
+        f'<tr><td>{escape(figure.target.what)}</td><td class="number">{figure.target.published:.4f}</td>'
+        f'<td class="number">{figure.measured:.4f}</td><td>{tolerance} {verdict[figure.within]}</td><td>{spread}</td></tr>\n'
+    )
+
+
+def _picture(one: Repetition) -> str:
+    ax = published_and_measured(one.system.curve, one.curve, one.system.curve_unit)
+    drawn = io.StringIO()
+    ax.figure.savefig(drawn, format="svg", metadata={"Date": None})  # type: ignore[union-attr]
+    return drawn.getvalue().partition("<svg")[1] + drawn.getvalue().partition("<svg")[2]

@@ -1,0 +1,39 @@
+"""A second process finds every compiled loop on disk."""
+
+import os
+import subprocess
+import sys
+
+SCRIPT = """
+import numpy as np
+from charloom.config import ModelConfig, TrainConfig
+from charloom.engines import load_engine
+from charloom.engines.fused import model as models, online
+from charloom.parameters import initial_parameters
+from charloom.text.windows import Plan
+
+config = ModelConfig(cell="elman", hidden_size=5)
+params, ids = initial_parameters(config, 7, 0), np.arange(100) % 7
+for settings in ({"optimizer": "sgd", "bptt_length": 1}, {"optimizer": "adagrad", "bptt_length": 5}):
+    train_config = TrainConfig(batch_size=1, steps=4, clip_norm=None, **settings)
+    learner = load_engine("fused").learner(params, config, train_config, device="cpu")
+    learner.advance(Plan(ids, train_config), 0, 4, learner.initial_state(range(1)))
+model = learner.model()
+model.losses(Plan(ids, train_config).window(0, range(1)), model.initial_state(1))
+loops = (online.walk_characters, online.walk_windows, models.run, models.score)
+print(*(sum(loop.stats.cache_misses.values()) for loop in loops), *(sum(loop.stats.cache_hits.values()) for loop in loops))
+"""
+
+
+def test_a_second_process_does_not_compile_again(tmp_path):
+    env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    counts = [
+        subprocess.run(
+            [sys.executable, "-c", SCRIPT], env=env, check=True, capture_output=True, text=True
+        ).stdout.split()
+        for _ in range(2)
+    ]
+    assert counts == [
+        ["1"] * 4 + ["0"] * 4,
+        ["0"] * 4 + ["1"] * 4,
+    ]  # one form for all settings of one precision

@@ -1,0 +1,88 @@
+"""What the tests of learners share: both engines that train, small windows of random text, one pass forward and back."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from charloom.config import ModelConfig, TrainConfig
+from charloom.engines import load_engine
+from charloom.text.windows import Window
+
+from .cases import V, random_ids, random_parameters
+
+ENGINES = ("torch", "scratch")
+every_engine = pytest.mark.parametrize("engine", ENGINES)
+
+CARRY = 1e-12  # float64: a product over one row may round differently
+BASE = {"precision": "float64", "batch_size": 3, "bptt_length": 5, "steps": 20, "stream_offset": "fixed"}
+SMALL = ModelConfig(hidden_size=6, embedding_size=4)
+TINY = 1e-300
+"""A learning rate so small that nothing moves."""
+
+
+def train_config(**settings):
+    return TrainConfig(**{**BASE, **settings})
+
+
+def make(engine, model_config, rng, **settings):
+    """(learner, its configuration), from random parameters."""
+    config = train_config(**settings)
+    return learner_of(engine, random_parameters(model_config, rng), model_config, config), config
+
+
+def learner_of(engine, params, model_config, config):
+    return load_engine(engine).learner(params, model_config, config, device="cpu")
+
+
+def random_text(rng, size=200):
+    return rng.integers(0, V, size=size)
+
+
+def random_window(rng, rows=3, length=5):
+    ids, targets = random_ids(rng, rows, length), random_ids(rng, rows, length)
+    return Window(ids, targets, np.zeros((rows, length), bool))
+
+
+class Pass(NamedTuple):
+    """One window forward and back: the summed loss, its predictions, the objective's gradients, the state behind it."""
+
+    total: float
+    count: int
+    gradients: dict[str, np.ndarray]
+    after: Any
+
+
+def one_pass(learner, window, *, step=0, state=None):
+    """Everything a learner finds out about a window before it moves."""
+    state = learner.initial_state(range(len(window.inputs))) if state is None else state
+    if hasattr(learner, "gradients"):
+        return Pass(*learner.gradients(step, window, state))
+    import torch
+
+    total, count, after = learner._loss(step, window, state)
+    objective = total if learner.train_config.loss == "sum" else total / count
+    found = torch.autograd.grad(objective, list(learner.params.values()))
+    gradients = {name: g.numpy() for name, g in zip(learner.params, found, strict=True)}
+    return Pass(float(total.detach()), count, gradients, after)
+
+
+def update(learner, window, *, step=0, state=None):
+    """One update on a window: (state behind it, loss, gradient norm, characters)."""
+    state = learner.initial_state(range(len(window.inputs))) if state is None else state
+    return learner._update(step, window, state)
+
+
+def group(learner, prefix="param"):
+    """Copies of a learner's parameters, or of another group of what a checkpoint holds."""
+    return {
+        n.removeprefix(f"{prefix}."): x for n, x in learner.tensors().items() if n.startswith(f"{prefix}.")
+    }
+
+
+def assert_states_equal(mine, theirs, **tolerance):
+    """Two states with NumPy leaves are equal: bit for bit, or within a tolerance."""
+    for own, other in zip(mine, theirs, strict=True):
+        assert own.keys() == other.keys()
+        for key, x in own.items():
+            np.testing.assert_allclose(x, other[key], **(tolerance or {"rtol": 0, "atol": 0}))

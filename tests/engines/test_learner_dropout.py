@@ -1,0 +1,49 @@
+"""Dropout in training: every site that is configured has an effect, and none in evaluation."""
+
+import numpy as np
+import pytest
+
+from charloom.config import ModelConfig
+
+from .learners import every_engine, make, one_pass, random_window
+
+SITES = [
+    ("char", "plain"),
+    ("char", "residual"),
+    ("input", "plain"),
+    ("input", "residual"),
+    ("layer", "plain"),
+    ("branch", "residual"),
+    ("output", "plain"),
+    ("output", "residual"),
+]
+
+
+@pytest.mark.parametrize(
+    ("engine", "site", "block"),
+    [("torch", *place) for place in SITES] + [("scratch", *place) for place in SITES if place[1] == "plain"],
+)
+def test_every_dropout_site_has_an_effect_where_it_is_configured(engine, site, block, rng):
+    config = ModelConfig(
+        hidden_size=6, num_layers=2, block=block, embedding_size=6, **{f"dropout_{site}": 0.5}
+    )
+    learner, _ = make(engine, config, rng)
+    window = random_window(rng)
+    first, again, other = (one_pass(learner, window, step=step).total for step in (0, 0, 1))
+    assert first == again
+    assert first != other
+    model = learner.model()
+    nats = [model.losses(window, model.initial_state(3))[0] for _ in range(2)]
+    np.testing.assert_array_equal(*nats)  # off in evaluation
+    assert abs(nats[0].sum() - first) > 1e-3
+
+
+@every_engine
+def test_what_is_dropped_at_the_output_has_no_gradient_there(engine, rng):
+    learner, _ = make(engine, ModelConfig(hidden_size=12, dropout_output=0.5), rng)
+    window = random_window(rng, rows=1, length=1)
+    gradient = one_pass(learner, window).gradients["out.weight"]
+    dropped = ~gradient.any(axis=0)
+    assert dropped.any()
+    other = one_pass(learner, window, step=5).gradients["out.weight"]
+    assert (~other.any(axis=0) != dropped).any()
