@@ -20,7 +20,7 @@ from charloom.evaluation.novelty import longest_copy
 from charloom.evaluation.protocols import stream_loss
 from charloom.generation import encode_prompt, sample
 from charloom.recipes import find_recipe
-from charloom.reproduce.rehearse import Rehearsal, rehearse
+from charloom.reproduce.rehearse import Look, Rehearsal, rehearse
 from charloom.reproduce.systems import Curve, System, Target
 from charloom.reproduce.writing import MISTAKES, loss_with_dropout, write_as_published
 from charloom.text.windows import Window
@@ -97,13 +97,13 @@ def repeat(
         as_published: with the mistakes of the published form.
         seeds: how many seeds show the spread, where one takes seconds; slow systems take one.
     """
-    is_c = system.letter == "C"
+    every, look = LOOKS.get(system.name, (None, None))
     done = rehearse(
         system,
         as_published=as_published,
         num_steps=_first_tenth(system, quick=quick),
-        look_every=C_EVERY if is_c else None,
-        look=_look_at_c if is_c else None,
+        look_every=every,
+        look=look,
     )
     curve, recipe = _curve(done), find_recipe(system.name)
     target = _target(system, curve)
@@ -111,15 +111,15 @@ def repeat(
     if not quick:
         measured += [_other_seed(system, seed, as_published) for seed in range(1, _seeds(system, seeds))]
     mean = float(np.mean(measured)) if system.letter == "D" else measured[0]
-    figures = (Figure(target, mean, tuple(measured)), *_shown(done))
+    samples = _samples(done, recipe.as_published)
     return Repetition(
         system,
-        figures,
-        _honest(done, quick=quick),
-        curve,
-        _samples(done, recipe.as_published),
-        done.train_time_s,
-        recipe.as_published,
+        figures=(Figure(target, mean, tuple(measured)), *_shown(done)),
+        honest=_honest(done, quick=quick) | _copies(done, samples),
+        curve=curve,
+        samples=samples,
+        train_time_s=done.train_time_s,
+        mistakes=recipe.as_published,
     )
 
 
@@ -203,6 +203,22 @@ def _look_at_c(done: Rehearsal, learner: Learner) -> None:
         }
 
 
+def _look_at_a(done: Rehearsal, learner: Learner) -> None:
+    """Keep the model of the epoch with the lowest mean loss, which the published program did not."""
+    means = done.epoch_means()
+    epoch, mean = means[-1]
+    if mean <= min(value for _, value in means):
+        done.best = (int(epoch), learner.model())
+
+
+LOOKS: Mapping[str, tuple[int, Look]] = {
+    "arabic-rnn-small": (49, _look_at_a),
+    "arabic-rnn": (259, _look_at_a),
+    "anna-lstm": (C_EVERY, _look_at_c),
+}
+"""Steps between two looks, and the look: A after each epoch."""
+
+
 def _shown(done: Rehearsal) -> tuple[Figure, ...]:
     """Figures that depend on a mistake, repeated with it."""
     return tuple(Figure(target, _stream(done, done.corpus.train)) for target in done.system.shown)
@@ -224,10 +240,21 @@ def _honest(done: Rehearsal, *, quick: bool) -> dict[str, float]:
         honest |= _recital(done)
     if done.system.letter == "C" and (seen := done.seen.get(done.system.target.at)):
         honest["validation loss at step 130, dropout off, nats"] = seen["dropout off"]
+    if done.system.letter == "D":
+        honest["the same, its state carried over from the training text, nats"] = primed_loss(done)
     if done.system.letter == "D" and not quick:
         lost = rehearse(done.system, as_published=True, num_steps=done.system.target.at)
         honest["smoothed window loss at 3,000 where the output bias never learns"] = float(smoothed(lost)[-1])
     return honest
+
+
+def primed_loss(done: Rehearsal) -> float:
+    """Held-out loss from the state that training ended in: system D never learnt to begin."""
+    assert done.corpus.validation is not None
+    model, ids = _model(done), done.corpus.validation.astype(np.int64)
+    window = Window(ids[None, :-1], ids[None, 1:], np.zeros((1, len(ids) - 1), bool))
+    nats, _ = model.losses(window, model.import_state(done.state))
+    return float(nats.mean(dtype=np.float64))
 
 
 def _recital(done: Rehearsal) -> dict[str, float]:
@@ -258,23 +285,27 @@ def _model(done: Rehearsal) -> Model:
 
 def _samples(done: Rehearsal, mistakes: Mapping[str, str]) -> dict[str, str]:
     """The published generation settings, mended; and beside it the published way, where that differs."""
-    file, settings = done.file(), {k: v for k, v in done.sample.items() if k != "prompt"}
+    settings = {key: value for key, value in done.sample.items() if key != "prompt"}
     config = from_dict(SampleConfig, settings, source=done.system.name)
-    prompt = done.sample.get("prompt", "")
-    ids, _ = encode_prompt(prompt, file.vocab, "skip", file.text_config)
-    (written,) = sample(_model(done), file.vocab, [ids], config, seed=0)
-    samples = {"mended": prompt + written.text}
-    made = frozenset(mistakes) & MISTAKES
-    if made:
-        known = file.vocab.decode(ids)
-        published = write_as_published(file, made, known or file.vocab.decode(np.array([0])), config, seed=0)
-        samples["as published"] = prompt + published
+    last = done.file(_model(done))
+    epoch, best = done.best if done.best is not None else (0, _model(done))
+    prompt, _ = encode_prompt(done.sample.get("prompt", ""), last.vocab, "skip", last.text_config)
+    (written,) = sample(best, last.vocab, [prompt], config, seed=0)
+    opening = last.vocab.decode(prompt)
+    samples = {f"mended, the model of epoch {epoch}" if epoch else "mended": opening + written.text}
+    if made := frozenset(mistakes) & (MISTAKES | {"keep_last"}):
+        opening = opening or last.vocab.decode(np.array([0]))
+        samples["as published"] = opening + write_as_published(last, made, opening, config, seed=0)
     return samples
 
 
-def copied(text: str, done: Rehearsal) -> int:
-    """The longest stretch of a sample that stands verbatim in the training text, in characters."""
-    return longest_copy(text, done.corpus.vocab.decode(done.corpus.train)).length
+def _copies(done: Rehearsal, samples: Mapping[str, str]) -> dict[str, float]:
+    """How long the longest stretch of each sample is that stands verbatim in the training text."""
+    text = done.corpus.vocab.decode(done.corpus.train)
+    return {
+        f"longest copy in the sample, {how}, characters": float(longest_copy(words, text).length)
+        for how, words in samples.items()
+    }
 
 
 def to_json(repetition: Repetition) -> dict[str, Any]:

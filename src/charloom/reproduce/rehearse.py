@@ -14,7 +14,7 @@ import numpy as np
 
 from charloom import threads
 from charloom.config import ModelConfig, TrainConfig
-from charloom.engines import Learner, Model, load_engine
+from charloom.engines import Learner, Model, State, load_engine
 from charloom.modelfile import ModelFile
 from charloom.parameters import initial_parameters
 from charloom.recipes import find_recipe, resolve
@@ -54,6 +54,8 @@ class Rehearsal:
         train_time_s: seconds in updates alone.
         seen: what looks wrote down: step → name → number.
         model: the model after the last update.
+        state: behind the last update, NumPy leaves.
+        best: the model that a look kept as the best, with its epoch; None where nobody looked.
     """
 
     system: System
@@ -67,6 +69,8 @@ class Rehearsal:
     train_time_s: float = 0.0
     seen: dict[int, dict[str, float]] = field(default_factory=dict)
     model: Model | None = None
+    state: State = field(default_factory=list)
+    best: tuple[int, Model] | None = None
 
     def epoch_means(self) -> list[tuple[float, float]]:
         """The mean loss of each whole epoch's batches, as the published programs print it: (epoch, nats)."""
@@ -74,13 +78,10 @@ class Rehearsal:
         means = self.losses[: whole * self.steps_per_epoch].reshape(whole, -1).mean(axis=1)
         return [(epoch + 1.0, float(mean)) for epoch, mean in enumerate(means)]
 
-    def file(self) -> ModelFile:
-        """The trained model as a file would hold it."""
-        assert self.model is not None
+    def file(self, model: Model) -> ModelFile:
+        """A model of this training as a file would hold it."""
         card = {"recipe": self.system.name, "step": len(self.losses), "sample": dict(self.sample)}
-        return ModelFile(
-            self.model.parameters(), self.model_config, self.corpus.config, self.corpus.vocab, card
-        )
+        return ModelFile(model.parameters(), self.model_config, self.corpus.config, self.corpus.vocab, card)
 
 
 def rehearse(
@@ -143,4 +144,4 @@ def _train(done: Rehearsal, plan: Plan, total: int, every: int, look: Look | Non
             done.losses, done.grad_norms = np.concatenate(losses), np.concatenate(norms)
             if look is not None:
                 look(done, learner)
-    done.model = learner.model()
+    done.model, done.state = learner.model(), learner.export_state(state)

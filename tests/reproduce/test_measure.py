@@ -1,0 +1,104 @@
+"""What a repetition measures: each figure against a hand-made training."""
+
+import math
+
+import numpy as np
+import pytest
+
+from charloom.config import TrainConfig
+from charloom.reproduce import repeat, repetition_json, systems
+from charloom.reproduce.measure import Figure, Repetition, smoothed, value_at
+from charloom.reproduce.rehearse import MISTAKES, Rehearsal, rehearse
+from charloom.reproduce.systems import Target
+from charloom.text import corpus_from_text
+
+CORPUS = corpus_from_text("abcd" * 50)
+
+
+def made(name, losses, **more):
+    done = Rehearsal(systems()[name], CORPUS, None, more.pop("config", TrainConfig()), {})
+    done.losses = np.asarray(losses, float)
+    for key, value in more.items():
+        setattr(done, key, value)
+    return done
+
+
+def test_epoch_means_leave_out_a_last_part():
+    done = made("moliere-elman", [1, 3, 5, 7, 9], steps_per_epoch=2)
+    assert done.epoch_means() == [(1.0, 2.0), (2.0, 6.0)]
+    assert value_at(done, Target("", 0.0, None, 2)) == 6.0
+
+
+def test_system_b_is_judged_by_the_mean_of_the_hundred_batches_up_to_the_step():
+    losses = np.zeros(2000)
+    losses[1801:1901] = np.arange(100)
+    done = made("arabic-lstm", losses)
+    assert value_at(done, done.system.target) == pytest.approx(np.arange(100).mean())
+    assert value_at(done, Target("", 0.0, None, 100)) == 0.0
+
+
+def test_system_c_is_judged_with_dropout_on():
+    done = made("anna-lstm", [1.0], seen={130: {"dropout on": 2.5, "dropout off": 2.0}})
+    assert value_at(done, done.system.target) == 2.5
+
+
+def test_the_smoothed_loss_begins_at_chance_and_forgets_slowly():
+    done = made("shakespeare-scratch", [2.0, 1.0], config=TrainConfig(bptt_length=25))
+    start = 25 * math.log(4)
+    first = 0.999 * start + 0.001 * 50
+    assert smoothed(done).tolist() == pytest.approx([first, 0.999 * first + 0.001 * 25])
+
+
+@pytest.mark.parametrize(("measured", "within"), [(1.0, True), (1.1, True), (1.11, False), (0.89, False)])
+def test_a_figure_is_within_its_tolerance_or_not(measured, within):
+    assert Figure(Target("x", 1.0, 0.1 + 1e-12), measured).within is within
+
+
+def test_nothing_judged_is_neither_within_nor_not():
+    shown = Figure(Target("x", 1.0), 5.0)
+    assert shown.within is None
+    assert Repetition(systems()["anna-lstm"], (shown,), {}, ()).within_tolerance is None
+    judged = Figure(Target("x", 1.0, 0.1), 5.0)
+    assert Repetition(systems()["anna-lstm"], (shown, judged), {}, ()).within_tolerance is False
+
+
+def test_mistakes_of_training_are_made_as_published_and_mended_otherwise(short_text):
+    system = systems()["shakespeare-scratch"]
+    mended, lost = (rehearse(system, as_published=on, num_steps=30) for on in (False, True))
+    biases = [done.model.parameters()["out.bias"] for done in (mended, lost)]
+    assert np.abs(biases[0]).max() > 0
+    assert np.abs(biases[1]).max() == 0
+    assert (mended.corpus.validation is None, lost.corpus.validation is None) == (False, True)
+    assert set(MISTAKES) == {"lose_output_bias", "train_on_everything", "wrap_targets"}
+
+
+def test_system_e_whole_on_a_short_text(short_text):
+    done = repeat(systems()["moliere-elman"], seeds=2)
+    report = repetition_json(done)
+    figure = report["figures"][0]
+    assert set(report) >= {"name", "figures", "honest", "within_tolerance", "train_time_s"}
+    assert set(figure) >= {"what", "published", "measured", "tolerance", "within"}
+    assert figure["within"] is False  # another text: another loss
+    assert len(figure["by_seed"]) == 2
+    assert figure["by_seed"][0] == figure["measured"] != figure["by_seed"][1]
+    assert [x for x, _ in report["curve"]] == [float(epoch) for epoch in range(1, 11)]
+    assert report["figures"][1]["published"] == 1.77312
+    assert {"what", "measured"} == set(report["honest"][0])
+
+
+def test_a_look_sees_the_training_at_its_steps(short_text):
+    seen = []
+    rehearse(
+        systems()["moliere-elman"],
+        num_steps=25,
+        look_every=10,
+        look=lambda done, learner: seen.append((len(done.losses), learner.model() is not None)),
+    )
+    assert seen == [(10, True), (20, True), (25, True)]
+
+
+def test_looking_changes_nothing(short_text):
+    system = systems()["moliere-elman"]
+    plain = rehearse(system, num_steps=25)
+    looked = rehearse(system, num_steps=25, look_every=7, look=lambda _, learner: learner.model())
+    np.testing.assert_array_equal(plain.losses, looked.losses)
