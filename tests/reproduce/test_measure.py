@@ -69,7 +69,7 @@ def test_mistakes_of_training_are_made_as_published_and_mended_otherwise(short_t
     assert np.abs(biases[0]).max() > 0
     assert np.abs(biases[1]).max() == 0
     assert (mended.corpus.validation is None, lost.corpus.validation is None) == (False, True)
-    assert set(MISTAKES) == {"lose_output_bias", "train_on_everything", "wrap_targets"}
+    assert set(MISTAKES) == {"lose_output_bias", "never_begins", "train_on_everything", "wrap_targets"}
 
 
 def test_system_e_whole_on_a_short_text(short_text):

@@ -19,8 +19,7 @@ from charloom import threads
 from charloom.evaluation.protocols import stream_loss
 from charloom.recipes import find_recipe, resolve
 from charloom.recipes.resolve import text_config
-from charloom.reproduce.measure import primed_loss
-from charloom.reproduce.rehearse import Rehearsal, rehearse
+from charloom.reproduce.rehearse import rehearse
 from charloom.reproduce.systems import System, corpus_path
 from charloom.runs import Run
 from charloom.text import Corpus, read_corpus
@@ -85,8 +84,10 @@ def contest(system: System, *, seed: int = 0, say: Say = lambda _: None) -> Cont
     for fold, part in enumerate(_folds(corpus)):
         say(f"{system.name}: fold {fold + 1}")
         theirs = rehearse(system, seed=seed, corpus=part)
+        assert theirs.model is not None
+        assert part.validation is not None
         with threads.limit(None):
-            published.append(_published_bits(theirs))
+            published.append(stream_loss(theirs.model, part.validation).bits_per_char)
         bits, seconds, recipe = _own_choice(part, budget_s, seed)
         own.append(bits)
         ngram.append(measure_baselines(part).ngram_bits_per_char or math.nan)
@@ -95,14 +96,6 @@ def contest(system: System, *, seed: int = 0, say: Say = lambda _: None) -> Cont
     return Contest(
         system, budget_s, tuple(published), tuple(own), tuple(ngram), float(times[0]), float(times[1]), recipe
     )
-
-
-def _published_bits(theirs: Rehearsal) -> float:
-    """The published side by the protocol *stream*; system D by the better of that and its carried-over state."""
-    assert theirs.model is not None
-    assert theirs.corpus.validation is not None
-    bits = stream_loss(theirs.model, theirs.corpus.validation).bits_per_char
-    return min(bits, primed_loss(theirs) / math.log(2)) if theirs.system.letter == "D" else bits
 
 
 def _whole(system: System) -> Corpus:

@@ -240,21 +240,10 @@ def _honest(done: Rehearsal, *, quick: bool) -> dict[str, float]:
         honest |= _recital(done)
     if done.system.letter == "C" and (seen := done.seen.get(done.system.target.at)):
         honest["validation loss at step 130, dropout off, nats"] = seen["dropout off"]
-    if done.system.letter == "D":
-        honest["the same, its state carried over from the training text, nats"] = primed_loss(done)
     if done.system.letter == "D" and not quick:
         lost = rehearse(done.system, as_published=True, num_steps=done.system.target.at)
         honest["smoothed window loss at 3,000 where the output bias never learns"] = float(smoothed(lost)[-1])
     return honest
-
-
-def primed_loss(done: Rehearsal) -> float:
-    """Held-out loss from the state that training ended in: system D never learnt to begin."""
-    assert done.corpus.validation is not None
-    model, ids = _model(done), done.corpus.validation.astype(np.int64)
-    window = Window(ids[None, :-1], ids[None, 1:], np.zeros((1, len(ids) - 1), bool))
-    nats, _ = model.losses(window, model.import_state(done.state))
-    return float(nats.mean(dtype=np.float64))
 
 
 def _recital(done: Rehearsal) -> dict[str, float]:

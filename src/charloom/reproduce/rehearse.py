@@ -14,7 +14,7 @@ import numpy as np
 
 from charloom import threads
 from charloom.config import ModelConfig, TrainConfig
-from charloom.engines import Learner, Model, State, load_engine
+from charloom.engines import Learner, Model, load_engine
 from charloom.modelfile import ModelFile
 from charloom.parameters import initial_parameters
 from charloom.recipes import find_recipe, resolve
@@ -32,6 +32,7 @@ Look = Callable[["Rehearsal", Learner], None]
 
 MISTAKES: Mapping[str, Mapping[str, Any]] = {
     "lose_output_bias": {"freeze": "out.bias", "engine": "scratch"},
+    "never_begins": {"state_reset_probability": 0.0},
     "train_on_everything": {"val_fraction": 0.0},
     "wrap_targets": {"wrap_targets": True},
 }
@@ -54,7 +55,6 @@ class Rehearsal:
         train_time_s: seconds in updates alone.
         seen: what looks wrote down: step → name → number.
         model: the model after the last update.
-        state: behind the last update, NumPy leaves.
         best: the model that a look kept as the best, with its epoch; None where nobody looked.
     """
 
@@ -69,7 +69,6 @@ class Rehearsal:
     train_time_s: float = 0.0
     seen: dict[int, dict[str, float]] = field(default_factory=dict)
     model: Model | None = None
-    state: State = field(default_factory=list)
     best: tuple[int, Model] | None = None
 
     def epoch_means(self) -> list[tuple[float, float]]:
@@ -144,4 +143,4 @@ def _train(done: Rehearsal, plan: Plan, total: int, every: int, look: Look | Non
             done.losses, done.grad_norms = np.concatenate(losses), np.concatenate(norms)
             if look is not None:
                 look(done, learner)
-    done.model, done.state = learner.model(), learner.export_state(state)
+    done.model = learner.model()

@@ -19,7 +19,7 @@ import numpy as np
 
 from charloom.config import TrainConfig
 from charloom.errors import DataError
-from charloom.rng import Purpose, permutation, uniforms
+from charloom.rng import Purpose, permutation, uniforms, uniforms_by_step
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int
@@ -164,23 +164,23 @@ class Plan:
         """
         steps = range(first_step, first_step + num_steps)
         lanes = range(lane, lane + 1)
-        if self._is_plain_stream():
-            epochs, order = np.divmod(np.arange(steps.start, steps.stop), self.steps_per_epoch)
-            first, T = (
-                self._rows(first_step - first_step % self.steps_per_epoch, lanes),
-                self.config.bptt_length,
-            )
-            if (epochs == epochs[:1]).all():
-                lengths = np.minimum(T, self._lane_length - order * T)
-                return Places(first[0][0] + order * T, lengths, (order == 0) & bool(first[2][0]))
+        epochs, order = np.divmod(np.arange(steps.start, steps.stop), self.steps_per_epoch)
+        if self.carries and (epochs == epochs[:1]).all():
+            return self._places_in_epoch(first_step - int(order[0]), order, lane)
         rows = [self._rows(step, lanes) for step in steps]
         starts, lengths, fresh = ([row[i] for row in rows] for i in range(3))
         return Places(
             np.concatenate(starts).astype(np.int64), np.array(lengths, np.int64), np.concatenate(fresh)
         )
 
-    def _is_plain_stream(self) -> bool:
-        return self.carries and self.config.state_reset_probability == 0
+    def _places_in_epoch(self, epoch_start: int, order: Int[Array, " S"], lane: int) -> Places:
+        config, T = self.config, self.config.bptt_length
+        starts, _, _ = self._stream(epoch_start, range(lane, lane + 1))
+        resets = (order == 0) & (self._begins(epoch_start, range(lane, lane + 1))[0])
+        if config.state_reset_probability > 0:
+            draws = uniforms_by_step(config.seed, Purpose.RESET, epoch_start + order, lane)
+            resets |= draws < config.state_reset_probability
+        return Places(starts[0] + order * T, np.minimum(T, self._lane_length - order * T), resets)
 
     def _rows(self, step: int, lanes: range) -> tuple[Int[Array, " L"], int, Bool[Array, " L"]]:
         """Where each lane's window begins, how long all are, and which lanes begin from the initial state."""
@@ -194,14 +194,21 @@ class Plan:
         stretch = np.arange(lanes.start, lanes.stop)
         if config.state_reset == "wrap":
             stretch = (stretch + epoch) % self.batch_size
-            fresh = np.full(len(lanes), step == 0) | ((stretch == 0) & (place == 0))
-        else:
-            fresh = np.full(len(lanes), place == 0)
+        fresh = self._begins(step, lanes)
         if config.state_reset_probability > 0:
             draws = uniforms(config.seed, Purpose.RESET, step, lanes, 1)[:, 0]
             fresh |= draws < config.state_reset_probability
         starts = self._offset(epoch) + stretch * distance + place * T
         return starts, min(T, self._lane_length - place * T), fresh
+
+    def _begins(self, step: int, lanes: range) -> Bool[Array, " L"]:
+        """The lanes whose text begins at this step: at each epoch, or only where the text wraps round."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        if self.config.state_reset == "epoch":
+            return np.full(len(lanes), place == 0)
+        first = (np.arange(lanes.start, lanes.stop) + epoch) % self.batch_size == 0
+        begins: Array = np.full(len(lanes), step == 0) | (first & (place == 0))
+        return begins
 
     def _offset(self, epoch: int) -> int:
         if not self._slack:
