@@ -1,0 +1,139 @@
+"""Why system A blows up: five seeds without clipping and five with, to epoch 150, and a blow-up under the microscope.
+
+Each training is system A's recipe on its small text, on the scratch engine, which shows every gradient. A training has blown up
+where a batch costs more than `RISE` nats above the best epoch's mean. The microscope goes back to the last
+epoch before it and repeats every step, writing down for each parameter the gradient's norm, Adam's two moments and the move they make.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import RESULTS, machine
+from charloom import threads
+from charloom.engines import Learner, load_engine
+from charloom.parameters import initial_parameters
+from charloom.reproduce import find_systems
+from charloom.reproduce.rehearse import Rehearsal, rehearse
+from charloom.text.windows import Plan
+
+(SYSTEM,) = find_systems("arabic-rnn-small")
+STEPS_PER_EPOCH = 49
+SEEDS, EPOCHS = 5, 150
+RISE = 1.0
+
+
+class Watcher:
+    """Keeps the state of training at the end of the last two epochs, and sees the first blow-up."""
+
+    def __init__(self) -> None:
+        self.kept: dict[int, dict[str, np.ndarray]] = {}
+        self.blew_up_at: int | None = None
+        self.before: tuple[int, dict[str, np.ndarray]] | None = None
+
+    def __call__(self, done: Rehearsal, learner: Learner) -> None:
+        step = len(done.losses)
+        if self.blew_up_at is None:
+            means = [mean for _, mean in done.epoch_means()]
+            last = done.losses[-STEPS_PER_EPOCH:]
+            high = np.flatnonzero(last > min(means) + RISE) if min(means) < 1 else np.array([])
+            if len(high) and self.kept:
+                self.blew_up_at = step - STEPS_PER_EPOCH + int(high[0])
+                first = min(self.kept)
+                self.before = (first, self.kept[first])
+            self.kept = {s: t for s, t in self.kept.items() if s > step - 2 * STEPS_PER_EPOCH}
+            self.kept[step] = learner.tensors()
+
+
+def train(seed: int, clip_norm: float | None) -> tuple[dict[str, Any], Watcher, Rehearsal]:
+    """One training to epoch 150: its course, and what the watcher kept."""
+    watcher = Watcher()
+    began = time.perf_counter()
+    done = rehearse(
+        SYSTEM,
+        seed=seed,
+        settings={"engine": "scratch", "epochs": float(EPOCHS), "clip_norm": clip_norm},
+        look_every=STEPS_PER_EPOCH,
+        look=watcher,
+    )
+    means = [mean for _, mean in done.epoch_means()]
+    at = watcher.blew_up_at
+    row = {
+        "seed": seed,
+        "clip_norm": clip_norm,
+        "lowest_epoch_mean": min(means),
+        "lowest_epoch": int(np.argmin(means)) + 1,
+        "blew_up_at_step": at,
+        "blew_up_in_epoch": None if at is None else at // STEPS_PER_EPOCH + 1,
+        "highest_epoch_mean_after": None if at is None else max(means[at // STEPS_PER_EPOCH :]),
+        "epoch_means": [round(mean, 5) for mean in means],
+        "wall_s": round(time.perf_counter() - began, 1),
+    }
+    return row, watcher, done
+
+
+def microscope(watcher: Watcher, done: Rehearsal) -> list[dict[str, Any]]:
+    """Every step from the epoch before a blow-up to a few behind it, parameter by parameter."""
+    assert watcher.before is not None
+    assert watcher.blew_up_at is not None
+    first, tensors = watcher.before
+    config, plan = done.train_config, Plan(done.corpus.train, done.train_config)
+    engine = load_engine("scratch")
+    params = initial_parameters(done.model_config, len(done.corpus.vocab), config.seed)
+    learner: Any = engine.learner(params, done.model_config, config, device="cpu")
+    learner.load_tensors(tensors)
+    rows = []
+    with threads.limit(None):
+        for step in range(first, min(watcher.blew_up_at + 20, len(done.losses))):
+            state = learner.initial_state(range(config.batch_size))
+            total, count, gradients, _ = learner.gradients(step, plan.window(step, range(64)), state)
+            before = {name: p.copy() for name, p in learner.params.items()}
+            learner.advance(plan, step, 1, state)
+            moments = learner.tensors()
+            rows.append(
+                {
+                    "step": step,
+                    "loss": total / count,
+                    "parameters": {
+                        name: _facts(name, gradients, before, learner, moments) for name in before
+                    },
+                }
+            )
+    return rows
+
+
+def _facts(name: str, gradients: Any, before: Any, learner: Any, moments: Any) -> dict[str, float]:
+    return {
+        "gradient": float(np.linalg.norm(gradients[name])),
+        "first_moment": float(np.linalg.norm(moments[f"moment.{name}.exp_avg"])),
+        "root_second_moment": float(np.sqrt(moments[f"moment.{name}.exp_avg_sq"].sum())),
+        "move": float(np.linalg.norm(learner.params[name] - before[name])),
+        "weights": float(np.linalg.norm(before[name])),
+    }
+
+
+def main() -> None:
+    """Run what is missing, print the course of each training, and write ``results/blowup.json``."""
+    path = RESULTS / "blowup.json"
+    found = json.loads(path.read_text("utf-8")) if path.exists() else {"trainings": [], "microscope": []}
+    have = {(row["seed"], row["clip_norm"]) for row in found["trainings"]}
+    for clip_norm in (None, 1.0):
+        for seed in range(SEEDS):
+            if (seed, clip_norm) in have:
+                continue
+            row, watcher, done = train(seed, clip_norm)
+            found["trainings"].append(row)
+            print({k: v for k, v in row.items() if k != "epoch_means"}, flush=True)
+            if watcher.blew_up_at is not None and not found["microscope"]:
+                found["microscope"] = microscope(watcher, done)
+            RESULTS.mkdir(exist_ok=True)
+            path.write_text(json.dumps({"machine": machine(), **found}, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

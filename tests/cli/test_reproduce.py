@@ -1,0 +1,46 @@
+"""``charloom reproduce``: what it prints, writes and refuses."""
+
+import json
+
+import pytest
+
+
+@pytest.fixture
+def tales(place, monkeypatch):
+    monkeypatch.setattr("charloom.reproduce.rehearse.corpus_path", lambda _: place / "tales.txt")
+    return place
+
+
+def test_one_system(charloom, tales):
+    done = charloom("reproduce moliere-elman --quick --out out")
+    assert done.code == 0
+    assert done.out.startswith("E. moliere-elman\n")
+    assert "published 2.6395, measured " in done.out
+    assert "shown, not judged" in done.out
+    assert {path.name for path in (tales / "out").iterdir()} == {"reproduce.json", "reproduce.html"}
+
+
+def test_json_is_what_the_file_holds(charloom, tales):
+    result = charloom("reproduce moliere-elman --quick --out out --json").json
+    written = json.loads((tales / "out" / "reproduce.json").read_text("utf-8"))
+    assert result["systems"] == written["systems"]
+    assert {"name", "figures", "honest", "within_tolerance", "train_time_s"} <= set(result["systems"][0])
+
+
+def test_best_beside_quick_is_wrong_usage(charloom, place):
+    done = charloom("reproduce all --best --quick")
+    assert done.code == 2
+    assert "--best stands beside --quick" in done.err
+
+
+def test_a_wrong_name(charloom, place):
+    done = charloom("reproduce anna --json")
+    assert done.code == 1
+    assert "anna-lstm" in done.json["error"]["why"]
+
+
+def test_a_missing_corpus(charloom, place, monkeypatch):
+    monkeypatch.setenv("CHARLOOM_DATA", str(place))
+    done = charloom("reproduce arabic-lstm")
+    assert done.code == 1
+    assert "CHARLOOM_DATA" in done.err
