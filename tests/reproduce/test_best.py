@@ -39,6 +39,20 @@ def test_the_interval_is_students():
     assert np.isnan(best.interval(np.array([2.0])))
 
 
+def test_charlooms_side_never_sees_what_it_is_scored_on(short_text, elman, monkeypatch):
+    seen = []
+
+    def spying(corpus, *rest, **more):
+        seen.append((corpus.validation, rest[1].patience))
+        return training(corpus, *rest, **more)
+
+    training = best.train
+    monkeypatch.setattr(best, "train", spying)
+    monkeypatch.setattr(best, "FOLDED_UP_TO", 10)
+    contest(elman)
+    assert seen == [(None, None)]
+
+
 def test_both_sides_are_scored_on_the_same_characters(short_text, elman, monkeypatch):
     monkeypatch.setattr(best, "FOLDED_UP_TO", 10)
     said = []
