@@ -1,38 +1,16 @@
-"""Settings: four frozen dataclasses, each field declared once with its default, meaning and bounds.
+"""The settings: four frozen dataclasses, each field declared once with its default, meaning and bounds.
 
-Every field is also the flag ``--field-name``, a key of a recipe's TOML and a row of the reference page;
-its check, its help and its documentation are derived from the metadata that `setting` attaches.
-"Off" is ``None``. This module opens no file and imports no library.
+Every field is also the flag ``--field-name``, a key of a recipe's TOML and a row of the reference page. "Off" is ``None``.
 """
 
 from __future__ import annotations
 
-import difflib
-import sys
-import types
-import typing
-from collections.abc import Callable, Mapping
-from dataclasses import Field, asdict, dataclass, field, fields, replace
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass
+from typing import Literal
 
+from charloom.config.declare import check_bounds, setting
+from charloom.config.plan import parse_plan
 from charloom.errors import ConfigError
-
-_BOUNDS: dict[str, tuple[Callable[[float, float], bool], str]] = {
-    "at_least": (lambda value, bound: value >= bound, "at least"),
-    "above": (lambda value, bound: value > bound, "above"),
-    "at_most": (lambda value, bound: value <= bound, "at most"),
-    "below": (lambda value, bound: value < bound, "below"),
-}
-
-_LARGEST = sys.float_info.max
-
-Config = TypeVar("Config", "TextConfig", "ModelConfig", "TrainConfig", "SampleConfig")
-
-
-def setting(default: Any, help: str, **bounds: float) -> Any:  # noqa: A002 - the field's help is its help
-    """Declare a field: its default, a sentence of help, and its bounds (`at_least above at_most below`)."""
-    assert set(bounds) <= set(_BOUNDS), bounds
-    return field(default=default, metadata={"help": help, "bounds": bounds})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -329,162 +307,3 @@ class SampleConfig:
 
     def __post_init__(self) -> None:
         check_bounds(self)
-
-
-def check_bounds(config: Any) -> None:
-    """Raise `ConfigError` for the first field whose value breaks its type, choices or bounds."""
-    hints = typing.get_type_hints(type(config))
-    for spec in fields(config):
-        _check_field(spec, hints[spec.name], getattr(config, spec.name))
-
-
-def _check_field(spec: Field[Any], hint: Any, value: Any) -> None:
-    flag = f"--{spec.name.replace('_', '-')}"
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if value is None and type(None) in options:
-        return
-    base = next(option for option in options if option is not type(None))
-    if typing.get_origin(base) is Literal:
-        choices = typing.get_args(base)
-        if value not in choices:
-            raise ConfigError(
-                f"{spec.name} is {value!r}",
-                why=f"it must be one of {', '.join(choices)}",
-                fix=f"use {flag} {nearest(str(value), choices) or choices[0]}",
-            )
-        return
-    _check_type(spec.name, flag, base, value)
-    for name, bound in spec.metadata["bounds"].items():
-        holds, words = _BOUNDS[name]
-        if not holds(value, bound):
-            raise ConfigError(
-                f"{spec.name} is {value!r}",
-                why=f"it must be {words} {bound:g}",
-                fix=f"set {flag} {words} {bound:g}; its default is {spec.default}",
-            )
-
-
-def _check_type(name: str, flag: str, base: type, value: Any) -> None:
-    is_int = isinstance(value, int) and not isinstance(value, bool)
-    legal = {
-        int: is_int,
-        float: is_int or isinstance(value, float),
-        bool: isinstance(value, bool),
-        str: isinstance(value, str),
-    }[base]
-    if not legal:
-        raise ConfigError(
-            f"{name} is {value!r}",
-            why=f"it must be of type {base.__name__}, not {type(value).__name__}",
-            fix=f"set {flag} to a value of type {base.__name__}",
-        )
-    if (
-        base is float and not -_LARGEST <= value <= _LARGEST
-    ):  # false for nan; an integer may exceed every float
-        raise ConfigError(
-            f"{name} is {value!r}", why="it must be a finite number", fix=f"set {flag} to a finite number"
-        )
-
-
-def nearest(word: str, known: typing.Iterable[str]) -> str | None:
-    """The known word most like `word`, or ``None`` when none is near.
-
-    Example:
-        >>> nearest("hiden_size", ["hidden_size", "num_layers"])
-        'hidden_size'
-    """
-    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return matches[0] if matches else None
-
-
-def setting_names() -> dict[str, type]:
-    """Every setting's name with the class that owns it; `SampleConfig` apart, names are unique."""
-    return {spec.name: cls for cls in (TextConfig, ModelConfig, TrainConfig) for spec in fields(cls)}
-
-
-def can_be_off(cls: type, name: str) -> bool:
-    """Whether ``None`` is a legal value of a setting: what a recipe writes as ``"none"``.
-
-    Example:
-        >>> can_be_off(TrainConfig, "clip_norm"), can_be_off(TextConfig, "documents")
-        (True, False)
-    """
-    return type(None) in typing.get_args(typing.get_type_hints(cls)[name])
-
-
-def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
-    """A copy of `config` with those of `settings` that are its fields.
-
-    Example:
-        >>> with_settings(ModelConfig(), {"cell": "lstm", "steps": 3}).cell
-        'lstm'
-    """
-    own = {spec.name for spec in fields(config)}
-    return replace(config, **{name: value for name, value in settings.items() if name in own})
-
-
-def without_dropout(config: ModelConfig) -> ModelConfig:
-    """The same network with every dropout off."""
-    off: dict[str, Any] = {spec.name: 0.0 for spec in fields(config) if spec.name.startswith("dropout_")}
-    return replace(config, **off)
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """The configuration as plain JSON values."""
-    return asdict(config)
-
-
-def from_dict(cls: type[Config], values: Mapping[str, Any], *, source: str) -> Config:
-    """Build a configuration from JSON or TOML values, refusing unknown keys with the nearest known one.
-
-    Args:
-        cls: `TextConfig`, `ModelConfig`, `TrainConfig` or `SampleConfig`.
-        values: field names and values.
-        source: what the values were read from, for the error.
-
-    Raises:
-        ConfigError: a key is unknown or a value is out of bounds.
-    """
-    known = {spec.name for spec in fields(cls)}
-    for key in values:
-        if key not in known:
-            raise unknown_key(key, known, source)
-    return cls(**values)
-
-
-def unknown_key(key: str, known: typing.Iterable[str], source: str) -> ConfigError:
-    """The error for a key that is no setting, naming the nearest one."""
-    near = nearest(key, known)
-    return ConfigError(
-        f"{source} sets {key!r}",
-        why="there is no setting of that name",
-        fix=f"did you mean {near}?" if near else "see `charloom train --help` for the settings",
-    )
-
-
-def parse_plan(text: str) -> tuple[tuple[int, float], ...]:
-    """Read a learning-rate plan: knots of step and progress, both rising, from 0:0 on.
-
-    Example:
-        >>> parse_plan("0:0,100:0.4,300:1")
-        ((0, 0.0), (100, 0.4), (300, 1.0))
-    """
-    try:
-        knots = tuple(
-            (int(step), float(progress)) for step, progress in (knot.split(":") for knot in text.split(","))
-        )
-    except ValueError:
-        knots = ()
-    rising = all(a[0] < b[0] and a[1] <= b[1] for a, b in zip(knots, knots[1:]))
-    if len(knots) < 2 or knots[0] != (0, 0.0) or not 0 < knots[-1][1] <= 1 or not rising:
-        raise ConfigError(
-            f"plan is {text!r}",
-            why="it must read step:progress,... rising from 0:0 to a last progress of at most 1",
-            fix="copy `plan` from the config.json of the run to repeat",
-        )
-    return knots
-
-
-def format_plan(knots: typing.Iterable[tuple[int, float]]) -> str:
-    """Write a learning-rate plan so that `parse_plan` reads back the same numbers."""
-    return ",".join(f"{step}:{progress!r}" for step, progress in knots)

@@ -1,0 +1,37 @@
+"""Settings: four frozen dataclasses, each field declared once with its default, meaning and bounds.
+
+A field's check, its flag, its help and its documentation are derived from the metadata that `setting` attaches. This room opens no
+file and imports no library.
+"""
+
+from charloom.config.convert import (
+    can_be_off,
+    from_dict,
+    setting_names,
+    to_dict,
+    unknown_key,
+    with_settings,
+    without_dropout,
+)
+from charloom.config.declare import check_bounds, nearest, setting
+from charloom.config.plan import format_plan, parse_plan
+from charloom.config.settings import ModelConfig, SampleConfig, TextConfig, TrainConfig
+
+__all__ = [
+    "ModelConfig",
+    "SampleConfig",
+    "TextConfig",
+    "TrainConfig",
+    "can_be_off",
+    "check_bounds",
+    "format_plan",
+    "from_dict",
+    "nearest",
+    "parse_plan",
+    "setting",
+    "setting_names",
+    "to_dict",
+    "unknown_key",
+    "with_settings",
+    "without_dropout",
+]

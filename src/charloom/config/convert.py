@@ -1,0 +1,79 @@
+"""Settings to and from names and plain values: what recipes, flags, runs and model files hold."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields, replace
+from typing import Any, TypeVar
+
+from charloom.config.declare import nearest
+from charloom.config.settings import ModelConfig, SampleConfig, TextConfig, TrainConfig
+from charloom.errors import ConfigError
+
+Config = TypeVar("Config", TextConfig, ModelConfig, TrainConfig, SampleConfig)
+
+
+def setting_names() -> dict[str, type]:
+    """Every setting's name with the class that owns it; `SampleConfig` apart, names are unique."""
+    return {spec.name: cls for cls in (TextConfig, ModelConfig, TrainConfig) for spec in fields(cls)}
+
+
+def can_be_off(cls: type, name: str) -> bool:
+    """Whether ``None`` is a legal value of a setting: what a recipe writes as ``"none"``.
+
+    Example:
+        >>> can_be_off(TrainConfig, "clip_norm"), can_be_off(TextConfig, "documents")
+        (True, False)
+    """
+    return type(None) in typing.get_args(typing.get_type_hints(cls)[name])
+
+
+def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
+    """A copy of `config` with those of `settings` that are its fields.
+
+    Example:
+        >>> with_settings(ModelConfig(), {"cell": "lstm", "steps": 3}).cell
+        'lstm'
+    """
+    own = {spec.name for spec in fields(config)}
+    return replace(config, **{name: value for name, value in settings.items() if name in own})
+
+
+def without_dropout(config: ModelConfig) -> ModelConfig:
+    """The same network with every dropout off."""
+    off: dict[str, Any] = {spec.name: 0.0 for spec in fields(config) if spec.name.startswith("dropout_")}
+    return replace(config, **off)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The configuration as plain JSON values."""
+    return asdict(config)
+
+
+def from_dict(cls: type[Config], values: Mapping[str, Any], *, source: str) -> Config:
+    """Build a configuration from JSON or TOML values, refusing unknown keys with the nearest known one.
+
+    Args:
+        cls: `TextConfig`, `ModelConfig`, `TrainConfig` or `SampleConfig`.
+        values: field names and values.
+        source: what the values were read from, for the error.
+
+    Raises:
+        ConfigError: a key is unknown or a value is out of bounds.
+    """
+    known = {spec.name for spec in fields(cls)}
+    for key in values:
+        if key not in known:
+            raise unknown_key(key, known, source)
+    return cls(**values)
+
+
+def unknown_key(key: str, known: Iterable[str], source: str) -> ConfigError:
+    """The error for a key that is no setting, naming the nearest one."""
+    near = nearest(key, known)
+    return ConfigError(
+        f"{source} sets {key!r}",
+        why="there is no setting of that name",
+        fix=f"did you mean {near}?" if near else "see `charloom train --help` for the settings",
+    )
