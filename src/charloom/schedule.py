@@ -29,6 +29,17 @@ def progress_at(knots: Knots, step: int) -> float:
     return p_a + (p_b - p_a) * (step - step_a) / (step_b - step_a)
 
 
+def average_decay(config: TrainConfig, step: int) -> float:
+    """What the weight average keeps of itself in an update: `average_decay`, less while it is young.
+
+    Args:
+        config: has averaging on.
+        step: updates taken before this one.
+    """
+    assert config.average_decay is not None
+    return min(config.average_decay, (1 + step) / (10 + step))
+
+
 def learning_rate(config: TrainConfig, knots: Knots, step: int) -> float:
     """The learning rate of an update.
 

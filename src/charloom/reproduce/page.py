@@ -10,41 +10,29 @@ from collections.abc import Sequence
 from html import escape
 
 from charloom.generation import visible
+from charloom.pages import html_page
 from charloom.plots import published_and_measured
 from charloom.reproduce.measure import Figure, Repetition
 
-_PAGE = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>The five systems, repeated</title>
-<style>
-body {{ margin: 0; font: 1.05rem/1.6 system-ui, sans-serif; color: #1d1d1f; background: #fdfcf9; }}
-main {{ max-width: 46rem; margin: 0 auto; padding: 2rem 1.25rem; }}
-section {{ border-top: 1px solid #dcd8cf; padding: 1rem 0; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-th, td {{ text-align: start; padding: 0.2rem 1rem 0.2rem 0; vertical-align: top; }}
-td.number {{ text-align: end; }}
-.text {{ white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: plaintext; border-inline-start: 3px solid #dcd8cf; padding-inline-start: 0.8rem; }}
-svg {{ max-width: 100%; height: auto; }}
-.yes {{ color: #0b6b3a; }} .no {{ color: #a12a1e; }}
-</style>
-</head>
-<body>
-<main>
-<h1>The five systems, repeated</h1>
-{sections}</main>
-</body>
-</html>
+_STYLE = """
+section { border-top: 1px solid var(--rule); padding: 1rem 0; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { text-align: start; padding: 0.2rem 1rem 0.2rem 0; vertical-align: top; }
+td.number { text-align: end; }
+.text { border-inline-start: 3px solid var(--rule); padding-inline-start: 0.8rem; }
+svg { max-width: 100%; height: auto; background: #fff; }
+:root { --yes: #0b6b3a; --no: #a12a1e; }
+@media (prefers-color-scheme: dark) { :root { --yes: #6fd19c; --no: #ff9d92; } }
+.yes { color: var(--yes); }
+.no { color: var(--no); }
 """
 
 
 def page(repetitions: Sequence[Repetition]) -> str:
     """Draw repetitions as one self-contained page."""
-    return _PAGE.format(sections="".join(_section(one) for one in repetitions))
+    return html_page(
+        title="The five systems, repeated", style=_STYLE, body="".join(_section(one) for one in repetitions)
+    )
 
 
 def _section(one: Repetition) -> str:

@@ -13,7 +13,7 @@ from charloom.engines.scratch import loss, network
 from charloom.engines.scratch.model import ScratchModel
 from charloom.engines.scratch.optimisers import Flat, Optimiser
 from charloom.parameters import initial_bias_pair
-from charloom.schedule import Knots, learning_rate
+from charloom.schedule import Knots, average_decay, learning_rate
 from charloom.text.windows import Plan, Window
 
 if TYPE_CHECKING:
@@ -177,7 +177,5 @@ class ScratchLearner:
             np.clip(d, -clip_value, clip_value, out=d)
 
     def _update_average(self, step: int) -> None:
-        if self.average is None or self.train_config.average_decay is None:
-            return
-        decay = min(self.train_config.average_decay, (1 + step) / (10 + step))  # young averages forget faster
-        self.average += (1 - decay) * (self.flat.vector - self.average)
+        if self.average is not None:
+            self.average += (1 - average_decay(self.train_config, step)) * (self.flat.vector - self.average)

@@ -20,7 +20,7 @@ from charloom.engines.torch.model import DTYPES, TorchModel, export_state, to_nu
 from charloom.engines.torch.optimisers import Optimiser
 from charloom.parameters import initial_bias_pair
 from charloom.rng import random_bits
-from charloom.schedule import Knots, learning_rate
+from charloom.schedule import Knots, average_decay, learning_rate
 from charloom.text.windows import Plan, Window
 
 if TYPE_CHECKING:
@@ -189,9 +189,9 @@ class TorchLearner:
 
     @torch.no_grad()
     def _update_average(self, step: int) -> None:
-        if self.average is None or self.train_config.average_decay is None:
+        if self.average is None:
             return
-        decay = min(self.train_config.average_decay, (1 + step) / (10 + step))  # young averages forget faster
+        decay = average_decay(self.train_config, step)
         torch._foreach_lerp_(list(self.average.values()), list(self.params.values()), 1 - decay)
 
 
