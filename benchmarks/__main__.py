@@ -8,6 +8,7 @@ import sys
 NAMES = {
     "engine": "training speed of the torch engine beside plain PyTorch",
     "mutations": "which test turns red for every flipped sign and dropped term of the scratch engine",
+    "published": "how long the published forms of the five systems train here",
     "scratch": "training speed of NumPy and of the online trainer beside systems D and E as published",
 }
 

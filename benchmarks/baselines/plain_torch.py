@@ -1,4 +1,4 @@
-"""Training as a plain PyTorch program writes it: nn.LSTM or nn.GRU on one-hot input, AdamW, one window after another."""
+"""Training as a plain PyTorch program writes it: nn.LSTM or nn.GRU, Adam or AdamW, one window after another."""
 
 from __future__ import annotations
 
@@ -8,35 +8,66 @@ from torch import nn
 
 
 class PlainTrainer:
-    """One-hot input → nn.LSTM or nn.GRU → nn.Linear, state carried, gradient cut.
+    """One-hot input or an embedding → nn.LSTM or nn.GRU → nn.Linear.
 
     Args:
         kind: lstm or gru.
         vocab_size: V.
         hidden_size: H.
         num_layers: L.
+        embedding_size: E; None = one-hot.
+        dropout: between layers and before the output.
+        optimizer: the class.
+        learning_rate: its step size.
+        clip_norm: ceiling on the gradient norm; None = no clipping.
+        carry: the state goes on into the next window, without its gradient.
     """
 
-    def __init__(self, kind: str, vocab_size: int, hidden_size: int, num_layers: int) -> None:
+    def __init__(
+        self,
+        kind: str,
+        vocab_size: int,
+        hidden_size: int,
+        num_layers: int,
+        *,
+        embedding_size: int | None = None,
+        dropout: float = 0.0,
+        optimizer: type[torch.optim.Optimizer] = torch.optim.AdamW,
+        learning_rate: float = 2e-3,
+        clip_norm: float | None = 1.0,
+        carry: bool = True,
+    ) -> None:
         torch.manual_seed(0)
         make = {"lstm": nn.LSTM, "gru": nn.GRU}[kind]
-        self.vocab_size = vocab_size
-        self.rnn = make(vocab_size, hidden_size, num_layers, batch_first=True)
+        between = dropout if num_layers > 1 else 0.0
+        self.vocab_size, self.clip_norm, self.carry = vocab_size, clip_norm, carry
+        self.embedding = None if embedding_size is None else nn.Embedding(vocab_size, embedding_size)
+        self.rnn = make(
+            embedding_size or vocab_size, hidden_size, num_layers, batch_first=True, dropout=between
+        )
+        self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(hidden_size, vocab_size)
-        self.weights = [*self.rnn.parameters(), *self.out.parameters()]
-        self.optimizer = torch.optim.AdamW(self.weights, lr=2e-3)
+        parts = [self.rnn, self.out, *([] if self.embedding is None else [self.embedding])]
+        self.weights = [weight for part in parts for weight in part.parameters()]
+        self.optimizer = optimizer(self.weights, lr=learning_rate)  # type: ignore[call-arg]
         self.state = None
 
     def step(self, inputs: np.ndarray, targets: np.ndarray) -> float:
         """One update on a window (B, T)."""
-        x = nn.functional.one_hot(torch.from_numpy(inputs), self.vocab_size).float()
-        outputs, state = self.rnn(x, self.state)
-        self.state = tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
+        outputs, state = self.rnn(self._read(torch.from_numpy(inputs)), self.state)
+        if self.carry:
+            self.state = tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
         loss = nn.functional.cross_entropy(
-            self.out(outputs).flatten(0, 1), torch.from_numpy(targets).flatten()
+            self.out(self.dropout(outputs)).flatten(0, 1), torch.from_numpy(targets).flatten()
         )
         self.optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.weights, 1.0)
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.weights, self.clip_norm)
         self.optimizer.step()
         return float(loss.detach())
+
+    def _read(self, ids: torch.Tensor) -> torch.Tensor:
+        if self.embedding is not None:
+            return self.embedding(ids)
+        return nn.functional.one_hot(ids, self.vocab_size).float()
