@@ -8,7 +8,8 @@ SCRIPT = """
 import numpy as np
 from charloom.config import ModelConfig, TrainConfig
 from charloom.engines import load_engine
-from charloom.engines.fused import model as models, online
+from charloom.engines.fused import model as models
+from charloom.engines.fused.online import walks
 from charloom.parameters import initial_parameters
 from charloom.text.windows import Plan
 
@@ -20,7 +21,7 @@ for settings in ({"optimizer": "sgd", "bptt_length": 1}, {"optimizer": "adagrad"
     learner.advance(Plan(ids, train_config), 0, 4, learner.initial_state(range(1)))
 model = learner.model()
 model.losses(Plan(ids, train_config).window(0, range(1)), model.initial_state(1))
-loops = (online.walk_characters, online.walk_windows, models.run, models.score)
+loops = (walks.walk_characters, walks.walk_windows, models.run, models.score)
 print(*(sum(loop.stats.cache_misses.values()) for loop in loops), *(sum(loop.stats.cache_hits.values()) for loop in loops))
 """
 

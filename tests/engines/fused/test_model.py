@@ -7,7 +7,7 @@ from charloom.engines import Model, load_engine
 from charloom.text.windows import Window
 
 from ..cases import V, random_ids, random_parameters, random_resets
-from .online import elman
+from .online.settings import elman
 
 PARITY = {"rtol": 0, "atol": 1e-10}  # float64: sums in another order
 SINGLE = {"rtol": 0, "atol": 2e-5}  # float32 logits and losses of order 1 to 10

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from charloom.config import ModelConfig, TrainConfig
-from charloom.engines.fused.learner import FusedLearner
 from charloom.engines.fused.model import FusedModel
+from charloom.engines.fused.online.learner import FusedLearner
 from charloom.engines.fused.support import check_training, resolve_device
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import numpy as np
 from charloom.config import ModelConfig
 from charloom.engines import State, state_like
 from charloom.engines.fused.compiling import compiled
-from charloom.engines.fused.elman import loss_and_gradient, predict, step
 from charloom.engines.fused.functions import ACTIVATIONS
-from charloom.engines.fused.layout import Layout
+from charloom.engines.fused.online.elman import loss_and_gradient, predict, step
+from charloom.engines.fused.online.layout import Layout
 from charloom.engines.fused.support import check_model
 from charloom.text.windows import Window
 

@@ -6,7 +6,7 @@ from charloom.config import ModelConfig, TrainConfig
 from charloom.engines import load_engine
 from charloom.text.windows import Plan
 
-from ..cases import V, random_parameters
+from ...cases import V, random_parameters
 
 BASE = {
     "precision": "float64",

@@ -12,7 +12,7 @@ import numpy as np
 
 from charloom.config import ModelConfig, TrainConfig
 from charloom.engines import draws
-from charloom.engines.fused.online import Stretch
+from charloom.engines.fused.online.walks import Stretch
 from charloom.schedule import Knots, learning_rate
 from charloom.text.windows import Plan
 

@@ -11,8 +11,18 @@ from charloom.errors import ConfigError, DivergedError
 from charloom.parameters import initial_parameters
 from charloom.text.windows import Plan
 
-from ..cases import V, random_parameters
-from .online import assert_equal_learners, elman, fused, make, parameters, same_bytes, settings_of, text, walk
+from ...cases import V, random_parameters
+from .settings import (
+    assert_equal_learners,
+    elman,
+    fused,
+    make,
+    parameters,
+    same_bytes,
+    settings_of,
+    text,
+    walk,
+)
 
 PARITY = {"rtol": 1e-10, "atol": 1e-10}  # float64, 20 steps: sums in another order
 SINGLE = {

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from charloom.engines.fused.compiling import compiled
-from charloom.engines.fused.elman import backward, forward, loss_and_gradient, project
 from charloom.engines.fused.functions import activate, pull_back_activation
-from charloom.engines.fused.products import (
+from charloom.engines.fused.online.elman import backward, forward, loss_and_gradient, project
+from charloom.engines.fused.online.products import (
     add,
     add_pulled_back,
     clear,
@@ -29,7 +29,7 @@ from charloom.engines.fused.products import (
     square_sum,
     update_and_add_product,
 )
-from charloom.engines.fused.updates import update, update_average
+from charloom.engines.fused.online.updates import update, update_average
 
 if TYPE_CHECKING:
     from numpy import ndarray as Array

@@ -3,10 +3,20 @@
 import numpy as np
 import pytest
 
-from charloom.engines.fused import stretches
+from charloom.engines.fused.online import stretches
 from charloom.text.windows import Plan
 
-from .online import assert_equal_learners, elman, fused, make, parameters, same_bytes, settings_of, text, walk
+from .settings import (
+    assert_equal_learners,
+    elman,
+    fused,
+    make,
+    parameters,
+    same_bytes,
+    settings_of,
+    text,
+    walk,
+)
 
 CASES = {
     "characters": {"optimizer": "sgd", "bptt_length": 1, "learning_rate": 0.1, "initial_state": "normal"},

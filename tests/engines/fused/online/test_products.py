@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from charloom.engines.fused import products
-from charloom.engines.fused.elman import largest
+from charloom.engines.fused.online import products
+from charloom.engines.fused.online.elman import largest
 
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}  # float64 sums in another order
 sizes = pytest.mark.parametrize(("M", "N"), [(1, 1), (3, 5), (4, 16), (7, 33), (65, 100)])

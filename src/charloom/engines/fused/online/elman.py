@@ -18,8 +18,8 @@ import numpy as np
 
 from charloom.engines.fused.compiling import compiled
 from charloom.engines.fused.functions import activate, exponential, pull_back_activation
-from charloom.engines.fused.layout import Weights, aligned
-from charloom.engines.fused.products import (
+from charloom.engines.fused.online.layout import Weights, aligned
+from charloom.engines.fused.online.products import (
     add,
     add_product,
     add_product_over_time,
