@@ -15,6 +15,7 @@ TYPING_ONLY = {"jaxtyping", "numpy", "torch"}  # under TYPE_CHECKING, anywhere
 TOGETHER = {"runs": "modelfile"}  # a checkpoint has the model file's container
 FURTHER = {
     "numba": {"engines", "engines/fused"},
+    "llvmlite": {"engines/fused"},
     "torch": {"engines/torch"},
     "matplotlib": {"plots"},
     "safetensors": {"modelfile", "runs"},
@@ -91,7 +92,7 @@ def resolved(module, name):
 
 def test_the_table_is_read():
     assert ROOMS["errors"] == (0, set())
-    assert ROOMS["engines/torch"] == (4, {"torch", "numba"})
+    assert ROOMS["engines/torch"] == (4, {"torch", "numba", "llvmlite"})
     assert ROOMS["cli"][0] == max(rank for rank, _ in ROOMS.values())
     assert len(ROOMS) >= 17
 

@@ -8,10 +8,11 @@ from charloom.parameters import state_shapes
 from charloom.text.windows import Window
 
 from .cases import CASES, SHORT_CASES, V, random_ids, random_parameters, random_resets, random_state
-from .learners import CARRY, assert_states_equal, every_engine
+from .learners import CARRY, assert_states_equal
 
 ROUNDING32 = 2e-5  # float32: about a hundred roundings of numbers near 1
 
+every_model = pytest.mark.parametrize("engine", ["torch", "scratch", "fused"])
 every_case = pytest.mark.parametrize("config", CASES.values(), ids=CASES.keys())
 every_stack = pytest.mark.parametrize("config", SHORT_CASES.values(), ids=SHORT_CASES.keys())
 every_precision = pytest.mark.parametrize("precision", ["float32", "float64"])
@@ -22,7 +23,7 @@ def bound(engine, config, rng, precision="float64"):
     return load_engine(engine).model(random_parameters(config, rng), config, precision=precision)
 
 
-@every_engine
+@every_model
 @every_case
 @every_precision
 def test_forward_returns_logits_and_state_of_the_declared_shapes(engine, config, precision, rng):
@@ -51,7 +52,7 @@ def assert_shapes(model, batch_size, length, dtype, rng):
             assert x.dtype == dtype
 
 
-@every_engine
+@every_model
 @every_case
 def test_forward_leaves_the_state_it_was_given_unchanged(engine, config, rng):
     model = bound(engine, config, rng)
@@ -61,7 +62,7 @@ def test_forward_leaves_the_state_it_was_given_unchanged(engine, config, rng):
     assert_states_equal(model.export_state(state), given)
 
 
-@every_engine
+@every_model
 @every_case
 @with_resets
 def test_one_pass_equals_its_chunks_with_carried_state(engine, config, has_resets, rng):
@@ -81,7 +82,7 @@ def test_one_pass_equals_its_chunks_with_carried_state(engine, config, has_reset
         assert_states_equal(model.export_state(state), model.export_state(end), rtol=0, atol=CARRY)
 
 
-@every_engine
+@every_model
 @every_stack
 def test_step_reads_one_character_as_forward_does(engine, config, rng):
     model = bound(engine, config, rng)
@@ -93,7 +94,7 @@ def test_step_reads_one_character_as_forward_does(engine, config, rng):
         np.testing.assert_allclose(logits, whole[:, t], rtol=0, atol=CARRY)
 
 
-@every_engine
+@every_model
 @every_stack
 def test_rows_do_not_see_each_other(engine, config, rng):
     model = bound(engine, config, rng)
@@ -104,7 +105,7 @@ def test_rows_do_not_see_each_other(engine, config, rng):
         np.testing.assert_allclose(alone[0], together[b], rtol=0, atol=CARRY)
 
 
-@every_engine
+@every_model
 @every_case
 @with_resets
 @every_precision
@@ -122,7 +123,7 @@ def test_no_output_depends_on_a_later_character(engine, config, has_resets, prec
         assert (after[:, t] != before[:, t]).any()
 
 
-@every_engine
+@every_model
 @every_case
 def test_a_reset_hides_everything_before_it(engine, config, rng):
     model = bound(engine, config, rng)
@@ -142,7 +143,7 @@ def test_a_reset_hides_everything_before_it(engine, config, rng):
     assert_states_equal(*ends)
 
 
-@every_engine
+@every_model
 @every_case
 def test_a_reset_starts_the_row_as_a_text_of_its_own(engine, config, rng):
     model = bound(engine, config, rng)
@@ -154,7 +155,7 @@ def test_a_reset_starts_the_row_as_a_text_of_its_own(engine, config, rng):
     np.testing.assert_allclose(joined[:, 3:], alone, rtol=0, atol=CARRY)
 
 
-@every_engine
+@every_model
 @every_stack
 def test_float32_stays_near_float64(engine, config, rng):
     params, ids = random_parameters(config, rng), random_ids(rng, 3, 10)
@@ -165,7 +166,7 @@ def test_float32_stays_near_float64(engine, config, rng):
     np.testing.assert_allclose(outputs[0], outputs[1], rtol=ROUNDING32, atol=ROUNDING32)
 
 
-@every_engine
+@every_model
 @every_stack
 @every_precision
 def test_losses_are_minus_the_log_probability_of_each_target(engine, config, precision, rng):
@@ -182,7 +183,7 @@ def test_losses_are_minus_the_log_probability_of_each_target(engine, config, pre
             assert nats[b, t] == pytest.approx(-np.log(p[targets[b, t]]), **tolerance)
 
 
-@every_engine
+@every_model
 @every_stack
 @every_precision
 def test_a_state_crosses_the_border_and_comes_back(engine, config, precision, rng):
@@ -191,13 +192,13 @@ def test_a_state_crosses_the_border_and_comes_back(engine, config, precision, rn
     there = model.import_state(given)
     for layer in there:
         for x in layer.values():
-            assert isinstance(x, np.ndarray) == (engine == "scratch")
+            assert isinstance(x, np.ndarray) == (engine != "torch")
             assert x.dtype == model.dtype
     expected = [{key: x.astype(precision) for key, x in layer.items()} for layer in given]
     assert_states_equal(model.export_state(there), expected)
 
 
-@every_engine
+@every_model
 def test_an_exported_state_is_a_copy(engine, rng):
     model = bound(engine, SHORT_CASES["lstm-plain-one-hot-2"], rng)
     state = model.initial_state(2)
@@ -206,7 +207,7 @@ def test_an_exported_state_is_a_copy(engine, rng):
     assert not state[0]["h"].any()
 
 
-@every_engine
+@every_model
 def test_an_imported_state_is_a_copy(engine, rng):
     config = SHORT_CASES["lstm-plain-one-hot-2"]
     model = bound(engine, config, rng)
@@ -216,7 +217,7 @@ def test_an_imported_state_is_a_copy(engine, rng):
     assert (model.export_state(state)[0]["h"] != 7).all()
 
 
-@every_engine
+@every_model
 @every_precision
 def test_parameters_come_back_as_given_and_as_copies(engine, precision, rng):
     config = SHORT_CASES["gru-residual-2"]
@@ -230,7 +231,7 @@ def test_parameters_come_back_as_given_and_as_copies(engine, precision, rng):
     assert all(p.any() for p in model.parameters().values())
 
 
-@every_engine
+@every_model
 def test_a_bound_model_does_not_follow_the_arrays_it_was_made_of(engine, rng):
     config = SHORT_CASES["gru-residual-2"]
     given = random_parameters(config, rng)
@@ -243,7 +244,7 @@ def test_a_bound_model_does_not_follow_the_arrays_it_was_made_of(engine, rng):
     np.testing.assert_array_equal(after, before)
 
 
-@every_engine
+@every_model
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.int64])
 def test_ids_of_any_type_are_read(engine, dtype, rng):
     model = bound(engine, SHORT_CASES["gru-plain-one-hot-2"], rng)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -72,6 +72,81 @@ class Model(Protocol):
 
     def parameters(self) -> dict[str, Array]:
         """The parameters under their names, as NumPy arrays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How the next character is chosen, the same for every row; `generation.filters` has the arithmetic.
+
+    Attributes:
+        seed: 64 bits; with a sample's number and position, the address of a draw.
+        temperature: divides the logits; 0 = greedy.
+        top_k: how many of the likeliest stay; None = all.
+        top_p: the probability that those which stay reach together; None = all.
+        min_p: the share of the largest probability that a character needs; None = all.
+        repetition_penalty: divides the odds of the characters written of late; None = 1.
+        banned: ids that are never written, bool (V,).
+        end_id: the id that ends a sample; None = there is none.
+    """
+
+    seed: int
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    banned: Bool[Array, "V"] | None = None
+    end_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Samples side by side, in the middle of being written. Shapes: B rows, V characters, W characters remembered.
+
+    Attributes:
+        logits: of each row's next character, (B, V).
+        state: behind all that the rows have read, B rows.
+        recent: the ids read or written of late, by position modulo W, −1 where none, (B, W); W is 0 where nobody asks.
+        positions: how many characters each row has written, (B,).
+        samples: each row's number, the lane of its draws, (B,).
+    """
+
+    logits: Float[Array, "B V"]
+    state: State
+    recent: Int[Array, "B W"]
+    positions: Int[Array, "B"]
+    samples: Int[Array, "B"]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a stretch of writing gave.
+
+    Attributes:
+        rows: the samples behind it.
+        ids: what each row wrote, (B, n).
+        lengths: how much of `ids` each row has filled, (B,): n, or less where a row of its group ended.
+        log_probs: the model's own log-probability of each character in nats, (B, n), or (B, 0).
+    """
+
+    rows: Rows
+    ids: Int[Array, "B n"]
+    lengths: Int[Array, "B"]
+    log_probs: Float[Array, "B n"]
+
+
+@runtime_checkable
+class Writer(Protocol):
+    """A model that chooses characters by itself: no Python between one and the next."""
+
+    def write(self, rows: Rows, choice: Choice, num_chars: int, *, log_probs: bool = False) -> Written:
+        """Write up to `num_chars` characters in each row, and read them; `rows` is left as it was.
+
+        Every row gets at least one. A stretch may end early where a row writes `choice.end_id`.
+
+        Raises:
+            DivergedError: a row's logits define no distribution.
+        """
 
 
 class Learner(Protocol):

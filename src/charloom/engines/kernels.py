@@ -23,8 +23,8 @@ except ImportError:  # Numba lags a new Python: the NumPy twins are slower and g
     njit = None  # type: ignore[assignment]
 
 
-def _fill_words(out: Any, key0: Any, key1: Any, lane: Any, step: Any, purpose: Any) -> None:
-    """Philox words of one address into `out` (n,) uint32, n a multiple of 4; the loop of `rng.philox`."""
+def fill_words(out: Any, key0: Any, key1: Any, lane: Any, step: Any, purpose: Any) -> None:
+    """Write the Philox words of one address into `out` (n,) uint32, n a multiple of 4: the loop of `rng.philox`."""
     for block in range(out.shape[0] // 4):
         x0, x1, x2, x3 = np.uint32(block), lane, step, purpose
         k0, k1 = key0, key1
@@ -74,7 +74,7 @@ HAS_NUMBA = njit is not None
 if njit is not None:
     with warnings.catch_warnings():  # a read-only home: Numba warns that it compiles in memory only
         warnings.simplefilter("ignore")
-        _fill_words = njit(cache=True, nogil=True)(_fill_words)
+        fill_words = njit(cache=True, nogil=True)(fill_words)
         _scan_forward = njit(cache=True, nogil=True)(_scan_forward)
         _scan_backward = njit(cache=True, nogil=True)(_scan_backward)
 
@@ -92,7 +92,7 @@ def random_halves(seed: int, purpose: int, step: int, lanes: range, count: int) 
         bits = np.empty((len(lanes), words), np.uint32)
         key0, key1 = np.uint32(seed & 0xFFFFFFFF), np.uint32(seed >> 32)
         for row, lane in zip(bits, lanes, strict=True):
-            _fill_words(row, key0, key1, np.uint32(lane), np.uint32(step & 0xFFFFFFFF), np.uint32(purpose))
+            fill_words(row, key0, key1, np.uint32(lane), np.uint32(step & 0xFFFFFFFF), np.uint32(purpose))
     return bits.astype("<u4", copy=False).view("<u2")[:, :count]
 
 

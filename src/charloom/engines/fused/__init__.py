@@ -1,4 +1,4 @@
-"""The fused engine: compiled loops that update, and later generate, one character after another."""
+"""The fused engine: compiled loops that write, read and score with every network, and train small ones online."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from charloom.config import ModelConfig, TrainConfig
-from charloom.engines.fused.model import FusedModel
+from charloom.engines.fused.model import FusedModel, compile_loops
 from charloom.engines.fused.online.learner import FusedLearner
-from charloom.engines.fused.support import check_training, resolve_device
+from charloom.engines.fused.online.support import check_training
+from charloom.errors import ConfigError
 
 if TYPE_CHECKING:
     from numpy import ndarray as Array
@@ -23,8 +24,18 @@ class FusedEngine:
     uses_blas = False
 
     def resolve_device(self, name: str) -> str:
-        """``cpu``, also for ``auto``."""
-        return resolve_device(name)
+        """``cpu``, also for ``auto``.
+
+        Raises:
+            ConfigError: another device.
+        """
+        if name not in ("auto", "cpu"):
+            raise ConfigError(
+                f"device is {name!r}",
+                why="the fused engine computes on the processor",
+                fix="use --device cpu, or --engine torch",
+            )
+        return "cpu"
 
     def check(self, config: ModelConfig, train_config: TrainConfig) -> None:
         """Refuse what the online trainer does not train."""
@@ -37,16 +48,18 @@ class FusedEngine:
         *,
         device: str = "cpu",
         precision: str = "float32",
+        threads: int | None = None,
     ) -> FusedModel:
-        """Bind parameters to the compiled loops."""
-        resolve_device(device)
-        return FusedModel(params, config, precision=precision)
+        """Bind parameters to the compiled loops, which are compiled, or found on disk, before this returns."""
+        self.resolve_device(device)
+        compile_loops(precision)
+        return FusedModel(params, config, precision=precision, threads=threads)
 
     def learner(
         self, params: Mapping[str, Array], config: ModelConfig, train_config: TrainConfig, *, device: str
     ) -> FusedLearner:
         """Start training from parameters."""
-        resolve_device(device)
+        self.resolve_device(device)
         return FusedLearner(params, config, train_config)
 
 

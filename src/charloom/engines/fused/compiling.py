@@ -11,7 +11,10 @@ import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from numba import njit
+from numba import extending, njit
+
+intrinsic: Any = extending.intrinsic
+"""Turns a function that returns a signature and an LLVM generator into one that loops can call."""
 
 Loop = TypeVar("Loop", bound=Callable[..., Any])
 

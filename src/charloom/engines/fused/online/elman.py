@@ -11,14 +11,11 @@ Shapes: T time, V vocabulary, H hidden size, X width of the table. Batch 1. Grad
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from charloom.engines.fused.compiling import compiled
-from charloom.engines.fused.functions import activate, exponential, pull_back_activation
-from charloom.engines.fused.online.layout import Weights, aligned
+from charloom.engines.fused.functions import activate, pull_back_activation
+from charloom.engines.fused.online.layout import Weights
 from charloom.engines.fused.online.products import (
     add,
     add_product,
@@ -27,8 +24,8 @@ from charloom.engines.fused.online.products import (
     clear,
     copy,
     outer_over_time,
-    total,
 )
+from charloom.engines.fused.packing import aligned
 
 if TYPE_CHECKING:
     from numpy import ndarray as Array
@@ -89,37 +86,6 @@ def predict(weights: Any, h: Any, y: Any) -> None:
     for t in range(h.shape[0]):
         copy(weights.out_bias, y[t])
     add_product_over_time(weights.w_out, h, y)
-
-
-@compiled
-def loss_and_gradient(y: Any, target: Any, scale: Any) -> float:
-    """Compute (4) of one time step in nats, float64; `scale` · (softmax(y) − one-hot) is written over `y` (V,)."""
-    m = largest(y)
-    at_target = y[target] - m
-    for v in range(y.shape[0]):
-        y[v] -= m
-    exponential(y)
-    normaliser = total(y)
-    factor = scale / normaliser
-    for v in range(y.shape[0]):
-        y[v] *= factor
-    y[target] -= scale
-    return math.log(np.float64(normaliser)) - np.float64(at_target)
-
-
-@compiled
-def largest(y: Any) -> Any:
-    """The largest of y (V,), by four running ones so that no comparison waits for the last."""
-    m0 = m1 = m2 = m3 = y[0]
-    whole = y.shape[0] - y.shape[0] % 4
-    for v in range(0, whole, 4):
-        m0 = y[v] if y[v] > m0 else m0
-        m1 = y[v + 1] if y[v + 1] > m1 else m1
-        m2 = y[v + 2] if y[v + 2] > m2 else m2
-        m3 = y[v + 3] if y[v + 3] > m3 else m3
-    for v in range(whole, y.shape[0]):
-        m0 = y[v] if y[v] > m0 else m0
-    return max(max(m0, m1), max(m2, m3))
 
 
 @compiled

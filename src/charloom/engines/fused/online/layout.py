@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from charloom.config import ModelConfig
+from charloom.engines.fused.packing import aligned
 from charloom.parameters import parameter_shapes
 
 if TYPE_CHECKING:
@@ -26,14 +27,6 @@ if TYPE_CHECKING:
 
 _LINE = 16
 """Numbers from one boundary to the next: 64 bytes of float32."""
-
-
-def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Zeros that begin on a 64-byte boundary."""
-    size = math.prod(shape)
-    room = np.zeros(size + 64 // dtype.itemsize, dtype)
-    begin = -room.ctypes.data % 64 // dtype.itemsize
-    return room[begin : begin + size].reshape(shape)
 
 
 class Weights(NamedTuple):

@@ -107,15 +107,6 @@ def square_sum(x: Any) -> float:
     return total
 
 
-@compiled_sum
-def total(x: Any) -> Any:
-    """Compute Σ x for x (n,)."""
-    s = x.dtype.type(0)
-    for i in range(x.shape[0]):
-        s += x[i]
-    return s
-
-
 @compiled
 def copy(x: Any, out: Any) -> None:
     """Write x (n,) into `out`: a loop, for an assignment of slices first looks whether they overlap."""

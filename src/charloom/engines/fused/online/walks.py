@@ -20,7 +20,8 @@ import numpy as np
 
 from charloom.engines.fused.compiling import compiled
 from charloom.engines.fused.functions import activate, pull_back_activation
-from charloom.engines.fused.online.elman import backward, forward, loss_and_gradient, project
+from charloom.engines.fused.losses import loss_and_gradient
+from charloom.engines.fused.online.elman import backward, forward, project
 from charloom.engines.fused.online.products import (
     add,
     add_pulled_back,

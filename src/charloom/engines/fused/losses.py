@@ -1,0 +1,64 @@
+"""Softmax and its loss, compiled; the online trainer takes the gradient along.
+
+    L = log Σ_v exp y_v − y[target]           (1)  nats
+    ∂L/∂y = softmax(y) − one-hot(target)      (2)
+
+Shapes: V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from charloom.engines.fused.compiling import compiled, compiled_sum
+from charloom.engines.fused.functions import exponential
+
+
+@compiled
+def loss_and_gradient(y: Any, target: Any, scale: Any) -> float:
+    """Compute (1) of one time step in nats, float64; `scale` times (2) is written over `y` (V,)."""
+    m = largest(y)
+    at_target = y[target] - m
+    for v in range(y.shape[0]):
+        y[v] -= m
+    exponential(y)
+    normaliser = total(y)
+    factor = scale / normaliser
+    for v in range(y.shape[0]):
+        y[v] *= factor
+    y[target] -= scale
+    return math.log(np.float64(normaliser)) - np.float64(at_target)
+
+
+@compiled
+def score(logits: Any, targets: Any, nats: Any) -> None:
+    """Write the loss of each target (n,) under its logits (n, V), which are overwritten."""
+    for i in range(targets.shape[0]):
+        nats[i] = loss_and_gradient(logits[i], targets[i], logits.dtype.type(1))
+
+
+@compiled_sum
+def total(x: Any) -> Any:
+    """Compute Σ x for x (n,)."""
+    s = x.dtype.type(0)
+    for i in range(x.shape[0]):
+        s += x[i]
+    return s
+
+
+@compiled
+def largest(y: Any) -> Any:
+    """The largest of y (V,), by four running ones so that no comparison waits for the last."""
+    m0 = m1 = m2 = m3 = y[0]
+    whole = y.shape[0] - y.shape[0] % 4
+    for v in range(0, whole, 4):
+        m0 = y[v] if y[v] > m0 else m0
+        m1 = y[v + 1] if y[v + 1] > m1 else m1
+        m2 = y[v + 2] if y[v + 2] > m2 else m2
+        m3 = y[v + 3] if y[v + 3] > m3 else m3
+    for v in range(whole, y.shape[0]):
+        m0 = y[v] if y[v] > m0 else m0
+    return max(max(m0, m1), max(m2, m3))

@@ -1,0 +1,256 @@
+"""A trained network as compiled loops read it: all numbers in two flat arrays, and a table of where each parameter begins.
+
+    numbers   float32: biases, gains, embeddings, scales; matrices in panels of 16 rows (see `tiles`)
+    small     int8: the same matrices under ``precision="int8"``, each row with a scale of its own
+
+So one compiled form runs every network: another cell, depth or width is another table, not another loop. In plain networks the
+first layer's product of input and weights, bias included, is made a row look-up: its table has a row a character.
+
+    q = round(w / s),  s = max |w| / 127 of the row          (1)  int8; a row of zeros has the scale 0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from charloom.config import ModelConfig
+from charloom.engines.fused.functions import ACTIVATIONS
+from charloom.engines.fused.tiles import LANES
+from charloom.parameters import cell_size, mlp_size, state_shapes
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int8
+    from numpy import ndarray as Array
+
+CELLS = {"elman": 0, "lstm": 1, "gru": 2, "mingru": 3}
+"""The number by which a compiled loop knows a cell."""
+
+FOLDED_UP_TO = 1 << 24
+"""Numbers in the table of the first layer's product, above which an embedding is multiplied as it is read."""
+
+MATRIX = np.dtype([(name, np.int64) for name in ("at", "panels", "columns", "used", "sums", "scales")])
+"""Where a packed matrix begins, its panels and columns, how many of those are more than padding, and, int8 only, where its rows'
+sums and scales begin; else −1."""
+
+LAYER = np.dtype(
+    [(name, MATRIX) for name in ("w_ih", "w_hh", "proj", "gate_up", "down")]
+    + [(name, np.int64) for name in ("bias", "bias_hn", "norm", "conv_weight", "conv_bias", "mlp_norm")]
+)
+"""One layer's matrices and where its vectors begin."""
+
+ENDS = np.dtype([("out", MATRIX), ("out_bias", np.int64), ("norm", np.int64), ("table", np.int64)])
+"""What stands before and behind the layers."""
+
+
+class Network(NamedTuple):
+    """A packed network.
+
+    Attributes:
+        cell: which of `CELLS`.
+        activation: which of `ACTIVATIONS`; of elman.
+        residual: whether the cells stand in residual blocks.
+        folded: whether the table holds the first layer's whole input product.
+        vocab_size: V.
+        width: D, what a layer reads and the output layer too.
+        cell_size: H.
+        gates: rows of `w_ih`, G · H.
+        mlp_size: M, 0 without a gated MLP.
+        conv_width: K.
+        table_width: numbers in a row of the table.
+        layer_state: numbers of state in a layer.
+        state_size: S, of all layers.
+        broadest: the most numbers that a product reads: max(D, H, M, X).
+        widest: outputs of the largest product, a multiple of 16.
+        longest: columns of the largest int8 product, a multiple of 4.
+        layers: (L,) records of `LAYER`.
+        ends: (1,) record of `ENDS`.
+        numbers: floats, (n,).
+        small: int8, (m,).
+        sums: Σ_k of each row of `small`, int32.
+    """
+
+    cell: int
+    activation: int
+    residual: bool
+    folded: bool
+    vocab_size: int
+    width: int
+    cell_size: int
+    gates: int
+    mlp_size: int
+    conv_width: int
+    table_width: int
+    layer_state: int
+    state_size: int
+    broadest: int
+    widest: int
+    longest: int
+    layers: Array
+    ends: Array
+    numbers: Array
+    small: Array
+    sums: Array
+
+
+def aligned(shape: int | tuple[int, ...], dtype: Any) -> Array:
+    """Zeros that begin on a 64-byte boundary."""
+    size, dtype = int(np.prod(shape)), np.dtype(dtype)
+    room = np.zeros(size + 64 // dtype.itemsize, dtype)
+    begin = -room.ctypes.data % 64 // dtype.itemsize
+    return room[begin : begin + size].reshape(shape)
+
+
+def pack(params: Mapping[str, Array], config: ModelConfig, *, dtype: np.dtype[Any], int8: bool) -> Network:
+    """Pack a network.
+
+    Args:
+        params: arrays under the names of `charloom.parameters`.
+        config: the network.
+        dtype: of `numbers`.
+        int8: whether matrices are kept as int8.
+    """
+    return _Packing(params, config, dtype, int8).network()
+
+
+class _Packing:
+    """Parts one behind the other, each on a 64-byte boundary; `network` joins them."""
+
+    def __init__(
+        self, params: Mapping[str, Array], config: ModelConfig, dtype: np.dtype[Any], int8: bool
+    ) -> None:
+        self.params, self.config, self.dtype, self.int8 = params, config, dtype, int8
+        self.parts: dict[str, list[Array]] = {"numbers": [], "small": [], "sums": []}
+        self.sizes = dict.fromkeys(self.parts, 0)
+        self.widest, self.longest = 0, 0
+
+    def network(self) -> Network:
+        config, params = self.config, self.params
+        table, folded = self._table()
+        layers, ends = np.full(config.num_layers, -1, LAYER), np.full(1, -1, ENDS)
+        for i, layer in enumerate(layers):
+            self._layer(layer, f"layers.{i}.", reads_table=folded and i == 0)
+        weight = params["embedding"] if config.tie_embeddings else params["out.weight"]
+        ends[0]["out"] = self._matrix(weight)
+        ends[0]["out_bias"] = self._vector(params["out.bias"])
+        ends[0]["table"] = self._vector(table)
+        if "norm" in params:
+            ends[0]["norm"] = self._vector(params["norm"])
+        mlp = mlp_size(config) if config.block == "residual" else 0
+        state = sum(int(np.prod(shape)) for shape in state_shapes(config)[0].values())
+        return Network(
+            cell=CELLS[config.cell],
+            activation=ACTIVATIONS[config.activation],
+            residual=config.block == "residual",
+            folded=folded,
+            vocab_size=len(params["out.bias"]),
+            width=config.hidden_size,
+            cell_size=cell_size(config),
+            gates=len(params["layers.0.cell.bias"]),
+            mlp_size=mlp,
+            conv_width=config.conv_width,
+            table_width=table.shape[1],
+            layer_state=state,
+            state_size=state * config.num_layers,
+            broadest=max(config.hidden_size, cell_size(config), mlp, 0 if folded else table.shape[1]),
+            widest=max(self.widest, -(-len(params["layers.0.cell.bias"]) // LANES) * LANES),
+            longest=self.longest,
+            layers=layers,
+            ends=ends,
+            numbers=self._joined("numbers", self.dtype),
+            small=self._joined("small", np.int8),
+            sums=self._joined("sums", np.int32),
+        )
+
+    def _table(self) -> tuple[Float[Array, "V X"], bool]:
+        """A row a character: what it brings into the first layer, and whether that is the whole input product."""
+        params, w_ih, bias = self.params, self.params["layers.0.cell.w_ih"], self.params["layers.0.cell.bias"]
+        embedding = params.get("embedding")
+        if embedding is None:
+            return w_ih.T + bias, True
+        V = len(embedding)
+        if self.config.block == "residual" or V * len(bias) > FOLDED_UP_TO:
+            return embedding, False
+        return np.asarray(embedding, np.float64) @ np.asarray(w_ih, np.float64).T + bias, True
+
+    def _layer(self, layer: Any, prefix: str, *, reads_table: bool) -> None:
+        own = {n.removeprefix(prefix): p for n, p in self.params.items() if n.startswith(prefix)}
+        matrices = {"w_hh": own.get("cell.w_hh"), "proj": own.get("proj"), "down": own.get("mlp.down")}
+        if not reads_table:
+            matrices["w_ih"] = own["cell.w_ih"]
+        if "mlp.gate" in own:
+            matrices["gate_up"] = np.concatenate([own["mlp.gate"], own["mlp.up"]])
+        for name, matrix in matrices.items():
+            if matrix is not None:
+                layer[name] = self._matrix(matrix)
+        vectors = {
+            "bias": "cell.bias",
+            "bias_hn": "cell.bias_hn",
+            "norm": "norm",
+            "conv_bias": "conv.bias",
+            "mlp_norm": "mlp_norm",
+        }
+        for name, key in vectors.items():
+            if key in own:
+                layer[name] = self._vector(own[key])
+        if "conv.weight" in own:
+            layer["conv_weight"] = self._vector(own["conv.weight"].T)  # (K, D): a tap is contiguous
+
+    def _vector(self, array: Array) -> int:
+        return self._append("numbers", np.asarray(array, self.dtype).reshape(-1))
+
+    def _matrix(self, matrix: Float[Array, "M N"]) -> tuple[int, ...]:
+        (M, N), panels = matrix.shape, -(-matrix.shape[0] // LANES)
+        self.widest = max(self.widest, panels * LANES)
+        self.longest = max(self.longest, -(-N // 4) * 4)
+        if not self.int8:
+            padded = np.zeros((panels * LANES, N), self.dtype)
+            padded[:M] = matrix
+            at = self._append("numbers", padded.reshape(panels, LANES, N).transpose(0, 2, 1).reshape(-1))
+            return at, panels, N, N, -1, -1
+        groups = -(-N // 4)
+        quantised = np.zeros((panels * LANES, groups * 4), np.int8)
+        scales = np.zeros(panels * LANES, self.dtype)
+        quantised[:M, :N], scales[:M] = quantise(matrix)
+        in_panels = quantised.reshape(panels, LANES, groups, 4).transpose(0, 2, 1, 3).reshape(-1)
+        return (
+            self._append("small", in_panels),
+            panels,
+            groups * 4,
+            N,
+            self._append("sums", quantised.sum(axis=1, dtype=np.int32)),
+            self._append("numbers", scales),
+        )
+
+    def _append(self, kind: str, array: Array) -> int:
+        at = self.sizes[kind]
+        self.parts[kind].append(array)
+        self.sizes[kind] = at + _lines(array)
+        return at
+
+    def _joined(self, kind: str, dtype: Any) -> Array:
+        whole, at = aligned(max(1, self.sizes[kind]), dtype), 0
+        for part in self.parts[kind]:
+            whole[at : at + len(part)] = part
+            at += _lines(part)
+        return whole
+
+
+def _lines(part: Array) -> int:
+    """The length of a part up to the next 64-byte boundary, whatever its numbers."""
+    return -(-len(part) // 64) * 64
+
+
+def quantise(matrix: Float[Array, "M N"]) -> tuple[Int8[Array, "M N"], Float[Array, "M"]]:
+    """Compute (1): the integers and each row's scale.
+
+    Example:
+        >>> quantise(np.array([[0.5, -1.0], [0.0, 0.0]]))
+        (array([[  64, -127],
+               [   0,    0]], dtype=int8), array([0.00787402, 0.        ]))
+    """
+    scales = np.abs(matrix).max(axis=1, initial=0.0) / 127
+    steps = matrix / np.where(scales > 0, scales, 1.0)[:, None]
+    return np.rint(steps).astype(np.int8), scales

@@ -1,0 +1,214 @@
+"""From logits to a character, compiled: the arithmetic of `generation.filters` for one row, without leaving the loop.
+
+    s = logits, −∞ where banned, less ln penalty where written of late     (1)
+    temperature 0: the largest s, the lowest id on ties                    (2)
+    w = exp((s − max s) / temperature)                                     (3)
+    top-k, then top-p of what it left, then min-p: w becomes 0             (4)
+    id = the first with w_0 + … + w_id > u Σ w, in id order                (5)
+
+w is float32 (1e-7), its sums are float64. The likeliest are taken from a heap, so that (4) costs V and what stays, not a sort.
+Shapes: V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from charloom.engines.fused.compiling import compiled
+from charloom.engines.fused.functions import exponential
+from charloom.engines.kernels import fill_words
+from charloom.rng import Purpose
+
+_SAMPLE = np.uint32(int(Purpose.SAMPLE))
+_NOBODY = -1
+
+
+class Rule(NamedTuple):
+    """A `Choice` in numbers.
+
+    Attributes:
+        key0: the seed's lower half.
+        key1: its upper half.
+        temperature: 0 = greedy.
+        top_k: V = all.
+        top_p: 1 = all.
+        min_p: 0 = all.
+        log_penalty: natural logarithm; 0 = none.
+        banned: bool, (V,).
+        end: the id that ends a sample, or −1.
+    """
+
+    key0: Any
+    key1: Any
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    log_penalty: float
+    banned: Any
+    end: int
+
+
+class Room(NamedTuple):
+    """Scratch space of a choice.
+
+    Attributes:
+        scores: s, float32 (V,).
+        weights: w, float32 (V,).
+        heap: ids, (V,).
+        words: uint32, (4,).
+    """
+
+    scores: Any
+    weights: Any
+    heap: Any
+    words: Any
+
+
+def new_room(vocab_size: int) -> Room:
+    """Scratch space for so many characters."""
+    return Room(
+        np.empty(vocab_size, np.float32),
+        np.empty(vocab_size, np.float32),
+        np.empty(vocab_size, np.int64),
+        np.empty(4, np.uint32),
+    )
+
+
+@compiled
+def choose(rule: Any, logits: Any, recent: Any, sample: Any, position: Any, room: Any) -> Any:
+    """Choose an id, or −1 where the largest logit is not finite.
+
+    Args:
+        rule: a `Rule`.
+        logits: (V,).
+        recent: ids written or read of late, −1 where none.
+        sample: the sample's number.
+        position: characters that it has written.
+        room: a `Room`.
+    """
+    scores, V = room.scores, logits.shape[0]
+    for v in range(V):
+        scores[v] = -np.inf if rule.banned[v] else logits[v]
+    if rule.log_penalty != 0:
+        for i in range(recent.shape[0]):
+            char_id = recent[i]
+            if char_id >= 0 and not rule.banned[char_id]:  # a character that was written twice pays once
+                scores[char_id] = np.float32(logits[char_id]) - np.float32(rule.log_penalty)
+    best = 0
+    for v in range(1, V):
+        if not scores[v] <= scores[best]:  # a NaN wins, and is found out below
+            best = v
+    peak = scores[best]
+    if not math.isfinite(peak):
+        return _NOBODY
+    if rule.temperature == 0:
+        return best  # (2)
+    weights, inverse = room.weights, np.float32(1 / rule.temperature)
+    for v in range(V):
+        weights[v] = (scores[v] - peak) * inverse
+    exponential(weights)  # (3)
+    for v in range(V):
+        weights[v] = np.float32(0) if scores[v] == -np.inf else weights[v]
+    if rule.top_k < V or rule.top_p < 1:
+        _keep_likeliest(rule, scores, weights, room.heap)
+    if rule.min_p > 0:
+        for v in range(V):  # the largest weight is 1
+            weights[v] = weights[v] if weights[v] >= np.float32(rule.min_p) else np.float32(0)
+    return _draw(weights, uniform(rule, sample, position, room.words))
+
+
+@compiled
+def uniform(rule: Any, sample: Any, position: Any, words: Any) -> Any:
+    """The uniform number in [0, 1) of a sample's position: `rng.uniforms` of that address."""
+    fill_words(words, rule.key0, rule.key1, np.uint32(sample), np.uint32(position), _SAMPLE)
+    return (
+        np.float64(words[0] >> np.uint32(5)) * 67108864.0 + np.float64(words[1] >> np.uint32(6))
+    ) * 2.0**-53
+
+
+@compiled
+def _draw(weights: Any, u: Any) -> Any:
+    """Compute (5)."""
+    total = 0.0
+    for v in range(weights.shape[0]):
+        total += weights[v]
+    reached, goal, last = 0.0, u * total, 0
+    for v in range(weights.shape[0]):
+        if weights[v] > 0:
+            last = v
+            reached += weights[v]
+            if reached > goal:
+                break
+    return last
+
+
+@compiled
+def _keep_likeliest(rule: Any, scores: Any, weights: Any, heap: Any) -> None:
+    """Set to 0 what top-k and then top-p leave out."""
+    V = weights.shape[0]
+    for v in range(V):
+        heap[v] = v
+    for parent in range(V // 2 - 1, -1, -1):
+        _sift(heap, scores, parent, V)
+    num_kept, total = min(rule.top_k, V), 0.0
+    if rule.top_k < V:
+        for i in range(num_kept):  # the likeliest go to the heap's far end, one after the other
+            _pop(heap, scores, V - i)
+            total += weights[heap[V - 1 - i]]
+    else:
+        for v in range(V):
+            total += weights[v]
+    goal, before, kept = rule.top_p * total, 0.0, 0
+    while kept < num_kept and (rule.top_p >= 1 or before < goal):
+        if rule.top_k >= V:
+            _pop(heap, scores, V - kept)
+        before += weights[heap[V - 1 - kept]]
+        kept += 1
+    for i in range(V - kept):
+        weights[heap[i]] = 0
+
+
+@compiled
+def _pop(heap: Any, scores: Any, size: Any) -> None:
+    """Move the likeliest of heap[:size] to its end."""
+    heap[0], heap[size - 1] = heap[size - 1], heap[0]
+    _sift(heap, scores, 0, size - 1)
+
+
+@compiled
+def _sift(heap: Any, scores: Any, parent: Any, size: Any) -> None:
+    """Let heap[parent] sink to its place."""
+    moving = heap[parent]
+    while 2 * parent + 1 < size:
+        child = 2 * parent + 1
+        if child + 1 < size and _likelier(scores, heap[child + 1], heap[child]):
+            child += 1
+        if not _likelier(scores, heap[child], moving):
+            break
+        heap[parent] = heap[child]
+        parent = child
+    heap[parent] = moving
+
+
+@compiled
+def _likelier(scores: Any, a: Any, b: Any) -> Any:
+    return scores[a] > scores[b] or (scores[a] == scores[b] and a < b)
+
+
+@compiled
+def log_probability(logits: Any, char_id: Any, weights: Any) -> Any:
+    """The model's own log-probability of a character in nats: of all characters, at temperature 1."""
+    peak = logits[0]
+    for v in range(1, logits.shape[0]):
+        peak = max(peak, logits[v])
+    for v in range(logits.shape[0]):
+        weights[v] = logits[v] - peak
+    exponential(weights)
+    total = 0.0
+    for v in range(weights.shape[0]):
+        total += weights[v]
+    return np.float64(logits[char_id] - peak) - math.log(total)
