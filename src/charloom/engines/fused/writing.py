@@ -45,7 +45,7 @@ def write(net: Any, work: Any, team: Any, rule: Any, room: Any, rows: Any, ids: 
                 recent[b, positions[b] % recent.shape[1]] = char_id
             positions[b] += 1
             ended = ended or char_id == rule.end
-        read(net, work, team, now, nowhere, state, 0, behind)
+        read(net, work, team, now, nowhere, state, now.shape[0] - 1, behind)
         if ended:
             return i + 1
     return n
