@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from charloom.engines import Model as EngineModel
 from charloom.engines import load_engine
 from charloom.errors import ConfigError, DataError, RunError, missing_extra
 from charloom.evaluation.protocols import Protocol, Score, dynamic_loss, stream_loss, windows_loss
-from charloom.generation import Piece, Sample, Writing, encode_prompt, write
+from charloom.generation import Piece, Sample, Session, Writing, encode_prompt, write
 from charloom.launch import Source, Training, begin, corpus_of
 from charloom.launch import resume as take_up
 from charloom.modelfile import ModelFile, read_model, write_model
@@ -59,9 +59,9 @@ class Model:
     Attributes:
         file: parameters, configurations, vocabulary and card.
         run: the run folder it came from, or None.
-        engine: torch, scratch or fused; auto takes torch where it is installed, else scratch.
+        engine: torch, scratch or fused; auto scores with torch where it is installed, and on a processor writes with fused.
         device: where it computes.
-        precision: float32 or float64.
+        precision: float32 or float64; the fused engine also has int8.
     """
 
     file: ModelFile
@@ -69,6 +69,7 @@ class Model:
     engine: str = "auto"
     device: str = "cpu"
     precision: str = "float32"
+    _writers: dict[Any, EngineModel] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     @property
     def vocab(self) -> Vocabulary:
@@ -87,6 +88,22 @@ class Model:
             self.file.parameters, self.file.model_config, device=self.device, precision=self.precision
         )
 
+    def writer(self, config: SampleConfig) -> EngineModel:
+        """The parameters bound to the engine that writes, which a sample's own settings may name; kept for the next time."""
+        engine = self.engine if config.engine == "auto" else config.engine
+        task: Literal["training", "writing"] = "writing" if self.device in ("auto", "cpu") else "training"
+        precision = self.precision if config.precision == "float32" else config.precision
+        key = (engine, precision, config.threads)
+        if key not in self._writers:
+            self._writers[key] = load_engine(engine, task=task).model(
+                self.file.parameters,
+                self.file.model_config,
+                device=self.device,
+                precision=precision,
+                threads=config.threads,
+            )
+        return self._writers[key]
+
     @property
     def default_prompt(self) -> str:
         """What its recipe begins samples with, where the model knows every character of it; else nothing."""
@@ -94,19 +111,25 @@ class Model:
         return "" if self.vocab.unknown(prompt) else prompt
 
     def sample(
-        self, prompt: str | None = None, *, stop: str | Sequence[str] = (), **settings: Any
+        self,
+        prompt: str | None = None,
+        *,
+        stop: str | Sequence[str] = (),
+        log_probs: bool = False,
+        **settings: Any,
     ) -> list[Sample]:
         """Write samples.
 
         Args:
             prompt: text to continue; none = `default_prompt`.
             stop: a sample ends before the first of these.
+            log_probs: whether samples come with the log-probability of each character.
             **settings: fields of `SampleConfig`: length, count, temperature, top_k, top_p, min_p, seed, unknown …
 
         Returns:
             `count` samples, each with its text, finish reason and seed.
         """
-        writing = self.write(prompt, stop=stop, **settings)
+        writing = self.write(prompt, stop=stop, log_probs=log_probs, **settings)
         return sorted((event for event in writing if isinstance(event, Sample)), key=lambda done: done.index)
 
     def stream(
@@ -122,19 +145,32 @@ class Model:
         prompt: str | None = None,
         *,
         stop: str | Sequence[str] = (),
+        log_probs: bool = False,
         on_note: Callable[[str], None] | None = None,
         **settings: Any,
     ) -> Writing:
         """Begin to write: an iterator of pieces and finished samples; see `charloom.generation.write`."""
-        defaults = {name: value for name, value in self.card.get("sample", {}).items() if name != "prompt"}
-        config = from_dict(SampleConfig, {**defaults, **settings}, source="sample")
+        config = self.sample_config(**settings)
         prompt = self.default_prompt if prompt is None else prompt
         ids, notes = encode_prompt(prompt, self.vocab, config.unknown, self.file.text_config)
         if on_note is not None:
             for note in notes:
                 on_note(note)
         seed = secrets.randbits(32) if config.seed is None else config.seed
-        return write(self.bound, self.vocab, [ids], config, seed=seed, stop=stop)
+        return write(
+            self.writer(config), self.vocab, [ids], config, seed=seed, stop=stop, log_probs=log_probs
+        )
+
+    def sample_config(self, **settings: Any) -> SampleConfig:
+        """The settings of a sample: these, then its recipe's, then the defaults."""
+        defaults = {name: value for name, value in self.card.get("sample", {}).items() if name != "prompt"}
+        return from_dict(SampleConfig, {**defaults, **settings}, source="sample")
+
+    def session(self, **settings: Any) -> Session:
+        """Begin a text that is fed and continued: see `charloom.generation.Session`."""
+        config = self.sample_config(**settings)
+        seed = secrets.randbits(32) if config.seed is None else config.seed
+        return Session.begin(self.writer(config), self.vocab, self.file.text_config, config, seed=seed)
 
     def evaluate(
         self,

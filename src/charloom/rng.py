@@ -95,15 +95,18 @@ def uniforms(seed: int, purpose: int, step: int, lanes: Sequence[int], count: in
     return (high * np.uint64(1 << 26) + low) * 2.0**-53
 
 
-def uniforms_by_step(seed: int, purpose: int, steps: Int[Array, " S"], lane: int) -> Float64[Array, " S"]:
-    """One uniform number for each step of one lane: `uniforms` of that step and lane, many at once.
+def uniforms_at(
+    seed: int, purpose: int, steps: Int[Array, " S"], lanes: Int[Array, " S"]
+) -> Float64[Array, " S"]:
+    """One uniform number for each pair of step and lane: `uniforms` of that address, many at once.
 
     Example:
-        >>> bool(uniforms_by_step(0, Purpose.RESET, np.array([4, 5]), 3)[1] == uniforms(0, Purpose.RESET, 5, [3], 1)[0, 0])
+        >>> u = uniforms_at(0, Purpose.RESET, np.array([4, 5]), np.array([3, 3]))
+        >>> bool(u[1] == uniforms(0, Purpose.RESET, 5, [3], 1)[0, 0])
         True
     """
     counter = np.zeros((len(steps), 4), np.uint32)
-    counter[:, 1] = lane
+    counter[:, 1] = lanes
     counter[:, 2] = np.asarray(steps, np.uint64) & _LOW
     counter[:, 3] = purpose
     words = philox(counter, seed).astype(np.uint64)

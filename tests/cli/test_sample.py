@@ -5,6 +5,7 @@ import json
 import pytest
 
 from charloom.cli.sample import documents_of
+from charloom.generation import visible
 from charloom.generation.writer import Writing
 
 
@@ -13,7 +14,7 @@ def test_json(charloom, room):
     result = done.json
     assert done.code == 0
     assert result["schema"] == 1
-    assert result["engine"] == "torch"
+    assert result["engine"] == "fused"
     assert result["chars_per_s"] > 0
     first, second = result["samples"]
     assert set(first) == {"prompt", "text", "finish_reason", "seed"}
@@ -24,6 +25,34 @@ def test_json(charloom, room):
         5,
     )
     assert first["text"] != second["text"]
+
+
+def test_every_engine_writes_the_same_greedy_text(charloom, room):
+    said = "sample runs/tales --prompt The --length 60 --temperature 0 --json --engine "
+    done = [charloom(said + engine).json for engine in ("fused", "scratch", "torch")]
+    assert [one["engine"] for one in done] == ["fused", "scratch", "torch"]
+    assert len({one["samples"][0]["text"] for one in done}) == 1
+
+
+def test_log_probabilities_come_with_json(charloom, room):
+    said = "sample runs/tales --length 20 --seed 5 --temperature 0.3 --logprobs"
+    fused, scratch = (
+        charloom(f"{said} --json --engine {e}").json["samples"][0] for e in ("fused", "scratch")
+    )
+    assert len(fused["logprobs_nats"]) == 20
+    assert fused["text"] == scratch["text"]
+    assert fused["logprobs_nats"] == pytest.approx(scratch["logprobs_nats"], abs=1e-4)  # float32
+    assert charloom(said).code == 2
+
+
+def test_bytes_and_threads_are_the_fused_engines(charloom, room):
+    for setting in ("--precision int8", "--threads 2"):
+        assert (
+            len(charloom(f"sample runs/tales --length 20 {setting} --json").json["samples"][0]["text"]) == 20
+        )
+        refused = charloom(f"sample runs/tales {setting} --engine scratch")
+        assert refused.code == 1
+        assert "--engine fused" in refused.err
 
 
 def test_text_is_prompt_and_continuation(charloom, room):
@@ -139,9 +168,13 @@ def test_ctrl_c_keeps_what_was_written(charloom, room, monkeypatch, as_json):
     if as_json:
         sample = json.loads(done.out)["samples"][0]
         assert sample["finish_reason"] == "interrupted"
-        assert len(sample["text"]) == 20
+        written = sample["text"]
     else:
-        assert len(done.out.removesuffix("\n")) == 20
+        written = done.out.removesuffix("\n")
+    assert len(written) >= 20  # one character a piece at least
+    monkeypatch.setattr(Writing, "__next__", advance)
+    whole = charloom(f"sample runs/tales --length {len(written)} --seed 2 --json").json["samples"][0]["text"]
+    assert written == (whole if as_json else visible(whole))
 
 
 def test_several_endless_samples_are_refused(charloom, room):

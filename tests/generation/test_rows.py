@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,7 +55,7 @@ def test_stop_watch_is_its_twin(text, stops):
 def test_stops_by_hand(stops, text, written):
     row = Row(0, "", Vocabulary.from_text(text), stops=stops)
     for char_id in row_ids(text):
-        row.read(char_id)
+        row.read(np.array([char_id]))
         if row.finish_reason:
             break
     else:
@@ -80,7 +81,7 @@ def test_bytes_spell_what_decode_shows(data):
 def test_pieces_are_whole_characters(text):
     row, pieces = Row(0, "", BYTES), []
     for byte in text.encode("utf-8"):
-        pieces.append(row.read(byte))
+        pieces.append(row.read(np.array([byte])))
     assert "".join(pieces) == text
     assert [piece for piece in pieces if piece] == list(text)
 
@@ -98,14 +99,14 @@ def test_length_counts_characters(data, length, text):
     row = Row(0, "", BYTES, length=length)
     for byte in data:
         assert row.finish_reason is None
-        row.read(byte)
+        row.read(np.array([byte]))
     assert (row.text, row.finish_reason) == (text, "length")
 
 
 def test_an_unfinished_character_is_shown_when_the_sample_ends():
     row = Row(0, "", BYTES, length=3)
-    row.read(0x61)
-    assert row.read(0xE2) == ""
+    row.read(np.array([0x61]))
+    assert row.read(np.array([0xE2])) == ""
     assert row.finish("interrupted") == "\\xe2"
     assert (row.text, row.finish_reason) == ("a\\xe2", "interrupted")
 
@@ -120,18 +121,18 @@ def test_an_unfinished_character_is_shown_when_the_sample_ends():
 )
 def test_the_rest_itself_may_reach_the_length_or_be_a_stop_string(settings, text, reason):
     row = Row(0, "", BYTES, **settings)
-    row.read(0xE2)
+    row.read(np.array([0xE2]))
     assert row.finish("boundary") == text
     assert (row.text, row.finish_reason) == (text, reason)
 
 
 def test_the_length_releases_what_was_held_back():
     row = Row(0, "", Vocabulary.from_text("ab"), stops=["ab"], length=2)
-    assert [row.read(1), row.read(0)] == ["b", "a"]
+    assert [row.read(np.array([1])), row.read(np.array([0]))] == ["b", "a"]
     assert row.finish_reason == "length"
 
 
 def test_a_stop_string_that_ends_at_the_length_is_a_stop():
     row = Row(0, "", Vocabulary.from_text("ab"), stops=["ab"], length=2)
-    assert [row.read(0), row.read(1)] == ["", ""]
+    assert [row.read(np.array([0])), row.read(np.array([1]))] == ["", ""]
     assert (row.text, row.finish_reason) == ("", "stop")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +19,9 @@ from charloom.config import SampleConfig
 if TYPE_CHECKING:
     from charloom.api import Model
     from charloom.generation import Sample, Writing
+
+PATIENCE_S = 3.0
+"""How long a reader waits before being told why."""
 
 
 def sample(
@@ -31,6 +37,9 @@ def sample(
     stop: Annotated[
         list[str] | None, option("end a sample before this text; may be repeated", allow_leading_hyphen=True)
     ] = None,
+    logprobs: Annotated[
+        bool, option("with --json, the model's log-probability of each character in nats, before all filters")
+    ] = False,
     stream: Annotated[bool, option("print each character as it comes")] = False,
     html: Annotated[
         Path | None, option("write the samples to this page, for scripts a terminal cannot show")
@@ -47,15 +56,25 @@ def sample(
 
     endless, count = settings.get("length") == 0, settings.get("count", 1)
     _check(show, prompt, prompt_file, stream=stream, count=count)
-    who = {"engine": settings.pop("engine", "auto"), "precision": settings.pop("precision", "float32")}
-    loaded = api.load(model, device=device, **who)
+    if logprobs and not show.as_json:
+        raise UsageError(
+            "--logprobs without --json", why="a number a character is read by programs", fix="add --json"
+        )
+    loaded = api.load(model, device=device)
     if endless and count > 1 and not stop and loaded.vocab.boundary_id is None:
         raise _never_ends(count)
     live = not show.as_json and (stream or (endless and count == 1))
     given = prompt is not None or prompt_file is not None
     opening = _prompt(show, prompt or "", prompt_file) if given else loaded.default_prompt
+    config = loaded.sample_config(**settings)
+    with _patience(show):
+        loaded.writer(config)
     writing = loaded.write(
-        opening, stop=stop or (), on_note=lambda note: show.note(f"note: {note}"), **settings
+        opening,
+        stop=stop or (),
+        log_probs=logprobs,
+        on_note=lambda note: show.note(f"note: {note}"),
+        **settings,
     )
     began = time.monotonic()
     samples, interrupted = _collect(show, writing, live=live, opening=opening)
@@ -67,7 +86,7 @@ def sample(
         _write_page(show, html, model, samples, settings)
     elif not live:
         _print(show, samples, loaded)
-    show.object(_object(loaded, samples, elapsed_s, unseen))
+    show.object(_object(samples, elapsed_s, unseen) | {"engine": engine_name(loaded, config)})
     return INTERRUPTED if interrupted else DONE
 
 
@@ -196,24 +215,35 @@ def _write_page(show: Show, path: Path, model: str, samples: list[Sample], setti
     show.line(f"wrote {path}")
 
 
-def _object(loaded: Model, samples: list[Sample], elapsed_s: float, unseen: float | None) -> dict[str, Any]:
+def _object(samples: list[Sample], elapsed_s: float, unseen: float | None) -> dict[str, Any]:
     chars = sum(len(sample.text) for sample in samples)
     return {
         "samples": [
             {"prompt": s.prompt, "text": s.text, "finish_reason": s.finish_reason, "seed": s.seed}
+            | ({} if s.log_probs is None else {"logprobs_nats": list(s.log_probs)})
             for s in samples
         ],
-        "engine": engine_name(loaded),
         "chars_per_s": chars / elapsed_s if elapsed_s > 0 else math.nan,
         **({} if unseen is None else {"unseen_share": unseen}),
     }
 
 
-def engine_name(loaded: Model) -> str:
-    """The engine that computes for a model."""
-    from charloom.engines import load_engine
+def engine_name(loaded: Model, config: SampleConfig) -> str:
+    """The engine that writes for a model."""
+    return type(loaded.writer(config)).__module__.split(".")[2]
 
-    return load_engine(loaded.engine).name
+
+@contextlib.contextmanager
+def _patience(show: Show) -> Iterator[None]:
+    """Say what is going on where the loops are compiled: a minute at most, once on each machine."""
+    timer = threading.Timer(
+        PATIENCE_S, lambda: show.note("compiling the writing loops: half a minute, once on this machine")
+    )
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 app = verb(

@@ -295,6 +295,14 @@ class SampleConfig:
         at_least=0.0,
         at_most=1.0,
     )
+    repetition_penalty: float | None = setting(
+        None,
+        "divides the odds of characters written of late, above 1 against repetition; none = off",
+        above=0.0,
+    )
+    repetition_window: int = setting(
+        32, "how many characters count as written of late", at_least=1, at_most=65_536
+    )
     seed: int | None = setting(
         None, "same seed, same text; none = drawn and printed", at_least=0, below=2**64
     )
@@ -303,7 +311,13 @@ class SampleConfig:
     )
     batch: int = setting(64, "samples written side by side", at_least=1, at_most=65_536)
     engine: Literal["auto", "torch", "scratch", "fused"] = setting("auto", "auto, torch, scratch or fused")
-    precision: Literal["float32", "float64"] = setting("float32", "arithmetic of the forward pass")
+    precision: Literal["float32", "float64", "int8"] = setting(
+        "float32",
+        "arithmetic of the forward pass; int8 = matrices of the fused engine in bytes, twice as fast",
+    )
+    threads: int | None = setting(
+        None, "threads of the fused engine; none = one for a single sample, all for several", at_least=1
+    )
 
     def __post_init__(self) -> None:
         check_bounds(self)

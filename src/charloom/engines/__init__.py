@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -212,8 +212,20 @@ class Engine(Protocol):
         *,
         device: str = "cpu",
         precision: str = "float32",
+        threads: int | None = None,
     ) -> Model:
-        """Bind parameters to this engine."""
+        """Bind parameters to this engine.
+
+        Args:
+            params: arrays under the names of `charloom.parameters`.
+            config: the network.
+            device: where it computes.
+            precision: float32 or float64; fused also int8.
+            threads: how many may share the writing of one stream (fused); None = one.
+
+        Raises:
+            ConfigError: a device, a precision or a number of threads that this engine does not know.
+        """
 
     def learner(
         self, params: Mapping[str, Array], config: ModelConfig, train_config: TrainConfig, *, device: str
@@ -224,19 +236,24 @@ class Engine(Protocol):
 _LIBRARIES = {"torch": "torch", "scratch": "numpy", "fused": "numba"}
 """Every engine with the library it is made of."""
 
-_AUTO = ("torch", "scratch")
-"""What ``auto`` tries, in this order."""
+_AUTO = {"training": ("torch", "scratch"), "writing": ("fused", "scratch")}
+"""What ``auto`` tries for each task, in this order."""
 
 
-def load_engine(name: str) -> Engine:
-    """Import an engine by its name; ``auto`` is torch where it is installed, else scratch.
+def load_engine(name: str, *, task: Literal["training", "writing"] = "training") -> Engine:
+    """Import an engine by its name.
+
+    Args:
+        name: torch, scratch, fused or auto.
+        task: what ``auto`` chooses for: training and scoring take torch where it is installed, else scratch; writing takes fused
+            where Numba is installed, else scratch.
 
     Raises:
         ConfigError: there is no such engine, or its library does not exist for this Python.
         MissingExtraError: its library is not installed.
     """
     if name == "auto":
-        name = next(engine for engine in _AUTO if find_spec(_LIBRARIES[engine]) is not None)
+        name = next(engine for engine in _AUTO[task] if find_spec(_LIBRARIES[engine]) is not None)
     if name not in _LIBRARIES:
         raise ConfigError(
             f"engine is {name!r}",
@@ -270,6 +287,24 @@ def diverged(step: int, loss: float, gradients: Mapping[str, bool]) -> DivergedE
         why="training cannot go on from numbers that are not finite",
         fix="lower --learning-rate, or set --clip-norm 1; what was saved before is kept",
     )
+
+
+def fused_alone(name: str, precision: str, threads: int | None) -> None:
+    """Refuse what only the fused engine has.
+
+    Raises:
+        ConfigError: int8, or a number of threads.
+    """
+    for what, asked in (
+        (f"precision is {precision!r}", precision == "int8"),
+        (f"threads is {threads}", threads is not None),
+    ):
+        if asked:
+            raise ConfigError(
+                f"{what} and engine is {name}",
+                why="only the fused engine has matrices in bytes, and threads that share one stream",
+                fix="use --engine fused, or leave the setting out",
+            )
 
 
 def frozen_parameters(config: TrainConfig, names: Iterable[str]) -> frozenset[str]:

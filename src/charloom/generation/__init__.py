@@ -4,6 +4,7 @@ from charloom.generation.filters import draw, next_distribution
 from charloom.generation.html import samples_page
 from charloom.generation.prompts import UnknownPolicy, encode_prompt
 from charloom.generation.rows import FinishReason
+from charloom.generation.session import Session
 from charloom.generation.visible import visible
 from charloom.generation.writer import Piece, Sample, Writing, sample, write
 
@@ -11,6 +12,7 @@ __all__ = [
     "FinishReason",
     "Piece",
     "Sample",
+    "Session",
     "UnknownPolicy",
     "Writing",
     "draw",

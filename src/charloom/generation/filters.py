@@ -1,16 +1,18 @@
 """From logits to a character: softmax, temperature, three filters, and one inverted draw.
 
-    p = softmax(logits / temperature)         (1)  temperature 0: probability 1 on the largest logit
+    s = logits − ln penalty                   (0)  of the characters written of late, once each
+    p = softmax(s / temperature)              (1)  temperature 0: probability 1 on the largest s
     top-k: the k likeliest stay               (2)
     top-p: the smallest set with Σ p ≥ top_p  (3)  of what (2) left, renormalised
     min-p: p ≥ min_p · max p stays            (4)  of what (3) left
     id = the first with p_0 + … + p_id > u    (5)  in id order, u uniform in [0, 1)
 
-The order is (1) to (5), always; after each filter what stays is renormalised. Characters rank by probability, equal
+The order is (0) to (5), always; after each filter what stays is renormalised. Characters rank by probability, equal
 ones by id. A filter that could remove nothing (`top_k` ≥ V, `top_p` = 1, `min_p` = 0) leaves every bit as it was.
 Each row is computed by itself, so no row depends on the others. Shapes: B rows, V characters.
 
-Source: top-k, Fan, Lewis & Dauphin (2018); top-p (nucleus), Holtzman et al. (2020); min-p, Nguyen et al. (2024).
+Source: (0) Keskar et al. (2019), equation 4, with the penalty taken off the logit instead of dividing it: a logit's sign means
+nothing, a difference of logits is a ratio of odds. Top-k, Fan, Lewis & Dauphin (2018); top-p (nucleus), Holtzman et al. (2020); min-p, Nguyen et al. (2024).
 Programs differ on whether the temperature comes before the filters or after them; here it comes first.
 """
 
@@ -35,6 +37,8 @@ def next_distribution(
     top_p: float | None = None,
     min_p: float | None = None,
     banned: Bool[Array, " V"] | None = None,
+    repetition_penalty: float | None = None,
+    recent: Int64[Array, "B W"] | None = None,
 ) -> Float64[Array, "B V"]:
     """Turn logits into the probabilities that the next character is drawn from.
 
@@ -45,6 +49,8 @@ def next_distribution(
         top_p: the probability, in (0, 1], that the likeliest which stay must reach together; none = all.
         min_p: the share, in [0, 1], of the largest probability that a character needs; none = all.
         banned: ids that can never be written, such as ``<unk>``: their logits are −∞ before all else.
+        repetition_penalty: divides the odds of each row's `recent` ids, above 0; none = no penalty.
+        recent: the ids that each row wrote or read of late, −1 where none.
 
     Returns:
         (B, V), float64; each row sums to 1.
@@ -59,6 +65,8 @@ def next_distribution(
     scores = np.array(logits, dtype=np.float64, order="C")
     if banned is not None:
         scores[:, banned] = -np.inf
+    if repetition_penalty is not None and recent is not None:
+        scores -= np.log(repetition_penalty) * _standing_in(recent, scores.shape[1])  # (0)
     peak = scores.max(axis=1, keepdims=True)
     _check_finite(peak)
     if temperature == 0:
@@ -93,6 +101,13 @@ def draw(probs: Float64[Array, "B V"], uniforms: Float64[Array, " B"]) -> Int64[
     last_possible = probs.shape[1] - 1 - np.argmax(probs[:, ::-1] > 0, axis=1)
     ids: Int64[Array, " B"] = np.minimum(reached.sum(axis=1), last_possible).astype(np.int64)
     return ids
+
+
+def _standing_in(recent: Int64[Array, "B W"], vocab_size: int) -> Bool[Array, "B V"]:
+    """Which ids stand in each row."""
+    marks = np.zeros((len(recent), vocab_size + 1), dtype=bool)
+    np.put_along_axis(marks, recent, True, axis=1)  # −1 marks the column behind the vocabulary
+    return marks[:, :vocab_size]
 
 
 def _check_finite(peak: Float64[Array, "B 1"]) -> None:

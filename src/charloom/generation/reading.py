@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from charloom.engines import State, state_like
+from charloom.engines import Rows, State, state_like
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int, Int64
@@ -65,7 +65,30 @@ def read_prompts(model: Model, prompts: Sequence[Int64[Array, " T"]]) -> tuple[F
     place = {key: row for row, key in enumerate(by_length)}
     rows = np.array([place[prompt.tobytes()] for prompt in prompts])
     logits = np.concatenate([logits for logits, _ in parts])
-    return logits[rows], take_rows(_joined(model, [state for _, state in parts]), rows)
+    return logits[rows], take_rows(join_rows(model, [state for _, state in parts]), rows)
+
+
+def first_rows(
+    model: Model, openings: Sequence[Int64[Array, " T"]], samples: Sequence[int], remembered: int
+) -> Rows:
+    """Rows that have read one prompt each and written nothing.
+
+    Args:
+        model: the model to read with.
+        openings: B arrays of at least one id each, as `with_opening` gives them.
+        samples: B numbers.
+        remembered: W, how many of the last ids a row keeps.
+    """
+    B = len(openings)
+    recent = np.full((B, remembered), -1, np.int64)
+    for b, ids in enumerate(openings):
+        last = ids[-remembered:] if remembered else ids[:0]
+        recent[b, remembered - len(last) :] = last  # written before position 0, so behind its turn
+    numbers = np.array(samples, np.int64)
+    if B == 0:
+        return Rows(np.empty((0, 0)), [], recent, numbers, numbers)
+    logits, state = read_prompts(model, openings)
+    return Rows(logits, state, recent, np.zeros(B, np.int64), numbers)
 
 
 def take_rows(state: State, rows: Int64[Array, " R"]) -> State:
@@ -80,7 +103,7 @@ def _read(model: Model, ids: Int64[Array, "B T"]) -> tuple[Float[Array, "B V"], 
     return logits[:, -1], state
 
 
-def _joined(model: Model, states: Sequence[State]) -> State:
+def join_rows(model: Model, states: Sequence[State]) -> State:
     """The rows of several states below each other."""
     if len(states) == 1:
         return states[0]

@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool
+    from jaxtyping import Bool, Float, Int64
     from numpy import ndarray as Array
 
     from charloom.text.vocabulary import Vocabulary
+
+LONGEST_STRETCH = 1 << 20
+"""Ids that a row without a limit takes at a time."""
 
 FinishReason = Literal["length", "stop", "boundary", "interrupted"]
 """Why a sample ended: as long as asked, at a stop string, at the boundary symbol, or by the reader's wish."""
@@ -131,7 +134,8 @@ class Row:
         self.index = index
         self.prompt = prompt
         self.finish_reason: FinishReason | None = None
-        self._boundary_id = vocab.boundary_id
+        self._vocab, self._boundary_id, self._has_stops = vocab, vocab.boundary_id, len(stops) > 0
+        self._log_probs: list[float] = []
         self._spelling = Spelling(vocab)
         self._stop_watch = StopWatch(stops)
         self._num_left = length
@@ -142,8 +146,39 @@ class Row:
         """What has been written so far and is sure to stay."""
         return self._text.getvalue()
 
-    def read(self, char_id: int) -> str:
-        """Take the next id; the text that is now sure to stay, which may be empty."""
+    @property
+    def most(self) -> int:
+        """How many more ids can be of use: a character takes at least one."""
+        return LONGEST_STRETCH if self._num_left is None else min(self._num_left, LONGEST_STRETCH)
+
+    @property
+    def log_probs(self) -> tuple[float, ...]:
+        """The log-probability of each id that was taken, in nats."""
+        return tuple(self._log_probs)
+
+    def read(self, ids: Int64[Array, " n"], log_probs: Float[Array, " n"] | None = None) -> str:
+        """Take the next ids, up to the one that ends the sample; the text that is now sure to stay, which may be empty."""
+        if self._takes_all(ids):
+            taken, sure = len(ids), self._keep(self._vocab.decode(ids))
+            self._num_left = None if self._num_left is None else self._num_left - taken
+            if self._num_left == 0:
+                self.finish_reason = "length"
+        else:
+            taken, sure = 0, ""
+            while taken < len(ids) and self.finish_reason is None:
+                sure += self._read_one(int(ids[taken]))
+                taken += 1
+        if log_probs is not None:
+            self._log_probs += log_probs[:taken].tolist()
+        return sure
+
+    def _takes_all(self, ids: Int64[Array, " n"]) -> bool:
+        """Whether every id is a character that stays: no bytes, no stop strings, no boundary, not too many."""
+        if self._vocab.unit == "byte" or self._has_stops or (self._num_left or len(ids)) < len(ids):
+            return False
+        return self._boundary_id is None or int(ids.max(initial=0)) < len(self._vocab.symbols)
+
+    def _read_one(self, char_id: int) -> str:
         if char_id == self._boundary_id:
             return self.finish("boundary")
         return self._write(self._spelling.push(char_id))

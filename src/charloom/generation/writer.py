@@ -1,24 +1,25 @@
-"""Writing: samples side by side, one character a time step, as events that a reader may show as they come.
+"""Writing: samples side by side, as events that a reader may show as they come.
 
 The uniform number of sample s at output position t is a function of (seed, s, t) alone. So one sample can be written
 again by itself, and the batch, the grouping of prompts and the way of reading cannot change a draw. (Logits may differ
-in their last bits between batch sizes: that is the engine's arithmetic, not a draw.)
+in their last bits between batch sizes on torch and scratch: that is the engine's arithmetic, not a draw.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from charloom.config import SampleConfig
+from charloom.engines import Choice, Rows
 from charloom.errors import ConfigError
-from charloom.generation.filters import draw, next_distribution
-from charloom.generation.reading import read_prompts, take_rows, with_opening
+from charloom.generation.pens import new_pen, take
+from charloom.generation.reading import first_rows, with_opening
 from charloom.generation.rows import FinishReason, Row, never_written
-from charloom.rng import Purpose, uniforms
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int, Int64
@@ -51,6 +52,8 @@ class Sample:
         text: what the model wrote, without prompt, stop string and boundary symbol.
         finish_reason: ``length``, ``stop``, ``boundary`` or ``interrupted``.
         seed: the seed of the whole writing.
+        log_probs: where they were asked for, the model's log-probability of each written character in nats, at temperature 1 and
+            before all filters (of a byte model: of each byte).
     """
 
     index: int
@@ -58,13 +61,14 @@ class Sample:
     text: str
     finish_reason: FinishReason
     seed: int
+    log_probs: tuple[float, ...] | None = None
 
 
 class Writing(Iterator[Piece | Sample]):
     """Samples being written: an iterator of events, made by `write`.
 
-    Each sample gives its pieces and then, once, itself. Samples of one batch take turns, so they end in any order.
-    To leave early, `interrupt` it: the samples that had begun are not lost.
+    Each sample gives its pieces and then, once, itself. Samples of one batch take turns, so they end in any order, and where one ends
+    the next begins. To leave early, `interrupt` it: the samples that had begun are not lost.
     """
 
     def __init__(
@@ -77,12 +81,15 @@ class Writing(Iterator[Piece | Sample]):
         seed: int,
         stops: tuple[str, ...],
         first_sample: int,
+        log_probs: bool,
     ) -> None:
         self._model, self._vocab, self._config = model, vocab, config
-        self._seed, self._stops, self._first_sample = seed, stops, first_sample
-        self._banned = never_written(vocab)
+        self._seed, self._stops, self._log_probs = seed, stops, log_probs
         self._openings = [with_opening(prompt, vocab) for prompt in prompts]
         self._prompts = [vocab.decode(prompt) for prompt in prompts]
+        self._waiting = iter(range(first_sample, first_sample + config.count))
+        self._first = first_sample
+        self._read: dict[bytes, Rows] = {}
         self._open: dict[int, Row] = {}
         self._events = self._write_all()
 
@@ -103,43 +110,48 @@ class Writing(Iterator[Piece | Sample]):
         return [self._closed(row) for row in list(self._open.values())]
 
     def _write_all(self) -> Generator[Piece | Sample]:
-        for start in range(0, self._config.count, self._config.batch):
-            numbers = range(start, min(start + self._config.batch, self._config.count))
-            yield from self._write_batch([number % len(self._prompts) for number in numbers], start)
-
-    def _write_batch(self, which: Sequence[int], start: int) -> Iterator[Piece | Sample]:
-        """Write one sample for each prompt number of `which`, side by side; a row that ends leaves the batch."""
-        rows = [self._opened(self._first_sample + start + i, prompt) for i, prompt in enumerate(which)]
-        logits, state = read_prompts(self._model, [self._openings[prompt] for prompt in which])
-        position = 0
-        while True:
-            ids = self._choose(logits, position, [row.index for row in rows])
-            for row, char_id in zip(rows, ids.tolist()):
-                yield from self._advance(row, char_id)
-            going = np.array([i for i, row in enumerate(rows) if row.finish_reason is None], dtype=np.int64)
-            if len(going) == 0:
-                return
+        rows, opened = self._begin(self._config.batch)
+        pen = new_pen(self._model, opened, self._choice(), log_probs=self._log_probs)
+        while rows:
+            ids, lengths, log_probs = pen.write(min(row.most for row in rows))
+            for b, row in enumerate(rows):
+                yield from self._advance(row, ids[b, : lengths[b]], log_probs[b, : lengths[b]])
+            going = [b for b, row in enumerate(rows) if row.finish_reason is None]
             if len(going) < len(rows):
-                rows, ids, state = [rows[i] for i in going], ids[going], take_rows(state, going)
-            logits, state = self._model.step(ids, state)
-            position += 1
+                rows = [rows[b] for b in going]
+                pen.keep(np.array(going, np.int64))
+            free = self._config.batch - len(rows)
+            if 4 * free >= self._config.batch:  # seldom, for taking rows up costs about as much as a step
+                begun, opened = self._begin(free)
+                if begun:
+                    rows += begun
+                    pen.add(opened)
 
-    def _choose(
-        self, logits: Float[Array, "B V"], position: int, samples: Sequence[int]
-    ) -> Int64[Array, " B"]:
-        config = self._config
-        probs = next_distribution(
-            logits,
-            temperature=config.temperature,
-            top_k=config.top_k,
-            top_p=config.top_p,
-            min_p=config.min_p,
-            banned=self._banned,
-        )
-        return draw(probs, uniforms(self._seed, Purpose.SAMPLE, position, samples, 1)[:, 0])
+    def _begin(self, free: int) -> tuple[list[Row], Rows]:
+        """Up to so many samples that wait, their prompts read."""
+        numbers = list(islice(self._waiting, free))
+        which = [(number - self._first) % len(self._prompts) for number in numbers]
+        rows = [self._opened(number, prompt) for number, prompt in zip(numbers, which, strict=True)]
+        return rows, self._rows(numbers, [self._openings[prompt] for prompt in which])
 
-    def _advance(self, row: Row, char_id: int) -> Iterator[Piece | Sample]:
-        text = row.read(char_id)
+    def _rows(self, numbers: list[int], openings: list[Int64[Array, " T"]]) -> Rows:
+        """Where these samples begin; of one prompt for all, what was read is kept for those who come later."""
+        key = self._openings[0].tobytes()
+        if len(self._openings) > 1 or key not in self._read:
+            rows = first_rows(self._model, openings, numbers, remembered(self._config))
+            if len(self._openings) == 1 and numbers:
+                self._read[key] = take(rows, np.zeros(1, np.int64))
+            return rows
+        same = take(self._read[key], np.zeros(len(numbers), np.int64))
+        return replace(same, samples=np.array(numbers, np.int64))
+
+    def _choice(self) -> Choice:
+        return choice_of(self._config, self._vocab, self._seed)
+
+    def _advance(
+        self, row: Row, ids: Int64[Array, " n"], log_probs: Float[Array, " n"]
+    ) -> Iterator[Piece | Sample]:
+        text = row.read(ids, log_probs)
         if text:
             yield Piece(row.index, text)
         if row.finish_reason is not None:
@@ -155,7 +167,27 @@ class Writing(Iterator[Piece | Sample]):
     def _closed(self, row: Row) -> Sample:
         assert row.finish_reason is not None
         del self._open[row.index]
-        return Sample(row.index, row.prompt, row.text, row.finish_reason, self._seed)
+        log_probs = row.log_probs if self._log_probs else None
+        return Sample(row.index, row.prompt, row.text, row.finish_reason, self._seed, log_probs)
+
+
+def choice_of(config: SampleConfig, vocab: Vocabulary, seed: int) -> Choice:
+    """How a configuration chooses characters of a vocabulary."""
+    return Choice(
+        seed,
+        temperature=config.temperature,
+        top_k=config.top_k,
+        top_p=config.top_p,
+        min_p=config.min_p,
+        repetition_penalty=config.repetition_penalty,
+        banned=never_written(vocab),
+        end_id=vocab.boundary_id,
+    )
+
+
+def remembered(config: SampleConfig) -> int:
+    """How many characters a row remembers for the repetition penalty; 0 where there is none."""
+    return 0 if config.repetition_penalty is None else config.repetition_window
 
 
 def write(
@@ -167,6 +199,7 @@ def write(
     seed: int,
     stop: str | Sequence[str] = (),
     first_sample: int = 0,
+    log_probs: bool = False,
 ) -> Writing:
     """Write `config.count` samples, `config.batch` of them side by side.
 
@@ -183,6 +216,7 @@ def write(
         stop: a sample ends before the first of these to be complete in what the model writes (the prompt does not
             count); pieces never show a part of it.
         first_sample: the first sample's number.
+        log_probs: whether samples come with the log-probability of each character.
 
     Returns:
         An iterator of `Piece` and `Sample`: pieces as they come, and each sample when it has ended.
@@ -203,11 +237,20 @@ def write(
         ...     print(event)
         Piece(sample=0, text='b')
         Piece(sample=0, text='b')
-        Sample(index=0, prompt='a', text='bb', finish_reason='length', seed=5)
+        Sample(index=0, prompt='a', text='bb', finish_reason='length', seed=5, log_probs=None)
     """
     stops = (stop,) if isinstance(stop, str) else tuple(stop)
     _check(len(prompts), config.count, stops)
-    return Writing(model, vocab, prompts, config=config, seed=seed, stops=stops, first_sample=first_sample)
+    return Writing(
+        model,
+        vocab,
+        prompts,
+        config=config,
+        seed=seed,
+        stops=stops,
+        first_sample=first_sample,
+        log_probs=log_probs,
+    )
 
 
 def sample(

@@ -19,7 +19,7 @@ import numpy as np
 
 from charloom.config import TrainConfig
 from charloom.errors import DataError
-from charloom.rng import Purpose, permutation, uniforms, uniforms_by_step
+from charloom.rng import Purpose, permutation, uniforms, uniforms_at
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int
@@ -178,7 +178,7 @@ class Plan:
         starts, _, _ = self._stream(epoch_start, range(lane, lane + 1))
         resets = (order == 0) & (self._begins(epoch_start, range(lane, lane + 1))[0])
         if config.state_reset_probability > 0:
-            draws = uniforms_by_step(config.seed, Purpose.RESET, epoch_start + order, lane)
+            draws = uniforms_at(config.seed, Purpose.RESET, epoch_start + order, np.full(len(order), lane))
             resets |= draws < config.state_reset_probability
         return Places(starts[0] + order * T, np.minimum(T, self._lane_length - order * T), resets)
 

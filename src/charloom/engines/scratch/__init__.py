@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from charloom.config import ModelConfig, TrainConfig
+from charloom.engines import fused_alone
 from charloom.engines.scratch.learner import ScratchLearner
 from charloom.engines.scratch.model import ScratchModel
 from charloom.engines.scratch.optimisers import check_method
@@ -65,8 +66,10 @@ class ScratchEngine:
         *,
         device: str = "cpu",
         precision: str = "float32",
+        threads: int | None = None,
     ) -> ScratchModel:
         """Bind parameters to NumPy."""
+        fused_alone(self.name, precision, threads)
         self.resolve_device(device)
         arrays = {name: np.array(p, dtype=precision) for name, p in params.items()}
         return ScratchModel(arrays, config, len(params["out.bias"]))

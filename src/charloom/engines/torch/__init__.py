@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from charloom.config import ModelConfig, TrainConfig
+from charloom.engines import fused_alone
 from charloom.engines.torch.learner import TorchLearner
 from charloom.engines.torch.model import DTYPES, TorchModel
 from charloom.errors import ConfigError
@@ -38,8 +39,10 @@ class TorchEngine:
         *,
         device: str = "cpu",
         precision: str = "float32",
+        threads: int | None = None,
     ) -> TorchModel:
         """Bind parameters to torch."""
+        fused_alone(self.name, precision, threads)
         place, dtype = torch.device(resolve_device(device)), DTYPES[precision]
         tensors = {name: torch.tensor(p, dtype=dtype, device=place) for name, p in params.items()}
         return TorchModel(tensors, config, len(params["out.bias"]))
