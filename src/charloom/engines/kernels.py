@@ -7,7 +7,8 @@ next process. Where Numba is missing, or has no right to its cache, the NumPy tw
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
@@ -17,12 +18,34 @@ if TYPE_CHECKING:
     from jaxtyping import Float, UInt16
     from numpy import ndarray as Array
 
+Loop = TypeVar("Loop", bound=Callable[..., Any])
+
 try:
     from numba import njit
 except ImportError:  # Numba lags a new Python: the NumPy twins are slower and give the same bits
     njit = None  # type: ignore[assignment]
 
 
+HAS_NUMBA = njit is not None
+
+
+def compiled(loop: Loop, fastmath: set[str] | bool = False) -> Loop:
+    """Compile a loop, kept on disk for the next process; in memory alone where there is no right to write to any folder.
+
+    Without Numba the loop is as it was, and nobody calls it.
+    """
+    if not HAS_NUMBA:
+        return loop
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
+    with warnings.catch_warnings():  # a read-only home: Numba warns that it compiles in memory only
+        warnings.simplefilter("ignore")
+        try:
+            return cast("Loop", njit(cache=True, **options)(loop))
+        except RuntimeError:  # no folder at all: Numba refuses
+            return cast("Loop", njit(**options)(loop))
+
+
+@compiled
 def fill_words(out: Any, key0: Any, key1: Any, lane: Any, step: Any, purpose: Any) -> None:
     """Write the Philox words of one address into `out` (n,) uint32, n a multiple of 4: the loop of `rng.philox`."""
     for block in range(out.shape[0] // 4):
@@ -42,6 +65,7 @@ def fill_words(out: Any, key0: Any, key1: Any, lane: Any, step: Any, purpose: An
         out[4 * block], out[4 * block + 1], out[4 * block + 2], out[4 * block + 3] = x0, x1, x2, x3
 
 
+@compiled
 def _scan_forward(keep: Any, update: Any, h0: Any, h: Any) -> None:
     """h_t = keep_t ⊙ h_{t−1} + update_t over (B, T, H), into `h`."""
     B, T, H = keep.shape
@@ -53,6 +77,7 @@ def _scan_forward(keep: Any, update: Any, h0: Any, h: Any) -> None:
                 h[b, t, j] = keep[b, t, j] * h[b, t - 1, j] + update[b, t, j]
 
 
+@compiled
 def _scan_backward(keep: Any, h0: Any, h: Any, d_h: Any, d_keep: Any, d_update: Any, d_h0: Any) -> None:
     """The derivative of `_scan_forward`: d_update_t = d_h_t + keep_{t+1} ⊙ d_update_{t+1}, d_keep_t = d_update_t ⊙ h_{t−1}."""
     B, T, H = keep.shape
@@ -68,15 +93,6 @@ def _scan_backward(keep: Any, h0: Any, h: Any, d_h: Any, d_keep: Any, d_update: 
         for j in range(H):
             d_keep[b, 0, j] = d_update[b, 0, j] * h0[b, j]
             d_h0[b, j] = d_update[b, 0, j] * keep[b, 0, j]
-
-
-HAS_NUMBA = njit is not None
-if njit is not None:
-    with warnings.catch_warnings():  # a read-only home: Numba warns that it compiles in memory only
-        warnings.simplefilter("ignore")
-        fill_words = njit(cache=True, nogil=True)(fill_words)
-        _scan_forward = njit(cache=True, nogil=True)(_scan_forward)
-        _scan_backward = njit(cache=True, nogil=True)(_scan_backward)
 
 
 def random_halves(seed: int, purpose: int, step: int, lanes: range, count: int) -> UInt16[Array, "L n"]:

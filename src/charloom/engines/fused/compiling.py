@@ -7,11 +7,12 @@ loop calls deletes ``__pycache__/*.nb?`` (the tests do, see their ``conftest.py`
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-from numba import extending, njit
+from numba import extending
+
+from charloom.engines import kernels
 
 intrinsic: Any = extending.intrinsic
 """Turns a function that returns a signature and an LLVM generator into one that loops can call."""
@@ -21,15 +22,9 @@ Loop = TypeVar("Loop", bound=Callable[..., Any])
 
 def compiled(loop: Loop) -> Loop:
     """Compile; a product and the sum it goes into may be rounded once."""
-    return _compile(loop, {"contract"})
+    return kernels.compiled(loop, {"contract"})
 
 
 def compiled_sum(loop: Loop) -> Loop:
     """Compile; sums may also be taken in another order, the same each time. NaN, infinity and signs are kept."""
-    return _compile(loop, {"contract", "reassoc"})
-
-
-def _compile(loop: Loop, fastmath: set[str]) -> Loop:
-    with warnings.catch_warnings():  # a read-only home: Numba warns that it compiles in memory only
-        warnings.simplefilter("ignore")
-        return cast("Loop", njit(cache=True, nogil=True, error_model="numpy", fastmath=fastmath)(loop))
+    return kernels.compiled(loop, {"contract", "reassoc"})

@@ -100,8 +100,10 @@ def choose(rule: Any, logits: Any, recent: Any, sample: Any, position: Any, room
                 scores[char_id] = np.float32(logits[char_id]) - np.float32(rule.log_penalty)
     best = 0
     for v in range(1, V):
-        if not scores[v] <= scores[best]:  # a NaN wins, and is found out below
+        if not scores[best] >= scores[v]:  # a NaN wins, and stays
             best = v
+            if scores[v] != scores[v]:
+                return _NOBODY
     peak = scores[best]
     if not math.isfinite(peak):
         return _NOBODY

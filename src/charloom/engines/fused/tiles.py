@@ -160,7 +160,7 @@ def int8_tile(panels: int, kind: str) -> Any:
         floats, ints = ir.VectorType(number, LANES), ir.VectorType(_INT32, LANES)
         for p, whole in enumerate(wholes):
             first = builder.add(m, _index(LANES * p))
-            if kind.startswith("vpdpbusd"):
+            if NEEDS[kind].endswith("vnni"):
                 of_weights = builder.load(_place(builder, w_sums, first, ints), align=4)
                 whole = builder.sub(whole, builder.mul(of_weights, ir.Constant(ints, [128] * LANES)))
             scale = builder.fmul(
@@ -209,12 +209,16 @@ def _joined(builder: Any, parts: list[Any]) -> Any:
     return parts[0]
 
 
-def _by_bytes(lanes: int, name: str) -> Any:
-    """Four byte products and their sum in one instruction: vpdpbusd, on vectors of so many int32."""
+def by_bytes(lanes: int, multiply: Any) -> Any:
+    """Four byte products and their sum in one instruction, on vectors of so many int32.
+
+    Args:
+        lanes: int32 in a vector.
+        multiply: writes sum + Σ x w over each lane's four bytes, x unsigned and w signed: (builder, sum, x, w) → sum.
+    """
 
     def dot(builder: Any, weights: list[Any], x: Any, groups: Any) -> list[Any]:
         ints = ir.VectorType(_INT32, lanes)  # four bytes each: the form that every LLVM from 14 on reads
-        multiply = _function(builder, name, ints, ints, ints, ints)
         parts = LANES // lanes
         sums = [[cgutils.alloca_once(builder, ints) for _ in range(parts)] for _ in weights]
         for running in (s for panel in sums for s in panel):
@@ -229,10 +233,21 @@ def _by_bytes(lanes: int, name: str) -> Any:
                 for q in range(parts):
                     place = _place(builder, panel, builder.add(at, _index(4 * lanes * q)), ints)
                     w_k = builder.load(place, align=4 * lanes)
-                    builder.store(builder.call(multiply, [builder.load(running[q]), x_k, w_k]), running[q])
+                    builder.store(multiply(builder, builder.load(running[q]), x_k, w_k), running[q])
         return [_joined(builder, [builder.load(s) for s in panel]) for panel in sums]
 
     return dot
+
+
+def _vpdpbusd(bits: int) -> Any:
+    """The instruction, on vectors of so many bits."""
+
+    def multiply(builder: Any, running: Any, x: Any, w: Any) -> Any:
+        ints = running.type
+        instruction = _function(builder, f"llvm.x86.avx512.vpdpbusd.{bits}", ints, ints, ints, ints)
+        return builder.call(instruction, [running, x, w])
+
+    return multiply
 
 
 def _by_numbers(builder: Any, weights: list[Any], x: Any, groups: Any) -> list[Any]:
@@ -260,8 +275,8 @@ def _four(builder: Any, x: Any, group: Any) -> Any:
 
 
 KINDS = {
-    "vpdpbusd-512": _by_bytes(16, "llvm.x86.avx512.vpdpbusd.512"),
-    "vpdpbusd-256": _by_bytes(8, "llvm.x86.avx512.vpdpbusd.256"),
+    "vpdpbusd-512": by_bytes(16, _vpdpbusd(512)),
+    "vpdpbusd-256": by_bytes(8, _vpdpbusd(256)),
     "vpmaddwd": _by_words,
     "plain": _by_numbers,
 }
