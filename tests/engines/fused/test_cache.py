@@ -39,3 +39,20 @@ def test_a_second_process_does_not_compile_again(tmp_path):
         ["1"] * 5 + ["0"] * 5,
         ["0"] * 5 + ["1"] * 5,
     ]  # one form for all settings of one precision
+
+
+WITHOUT_RIGHTS = """
+import numpy as np
+from numba.core import caching
+caching.CacheImpl._locator_classes = []  # no folder that may be written
+from charloom.engines import kernels
+from charloom.engines.fused import losses
+assert kernels.HAS_NUMBA
+print(losses.largest(np.array([1.0, 3.0, 2.0])), kernels.random_halves(0, 1, 2, range(1), 2).shape)
+"""
+
+
+def test_a_machine_without_a_folder_for_compiled_loops_compiles_in_memory():
+    done = subprocess.run([sys.executable, "-c", WITHOUT_RIGHTS], check=True, capture_output=True, text=True)
+    assert done.stdout == "3.0 (1, 2)\n"
+    assert done.stderr == ""
