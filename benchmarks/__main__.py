@@ -7,6 +7,7 @@ import sys
 
 NAMES = {
     "engine": "training speed of the torch engine beside plain PyTorch",
+    "generation": "writing speed of the fused engine beside plain PyTorch and beside the bandwidth of the caches",
     "mutations": "which test turns red for every flipped sign and dropped term of the scratch engine",
     "published": "how long the published forms of the five systems train here",
     "scratch": "training speed of NumPy and of the online trainer beside systems D and E as published",
