@@ -18,6 +18,7 @@ FOLDER = ROOT / "docs" / "explanation"
 WALK = FOLDER / "backpropagation.md"
 CELL_PAGES = {name: FOLDER / "cells" / f"{name}.md" for name in cells.CELLS}
 PAGES = [WALK, *CELL_PAGES.values()]
+GENERATION = FOLDER / "generation.md"
 
 
 def blocks(page, language):
@@ -39,6 +40,24 @@ def test_every_quoted_line_of_code_stands_in_its_file(page):
         source = [line.strip() for line in (SOURCE / place[1]).read_text("utf-8").splitlines()]
         for line in filter(str.strip, lines):
             assert line.strip() in source, f"{page.name} quotes {line.strip()!r}, which is not in {place[1]}"
+
+
+def test_the_quoted_tile_stands_in_its_file():
+    (quoted,) = (block for block in blocks(GENERATION, "python") if block.startswith("# "))
+    place, _, lines = quoted.partition("\n")
+    assert lines.rstrip() in (SOURCE / place.removeprefix("# ")).read_text("utf-8")
+
+
+def test_the_session_of_the_page_runs(tmp_path, monkeypatch, capsys):
+    from charloom import train
+
+    monkeypatch.chdir(tmp_path)
+    model = train(text="Once upon a time there was a tale. " * 50, steps=2, out="run", batch_size=4)
+    (block,) = (block for block in blocks(GENERATION, "python") if "session" in block)
+    place = {"model": model}
+    exec(block, place)
+    assert len(capsys.readouterr().out) >= 200
+    assert place["other"].write(50) == model.session().load("tale.session").write(50)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
