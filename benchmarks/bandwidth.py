@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import statistics
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -11,35 +11,36 @@ from numba import njit
 
 from charloom.engines.fused.packing import aligned
 
-SECONDS = 0.05
-ROUNDS = 5
+SECONDS = 0.1
 
 
 @njit(nogil=True, fastmath={"reassoc"})
 def _sum(x, times):
-    """The sum of x (n,), so many times; each time all of it is read again, for x[0] has changed."""
-    total = np.float32(0)
+    """The sum of x (n,), so many times, in four streams; each time all of it is read again, for x[0] has changed."""
+    total, q = np.float32(0), x.shape[0] // 4
     for _ in range(times):
-        s = np.float32(0)
-        for i in range(x.shape[0]):
-            s += x[i]
-        x[0] = s
-        total += s
+        a = b = c = d = np.float32(0)
+        for i in range(q):
+            a += x[i]
+            b += x[q + i]
+            c += x[2 * q + i]
+            d += x[3 * q + i]
+        x[0] = a + b + c + d
+        total += x[0]
     return total
 
 
-def read_bandwidth(num_bytes: int, threads: int) -> float:
-    """Bytes a second that `threads` read together from `num_bytes`, each from its own share: the median of some rounds."""
-    shares = [aligned(max(16, num_bytes // 4 // threads), np.float32) for _ in range(threads)]
-    whole = sum(share.nbytes for share in shares)
-    with ThreadPoolExecutor(threads) as pool:
+def reader(num_bytes: int, threads: int) -> tuple[Callable[[], object], int]:
+    """A function that reads `num_bytes` for about `SECONDS`, each of `threads` its own share; and the bytes that one call reads."""
+    shares = [aligned(max(64, num_bytes // 4 // threads), np.float32) for _ in range(threads)]
+    pool = ThreadPoolExecutor(threads)
 
-        def read(times: int) -> float:
-            began = time.perf_counter()
-            list(pool.map(_sum, shares, [times] * threads))
-            return time.perf_counter() - began
+    def read(times: int) -> float:
+        began = time.perf_counter()
+        list(pool.map(_sum, shares, [times] * threads))
+        return time.perf_counter() - began
 
-        read(1)
-        times = max(1, round(SECONDS / max(read(1), 1e-6)))
-        times = max(1, round(times * SECONDS / max(read(times), 1e-6)))
-        return statistics.median(whole * times / read(times) for _ in range(ROUNDS))
+    read(1)
+    times = max(1, round(SECONDS / max(read(1), 1e-6)))
+    times = max(1, round(times * SECONDS / max(read(times), 1e-6)))
+    return lambda: read(times), times * sum(share.nbytes for share in shares)

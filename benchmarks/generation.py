@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.bandwidth import read_bandwidth
+from benchmarks.bandwidth import reader
 from benchmarks.harness import interleave, median_ratio, write_results
 from charloom import threads
 from charloom.config import ModelConfig
@@ -131,7 +131,7 @@ def plain_programs() -> dict[str, Callable[[int], object]]:
 
 
 def measure(case: Case, plain: dict[str, Callable[[int], object]]) -> dict[str, Any]:
-    """One row: the case and its baseline in turn, then the bandwidth at its size."""
+    """One row: the case, its baseline and a plain reading of as many bytes, in turn."""
     write, num_bytes = writer(case)
     lengths = {"charloom": long_enough(write)}
     runs: dict[str, Callable[[], object]] = {"charloom": lambda: write(lengths["charloom"])}
@@ -139,6 +139,8 @@ def measure(case: Case, plain: dict[str, Callable[[int], object]]) -> dict[str, 
         theirs = plain[case.baseline]
         lengths["plain"] = long_enough(theirs)
         runs["plain"] = lambda: theirs(lengths["plain"])
+    if case.batch == 1:
+        runs["reading"], bytes_read = reader(num_bytes, case.threads)
     with threads.limit(1):  # the plain programs' pools; the fused engine has threads of its own
         seconds = interleave(runs, rounds=ROUNDS)
     each = [s / (lengths["charloom"] * case.batch) for s in seconds["charloom"]]
@@ -152,11 +154,11 @@ def measure(case: Case, plain: dict[str, Callable[[int], object]]) -> dict[str, 
         "weight_bytes_per_char": num_bytes,
     }
     if case.batch == 1:
-        bandwidth = read_bandwidth(num_bytes, case.threads)
+        each_byte = [s / bytes_read for s in seconds["reading"]]
         row |= {
             "weights_read_gb_per_s": round(speed * num_bytes / 1e9, 1),
-            "bandwidth_gb_per_s": round(bandwidth / 1e9, 1),
-            "share_of_bandwidth": round(speed * num_bytes / bandwidth, 2),
+            "bandwidth_gb_per_s": round(1 / statistics.median(each_byte) / 1e9, 1),
+            "share_of_bandwidth": round(median_ratio(each_byte, [s / num_bytes for s in each]), 2),
         }
     if case.baseline is not None:
         row |= _beside(case, each, [s / lengths["plain"] for s in seconds["plain"]])
