@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import RESULTS, interleave, machine
+from benchmarks.harness import RESULTS, as_text, interleave, machine, rounded
 from benchmarks.scratch import E_MODEL, E_TRAIN, ids_of, own, published
 from charloom import threads
 from charloom.config import ModelConfig, TextConfig, TrainConfig
@@ -120,7 +120,7 @@ def enough(curve: np.ndarray) -> int:
 
 def shown(values: np.ndarray, *, first: int) -> dict[str, float]:
     """The values at `SHOWN` places; `first` is the place of the first value."""
-    return {str(k): float(f"{values[k - first]:.4g}") for k in SHOWN if k - first < len(values)}
+    return {str(k): rounded(values[k - first]) for k in SHOWN if k - first < len(values)}
 
 
 # ------------------------------------------------------------------------------------------------ gradient
@@ -305,7 +305,7 @@ def main(names: Sequence[str] = ()) -> int:
         done = json.loads(path.read_text("utf-8")) if path.exists() else {}
         done[name] = {"machine": machine(), **found}
         RESULTS.mkdir(exist_ok=True)
-        path.write_text(json.dumps(done, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        path.write_text(as_text(done), encoding="utf-8")
     print(path)
     return 0
 

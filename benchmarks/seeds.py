@@ -10,7 +10,7 @@ import json
 import time
 from typing import Any
 
-from benchmarks.harness import RESULTS, machine
+from benchmarks.harness import RESULTS, write_results
 from charloom.reproduce.measure import SEEDS, SLOW, other_seed
 from charloom.reproduce.systems import systems
 
@@ -36,10 +36,7 @@ def main() -> None:
             }
             rows.append(row)
             print(row, flush=True)
-            RESULTS.mkdir(exist_ok=True)
-            path.write_text(
-                json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n", encoding="utf-8"
-            )
+            write_results("seeds", {"rows": rows})
 
 
 if __name__ == "__main__":
