@@ -5,8 +5,11 @@ Adam moves by η m̂ / P, where P = √v̂ + ε. Along a direction of curvature 
     λ < (2 + 2 β₁) / ((1 − β₁) η) = 38,000             (1)
     λ = the largest eigenvalue of P^(−½) H P^(−½)      (2)  H is the Hessian of the mean loss
 
-and swings further with every step beyond it. λ is found by power iteration with differences of gradients, in float64, on every fourth
-batch; its eigenvector says which parameters swing. Then training goes on from four epochs before a blow-up, with one thing changed.
+and swings further with every step beyond it. λ is found by power iteration with differences of gradients, in float64, on every fourth batch
+together and on single ones; its eigenvector says which parameters swing. Then training goes on from four epochs before a blow-up, with
+one thing changed.
+
+python -m benchmarks blowup_causes             does both; python -m benchmarks.blowup_causes curvature, or changes, one of them
 
 Needs ``results/blowup.json`` (python -m benchmarks blowup). Source: (1): Cohen et al. (2022), for a P that stands still.
 """
@@ -14,25 +17,29 @@ Needs ``results/blowup.json`` (python -m benchmarks blowup). Source: (1): Cohen 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from benchmarks.blowup import EPOCHS, RISE, STEPS_PER_EPOCH, SYSTEM
-from benchmarks.harness import RESULTS, write_results
+from benchmarks.harness import RESULTS, rounded, write_results
 from charloom import threads
 from charloom.engines import Learner, load_engine
 from charloom.parameters import initial_parameters
 from charloom.reproduce.rehearse import Rehearsal, rehearse
-from charloom.text.windows import Plan
+from charloom.text.windows import Plan, Window
 
 SEED, BEFORE, ON = 0, 4, 12
 """The training looked at; epochs before its blow-up where the changes begin; epochs that training goes on."""
 
 MEASURED = (10, 30, 50, 60, 70, 75, 80, 83, 86, 88, 90)
 """Epochs after which the curvature is measured, where training has not blown up yet."""
+
+ALONE = (50, 70, 80, 86, 90)
+"""Those of them where each batch is measured by itself, too."""
 
 EVERY, ITERATIONS, DISTANCE = 4, 15, 1e-4
 W_HH = "layers.0.cell.w_hh"
@@ -96,27 +103,36 @@ def learner_with(done: Rehearsal, tensors: Tensors, **settings: Any) -> tuple[An
 # ------------------------------------------------------------------------------------------------ curvature
 
 
-def curvature(done: Rehearsal, tensors: Tensors) -> dict[str, Any]:
-    """λ of (2), and each parameter's share of its eigenvector."""
+def curvature(done: Rehearsal, tensors: Tensors, *, alone: bool) -> dict[str, Any]:
+    """λ of (2) and each parameter's share of its eigenvector; with `alone`, also λ of each batch's own loss."""
     learner, plan = learner_with(done, tensors, precision="float64")
     windows = [plan.window(step, range(64)) for step in range(0, STEPS_PER_EPOCH, EVERY)]
+    config, G = done.train_config, learner.optimiser.moments["exp_avg_sq"]
+    P = np.sqrt(G / (1 - config.beta2**learner.optimiser.num_steps)) + config.epsilon
+    w = learner.flat.vector.copy()
+    value, vector = largest_eigenvalue(gradient_of(learner, windows), w, P)
+    shares = {name: rounded(float((part**2).sum())) for name, part in learner.flat.views(vector).items()}
+    found = {"curvature": round(value), "shares": shares}
+    if alone:
+        batches = [largest_eigenvalue(gradient_of(learner, [window]), w, P)[0] for window in windows]
+        found["curvature_of_batches"] = [round(value) for value in batches]
+    return found
+
+
+def gradient_of(learner: Any, windows: list[Window]) -> Callable[[np.ndarray], np.ndarray]:
+    """The gradient of the mean loss of windows as a function of all weights."""
     w, gathered = learner.flat.vector, np.empty_like(learner.flat.vector)
 
     def gradient(at: np.ndarray) -> np.ndarray:
-        total, here = np.zeros_like(w), w.copy()
         w[:] = at
+        total = np.zeros_like(w)
         for window in windows:
             found = learner.gradients(0, window, learner.model_state(len(window.inputs)))[2]
             learner.flat.gather(found, gathered)
             total += gathered / len(windows)
-        w[:] = here
         return total
 
-    config, G = done.train_config, learner.optimiser.moments["exp_avg_sq"]
-    P = np.sqrt(G / (1 - config.beta2**learner.optimiser.num_steps)) + config.epsilon
-    value, vector = largest_eigenvalue(gradient, w.copy(), P)
-    shares = {name: float((part**2).sum()) for name, part in learner.flat.views(vector).items()}
-    return {"curvature": round(value), "shares": {name: round(share, 4) for name, share in shares.items()}}
+    return gradient
 
 
 def largest_eigenvalue(
@@ -167,38 +183,57 @@ def course(losses: list[float], first: int, lowest: float) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Measure the curvature, try every change, and write ``results/blowup-causes.json``."""
+def try_changes(done: Rehearsal, kept: Mapping[int, Tensors], epoch: int) -> list[dict[str, Any]]:
+    """Go on from an epoch with each change in turn."""
+    rows = []
+    for name, change in CHANGES.items():
+        rows.append({"change": name, **go_on(done, kept, epoch, change)})
+        print(rows[-1], flush=True)
+    return rows
+
+
+def measure_curvature(
+    done: Rehearsal, kept: Mapping[int, Tensors], epochs: Sequence[int]
+) -> list[dict[str, Any]]:
+    """λ after each epoch, beside Adam's memory of the gradients of w_hh and the gradients that it meets."""
+    rows = []
+    for epoch in epochs:
+        norms = done.grad_norms[(epoch - 1) * STEPS_PER_EPOCH : epoch * STEPS_PER_EPOCH]
+        rows.append(
+            {
+                "epoch": epoch,
+                "mean_grad_norm": rounded(float(norms.mean())),
+                "root_second_moment_w_hh": rounded(
+                    float(np.sqrt(kept[epoch][f"moment.{W_HH}.exp_avg_sq"].sum()))
+                ),
+                **curvature(done, kept[epoch], alone=epoch in ALONE),
+            }
+        )
+        print(rows[-1], flush=True)
+    return rows
+
+
+def main(names: Sequence[str] = ()) -> int:
+    """Do what is named, changes or curvature, or both, and write ``results/blowup-causes.json``; the rest of it is kept."""
+    path = RESULTS / "blowup-causes.json"
     trainings = json.loads((RESULTS / "blowup.json").read_text("utf-8"))["trainings"]
     blew_up = next(
         row["blew_up_in_epoch"] for row in trainings if row["seed"] == SEED and row["clip_norm"] is None
     )
-    start = blew_up - BEFORE
-    measured = [epoch for epoch in MEASURED if epoch < blew_up]
+    start, measured = blew_up - BEFORE, [epoch for epoch in MEASURED if epoch < blew_up]
     done, kept = train_to(blew_up - 1, {start, OLD, *measured})
-    stable_to = (2 + 2 * done.train_config.beta1) / (
-        (1 - done.train_config.beta1) * done.train_config.learning_rate
-    )
-    curvatures, changes = [], []
+    config = done.train_config
+    results = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    results |= {"seed": SEED, "from_epoch": start, "epochs_on": ON}
+    results["stable_to"] = round((2 + 2 * config.beta1) / ((1 - config.beta1) * config.learning_rate))  # (1)
     with threads.limit(None):
-        for name, change in CHANGES.items():
-            changes.append({"change": name, **go_on(done, kept, start, change)})
-            print(changes[-1], flush=True)
-        for epoch in measured:
-            root = {n: float(np.sqrt(kept[epoch][f"moment.{n}.exp_avg_sq"].sum())) for n in (W_HH,)}
-            mean_norm = float(done.grad_norms[(epoch - 1) * STEPS_PER_EPOCH : epoch * STEPS_PER_EPOCH].mean())
-            curvatures.append(
-                {
-                    "epoch": epoch,
-                    **curvature(done, kept[epoch]),
-                    "root_second_moment_w_hh": round(root[W_HH], 3),
-                    "mean_grad_norm": round(mean_norm, 3),
-                }
-            )
-            print(curvatures[-1], flush=True)
-    found = {"seed": SEED, "stable_to": round(stable_to), "from_epoch": start, "epochs_on": ON}
-    print(write_results("blowup-causes", {**found, "changes": changes, "curvatures": curvatures}))
+        if not names or "changes" in names:
+            results["changes"] = try_changes(done, kept, start)
+        if not names or "curvature" in names:
+            results["curvatures"] = measure_curvature(done, kept, measured)
+    print(write_results("blowup-causes", {key: x for key, x in results.items() if key != "machine"}))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))
