@@ -6,10 +6,14 @@ import importlib
 import sys
 
 NAMES = {
+    "blowup": "how system A blows up: five trainings without clipping and five with, and a microscope",
+    "blowup_causes": "why it does: curvature by epoch, and one change at a time (after blowup)",
     "engine": "training speed of the torch engine beside plain PyTorch",
     "generation": "writing speed of the fused engine beside plain PyTorch and beside the bandwidth of the caches",
+    "limits": "what recurrent networks cannot do: a measurement for each point of system E's closing list",
     "mutations": "which test turns red for every flipped sign and dropped term of the scratch engine",
     "published": "how long the published forms of the five systems train here",
+    "seeds": "other seeds of the two published systems that take minutes each",
     "scratch": "training speed of NumPy and of the online trainer beside systems D and E as published",
 }
 
@@ -18,7 +22,7 @@ def main(arguments: list[str]) -> int:
     """Run the benchmarks named; without a name, list them. An unknown name exits with 2."""
     unknown = [name for name in arguments if name not in NAMES]
     if unknown or not arguments:
-        print("\n".join(f"{name:12} {about}" for name, about in NAMES.items()))
+        print("\n".join(f"{name:14} {about}" for name, about in NAMES.items()))
         return 2 if unknown else 0
     for name in arguments:
         importlib.import_module(f"benchmarks.{name}").main()

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import RESULTS, machine
+from benchmarks.harness import RESULTS, rounded, write_results
 from charloom import threads
 from charloom.engines import Learner, load_engine
 from charloom.parameters import initial_parameters
@@ -66,19 +66,19 @@ def train(seed: int, clip_norm: float | None) -> tuple[dict[str, Any], Watcher, 
     row = {
         "seed": seed,
         "clip_norm": clip_norm,
-        "lowest_epoch_mean": min(means),
+        "lowest_epoch_mean": rounded(min(means)),
         "lowest_epoch": int(np.argmin(means)) + 1,
         "blew_up_at_step": at,
         "blew_up_in_epoch": None if at is None else at // STEPS_PER_EPOCH + 1,
-        "highest_epoch_mean_after": None if at is None else max(means[at // STEPS_PER_EPOCH :]),
-        "epoch_means": [round(mean, 5) for mean in means],
+        "highest_epoch_mean_after": None if at is None else rounded(max(means[at // STEPS_PER_EPOCH :])),
+        "epoch_means": [rounded(mean) for mean in means],
         "wall_s": round(time.perf_counter() - began, 1),
     }
     return row, watcher, done
 
 
-def microscope(watcher: Watcher, done: Rehearsal) -> list[dict[str, Any]]:
-    """Every step from the epoch before a blow-up to a few behind it, parameter by parameter."""
+def microscope(watcher: Watcher, done: Rehearsal) -> dict[str, Any]:
+    """Every step from the epoch before a blow-up to a few behind it: a list for each fact of each parameter."""
     assert watcher.before is not None
     assert watcher.blew_up_at is not None
     first, tensors = watcher.before
@@ -98,29 +98,43 @@ def microscope(watcher: Watcher, done: Rehearsal) -> list[dict[str, Any]]:
             rows.append(
                 {
                     "step": step,
-                    "loss": total / count,
+                    "loss": rounded(total / count),
                     "parameters": {
                         name: _facts(name, gradients, before, learner, moments) for name in before
                     },
                 }
             )
-    return rows
+    return columns(rows)
+
+
+def columns(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Rows of equal shape as one such row of lists.
+
+    Example:
+        >>> columns([{"step": 1, "of": {"x": 2}}, {"step": 3, "of": {"x": 4}}])
+        {'step': [1, 3], 'of': {'x': [2, 4]}}
+    """
+    return {
+        key: columns([row[key] for row in rows]) if isinstance(value, dict) else [row[key] for row in rows]
+        for key, value in rows[0].items()
+    }
 
 
 def _facts(name: str, gradients: Any, before: Any, learner: Any, moments: Any) -> dict[str, float]:
-    return {
-        "gradient": float(np.linalg.norm(gradients[name])),
-        "first_moment": float(np.linalg.norm(moments[f"moment.{name}.exp_avg"])),
-        "root_second_moment": float(np.sqrt(moments[f"moment.{name}.exp_avg_sq"].sum())),
-        "move": float(np.linalg.norm(learner.params[name] - before[name])),
-        "weights": float(np.linalg.norm(before[name])),
+    facts = {
+        "gradient": np.linalg.norm(gradients[name]),
+        "first_moment": np.linalg.norm(moments[f"moment.{name}.exp_avg"]),
+        "root_second_moment": np.sqrt(moments[f"moment.{name}.exp_avg_sq"].sum()),
+        "move": np.linalg.norm(learner.params[name] - before[name]),
+        "weights": np.linalg.norm(before[name]),
     }
+    return {what: rounded(norm) for what, norm in facts.items()}
 
 
 def main() -> None:
     """Run what is missing, print the course of each training, and write ``results/blowup.json``."""
     path = RESULTS / "blowup.json"
-    found = json.loads(path.read_text("utf-8")) if path.exists() else {"trainings": [], "microscope": []}
+    found = json.loads(path.read_text("utf-8")) if path.exists() else {"trainings": [], "microscope": {}}
     have = {(row["seed"], row["clip_norm"]) for row in found["trainings"]}
     for clip_norm in (None, 1.0):
         for seed in range(SEEDS):
@@ -131,8 +145,7 @@ def main() -> None:
             print({k: v for k, v in row.items() if k != "epoch_means"}, flush=True)
             if watcher.blew_up_at is not None and not found["microscope"]:
                 found["microscope"] = microscope(watcher, done)
-            RESULTS.mkdir(exist_ok=True)
-            path.write_text(json.dumps({"machine": machine(), **found}, indent=1) + "\n", encoding="utf-8")
+            write_results("blowup", {key: found[key] for key in ("trainings", "microscope")})
 
 
 if __name__ == "__main__":

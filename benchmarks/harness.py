@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import platform
+import re
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -53,8 +54,35 @@ def write_results(name: str, results: Mapping[str, Any]) -> Path:
     """Write ``results/NAME.json`` with the machine beside the figures."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"machine": machine(), **results}, indent=1) + "\n", encoding="utf-8")
+    path.write_text(as_text({"machine": machine(), **results}), encoding="utf-8")
     return path
+
+
+def as_text(results: Mapping[str, Any]) -> str:
+    """JSON with a line for every value, but one line for a whole list of numbers.
+
+    Example:
+        >>> print(as_text({"seed": 0, "means": [2.5, None]}), end="")
+        {
+         "seed": 0,
+         "means": [2.5, null]
+        }
+    """
+    text = json.dumps(results, ensure_ascii=False, indent=1)
+    numbers = re.compile(
+        r"\[\s+((?:-?[\d.]+(?:[eE][-+]?\d+)?|null)(?:,\s+(?:-?[\d.]+(?:[eE][-+]?\d+)?|null))*)\s+\]"
+    )
+    return numbers.sub(lambda found: "[" + re.sub(r"\s+", " ", found[1]) + "]", text) + "\n"
+
+
+def rounded(value: float) -> float:
+    """Four significant digits: what a figure in a result file needs.
+
+    Example:
+        >>> rounded(0.0123456)
+        0.01235
+    """
+    return float(f"{value:.4g}")
 
 
 def _processor() -> str:

@@ -4,6 +4,10 @@ import json
 
 import pytest
 
+from charloom.reproduce import systems
+from charloom.reproduce.measure import Figure, Repetition
+from charloom.reproduce.systems import Target
+
 
 @pytest.fixture
 def tales(place, monkeypatch):
@@ -25,6 +29,25 @@ def test_json_is_what_the_file_holds(charloom, tales):
     written = json.loads((tales / "out" / "reproduce.json").read_text("utf-8"))
     assert result["systems"] == written["systems"]
     assert {"name", "figures", "honest", "within_tolerance", "train_time_s"} <= set(result["systems"][0])
+
+
+def test_as_many_seeds_as_asked_for(charloom, tales):
+    figure = charloom("reproduce moliere-elman --quick --seeds 2 --json").json["systems"][0]["figures"][0]
+    assert len(set(figure["by_seed"])) == figure["seeds_of_this_run"] == 2
+
+
+def test_seeds_measured_earlier_are_told_apart(charloom, place, monkeypatch):
+    figure = Figure(Target("loss", 1.0, 0.1), 1.05, (1.05, 1.2), (1.3, 1.4))
+    one = Repetition(systems()["anna-lstm"], (figure,), {}, ((10.0, 3.0),))
+    monkeypatch.setattr("charloom.reproduce.repeat", lambda *_, **__: one)
+    out = charloom("reproduce anna-lstm").out
+    assert "    seeds: 1.0500 1.2000\n    other seeds, measured earlier: 1.3000 1.4000\n" in out
+
+
+def test_no_seed_is_wrong_usage(charloom, place):
+    done = charloom("reproduce anna --seeds 0")
+    assert done.code == 2
+    assert "--seeds is 0" in done.err
 
 
 def test_best_beside_quick_is_wrong_usage(charloom, place):

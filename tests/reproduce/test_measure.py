@@ -1,16 +1,18 @@
 """What a repetition measures: each figure against a hand-made training."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from charloom.config import TrainConfig
-from charloom.reproduce import repeat, repetition_json, systems
+from charloom.reproduce import measure, repeat, repetition_json, systems
 from charloom.reproduce.measure import Figure, Repetition, smoothed, value_at
 from charloom.reproduce.rehearse import MISTAKES, Rehearsal, rehearse
 from charloom.reproduce.systems import Target
 from charloom.text import corpus_from_text
+from charloom.text.readings import builtin_text
 
 CORPUS = corpus_from_text("abcd" * 50)
 
@@ -84,6 +86,51 @@ def test_system_e_whole_on_a_short_text(short_text):
     assert [x for x, _ in report["curve"]] == [float(epoch) for epoch in range(1, 11)]
     assert report["figures"][1]["published"] == 1.77312
     assert {"what", "measured"} == set(report["honest"][0])
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "quick", "trained"),
+    [
+        ("moliere-elman", None, False, 5),
+        ("shakespeare-scratch", None, False, 5),
+        ("anna-lstm", None, False, 1),
+        ("arabic-rnn", None, False, 1),
+        ("moliere-elman", None, True, 1),
+        ("anna-lstm", 3, False, 3),
+        ("shakespeare-scratch", 2, False, 2),
+        ("moliere-elman", 3, True, 3),
+    ],
+)
+def test_a_number_of_seeds_is_honoured_and_without_one_slow_systems_take_one(name, asked, quick, trained):
+    assert measure._seeds(systems()[name], asked, quick=quick) == trained
+
+
+def test_every_seed_of_system_c_is_validated(short_text, monkeypatch):
+    short_text.write_text(builtin_text()[:600], encoding="utf-8")  # two layers of 512 units take their time
+    monkeypatch.setattr(measure, "C_LANES", 2)
+    monkeypatch.setattr(measure, "C_LENGTH", 20)
+    (figure,) = repeat(systems()["anna-lstm"], seeds=2).figures
+    first, second = figure.by_seed
+    assert math.isfinite(first)
+    assert math.isfinite(second)
+    assert first != second
+
+
+def test_seeds_measured_earlier_stand_behind_those_of_this_run(short_text):
+    system = replace(systems()["moliere-elman"], other_seeds=(8.0, 9.0))
+    both = repetition_json(repeat(system, seeds=2))["figures"][0]
+    assert both["seeds_of_this_run"] == 2
+    assert both["by_seed"][2:] == [9.0]
+    assert repeat(system, seeds=1).figures[0].earlier == (8.0, 9.0)
+
+
+def test_seeds_measured_earlier_are_of_the_whole_mended_training(short_text):
+    system = replace(systems()["moliere-elman"], other_seeds=(8.0, 9.0))
+    assert repeat(system, seeds=1, as_published=True).figures[0].earlier == ()
+    further = replace(
+        system, target=replace(system.target, at=11)
+    )  # as a quick run, it ends before its figure
+    assert repeat(further, seeds=1).figures[0].earlier == ()
 
 
 def test_a_look_sees_the_training_at_its_steps(short_text):

@@ -9,7 +9,10 @@ from charloom.reproduce.systems import Target
 
 ONE = Repetition(
     systems()["anna-lstm"],
-    figures=(Figure(Target("loss <&>", 1.0, 0.1), 1.05, (1.05, 1.2)), Figure(Target("shown", 2.0), 9.0)),
+    figures=(
+        Figure(Target("loss <&>", 1.0, 0.1), 1.05, (1.05, 1.2), (1.31,)),
+        Figure(Target("shown", 2.0), 9.0),
+    ),
     honest={"honest <b>": 1.5},
     curve=((10.0, 3.0), (20.0, 2.5)),
     samples={"mended": "<script>alert(1)</script>\x1b"},
@@ -24,7 +27,7 @@ def test_the_page_holds_both_curves_the_figures_and_the_mistakes():
         "1.0500",
         "0.1 ",
         "within",
-        "1.200",
+        "1.200; measured earlier: 1.310<",
         "loss &lt;&amp;&gt;",
         "honest &lt;b&gt;",
         "wrap_targets",

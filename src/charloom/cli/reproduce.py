@@ -24,8 +24,11 @@ def reproduce(
         bool, option("let charloom's own choice learn from the same text in the same time, and compare")
     ] = False,
     seeds: Annotated[
-        int, option("how many seeds show the spread, where one takes seconds", show_default=True)
-    ] = 5,
+        int | None,
+        option(
+            "how many seeds show the spread; none = five where one takes seconds, one where it takes minutes"
+        ),
+    ] = None,
     out: Annotated[
         Path, option("the folder for reproduce.json, the page and the models", show_default=True)
     ] = Path("reproduce"),
@@ -42,6 +45,10 @@ def reproduce(
             "--best stands beside --quick or --as-published",
             why="the contest trains both sides whole, and mended",
             fix="leave one out",
+        )
+    if seeds is not None and seeds < 1:
+        raise UsageError(
+            f"--seeds is {seeds}", why="a figure needs one training at least", fix="give a number from 1 on"
         )
     chosen = find_systems(name)
     if best:
@@ -75,6 +82,8 @@ def _print_repetition(show: Show, done: Repetition) -> None:
         )
         if len(figure.by_seed) > 1:
             show.line("    seeds: " + " ".join(f"{value:.4f}" for value in figure.by_seed))
+        if figure.earlier:
+            show.line("    other seeds, measured earlier: " + " ".join(f"{v:.4f}" for v in figure.earlier))
     for what, value in done.honest.items():
         show.line(f"  {what}: {value:.4f}")
     show.line(

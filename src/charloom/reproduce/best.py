@@ -73,6 +73,21 @@ class Contest:
         return 1 - float(np.mean(self.charloom)) / float(np.mean(self.published))
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A model by the default recipe.
+
+    Attributes:
+        model: it.
+        train_time_s: seconds in updates.
+        reason: what the recipe chose, and why.
+    """
+
+    model: Model
+    train_time_s: float
+    reason: str
+
+
 def contest(system: System, *, seed: int = 0, say: Say = lambda _: None) -> Contest:
     """Let charloom's own choice and a published system learn from the same text.
 
@@ -86,12 +101,12 @@ def contest(system: System, *, seed: int = 0, say: Say = lambda _: None) -> Cont
     for fold, part in enumerate(_folds(corpus)):
         say(f"{system.name}: fold {fold + 1}")
         theirs = rehearse(system, seed=seed, corpus=part)
-        assert theirs.model is not None
-        published.append(_held_out_bits(theirs.model, part))
-        bits, seconds, recipe = _own_choice(part, budget_s, seed)
-        own.append(bits)
+        published.append(_held_out_bits(theirs.trained, part))
+        choice = own_choice(part, minutes=budget_s / 60, seed=seed)
+        recipe = choice.reason
+        own.append(_held_out_bits(choice.model, part))
         ngram.append(measure_baselines(part).ngram_bits_per_char or math.nan)
-        times += (theirs.train_time_s, seconds)
+        times += (theirs.train_time_s, choice.train_time_s)
         say(f"  published {published[-1]:.3f}, charloom {own[-1]:.3f}, n-gram {ngram[-1]:.3f} bits/char")
     return Contest(
         system, budget_s, tuple(published), tuple(own), tuple(ngram), float(times[0]), float(times[1]), recipe
@@ -113,14 +128,17 @@ def _folds(corpus: Corpus) -> Iterator[Corpus]:
         yield replace(corpus, train=np.concatenate([ids[:first], ids[last:]]), validation=ids[first:last])
 
 
-def _own_choice(corpus: Corpus, budget_s: float, seed: int) -> tuple[float, float, str]:
-    """Train by the default recipe: bits a character, seconds in updates, and what was chosen.
+def own_choice(corpus: Corpus, **settings: Any) -> Choice:
+    """Train on a text by the default recipe.
 
     The held-out text is not shown to the training: it would choose the best of twenty models by the very characters
     that judge it, which the published side cannot.
+
+    Args:
+        corpus: its training part is learnt.
+        **settings: changes to the default recipe, as a budget.
     """
-    settings = {"minutes": budget_s / 60, "seed": seed, "patience": None}
-    resolved = resolve(None, settings, num_chars=len(corpus.train))
+    resolved = resolve(None, {"patience": None, **settings}, num_chars=len(corpus.train))
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder) / "run", {})
         unseen = replace(corpus, validation=None)
@@ -129,7 +147,7 @@ def _own_choice(corpus: Corpus, budget_s: float, seed: int) -> tuple[float, floa
         kept = read_model(run.model_path)
     assert isinstance(finished, Finished)
     model = load_engine("auto").model(kept.parameters, kept.model_config)
-    return _held_out_bits(model, corpus), finished.train_time_s, resolved.reason
+    return Choice(model, finished.train_time_s, resolved.reason)
 
 
 def _held_out_bits(model: Model, corpus: Corpus) -> float:

@@ -1,7 +1,7 @@
 """What a repetition shows: the published figure beside ours, the curve, and what an honest look adds.
 
 Every system is trained from its recipe and judged by the one figure of ``published.toml``; five seeds show how far
-that figure moves by chance.
+that figure moves by chance. Where a seed takes minutes, one is trained, and those measured earlier stand beside it.
 """
 
 from __future__ import annotations
@@ -14,21 +14,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from charloom import threads
-from charloom.config import SampleConfig, from_dict
-from charloom.engines import Learner, Model
-from charloom.evaluation.novelty import longest_copy
+from charloom.engines import Learner
 from charloom.evaluation.protocols import stream_loss
-from charloom.generation import encode_prompt, sample
 from charloom.recipes import find_recipe
 from charloom.reproduce.rehearse import Look, Rehearsal, rehearse
+from charloom.reproduce.samples import copies, keep_models, samples
 from charloom.reproduce.systems import Curve, System, Target
-from charloom.reproduce.writing import MISTAKES, loss_with_dropout, write_as_published
+from charloom.reproduce.writing import loss_with_dropout
 from charloom.text.windows import Window
 
 if TYPE_CHECKING:
     from numpy import ndarray as Array
 
 SEEDS = 5
+SLOW = ("arabic-rnn", "anna-lstm")
+"""Systems that take minutes a seed: one is trained unless more are asked for."""
+
+EPOCH_STEPS = {"arabic-rnn-small": 49, "arabic-rnn": 259, "moliere-elman": 45_000}
+"""Updates of a pass, of the systems whose curve counts epochs."""
+
 SMOOTHING = 0.999
 C_LANES, C_LENGTH, C_EVERY = 128, 100, 10
 QUICK = 10
@@ -42,12 +46,14 @@ class Figure:
     Attributes:
         target: what was published.
         measured: ours, nats.
-        by_seed: the same for other seeds, the first one included.
+        by_seed: the same for each seed of this run, the first one included.
+        earlier: the same for the seeds after those, measured before this run.
     """
 
     target: Target
     measured: float
     by_seed: tuple[float, ...] = ()
+    earlier: tuple[float, ...] = ()
 
     @property
     def within(self) -> bool | None:
@@ -87,7 +93,7 @@ class Repetition:
 
 
 def repeat(
-    system: System, *, quick: bool = False, as_published: bool = False, seeds: int = SEEDS
+    system: System, *, quick: bool = False, as_published: bool = False, seeds: int | None = None
 ) -> Repetition:
     """Train a system from its recipe and measure it.
 
@@ -95,7 +101,7 @@ def repeat(
         system: which.
         quick: stop after the first tenth; the published curve at that point is shown then.
         as_published: with the mistakes of the published form.
-        seeds: how many seeds show the spread, where one takes seconds; slow systems take one.
+        seeds: how many to train; none = five where one takes seconds, one where it takes minutes or is quick.
     """
     every, look = LOOKS.get(system.name, (None, None))
     done = rehearse(
@@ -107,17 +113,25 @@ def repeat(
     )
     curve, recipe = _curve(done), find_recipe(system.name)
     target = _target(system, curve)
-    measured = [value_at(done, target)]
-    if not quick:
-        measured += [_other_seed(system, seed, as_published) for seed in range(1, _seeds(system, seeds))]
-    mean = float(np.mean(measured)) if system.letter == "D" else measured[0]
-    samples = _samples(done, recipe.as_published)
+    by_seed = [value_at(done, target)]
+    by_seed += [
+        other_seed(system, seed, target, as_published)
+        for seed in range(1, _seeds(system, seeds, quick=quick))
+    ]
+    whole = target is system.target and not as_published
+    figure = Figure(
+        target,
+        float(np.mean(by_seed)) if system.letter == "D" else by_seed[0],
+        tuple(by_seed),
+        earlier=system.other_seeds[len(by_seed) - 1 :] if whole else (),
+    )
+    written = samples(done, recipe.as_published)
     return Repetition(
         system,
-        figures=(Figure(target, mean, tuple(measured)), *_shown(done)),
-        honest=_honest(done, quick=quick) | _copies(done, samples),
+        figures=(figure, *_shown(done)),
+        honest=_honest(done, quick=quick) | copies(done, written),
         curve=curve,
-        samples=samples,
+        samples=written,
         train_time_s=done.train_time_s,
         mistakes=recipe.as_published,
     )
@@ -133,11 +147,10 @@ def _first_tenth(system: System, *, quick: bool) -> int | None:
     return {**whole, "shakespeare-scratch": 3_000, "moliere-elman": 450_000}[system.name] // QUICK
 
 
-def _seeds(system: System, seeds: int) -> int:
-    """System D is judged by the mean of five seeds; A on the large text and C take minutes a seed."""
-    if system.letter == "D":
-        return max(seeds, SEEDS)
-    return 1 if system.name in ("arabic-rnn", "anna-lstm") else seeds
+def _seeds(system: System, seeds: int | None, *, quick: bool) -> int:
+    if seeds is not None:
+        return seeds
+    return 1 if quick or system.name in SLOW else SEEDS
 
 
 def _target(system: System, curve: Curve) -> Target:
@@ -182,10 +195,12 @@ def smoothed(done: Rehearsal) -> Array:
     return np.array(course)
 
 
-def _other_seed(system: System, seed: int, as_published: bool) -> float:
-    steps = {"arabic-rnn-small": 490, "shakespeare-scratch": system.target.at}.get(system.name)
-    done = rehearse(system, seed=seed, as_published=as_published, num_steps=steps)
-    return value_at(done, system.target)
+def other_seed(system: System, seed: int, target: Target, as_published: bool) -> float:
+    """The same figure of another seed, trained no further than the figure needs."""
+    num_steps = target.at * EPOCH_STEPS.get(system.name, 1) + (system.letter == "B")  # B counts from step 0
+    looks: dict[str, Any] = {"look_every": target.at, "look": _look_at_c} if system.letter == "C" else {}
+    done = rehearse(system, seed=seed, as_published=as_published, num_steps=num_steps, **looks)
+    return value_at(done, target)
 
 
 def _look_at_c(done: Rehearsal, learner: Learner) -> None:
@@ -203,17 +218,9 @@ def _look_at_c(done: Rehearsal, learner: Learner) -> None:
         }
 
 
-def _look_at_a(done: Rehearsal, learner: Learner) -> None:
-    """Keep the model of the epoch with the lowest mean loss, which the published program did not."""
-    means = done.epoch_means()
-    epoch, mean = means[-1]
-    if mean <= min(value for _, value in means):
-        done.best = (int(epoch), learner.model())
-
-
 LOOKS: Mapping[str, tuple[int, Look]] = {
-    "arabic-rnn-small": (49, _look_at_a),
-    "arabic-rnn": (259, _look_at_a),
+    "arabic-rnn-small": (EPOCH_STEPS["arabic-rnn-small"], keep_models),
+    "arabic-rnn": (EPOCH_STEPS["arabic-rnn"], keep_models),
     "anna-lstm": (C_EVERY, _look_at_c),
 }
 """Steps between two looks, and the look: A after each epoch."""
@@ -248,7 +255,7 @@ def _honest(done: Rehearsal, *, quick: bool) -> dict[str, float]:
 
 def _recital(done: Rehearsal) -> dict[str, float]:
     """System B's loss by place in the window: what is left is the beginning, before the text is recognised."""
-    model, ids, T = _model(done), done.corpus.train, done.train_config.bptt_length
+    model, ids, T = done.trained, done.corpus.train, done.train_config.bptt_length
     starts = np.arange(0, len(ids) - T - 1, 7)
     block = ids[starts[:, None] + np.arange(T + 1)].astype(np.int64)
     window = Window(block[:, :-1], block[:, 1:], np.zeros((len(block), T), bool))
@@ -261,40 +268,7 @@ def _recital(done: Rehearsal) -> dict[str, float]:
 
 def _stream(done: Rehearsal, ids: Array) -> float:
     with threads.limit(None):
-        return stream_loss(_model(done), ids).loss_nats
-
-
-def _model(done: Rehearsal) -> Model:
-    assert done.model is not None
-    return done.model
-
-
-# ------------------------------------------------------------------------------------------------ samples
-
-
-def _samples(done: Rehearsal, mistakes: Mapping[str, str]) -> dict[str, str]:
-    """The published generation settings, mended; and beside it the published way, where that differs."""
-    settings = {key: value for key, value in done.sample.items() if key != "prompt"}
-    config = from_dict(SampleConfig, settings, source=done.system.name)
-    last = done.file(_model(done))
-    epoch, best = done.best if done.best is not None else (0, _model(done))
-    prompt, _ = encode_prompt(done.sample.get("prompt", ""), last.vocab, "skip", last.text_config)
-    (written,) = sample(best, last.vocab, [prompt], config, seed=0)
-    opening = last.vocab.decode(prompt)
-    samples = {f"mended, the model of epoch {epoch}" if epoch else "mended": opening + written.text}
-    if made := frozenset(mistakes) & (MISTAKES | {"keep_last"}):
-        opening = opening or last.vocab.decode(np.array([0]))
-        samples["as published"] = opening + write_as_published(last, made, opening, config, seed=0)
-    return samples
-
-
-def _copies(done: Rehearsal, samples: Mapping[str, str]) -> dict[str, float]:
-    """How long the longest stretch of each sample is that stands verbatim in the training text."""
-    text = done.corpus.vocab.decode(done.corpus.train)
-    return {
-        f"longest copy in the sample, {how}, characters": float(longest_copy(words, text).length)
-        for how, words in samples.items()
-    }
+        return stream_loss(done.trained, ids).loss_nats
 
 
 def to_json(repetition: Repetition) -> dict[str, Any]:
@@ -306,7 +280,8 @@ def to_json(repetition: Repetition) -> dict[str, Any]:
             "measured": figure.measured,
             "tolerance": figure.target.tolerance,
             "within": figure.within,
-            "by_seed": list(figure.by_seed),
+            "by_seed": [*figure.by_seed, *figure.earlier],
+            "seeds_of_this_run": len(figure.by_seed),
         }
         for figure in repetition.figures
     ]

@@ -63,10 +63,12 @@ def _row(figure: Figure) -> str:
         None: "–",
     }
     tolerance = "–" if figure.target.tolerance is None else f"{figure.target.tolerance:g}"
-    spread = ", ".join(f"{value:.3f}" for value in figure.by_seed[1:]) or "–"
+    spread = ", ".join(f"{value:.3f}" for value in figure.by_seed[1:])
+    earlier = ", ".join(f"{value:.3f}" for value in figure.earlier)
+    seeds = "; ".join(filter(None, (spread, earlier and f"measured earlier: {earlier}"))) or "–"
     return (
         f'<tr><td>{escape(figure.target.what)}</td><td class="number">{figure.target.published:.4f}</td>'
-        f'<td class="number">{figure.measured:.4f}</td><td>{tolerance} {verdict[figure.within]}</td><td>{spread}</td></tr>\n'
+        f'<td class="number">{figure.measured:.4f}</td><td>{tolerance} {verdict[figure.within]}</td><td>{seeds}</td></tr>\n'
     )
 
 

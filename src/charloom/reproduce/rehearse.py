@@ -55,7 +55,7 @@ class Rehearsal:
         train_time_s: seconds in updates alone.
         seen: what looks wrote down: step → name → number.
         model: the model after the last update.
-        best: the model that a look kept as the best, with its epoch; None where nobody looked.
+        kept: models that a look kept, by their epoch.
     """
 
     system: System
@@ -69,7 +69,13 @@ class Rehearsal:
     train_time_s: float = 0.0
     seen: dict[int, dict[str, float]] = field(default_factory=dict)
     model: Model | None = None
-    best: tuple[int, Model] | None = None
+    kept: dict[int, Model] = field(default_factory=dict)
+
+    @property
+    def trained(self) -> Model:
+        """The model after the last update, once there is one."""
+        assert self.model is not None
+        return self.model
 
     def epoch_means(self) -> list[tuple[float, float]]:
         """The mean loss of each whole epoch's batches, as the published programs print it: (epoch, nats)."""

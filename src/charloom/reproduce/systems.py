@@ -58,6 +58,7 @@ class System:
         curve: published points, (unit, nats).
         target: the figure that a repetition is judged by.
         shown: figures that are repeated and not judged.
+        other_seeds: the judged figure of seeds 1, 2, … as measured earlier, where a seed takes minutes.
     """
 
     name: str
@@ -71,6 +72,7 @@ class System:
     curve: Curve
     target: Target
     shown: tuple[Target, ...]
+    other_seeds: tuple[float, ...] = ()
 
 
 @cache
@@ -93,6 +95,7 @@ def _system(name: str, page: Mapping[str, Any]) -> System:
         curve=tuple((x, y) for x, y in page["curve"]),
         target=Target(**page["figure"]),
         shown=(Target(**page["also"]),) if "also" in page else (),
+        other_seeds=tuple(page.get("other_seeds", ())),
     )
 
 

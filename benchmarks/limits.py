@@ -1,0 +1,314 @@
+"""What recurrent networks cannot do: a measurement for each point of system E's closing list.
+
+    context    information is hard to carry far    loss by the number of characters read since a zero state
+    gradient   gradients vanish                    ‖∂L_t/∂s_{t−k}‖ by the lag k, for four networks of 128 units
+    speed      no parallelism over time            characters a second, learnt one by one and by windows
+    room       little room for complex relations   held-out bits by the number of units
+    gpt        transformers replace them           a small GPT, and the default recipe in the same seconds
+
+python -m benchmarks limits                measures all and writes results/limits.json; minutes
+python -m benchmarks.limits gradient gpt   measures those and keeps the others' figures
+
+Texts: the 50,000 characters of Molière that system E learns (its last tenth held out), all of Molière, tiny Shakespeare.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import RESULTS, as_text, interleave, machine, rounded
+from benchmarks.scratch import E_MODEL, E_TRAIN, ids_of, own, published
+from charloom import threads
+from charloom.config import ModelConfig, TextConfig, TrainConfig
+from charloom.engines import Model
+from charloom.engines.scratch.walk import grad_norm_by_lag, gradient_walk
+from charloom.evaluation.protocols import stream_loss, windows_loss
+from charloom.parameters import count_parameters
+from charloom.reproduce import find_systems
+from charloom.reproduce.best import own_choice
+from charloom.reproduce.rehearse import rehearse
+from charloom.reproduce.systems import System, corpus_path
+from charloom.text import Corpus, read_corpus
+from charloom.text.windows import Window
+from charloom.training.closing import measure_baselines
+
+(E,), (D,) = find_systems("moliere-elman"), find_systems("shakespeare-scratch")
+UNITS, EPOCHS = 128, 10
+REACH, TAIL, STRETCHES, TARGETS = 256, 32, 12, 1_000
+LAGS, PASSAGES = 200, 4
+MINUTES = 2.0
+"""The default recipe's own budget."""
+
+SHOWN = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+"""Characters or lags whose figures are written down."""
+
+ROUNDS = 5
+MINGRU = ModelConfig(cell="mingru", block="residual", hidden_size=UNITS, num_layers=2)
+MINGRU_TRAIN = TrainConfig(
+    batch_size=32, bptt_length=64, learning_rate=2e-3, schedule="constant", steps=10**9
+)
+Part = Callable[[], Mapping[str, Any]]
+
+
+def whole(system: System) -> Corpus:
+    """All of a system's file, its last tenth held out."""
+    return read_corpus([corpus_path(system)], TextConfig(val_fraction=0.1))
+
+
+# ------------------------------------------------------------------------------------------------ context
+
+
+def context() -> dict[str, Any]:
+    """Loss of the same characters after 1, 2, … 256 characters since a zero state."""
+    elman, moliere = rehearse(E), whole(E)
+    networks = {
+        "system E, 50,000 characters of Molière": (elman.trained, elman.corpus),
+        "default recipe, the same": (own_choice(elman.corpus, minutes=MINUTES).model, elman.corpus),
+        "default recipe, all of Molière": (own_choice(moliere, minutes=MINUTES).model, moliere),
+    }
+    rows = []
+    for name, (model, corpus) in networks.items():
+        assert corpus.validation is not None
+        with threads.limit(None):
+            curve = context_curve(model, corpus.validation)
+        rows.append({"network": name, "enough_chars": enough(curve), "loss_nats": shown(curve, first=1)})
+        print(f"  {name:40} {rows[-1]['enough_chars']:4} characters are enough", flush=True)
+    return {"reach_chars": REACH, "rows": rows}
+
+
+def context_curve(model: Model, ids: np.ndarray, *, reach: int = REACH, targets: int = TARGETS) -> np.ndarray:
+    """Mean loss by the number of characters read since a zero state: element k − 1 after k, nats, (reach,).
+
+    Every element is a mean over the same characters to predict, so that what they are does not show in the differences.
+
+    Args:
+        model: any engine's.
+        ids: held-out text; up to `STRETCHES` stretches of it, evenly spaced, are read.
+        reach: the most characters read.
+        targets: characters predicted in each stretch.
+    """
+    length = targets + 2 * reach
+    stretches = np.linspace(0, len(ids) - length, min(STRETCHES, len(ids) // length)).astype(int)
+    return np.mean([_paired(model, ids[at : at + length], reach, targets) for at in stretches], axis=0)
+
+
+def _paired(model: Model, ids: np.ndarray, reach: int, targets: int) -> np.ndarray:
+    """One window from each of the first reach + targets − 1 places; column k − 1 of window s predicts s + k."""
+    places = np.arange(reach + targets - 1)[:, None] + np.arange(reach)
+    losses = []
+    for rows in np.array_split(places, math.ceil(len(places) / 256)):
+        here = Window(ids[rows].astype(np.int64), ids[rows + 1].astype(np.int64), np.zeros(rows.shape, bool))
+        losses.append(model.losses(here, model.initial_state(len(rows)))[0])
+    k = np.arange(1, reach + 1)
+    target = np.arange(reach, reach + targets)[:, None]
+    return np.concatenate(losses)[target - k, k - 1].mean(axis=0, dtype=np.float64)
+
+
+def enough(curve: np.ndarray) -> int:
+    """How many characters of context are enough: from there on, all further ones lower the loss by less than 1 %."""
+    return int(np.argmax(curve <= 1.01 * curve[-TAIL:].mean())) + 1
+
+
+def shown(values: np.ndarray, *, first: int) -> dict[str, float]:
+    """The values at `SHOWN` places; `first` is the place of the first value."""
+    return {str(k): rounded(values[k - first]) for k in SHOWN if k - first < len(values)}
+
+
+# ------------------------------------------------------------------------------------------------ gradient
+
+
+def gradient() -> dict[str, Any]:
+    """How the gradient of one loss fades on its way back: system E, and three networks of its size that read windows."""
+    elman = rehearse(E)
+    sizes: dict[str, Any] = {"hidden_size": UNITS, "embedding_size": None, "epochs": float(EPOCHS)}
+    trained = {"system E, the gradient cut at every step": elman.trained}
+    for name, cell in {
+        "Elman": {"cell": "elman", "activation": "sigmoid"},
+        "GRU": {"cell": "gru"},
+        "LSTM": {"cell": "lstm"},
+    }.items():
+        trained[f"{name}, windows of 64"] = own_choice(elman.corpus, **sizes, **cell).model
+    rows = []
+    for name, model in trained.items():
+        by_lag = mean_walk(model, elman.corpus.validation)
+        bits = stream_loss(model, elman.corpus.validation).bits_per_char
+        rows.append(
+            {
+                "network": name,
+                "horizon_lags": horizon(by_lag),
+                "bits_per_char": round(bits, 3),
+                "share_of_lag_0": shown(by_lag / by_lag[0], first=0),
+            }
+        )
+        print(f"  {name:42} 1 % at lag {rows[-1]['horizon_lags']}   {bits:.3f} bits/char", flush=True)
+    return {"units": UNITS, "epochs": EPOCHS, "lags": LAGS, "rows": rows}
+
+
+def mean_walk(model: Model, ids: np.ndarray) -> np.ndarray:
+    """‖∂L_t/∂s_{t−k}‖ by lag k on held-out passages; s is the whole state, of an LSTM h and c together."""
+    starts = np.linspace(0, len(ids) - LAGS - 2, PASSAGES).astype(int)
+    walks = [
+        gradient_walk(model.config, model.parameters(), ids[at : at + LAGS + 1].astype(int), LAGS)
+        for at in starts
+    ]
+    return np.mean([grad_norm_by_lag(np.sqrt(sum(n**2 for n in walk.values()))) for walk in walks], axis=0)
+
+
+def horizon(by_lag: np.ndarray) -> int | None:
+    """The first lag where the gradient is at most 1 % of that at lag 0; None where it never is."""
+    below = np.flatnonzero(by_lag <= 0.01 * by_lag[0])
+    return int(below[0]) if len(below) else None
+
+
+# ------------------------------------------------------------------------------------------------ speed
+
+
+def speed() -> dict[str, Any]:
+    """Characters a second in training: one update after each of them, and windows that a scan takes at once."""
+    from benchmarks.baselines.plain_online_rnn import PlainOnlineRNN
+
+    ids = ids_of(E.corpus, 50_000)
+    V = int(ids.max()) + 1
+    single = replace(MINGRU_TRAIN, batch_size=1, bptt_length=1)
+    window = replace(MINGRU_TRAIN, batch_size=1)
+    runs = {
+        "system E as published": (published(PlainOnlineRNN(V), ids, 1_000), 1_000, E_MODEL),
+        "system E, online trainer": (own("fused", E_MODEL, E_TRAIN, ids, 45_000), 45_000, E_MODEL),
+        "residual minGRU, one by one": (own("torch", MINGRU, single, ids, 50), 50, MINGRU),
+        "residual minGRU, windows of 64": (own("torch", MINGRU, window, ids, 20), 20 * 64, MINGRU),
+        "residual minGRU, 32 windows of 64": (
+            own("torch", MINGRU, MINGRU_TRAIN, ids, 5),
+            5 * 32 * 64,
+            MINGRU,
+        ),
+    }
+    seconds = interleave({name: run for name, (run, _, _) in runs.items()}, rounds=ROUNDS)
+    rows = []
+    for name, (_, chars, config) in runs.items():
+        num_params, chars_per_s = count_parameters(config, V), chars / statistics.median(seconds[name])
+        rows.append(
+            {
+                "contestant": name,
+                "num_params": num_params,
+                "chars_per_s": round(chars_per_s),
+                "million_params_chars_per_s": round(num_params * chars_per_s / 1e6),
+            }
+        )
+        print(f"  {name:36} {chars_per_s:10,.0f} characters/s, {num_params:,} parameters", flush=True)
+    return {"threads": threads.available(), "rounds": ROUNDS, "rows": rows}
+
+
+# ------------------------------------------------------------------------------------------------ room
+
+
+def room() -> dict[str, Any]:
+    """Held-out bits of system E's form and of the default recipe, at 128, 256 and 512 units."""
+    rows, corpus = [], rehearse(E, num_steps=1).corpus
+    for units in (UNITS, 2 * UNITS, 4 * UNITS):
+        beside = 1 / math.sqrt(len(corpus.vocab) + units)  # as PyTorch draws a layer that reads both
+        theirs = rehearse(E, settings={"hidden_size": units, "init_scale": beside}).trained
+        ours = own_choice(corpus, hidden_size=units, minutes=10.0).model  # 45 passes end it sooner
+        row = {
+            "units": units,
+            "system_e": _held_out(theirs, corpus),
+            "default_recipe": _held_out(ours, corpus),
+        }
+        rows.append(row)
+        print(f"  {row}", flush=True)
+    ngram = measure_baselines(corpus).ngram_bits_per_char
+    return {"protocol": "stream", "ngram": ngram and round(ngram, 3), "rows": rows}
+
+
+def _held_out(model: Model, corpus: Corpus) -> float:
+    assert corpus.validation is not None
+    with threads.limit(None):
+        return round(stream_loss(model, corpus.validation).bits_per_char, 3)
+
+
+# ------------------------------------------------------------------------------------------------ gpt
+
+
+class Stateless:
+    """A GPT as the windows protocol asks for it: its context is all it has, so there is no state."""
+
+    def __init__(self, gpt: Any) -> None:
+        self.gpt = gpt
+
+    def initial_state(self, _: int) -> list[Any]:
+        return []
+
+    def losses(self, window: Window, state: list[Any]) -> tuple[np.ndarray, list[Any]]:
+        return self.gpt.losses(window), state
+
+
+def gpt() -> dict[str, Any]:
+    """nanoGPT's CPU setting on tiny Shakespeare, and the default recipe in the seconds that its steps took."""
+    from benchmarks.baselines.plain_gpt import CONTEXT, STEPS, PlainGPT, random_windows
+
+    corpus = whole(D)
+    assert corpus.validation is not None
+    rng, trainer, taken_s = np.random.default_rng(0), PlainGPT(len(corpus.vocab)), 0.0
+    with threads.limit(None, blas=1) as num_threads:
+        for _ in range(STEPS):
+            batch = random_windows(corpus.train, rng)
+            began = time.perf_counter()
+            trainer.step(*batch)
+            taken_s += time.perf_counter() - began
+        theirs: Any = Stateless(trainer)
+        rows = [_scored("small GPT", theirs, corpus, CONTEXT, trainer.num_params, taken_s)]
+    ours = own_choice(corpus, minutes=taken_s / 60)
+    size = sum(p.size for p in ours.model.parameters().values())
+    rows.append(_scored("default recipe", ours.model, corpus, CONTEXT, size, ours.train_time_s))
+    return {"protocol": "windows", "window": CONTEXT, "threads": num_threads, "rows": rows}
+
+
+def _scored(
+    name: str, model: Model, corpus: Corpus, window: int, num_params: int, train_time_s: float
+) -> dict[str, Any]:
+    assert corpus.validation is not None
+    with threads.limit(None):
+        loss = windows_loss(model, corpus.validation, window=window).loss_nats
+    row = {
+        "network": name,
+        "num_params": num_params,
+        "train_time_s": round(train_time_s, 1),
+        "loss_nats": round(loss, 4),
+    }
+    print(f"  {row}", flush=True)
+    return row
+
+
+PARTS: Mapping[str, Part] = {
+    "context": context,
+    "gradient": gradient,
+    "speed": speed,
+    "room": room,
+    "gpt": gpt,
+}
+
+
+def main(names: Sequence[str] = ()) -> int:
+    """Measure the parts named, or all, and write each into ``results/limits.json`` as it is done."""
+    path = RESULTS / "limits.json"
+    for name in names or PARTS:
+        print(name, flush=True)
+        found = PARTS[name]()
+        done = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        done[name] = {"machine": machine(), **found}
+        RESULTS.mkdir(exist_ok=True)
+        path.write_text(as_text(done), encoding="utf-8")
+    print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
