@@ -16,7 +16,7 @@ import numpy as np
 from charloom import threads
 from charloom.config import SampleConfig, from_dict
 from charloom.engines import Learner, Model
-from charloom.evaluation.novelty import longest_copy
+from charloom.evaluation.copies import longest_copy
 from charloom.evaluation.protocols import stream_loss
 from charloom.generation import encode_prompt, sample
 from charloom.recipes import find_recipe
