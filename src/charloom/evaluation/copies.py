@@ -93,8 +93,7 @@ class Novelty:
         longest_copy_chars: characters of the longest stretch that stands in the training text.
         copied_share: share of the characters that stand in stretches; 0 of an empty text.
         stretches: all stretches of at least `from_chars`, by start; they may overlap.
-        match_length_quantiles_chars: share → the length that the longest copies ending at that share of the characters
-            do not exceed.
+        match_length_quantiles_chars: as `length_quantiles`.
         from_chars: the shortest stretch that is called a copy.
     """
 
@@ -157,7 +156,35 @@ def novelty_of(
         >>> judged.longest_copy_chars, judged.stretches
         (12, (Stretch(start=3, length=6, text_offset=13), Stretch(start=5, length=12, text_offset=1)))
     """
-    return [_judged(matches, from_chars) for matches in match_lengths(texts, training)]
+    return [judged(matches, from_chars) for matches in match_lengths(texts, training)]
+
+
+def judged(matches: Matches, from_chars: int = COPY_FROM_CHARS) -> Novelty:
+    """Judge what of one text is copied, from its `match_lengths`."""
+    stretches = _stretches(matches, from_chars)
+    copied = sum(stop - start for start, stop in _spans(stretches))
+    return Novelty(
+        longest_copy_chars=int(matches.lengths.max(initial=0)),
+        copied_share=copied / max(1, len(matches.lengths)),
+        stretches=stretches,
+        match_length_quantiles_chars=length_quantiles(matches),
+        from_chars=from_chars,
+    )
+
+
+def length_quantiles(*matches: Matches) -> dict[float, int]:
+    """Share → the length, in characters, that the longest copies ending at that share of the characters do not exceed.
+
+    Example:
+        >>> [matches] = match_lengths(["abxb"], [code_points("bab")])
+        >>> length_quantiles(matches)
+        {0.1: 0, 0.5: 1, 0.9: 2, 0.99: 2}
+    """
+    lengths = np.concatenate([one.lengths for one in matches])
+    if len(lengths) == 0:
+        return dict.fromkeys(QUANTILES, 0)
+    found = np.quantile(lengths, QUANTILES, method="inverted_cdf")
+    return dict(zip(QUANTILES, map(int, found), strict=True))
 
 
 def longest_copy(generated: str, training_text: str) -> Copy:
@@ -284,24 +311,14 @@ def _decoded(pieces: Iterable[UInt[Array, " m"]]) -> Iterator[UInt32[Array, " k"
     yield code_points(decoder.decode(b"", final=True))
 
 
-def _judged(matches: Matches, from_chars: int) -> Novelty:
+def _stretches(matches: Matches, from_chars: int) -> tuple[Stretch, ...]:
     lengths = matches.lengths
-    goes_on = np.append(lengths[1:] == lengths[:-1] + 1, [False] * bool(len(lengths)))
-    ends = np.flatnonzero(~goes_on.astype(bool) & (lengths >= from_chars))
-    starts = ends + 1 - lengths[ends]
-    found = zip(starts.tolist(), lengths[ends].tolist(), matches.text_offsets[ends].tolist(), strict=True)
-    stretches = tuple(Stretch(*one) for one in found)
-    copied = sum(stop - start for start, stop in _spans(stretches))
-    quantiles = (
-        np.quantile(lengths, QUANTILES, method="inverted_cdf") if len(lengths) else [0] * len(QUANTILES)
-    )
-    return Novelty(
-        longest_copy_chars=int(lengths.max(initial=0)),
-        copied_share=copied / max(1, len(lengths)),
-        stretches=stretches,
-        match_length_quantiles_chars=dict(zip(QUANTILES, map(int, quantiles), strict=True)),
-        from_chars=from_chars,
-    )
+    goes_on = np.zeros(len(lengths), bool)
+    goes_on[:-1] = lengths[1:] == lengths[:-1] + 1  # the next character's copy holds this one's
+    ends = np.flatnonzero(~goes_on & (lengths >= from_chars))
+    starts, offsets = ends + 1 - lengths[ends], matches.text_offsets[ends]
+    found = zip(starts.tolist(), lengths[ends].tolist(), offsets.tolist(), strict=True)
+    return tuple(Stretch(*one) for one in found)
 
 
 def _spans(stretches: Sequence[Stretch]) -> list[tuple[int, int]]:
