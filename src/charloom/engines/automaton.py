@@ -47,9 +47,7 @@ def _build(columns: Any, num_columns: Any, length: Any, link: Any, edges: Any, p
             v = link[v]
         if v >= 0:
             u = edges[v * num_columns + c]
-            if (
-                length[u] > length[v] + 1
-            ):  # u's longer substrings end at fewer places than its shorter ones: part them
+            if length[u] > length[v] + 1:  # u's longer substrings end at fewer places: part them
                 clone = num_states
                 num_states += 1
                 length[clone], link[clone] = length[v] + 1, link[u]
