@@ -205,9 +205,11 @@ def test_no_copy_crosses_a_boundary_and_each_counts_as_one_character(unit):
 
 def test_the_unknown_symbol_matches_nothing():
     vocab = Vocabulary("char", tuple(map(ord, "ab")), (UNK,))
-    assert matched(["a\ufffdb", "ab"], TrainingText(vocab.encode("axb"), vocab)) == [
+    assert matched(["a\ufffdb", "ab", "a", "b"], TrainingText(vocab.encode("axb"), vocab)) == [
         [(1, 0), (0, 0), (1, 2)],
         [(1, 0), (1, 2)],
+        [(1, 0)],  # nor what stands between two samples
+        [(1, 2)],
     ]
 
 
