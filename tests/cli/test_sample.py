@@ -1,10 +1,15 @@
 """``charloom sample``: what is printed where, and that text stays text."""
 
 import json
+import re
+from html import unescape
 
 import pytest
 
+from charloom.api import Model
+from charloom.cli import output
 from charloom.cli.sample import documents_of
+from charloom.evaluation import COPY_FROM_CHARS
 from charloom.generation import visible
 from charloom.generation.writer import Writing
 
@@ -189,3 +194,134 @@ def test_a_seed_of_none_is_drawn_and_printed(charloom, room):
 def test_a_model_file_samples_without_its_run(charloom, place):
     (place / "runs/tales/model.safetensors").rename(place / "alone.safetensors")
     assert charloom("sample alone.safetensors --length 5 --json").code == 0
+
+
+NOVELTY = "sample runs/tales --prompt The --length 60 --count 2 --seed 5 --temperature 0.5 --novelty-from 3"
+
+
+def training_text(run):
+    import charloom as package
+
+    corpus = package.load(run).corpus()
+    return corpus.vocab.decode(corpus.train)
+
+
+def copied(sample):
+    """The marked characters of a sample from its JSON."""
+    inside = {i for s in sample["novelty"]["stretches"] for i in range(s["start"], s["start"] + s["length"])}
+    return [char for i, char in enumerate(sample["text"]) if i in inside]
+
+
+def test_novelty_gives_each_stretch_with_its_places(charloom, room):
+    result = charloom(NOVELTY + " --json").json
+    text = training_text("runs/tales")
+    assert any(sample["novelty"]["stretches"] for sample in result["samples"])
+    for sample in result["samples"]:
+        novelty, written = sample["novelty"], sample["text"]
+        assert set(novelty) == {
+            "longest_copy_chars",
+            "copied_share",
+            "from_chars",
+            "stretches",
+            "match_length_quantiles_chars",
+        }
+        for stretch in novelty["stretches"]:
+            own = written[stretch["start"] : stretch["start"] + stretch["length"]]
+            assert len(own) == stretch["length"] >= 3
+            assert text[stretch["text_offset"] :].startswith(own)
+        longest = novelty["longest_copy_chars"]
+        assert any(written[i : i + longest] in text for i in range(60 - longest + 1))
+        assert not any(written[i : i + longest + 1] in text for i in range(60 - longest))
+        assert novelty["copied_share"] == pytest.approx(len(copied(sample)) / 60)
+        assert set(novelty["match_length_quantiles_chars"]) == {"0.1", "0.5", "0.9", "0.99"}
+    each = [sample["novelty"] for sample in result["samples"]]
+    assert result["novelty"]["longest_copy_chars"] == max(one["longest_copy_chars"] for one in each)
+    assert result["novelty"]["copied_share"] == pytest.approx(sum(one["copied_share"] for one in each) / 2)
+    assert result["novelty"]["from_chars"] == 3
+    assert "novelty" not in charloom("sample runs/tales --length 5 --json").json["samples"][0]
+
+
+def test_without_a_terminal_the_text_is_plain_and_the_copies_are_listed(charloom, room):
+    done, plain = charloom(NOVELTY), charloom(NOVELTY.replace("--novelty-from 3", ""))
+    assert done.out == plain.out
+    stretches = [
+        (sample, s)
+        for sample in charloom(NOVELTY + " --json").json["samples"]
+        for s in sample["novelty"]["stretches"]
+    ]
+    *lines, summary = done.err.splitlines()
+    assert [line.partition(": ")[2].partition(": ")[2] for line in lines] == [
+        repr(sample["text"][s["start"] : s["start"] + s["length"]]) for sample, s in stretches
+    ]
+    assert summary.startswith("novelty: of 120 characters written, ")
+    assert " in copies of at least 3 " in summary
+    assert charloom(NOVELTY + " --quiet").err == ""
+
+
+def test_a_streamed_text_is_followed_by_the_list(charloom, room):
+    done = charloom("sample runs/tales --length 60 --seed 5 --temperature 0.5 --novelty-from 3 --stream")
+    assert done.err.count("copied: ") == done.err.count(" of sample 1 from offset ") > 0
+
+
+def test_on_a_terminal_copies_are_bold_and_underlined(charloom, room, monkeypatch):
+    plain = charloom(NOVELTY).out
+    samples = charloom(NOVELTY + " --json").json["samples"]
+    monkeypatch.setattr(output, "is_live", lambda _: True)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    done = charloom(NOVELTY)
+    assert re.sub(r"\x1b\[[0-9;]*m", "", done.out) == plain
+    marked = "".join(re.findall(r"\x1b\[1;4m(.*?)\x1b\[0m", done.out, re.DOTALL))
+    assert marked == visible("".join(char for sample in samples for char in copied(sample)))
+    assert "copied: " not in done.err
+    assert "novelty: " in done.err
+
+
+def test_a_page_marks_copies(charloom, room, tmp_path):
+    page = tmp_path / "page.html"
+    done = charloom(f"{NOVELTY} --html {page}")
+    marked = re.findall(r"<mark>(.*?)</mark>", page.read_text("utf-8").split("<article>", 1)[1], re.DOTALL)
+    samples = charloom(NOVELTY + " --json").json["samples"]
+    assert unescape("".join(marked)) == visible("".join(char for s in samples for char in copied(s)))
+    assert "in copies of at least 3 from the training text" in page.read_text("utf-8")
+    assert "copied: " not in done.err
+
+
+@pytest.mark.parametrize("missing", ["run", "corpus"])
+def test_without_the_corpus_the_text_is_written_all_the_same(charloom, place, missing):
+    plain = charloom(NOVELTY.replace("--novelty-from 3", "")).out
+    words = NOVELTY
+    if missing == "run":
+        (place / "runs/tales/model.safetensors").rename(place / "alone.safetensors")
+        words = words.replace("runs/tales", "alone.safetensors")
+    else:
+        path = place / "runs/tales/config.json"
+        config = json.loads(path.read_text("utf-8"))
+        config["corpus"]["sources"] = [str(place / "moved.txt")]
+        path.write_text(json.dumps(config), encoding="utf-8")
+    done = charloom(words)
+    assert (done.code, done.out) == (0, plain)
+    assert done.err.startswith("note: what was copied cannot be told: ")
+    result = charloom(words + " --json").json
+    assert result["novelty"] is None
+    assert [sample["novelty"] for sample in result["samples"]] == [None, None]
+
+
+def test_copies_of_names_stay_within_a_document_and_the_corpus_is_read_once(charloom, room, monkeypatch):
+    readings, corpus = [], Model.corpus
+    monkeypatch.setattr(Model, "corpus", lambda self: readings.append(self) or corpus(self))
+    result = charloom("sample runs/names --count 9 --seed 3 --novelty-from 2 --json").json
+    assert len(readings) == 1
+    assert "unseen_share" in result
+    text = training_text("runs/names")
+    for sample in result["samples"]:
+        for stretch in sample["novelty"]["stretches"]:
+            start, offset, length = stretch["start"], stretch["text_offset"], stretch["length"]
+            assert text[offset : offset + length] == sample["text"][start : start + length]
+            assert "\n" not in text[offset : offset + length]
+
+
+def test_from_how_many_characters_on(charloom, room):
+    assert charloom("sample runs/tales --novelty-from 0").code == 2
+    assert f"else {COPY_FROM_CHARS}" in " ".join(charloom("sample --help").out.split())
+    said = charloom("sample runs/tales --length 40 --seed 1 --novelty --json").json
+    assert said["novelty"]["from_chars"] == COPY_FROM_CHARS

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.generation import Sample, samples_page, visible
+from charloom.generation import Marks, Sample, marked_parts, samples_page, visible
 
 HOSTILE = [
     "</script><img src=x onerror=alert(1)>",
@@ -122,3 +122,51 @@ def test_samples_stand_in_order_with_how_they_ended():
         "sample 5 · seed 7 · interrupted"
     )
     assert page.texts["dd"] == "0.5None"
+
+
+spans = st.lists(st.integers(0, 40), max_size=8, unique=True).map(
+    lambda ends: list(zip(sorted(ends)[::2], sorted(ends)[1::2], strict=False))
+)
+
+
+def marked_page(text, *marks):
+    return samples_page([Sample(0, "", text, "length", 7)] * len(marks), title="t", settings={}, marks=marks)
+
+
+@given(any_text, spans)
+def test_marks_change_no_text(text, spans):
+    page = Page(marked_page(text, Marks([(i, min(j, len(text))) for i, j in spans if i < len(text)])))
+    assert page.texts.get("text", "") == visible(text)
+    inside = "".join(text[i:j] for i, j in spans)
+    assert page.texts.get("mark", "").removeprefix("Doubly underlined text") == visible(inside)
+
+
+@given(any_text, spans)
+def test_marked_parts_are_the_text(text, spans):
+    spans = [(i, min(j, len(text))) for i, j in spans if i < len(text)]
+    parts = list(marked_parts(text, spans))
+    assert "".join(part for part, _ in parts) == text
+    assert [part for part, marked in parts if marked] == [text[i:j] for i, j in spans]
+    assert all(part for part, _ in parts)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_is_only_text_inside_marks_and_remarks(text):
+    page = Page(marked_page(text, Marks([(1, len(text))], text)))
+    assert page.tags == ALLOWED - {"dt", "dd", "span"} - {"div"} | {"div", "mark"}
+    assert page.texts["text"] == page.texts["remark"] == visible(text)
+
+
+def test_marks_are_told_without_colour():
+    page = marked_page("copied", Marks([(0, 6)]))
+    for rule in (
+        "text-decoration: underline double",
+        'mark::before { content: " [copy begins] "; }',
+        'mark::after { content: " [copy ends] "; }',
+        "prefers-color-scheme: dark) { :root { --copied:",
+    ):
+        assert rule in page
+    assert "stands verbatim in the training text" in page
+    for without in (marked_page("new", Marks()), page_of("", "new")):
+        assert "stands verbatim in the training text" not in without
+        assert "<mark>" not in without

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 SCHEMA = 1
-_DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
+_DIM, _MARK, _PLAIN = "\x1b[2m", "\x1b[1;4m", "\x1b[0m"  # a mark is bold and underlined: no colour
 
 
 def prepare_streams() -> None:
@@ -49,10 +49,10 @@ class Show:
         if not self.as_json:
             sys.stdout.write(text + "\n")
 
-    def text(self, text: str, *, dim: bool = False) -> None:
-        """Print a part of a generated text as it is, at once."""
-        if dim and text and colours(sys.stdout):
-            text = f"{_DIM}{text}{_PLAIN}"
+    def text(self, text: str, *, dim: bool = False, mark: bool = False) -> None:
+        """Print a part of a generated text as it is, at once; where nobody looks, dim and marked text are plain."""
+        if (dim or mark) and text and colours(sys.stdout):
+            text = f"{_MARK if mark else _DIM}{text}{_PLAIN}"
         sys.stdout.write(text)
         sys.stdout.flush()
 

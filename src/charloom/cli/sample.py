@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from charloom.cli.failures import DONE, INTERRUPTED, UsageError
 from charloom.cli.flags import option, verb
-from charloom.cli.output import Show
+from charloom.cli.novelty import Judged, corpus_at_hand, judge, listed, marks, summary, to_json
+from charloom.cli.output import Show, colours
 from charloom.config import SampleConfig
 
 if TYPE_CHECKING:
     from charloom.api import Model
     from charloom.generation import Sample, Writing
+    from charloom.text import Corpus
 
 PATIENCE_S = 3.0
 """How long a reader waits before being told why."""
@@ -44,6 +46,12 @@ def sample(
     html: Annotated[
         Path | None, option("write the samples to this page, for scripts a terminal cannot show")
     ] = None,
+    novelty: Annotated[
+        bool, option("mark what stands verbatim in the training text, where the run's corpus is at hand")
+    ] = False,
+    novelty_from: Annotated[
+        int | None, option("the same, from stretches of N characters on; else 30", metavar="N")
+    ] = None,
     device: Annotated[str, option("auto, cpu, cuda, cuda:N or mps", show_default=True)] = "cpu",
     **settings: Any,
 ) -> int:
@@ -51,11 +59,18 @@ def sample(
 
     The prompt is followed by what the model adds to it, character by character. With --length 0 it goes on until a
     stop text, the end of a document, or Ctrl-C.
+
+    With --novelty, copied stretches are bold and underlined on a terminal, marked on the page of --html, and listed
+    where neither shows them. Copies are sought in what the model wrote, not in the prompt.
     """
     from charloom import api
 
     endless, count = settings.get("length") == 0, settings.get("count", 1)
     _check(show, prompt, prompt_file, stream=stream, count=count)
+    if novelty_from is not None and novelty_from < 1:
+        raise UsageError(
+            f"--novelty-from {novelty_from}", why="the shortest copy has one character", fix="give 1 or more"
+        )
     if logprobs and not show.as_json:
         raise UsageError(
             "--logprobs without --json", why="a number a character is read by programs", fix="add --json"
@@ -81,12 +96,18 @@ def sample(
     elapsed_s = time.monotonic() - began
     if settings.get("seed") is None and samples:
         show.note(f"seed: {samples[0].seed}")
-    unseen = _unseen_share(show, loaded, samples)
+    asked = novelty or novelty_from is not None
+    corpus = _corpus(show, loaded, samples, novelty=asked)
+    unseen = _unseen_share(show, samples, corpus)
+    judged = judge(samples, corpus, novelty_from) if asked and corpus is not None else None
     if html is not None:
-        _write_page(show, html, model, samples, settings)
+        _write_page(show, html, model, samples, settings, judged)
     elif not live:
-        _print(show, samples, loaded)
-    show.object(_object(samples, elapsed_s, unseen) | {"engine": engine_name(loaded, config)})
+        _print(show, samples, loaded, judged)
+    if judged is not None:
+        _tell(show, samples, judged, marked=html is not None or (not live and colours(sys.stdout)))
+    result = _object(samples, elapsed_s, unseen) | {"engine": engine_name(loaded, config)}
+    show.object(_with_novelty(result, judged) if asked else result)
     return INTERRUPTED if interrupted else DONE
 
 
@@ -163,38 +184,60 @@ def _collect(show: Show, writing: Writing, *, live: bool, opening: str) -> tuple
     return sorted(samples, key=lambda sample: sample.index), interrupted
 
 
-def _print(show: Show, samples: list[Sample], loaded: Model) -> None:
+def _print(show: Show, samples: list[Sample], loaded: Model, judged: Judged | None) -> None:
     """Print finished samples: documents without newlines one a line, others under a heading where there are several."""
-    from charloom.generation import visible
+    from charloom.generation import marked_parts, visible
 
     if show.as_json:
         return
     whole = [sample.prompt + sample.text for sample in samples]
     as_lines = loaded.vocab.boundary_id is not None and not any("\n" in text for text in whole)
-    for sample in samples:
+    spans = [[] for _ in samples] if judged is None else [one.spans for one in judged.each]
+    for sample, copied in zip(samples, spans, strict=True):
         if len(samples) > 1 and not as_lines:
             show.line(
                 f"{'' if sample.index == 0 else chr(10)}=== sample {sample.index + 1} of {len(samples)} ==="
             )
         show.text(visible(sample.prompt), dim=True)
-        show.line(visible(sample.text))
+        for part, mark in marked_parts(sample.text, copied):
+            show.text(visible(part), mark=mark)
+        show.line()
 
 
-def _unseen_share(show: Show, loaded: Model, samples: list[Sample]) -> float | None:
-    """Share of several samples that are none of the training documents, where the run's corpus is at hand."""
-    from charloom.errors import CharloomError
+def _corpus(show: Show, loaded: Model, samples: list[Sample], *, novelty: bool) -> Corpus | None:
+    """The run's corpus, where it is at hand and something is to be told from it."""
+    several_documents = loaded.vocab.boundary_id is not None and len(samples) > 1
+    if novelty:
+        return corpus_at_hand(show, loaded, cannot="what was copied")
+    if several_documents and loaded.run is not None:
+        return corpus_at_hand(show, loaded, cannot="how many samples are new")
+    return None
+
+
+def _unseen_share(show: Show, samples: list[Sample], corpus: Corpus | None) -> float | None:
+    """Share of several samples that are none of the training documents."""
     from charloom.evaluation import unseen_share
 
-    if loaded.vocab.boundary_id is None or loaded.run is None or len(samples) < 2:
-        return None
-    try:
-        corpus = loaded.corpus()
-    except CharloomError as error:
-        show.note(f"note: how many samples are new cannot be told: {error.what}")
+    if corpus is None or corpus.vocab.boundary_id is None or len(samples) < 2:
         return None
     share = unseen_share([s.prompt + s.text for s in samples], documents_of(corpus))
     show.note(f"{share:.1%} of the {len(samples):,} samples do not stand among the training documents")
     return share
+
+
+def _tell(show: Show, samples: list[Sample], judged: Judged, *, marked: bool) -> None:
+    """Say on standard error what was copied; where it is not marked, each stretch has a line."""
+    if not marked and not show.as_json:
+        for line in listed(samples, judged):
+            show.note(line)
+    show.note(summary(judged, sum(len(sample.text) for sample in samples)))
+
+
+def _with_novelty(result: dict[str, Any], judged: Judged | None) -> dict[str, Any]:
+    """The JSON object with what was copied; null where the corpus is not at hand."""
+    each = [None] * len(result["samples"]) if judged is None else [to_json(one) for one in judged.each]
+    samples = [sample | {"novelty": novelty} for sample, novelty in zip(result["samples"], each, strict=True)]
+    return result | {"samples": samples, "novelty": None if judged is None else judged.whole}
 
 
 def documents_of(corpus: Any) -> list[str]:
@@ -206,12 +249,21 @@ def documents_of(corpus: Any) -> list[str]:
     return [corpus.vocab.decode(part[1:] if part[:1] == boundary else part) for part in parts if len(part)]
 
 
-def _write_page(show: Show, path: Path, model: str, samples: list[Sample], settings: dict[str, Any]) -> None:
+def _write_page(
+    show: Show,
+    path: Path,
+    model: str,
+    samples: list[Sample],
+    settings: dict[str, Any],
+    judged: Judged | None,
+) -> None:
     from charloom.files import atomic_write
     from charloom.generation import samples_page
 
     shown = {"model": model, **{name: value for name, value in settings.items() if value is not None}}
-    atomic_write(path, samples_page(samples, title=f"Written by {Path(model).name}", settings=shown))
+    copied = None if judged is None else marks(judged)
+    page = samples_page(samples, title=f"Written by {Path(model).name}", settings=shown, marks=copied)
+    atomic_write(path, page)
     show.line(f"wrote {path}")
 
 
@@ -255,5 +307,6 @@ app = verb(
         printf 'Once' | charloom sample runs/tales --prompt - --json
         charloom sample runs/names --count 20 --temperature 0.8
         charloom sample runs/tales --count 3 --length 100 --html samples.html
+        charloom sample runs/tales --length 400 --temperature 0.5 --novelty
     """,
 )(sample)

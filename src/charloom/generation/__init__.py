@@ -1,7 +1,7 @@
 """From a model to text: prompts read, characters chosen, samples written, and both shown safely."""
 
 from charloom.generation.filters import draw, next_distribution
-from charloom.generation.html import samples_page
+from charloom.generation.html import Marks, marked_parts, samples_page
 from charloom.generation.prompts import UnknownPolicy, encode_prompt
 from charloom.generation.rows import FinishReason
 from charloom.generation.session import Session
@@ -10,6 +10,7 @@ from charloom.generation.writer import Piece, Sample, Writing, sample, write
 
 __all__ = [
     "FinishReason",
+    "Marks",
     "Piece",
     "Sample",
     "Session",
@@ -17,6 +18,7 @@ __all__ = [
     "Writing",
     "draw",
     "encode_prompt",
+    "marked_parts",
     "next_distribution",
     "sample",
     "samples_page",

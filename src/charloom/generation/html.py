@@ -7,9 +7,9 @@ Each paragraph takes its direction from its own first letter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from charloom.generation.visible import visible
 from charloom.pages import html_page
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 _LEGEND = '<p class="legend"><span class="prompt">Underlined text</span> is the prompt; the model wrote the rest.</p>\n'
 
+_MARKS_LEGEND = (
+    '<p class="legend"><mark>Doubly underlined text</mark> stands verbatim in the training text.</p>\n'
+)
+
 _STYLE = """
 @media print { article { break-inside: avoid-page; } }
 dl { display: flex; flex-wrap: wrap; gap: 0 1.5rem; color: var(--faint); font-size: 0.9rem; }
@@ -27,7 +31,14 @@ dd { margin: 0; color: var(--ink); unicode-bidi: isolate; overflow-wrap: anywher
 article { border-top: 1px solid var(--rule); padding: 1rem 0; }
 h2 { margin: 0 0 0.5rem; color: var(--faint); font-size: 0.85rem; font-weight: normal; }
 .prompt { color: var(--prompt); text-decoration: underline dotted; text-underline-offset: 0.25em; }
-.legend { color: var(--faint); font-size: 0.85rem; }
+.legend, .remark { color: var(--faint); font-size: 0.85rem; }
+mark { color: inherit; background: var(--copied); text-decoration: underline double; text-underline-offset: 0.2em; }
+mark::before, mark::after { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+mark::before { content: " [copy begins] "; }
+mark::after { content: " [copy ends] "; }
+:root { --copied: #fbe8b8; }
+@media (prefers-color-scheme: dark) { :root { --copied: #4d3d12; } }
+@media print { :root { --copied: transparent; } }
 """
 
 _ENDINGS = {
@@ -38,13 +49,50 @@ _ENDINGS = {
 }
 
 
-def samples_page(samples: Sequence[Sample], *, title: str, settings: Mapping[str, object]) -> str:
+class Marks(NamedTuple):
+    """What to mark in a sample as copied.
+
+    Args:
+        spans: (start, stop) in what the model wrote, in characters, ascending and disjoint.
+        remark: a sentence to stand above the text.
+    """
+
+    spans: Sequence[tuple[int, int]] = ()
+    remark: str = ""
+
+
+def marked_parts(text: str, spans: Sequence[tuple[int, int]]) -> Iterator[tuple[str, bool]]:
+    """Part a text into what lies outside and inside ascending, disjoint spans; empty parts are left out.
+
+    Example:
+        >>> list(marked_parts("abcdef", [(0, 2), (3, 6)]))
+        [('ab', True), ('c', False), ('def', True)]
+    """
+    position = 0
+    for start, stop in spans:
+        if position < start:
+            yield text[position:start], False
+        yield text[start:stop], True
+        position = stop
+    if position < len(text):
+        yield text[position:], False
+
+
+def samples_page(
+    samples: Sequence[Sample],
+    *,
+    title: str,
+    settings: Mapping[str, object],
+    marks: Sequence[Marks] | None = None,
+) -> str:
     """Draw samples as one self-contained HTML page.
 
     Args:
         samples: what was written, in the order to show.
         title: heading of the page.
         settings: names and values shown below the heading, such as model, temperature and top_p.
+        marks: what is copied in each sample. Marked text has a double underline and another ground, and a screen reader
+            hears where it begins and ends.
 
     Returns:
         The page; write it as UTF-8. It has no script, fetches nothing, and no text of a model is read as markup.
@@ -59,15 +107,22 @@ def samples_page(samples: Sequence[Sample], *, title: str, settings: Mapping[str
         for name, value in settings.items()
     )
     legend = _LEGEND if any(sample.prompt for sample in samples) else ""
-    articles = "".join(_article(sample) for sample in samples)
+    if marks is None:
+        marks = [Marks()] * len(samples)
+    elif any(one.spans for one in marks):
+        legend += _MARKS_LEGEND
+    articles = "".join(_article(*pair) for pair in zip(samples, marks, strict=True))
     return html_page(title=visible(title), style=_STYLE, body=f"<dl>\n{rows}</dl>\n{legend}{articles}")
 
 
-def _article(sample: Sample) -> str:
+def _article(sample: Sample, marks: Marks) -> str:
     prompt = f'<span class="prompt">{_shown(sample.prompt)}</span>' if sample.prompt else ""
+    remark = f'<p class="remark">{_shown(marks.remark)}</p>\n' if marks.remark else ""
+    parts = marked_parts(sample.text, marks.spans)
+    text = "".join(f"<mark>{_shown(part)}</mark>" if marked else _shown(part) for part, marked in parts)
     return (
         f"<article>\n<h2>sample {sample.index} · seed {sample.seed} · {_ENDINGS[sample.finish_reason]}</h2>\n"
-        f'<div class="text" lang="" dir="auto">{prompt}{_shown(sample.text)}</div>\n</article>\n'
+        f'{remark}<div class="text" lang="" dir="auto">{prompt}{text}</div>\n</article>\n'
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from charloom.config import SampleConfig, from_dict
 from charloom.engines import Learner
-from charloom.evaluation.novelty import longest_copy
+from charloom.evaluation.copies import longest_copy
 from charloom.generation import encode_prompt, sample
 from charloom.reproduce.rehearse import Rehearsal
 from charloom.reproduce.systems import System

@@ -1,0 +1,331 @@
+"""What of a generated text stands verbatim in the training text: for each character, the longest copy that ends there.
+
+The generated texts become a suffix automaton (`charloom.engines.automaton`) and the training text is read through it once,
+piece by piece, so memory does not grow with the training text. Nor does it grow with the generated texts, unless they are
+one long copy: they are taken in groups of at most 50,000 characters, each of which costs one reading of the training text.
+
+A text that is longer than a group is cut. The parts overlap; where a copy reaches back to the beginning of a part, that
+part is matched again with an overlap twice as long, so the cuts leave no trace. (A longest copy never begins before that of
+the character before it ends, so it is enough to look at the last character of the overlap.)
+
+Copies cross no boundary between documents, and ``<unk>`` matches nothing.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from charloom.text.vocabulary import BOUNDARY_CODE, UNK, Vocabulary, code_points
+
+if TYPE_CHECKING:
+    from jaxtyping import Int32, Int64, UInt, UInt32
+    from numpy import ndarray as Array
+
+COPY_FROM_CHARS = 30
+"""From how many characters on a verbatim stretch is called a copy.
+
+Of text that people wrote and no model had seen (the last tenth of a corpus of 1 to 1.8 M characters), 0.06 % stands in such
+stretches of the rest of tiny-Shakespeare, 0.4 % of Anna Karenina, 0.6 % of an Arabic encyclopaedia, 1.8 % of Molière in
+verse; from 20 characters on it would be 2 to 16 %.
+"""
+
+QUANTILES = (0.1, 0.5, 0.9, 0.99)
+_PIECE = 1 << 16  # symbols of the training text read at a time
+_GROUP = 50_000  # characters of generated text in one automaton
+_SMALLEST_PART = 2048
+_OVERLAP = 1024
+_MAX_EDGES = 1 << 25  # entries of the automaton's table, 4 bytes each
+_NOTHING = BOUNDARY_CODE + 1  # a code that no text holds
+
+
+class Copy(NamedTuple):
+    """The longest stretch of a generated text that stands verbatim in the training text.
+
+    Args:
+        length: characters; 0 when the texts share none.
+        text: the stretch.
+        offset_in_generated: where it first stands in the generated text, in characters.
+        offset_in_training: where it first stands in the training text.
+    """
+
+    length: int
+    text: str
+    offset_in_generated: int
+    offset_in_training: int
+
+
+class Stretch(NamedTuple):
+    """A stretch of a generated text that stands in the training text and is part of no longer one that does.
+
+    Args:
+        start: where it begins in the generated text, in characters.
+        length: characters.
+        text_offset: where it first begins in the training text, in characters; the boundary of a document counts as one.
+    """
+
+    start: int
+    length: int
+    text_offset: int
+
+
+class Matches(NamedTuple):
+    """For each of the n characters of a generated text, the longest copy that ends with it.
+
+    Args:
+        lengths: characters of it; 0 where the training text does not hold the character.
+        text_offsets: where it first begins in the training text; 0 where there is none.
+    """
+
+    lengths: Int32[Array, " n"]
+    text_offsets: Int64[Array, " n"]
+
+
+@dataclass(frozen=True, slots=True)
+class Novelty:
+    """What of a generated text is copied.
+
+    Attributes:
+        longest_copy_chars: characters of the longest stretch that stands in the training text.
+        copied_share: share of the characters that stand in stretches; 0 of an empty text.
+        stretches: all stretches of at least `from_chars`, by start; they may overlap.
+        match_length_quantiles_chars: as `length_quantiles`.
+        from_chars: the shortest stretch that is called a copy.
+    """
+
+    longest_copy_chars: int
+    copied_share: float
+    stretches: tuple[Stretch, ...]
+    match_length_quantiles_chars: Mapping[float, int]
+    from_chars: int
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """The characters in stretches as ascending (start, stop); stretches that touch or overlap are one span."""
+        return _spans(self.stretches)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingText:
+    """The training text of a corpus as code points, in pieces: iterate over it as often as you like.
+
+    Args:
+        ids: of the training part, (n,); a memory map is read piece by piece.
+        vocab: the symbols behind them.
+
+    Example:
+        >>> vocab = Vocabulary.from_text("abc")
+        >>> [piece.tolist() for piece in TrainingText(vocab.encode("cab"), vocab)]
+        [[99, 97, 98]]
+    """
+
+    ids: UInt[Array, " n"]
+    vocab: Vocabulary
+
+    def __iter__(self) -> Iterator[UInt32[Array, " m"]]:
+        pieces = (np.asarray(self.ids[i : i + _PIECE]) for i in range(0, len(self.ids), _PIECE))
+        if self.vocab.unit == "byte":
+            return _decoded(pieces)
+        specials = [_NOTHING if special == UNK else BOUNDARY_CODE for special in self.vocab.specials]
+        codes = np.array([*self.vocab.symbols, *specials], np.uint32)
+        return (codes[piece] for piece in pieces)
+
+
+def novelty_of(
+    texts: Sequence[str],
+    training: Iterable[UInt32[Array, " m"]],
+    *,
+    from_chars: int = COPY_FROM_CHARS,
+) -> list[Novelty]:
+    """Judge what of each generated text is copied.
+
+    A million characters of training text and 2,000 generated ones take 0.05 s, 50,000 generated ones 0.3 s.
+
+    Args:
+        texts: what a model wrote, without its prompts: so a copy that goes on from the prompt counts from the first
+            character that the model wrote.
+        training: the training text, to be read once for every 50,000 generated characters: a `TrainingText`, or a list of pieces.
+        from_chars: the shortest stretch that is called a copy, at least 1.
+
+    Example:
+        >>> [judged] = novelty_of(["and to be, or not"], [code_points("To be, or not to be")], from_chars=4)
+        >>> judged.longest_copy_chars, judged.stretches
+        (12, (Stretch(start=3, length=6, text_offset=13), Stretch(start=5, length=12, text_offset=1)))
+    """
+    return [judged(matches, from_chars) for matches in match_lengths(texts, training)]
+
+
+def judged(matches: Matches, from_chars: int = COPY_FROM_CHARS) -> Novelty:
+    """Judge what of one text is copied, from its `match_lengths`."""
+    stretches = _stretches(matches, from_chars)
+    copied = sum(stop - start for start, stop in _spans(stretches))
+    return Novelty(
+        longest_copy_chars=int(matches.lengths.max(initial=0)),
+        copied_share=copied / max(1, len(matches.lengths)),
+        stretches=stretches,
+        match_length_quantiles_chars=length_quantiles(matches),
+        from_chars=from_chars,
+    )
+
+
+def length_quantiles(*matches: Matches) -> dict[float, int]:
+    """Share → the length, in characters, that the longest copies ending at that share of the characters do not exceed.
+
+    Example:
+        >>> [matches] = match_lengths(["abxb"], [code_points("bab")])
+        >>> length_quantiles(matches)
+        {0.1: 0, 0.5: 1, 0.9: 2, 0.99: 2}
+    """
+    lengths = np.concatenate([one.lengths for one in matches])
+    if len(lengths) == 0:
+        return dict.fromkeys(QUANTILES, 0)
+    found = np.quantile(lengths, QUANTILES, method="inverted_cdf")
+    return dict(zip(QUANTILES, map(int, found), strict=True))
+
+
+def longest_copy(generated: str, training_text: str) -> Copy:
+    """Find the longest stretch of a generated text that stands verbatim in the training text.
+
+    Among equally long stretches it is the one that stands first in the training text.
+
+    Args:
+        generated: the text to judge; may be empty.
+        training_text: the text it may have copied from; may be empty.
+
+    Returns:
+        The copy, of length 0 and at offsets 0 when there is none.
+
+    Example:
+        >>> longest_copy("and to be, or not", "To be, or not to be")
+        Copy(length=12, text='o be, or not', offset_in_generated=5, offset_in_training=1)
+    """
+    starts = range(0, len(training_text), _PIECE)
+    [(lengths, offsets)] = match_lengths(
+        [generated], [code_points(training_text[i : i + _PIECE]) for i in starts]
+    )
+    length = int(lengths.max(initial=0))
+    if length == 0:
+        return Copy(0, "", 0, 0)
+    longest = np.flatnonzero(lengths == length)
+    end = int(longest[offsets[longest].argmin()]) + 1
+    return Copy(length, generated[end - length : end], end - length, int(offsets[end - 1]))
+
+
+def match_lengths(texts: Sequence[str], training: Iterable[UInt32[Array, " m"]]) -> list[Matches]:
+    """Find the longest copy that ends at each character of each text.
+
+    Args:
+        texts: generated texts.
+        training: the training text as for `novelty_of`.
+
+    Example:
+        >>> [matches] = match_lengths(["abxb"], [code_points("bab")])
+        >>> matches.lengths.tolist(), matches.text_offsets.tolist()
+        ([1, 2, 0, 1], [1, 1, 0, 0])
+    """
+    codes = [code_points(text) for text in texts]
+    found = [Matches(np.zeros(len(own), np.int32), np.zeros(len(own), np.int64)) for own in codes]
+    waiting = [part for text, own in enumerate(codes) for part in _parts(text, own)]
+    while waiting:
+        group, waiting = _group(waiting, codes)
+        for part, matches in zip(group, _matched([part.of(codes) for part in group], training), strict=True):
+            overlap = part.keep - part.start
+            if part.start > 0 and matches.lengths[overlap - 1] == overlap:  # it may begin before this part
+                waiting.append(part._replace(start=max(0, part.keep - 2 * overlap)))
+                continue
+            for whole, own in zip(found[part.text], matches, strict=True):
+                whole[part.keep : part.stop] = own[overlap:]
+    return found
+
+
+class _Part(NamedTuple):
+    """Characters start … stop of a text, matched for the sake of those from `keep` on."""
+
+    text: int
+    start: int
+    keep: int
+    stop: int
+
+    def of(self, codes: Sequence[UInt32[Array, " n"]]) -> UInt32[Array, " p"]:
+        part: UInt32[Array, " p"] = codes[self.text][self.start : self.stop]
+        return part
+
+
+def _parts(text: int, codes: UInt32[Array, " n"]) -> Iterator[_Part]:
+    """A text in parts whose automatons are small enough: as a rule one."""
+    longest = min(_GROUP, _MAX_EDGES // 2 // (len(np.unique(codes)) + 1)) - 1  # with the separator
+    size = max(_SMALLEST_PART, longest - _OVERLAP)
+    for keep in range(0, len(codes), size):
+        yield _Part(text, max(0, keep - _OVERLAP), keep, min(keep + size, len(codes)))
+
+
+def _group(waiting: list[_Part], codes: Sequence[UInt32[Array, " n"]]) -> tuple[list[_Part], list[_Part]]:
+    """The first parts, at least one, that make an automaton of bounded size together; and the others."""
+    distinct: set[int] = set()
+    num_chars = 0
+    for taken, part in enumerate(waiting):
+        distinct.update(np.unique(part.of(codes)).tolist())
+        num_chars += part.stop - part.start + 1
+        if taken and (num_chars > _GROUP or 2 * num_chars * (len(distinct) + 1) > _MAX_EDGES):
+            return waiting[:taken], waiting[taken:]
+    return waiting, []
+
+
+def _matched(texts: list[UInt32[Array, " p"]], training: Iterable[UInt32[Array, " m"]]) -> list[Matches]:
+    """Match one group by one reading of the training text; a separator that matches nothing follows each text."""
+    from charloom.engines.automaton import Automaton  # Numba takes half a second to import
+
+    separator = np.array([_NOTHING], np.uint32)
+    joined = np.concatenate([part for text in texts for part in (text, separator)])
+    symbols, columns = np.unique(joined, return_inverse=True)
+    known = symbols[:-1]  # all but the separator
+    column_of = np.full(int(known.max(initial=0)) + 2, -1, np.int32)
+    column_of[known] = np.arange(len(known))
+    automaton = Automaton(columns.astype(np.int32), len(symbols))
+    for piece in training:
+        automaton.read(column_of[np.minimum(piece, len(column_of) - 1)])
+    lengths, ends = automaton.copies()
+    offsets = ends - lengths
+    stops = np.cumsum([len(text) + 1 for text in texts])
+    return [
+        Matches(lengths[start : stop - 1], offsets[start : stop - 1])
+        for start, stop in zip([0, *stops[:-1]], stops, strict=True)
+    ]
+
+
+def _decoded(pieces: Iterable[UInt[Array, " m"]]) -> Iterator[UInt32[Array, " k"]]:
+    """The code points of UTF-8 bytes and boundaries, invalid bytes shown as a byte model shows them."""
+    decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+    boundary = np.array([BOUNDARY_CODE], np.uint32)
+    for piece in pieces:
+        documents = np.split(piece, np.flatnonzero(piece > 255))
+        out = [code_points(decoder.decode(documents[0].astype(np.uint8).tobytes()))]
+        for document in documents[1:]:
+            out += [code_points(decoder.decode(b"", final=True)), boundary]
+            out.append(code_points(decoder.decode(document[1:].astype(np.uint8).tobytes())))
+        yield np.concatenate(out)
+    yield code_points(decoder.decode(b"", final=True))
+
+
+def _stretches(matches: Matches, from_chars: int) -> tuple[Stretch, ...]:
+    lengths = matches.lengths
+    goes_on = np.zeros(len(lengths), bool)
+    goes_on[:-1] = lengths[1:] == lengths[:-1] + 1  # the next character's copy holds this one's
+    ends = np.flatnonzero(~goes_on & (lengths >= from_chars))
+    starts, offsets = ends + 1 - lengths[ends], matches.text_offsets[ends]
+    found = zip(starts.tolist(), lengths[ends].tolist(), offsets.tolist(), strict=True)
+    return tuple(Stretch(*one) for one in found)
+
+
+def _spans(stretches: Sequence[Stretch]) -> list[tuple[int, int]]:
+    spans: list[tuple[int, int]] = []
+    for start, length, _ in stretches:
+        if spans and start <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], start + length)
+        else:
+            spans.append((start, start + length))
+    return spans

@@ -1,0 +1,234 @@
+"""Copies against slow twins, with and without Numba, cut into parts and groups, across pieces and documents."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charloom.engines import automaton
+from charloom.evaluation import Copy, Stretch, TrainingText, copies, longest_copy, match_lengths, novelty_of
+from charloom.text.vocabulary import BOUNDARY, UNK, Vocabulary, code_points
+
+ALPHABETS = ["ab", "abc\n", "aé\U0001f600\ud800", "كانا "]
+texts = st.sampled_from(ALPHABETS).flatmap(
+    lambda alphabet: st.tuples(st.text(alphabet, max_size=40), st.text(alphabet, max_size=60))
+)
+several = st.sampled_from(ALPHABETS).flatmap(
+    lambda alphabet: st.tuples(
+        st.lists(st.text(alphabet, max_size=40), max_size=5), st.text(alphabet, max_size=60)
+    )
+)
+
+
+def twin_copy(generated, training):
+    """The longest common substring by dynamic programming: run[i] is the match that ends at i and at this j."""
+    best, run = Copy(0, "", 0, 0), [0] * (len(generated) + 1)
+    for j, char in enumerate(training):
+        run = [0] + [run[i] + 1 if generated[i] == char else 0 for i in range(len(generated))]
+        length = max(run)
+        if length > best.length:
+            end = run.index(length)
+            best = Copy(length, generated[end - length : end], end - length, j + 1 - length)
+    return best
+
+
+def twin_matches(generated, training):
+    """[(length, offset)] for each character: the longest slice ending there that the training text holds."""
+    found = []
+    for end in range(1, len(generated) + 1):
+        start = next(s for s in range(end + 1) if generated[s:end] in training)
+        found.append((end - start, training.find(generated[start:end]) if end > start else 0))
+    return found
+
+
+def twin_stretches(generated, training, least):
+    """Every slice of at least so many characters that stands in the training text and cannot grow on either side."""
+
+    def stands(start, stop):
+        return start >= 0 and stop <= len(generated) and generated[start:stop] in training
+
+    return tuple(
+        Stretch(start, stop - start, training.find(generated[start:stop]))
+        for start in range(len(generated))
+        for stop in range(start + least, len(generated) + 1)
+        if stands(start, stop) and not stands(start - 1, stop) and not stands(start, stop + 1)
+    )
+
+
+def pieces(training, size=7):
+    return [code_points(training[i : i + size]) for i in range(0, len(training), size)]
+
+
+def matched(generated, training):
+    return [
+        list(zip(matches.lengths.tolist(), matches.text_offsets.tolist(), strict=True))
+        for matches in match_lengths(generated, training)
+    ]
+
+
+@pytest.fixture(params=["compiled", "plain"])
+def way(request, monkeypatch):
+    monkeypatch.setattr(automaton, "HAS_NUMBA", request.param == "compiled")
+    return request.param
+
+
+def test_numba_is_installed_where_these_tests_run():
+    assert automaton._COMPILED != automaton._PLAIN
+
+
+@given(several)
+def test_matches_are_the_twins(pair):
+    generated, training = pair
+    assert matched(generated, pieces(training)) == [twin_matches(text, training) for text in generated]
+
+
+@given(several)
+def test_without_numba_the_matches_are_the_same(pair):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(automaton, "HAS_NUMBA", False)
+        assert matched(pair[0], pieces(pair[1])) == [twin_matches(text, pair[1]) for text in pair[0]]
+
+
+@given(several, st.integers(1, 9), st.integers(1, 3), st.integers(1, 60))
+def test_parts_overlaps_and_groups_leave_no_trace(pair, size, overlap, edges):
+    generated, training = pair
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "_GROUP": size,
+            "_SMALLEST_PART": 1,
+            "_OVERLAP": overlap,
+            "_MAX_EDGES": edges,
+        }.items():
+            patch.setattr(copies, name, value)
+        assert matched(generated, pieces(training)) == [twin_matches(text, training) for text in generated]
+
+
+@given(texts, st.integers(1, 5))
+def test_stretches_are_the_twins(pair, least):
+    generated, training = pair
+    [judged] = novelty_of([generated], pieces(training), from_chars=least)
+    assert judged.stretches == twin_stretches(generated, training, least)
+    inside = [any(s.start <= i < s.start + s.length for s in judged.stretches) for i in range(len(generated))]
+    marked = [any(start <= i < stop for start, stop in judged.spans) for i in range(len(generated))]
+    assert marked == inside
+    assert judged.copied_share == pytest.approx(np.mean(inside) if inside else 0.0)
+    assert judged.longest_copy_chars == twin_copy(generated, training).length
+    assert all(left[1] < right[0] for left, right in zip(judged.spans, judged.spans[1:], strict=False))
+
+
+@given(texts)
+def test_the_longest_copy_is_the_twins(pair):
+    assert longest_copy(*pair) == twin_copy(*pair)
+
+
+def test_groups_are_bounded_and_each_costs_one_reading():
+    class Counted(list):
+        readings = 0
+
+        def __iter__(self):
+            self.readings += 1
+            return super().__iter__()
+
+    training = Counted(pieces("the end"))
+    match_lengths(["then"] * 20_001, training)  # 80,004 characters and 20,001 separators
+    assert training.readings == 3
+    match_lengths(["", ""], training)
+    assert training.readings == 3
+
+
+@pytest.mark.parametrize("num_signs", [60, 3000, 20_000])
+def test_the_table_stays_small_whatever_the_alphabet(num_signs, rng, monkeypatch):
+    sizes = []
+
+    class Watched(automaton.Automaton):
+        def __init__(self, columns, num_columns):
+            sizes.append(2 * len(columns) * num_columns)
+            super().__init__(columns, num_columns)
+
+    monkeypatch.setattr(automaton, "Automaton", Watched)
+    text = "".join(map(chr, 0x4E00 + rng.integers(0, num_signs, 60_000)))
+    train = "".join(map(chr, 0x4E00 + rng.integers(0, num_signs, 1000))) + text[40_000:40_900]
+    [judged] = novelty_of([text], [code_points(train)])
+    assert judged.stretches == (Stretch(40_000, 900, 1000),)
+    assert len(sizes) > 1
+    assert max(sizes) <= copies._MAX_EDGES
+
+
+def test_quantiles_are_lengths_that_occur():
+    [judged] = novelty_of(["abcdefghij"], [code_points("abcdefghi")])
+    assert judged.match_length_quantiles_chars == {0.1: 0, 0.5: 4, 0.9: 8, 0.99: 9}
+
+
+def test_a_copy_across_two_pieces_of_a_long_text(rng, way):
+    size = 1 << (20 if way == "compiled" else 16)
+    train = "".join(rng.choice(list("abcdefgh"), size + 5000))
+    start = size - 37
+    generated = "z" * 50 + train[start : start + 300] + "z" + train[7:60]
+    assert longest_copy(generated, train) == Copy(300, train[start : start + 300], 50, start)
+
+
+def test_a_long_text_that_is_one_long_copy_is_followed_over_its_parts(rng):
+    train = "".join(rng.choice(list("abcd"), 120_000))
+    text = "z" + train[100:119_000]
+    [judged] = novelty_of([text], pieces(train, 1 << 16))
+    assert judged.stretches == (Stretch(1, 118_900, 100),)
+
+
+def test_of_equal_lengths_the_first_in_the_training_text_wins():
+    assert longest_copy("ab--cd", "xcdxabxab") == Copy(2, "cd", 4, 1)
+
+
+@pytest.mark.parametrize(("generated", "training"), [("", ""), ("", "abc"), ("abc", ""), ("abc", "xyz")])
+def test_nothing_in_common(generated, training, way):
+    assert longest_copy(generated, training) == Copy(0, "", 0, 0)
+
+
+def test_a_text_is_a_copy_of_itself(rng, way):
+    text = "".join(rng.choice(list("abcd"), 5000))
+    assert longest_copy(text, text) == Copy(5000, text, 0, 0)
+
+
+@pytest.mark.parametrize("unit", ["char", "byte"])
+def test_no_copy_crosses_a_boundary_and_each_counts_as_one_character(unit):
+    symbols = tuple(range(256)) if unit == "byte" else tuple(map(ord, "abél\n"[4] + "abél"))
+    if unit == "char":
+        symbols = tuple(sorted(symbols))
+    vocab = Vocabulary(unit, symbols, (BOUNDARY,))
+    boundary = np.array([vocab.boundary_id])
+    ids = np.concatenate([part for name in ("éla", "bél", "la") for part in (boundary, vocab.encode(name))])
+    assert matched(["labé", "a\nb", "béla"], TrainingText(ids, vocab)) == [
+        [(1, 2), (2, 2), (1, 5), (2, 5)],
+        [(1, 3), (0, 0), (1, 5)],
+        [(1, 5), (2, 5), (3, 5), (3, 1)],
+    ]
+
+
+def test_the_unknown_symbol_matches_nothing():
+    vocab = Vocabulary("char", tuple(map(ord, "ab")), (UNK,))
+    assert matched(["a\ufffdb", "ab", "a", "b"], TrainingText(vocab.encode("axb"), vocab)) == [
+        [(1, 0), (0, 0), (1, 2)],
+        [(1, 0), (1, 2)],
+        [(1, 0)],  # nor what stands between two samples
+        [(1, 2)],
+    ]
+
+
+@given(st.lists(st.binary(max_size=12), max_size=5), st.integers(1, 5))
+def test_bytes_are_read_as_a_byte_model_shows_them(documents, size):
+    vocab = Vocabulary("byte", tuple(range(256)), (BOUNDARY,))
+    ids = np.array([i for document in documents for i in (256, *document)], np.uint16)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(copies, "_PIECE", size)
+        read = [code for piece in TrainingText(ids, vocab) for code in piece.tolist()]
+    shown = [[0x110000, *map(ord, vocab.decode(list(document)))] for document in documents]
+    assert read == [code for document in shown for code in document]
+
+
+def test_a_memory_map_is_read_piece_by_piece(tmp_path, monkeypatch):
+    vocab = Vocabulary.from_text("abc")
+    ids = np.memmap(tmp_path / "ids", np.uint8, "w+", shape=(1000,))
+    ids[:] = np.tile([0, 1, 2, 1], 250)
+    monkeypatch.setattr(copies, "_PIECE", 64)
+    read = list(TrainingText(ids, vocab))
+    assert max(map(len, read)) == 64
+    assert matched(["cbab"], TrainingText(ids, vocab)) == [[(1, 2), (2, 2), (3, 2), (4, 2)]]
