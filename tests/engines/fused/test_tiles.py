@@ -26,7 +26,7 @@ def panels_of(matrix):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("rows", "panels"), [(1, 1), (1, 4), (2, 1), (3, 1), (6, 1), (6, 2)])
+@pytest.mark.parametrize(("rows", "panels"), [(1, 1), (1, 4), (2, 1), (3, 1), (4, 1), (6, 1), (6, 2)])
 def test_a_float_tile_adds_the_product(rows, panels, dtype, rng):
     tile = tiles.float_tile(rows, panels)
 

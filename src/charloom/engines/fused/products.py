@@ -18,6 +18,7 @@ from charloom.engines.fused.tiles import (
     float_1x4,
     float_2x1,
     float_3x1,
+    float_4x1,
     float_wide,
     int8_1,
     int8_2,
@@ -107,12 +108,17 @@ def _add_floats(
         w, r = matrix.at + panel * size, 0
         o = out_at + panel * LANES
         if wide:
-            while r + WIDE_ROWS <= rows:
+            while r + WIDE_ROWS <= rows and rows - r != 8:  # eight are two times four
                 float_wide(net.numbers, w, N, x, x_at + r * x_stride, x_stride, out, o + r * stride, stride)
                 r += WIDE_ROWS
         for one in range(WIDE_PANELS if wide else 1):
             w1, o1, r1 = w + one * size, o + one * LANES, r
-            while r1 + 3 <= rows:
+            while r1 + 4 <= rows:
+                float_4x1(
+                    net.numbers, w1, N, x, x_at + r1 * x_stride, x_stride, out, o1 + r1 * stride, stride
+                )
+                r1 += 4
+            if r1 + 3 <= rows:
                 float_3x1(
                     net.numbers, w1, N, x, x_at + r1 * x_stride, x_stride, out, o1 + r1 * stride, stride
                 )

@@ -294,5 +294,5 @@ WIDE_PANELS = 2 if processor_has("avx512f") else 1
 
 float_1x4, float_1x1 = float_tile(1, 4), float_tile(1, 1)
 float_wide = float_tile(WIDE_ROWS, WIDE_PANELS)
-float_6x1, float_3x1, float_2x1 = float_tile(6, 1), float_tile(3, 1), float_tile(2, 1)
+float_4x1, float_3x1, float_2x1 = float_tile(4, 1), float_tile(3, 1), float_tile(2, 1)
 int8_2, int8_1 = int8_tile(2, KIND), int8_tile(1, KIND)
