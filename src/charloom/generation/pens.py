@@ -19,7 +19,7 @@ from charloom.generation.reading import join_rows, take_rows
 from charloom.rng import Purpose, uniforms_at
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int, Int64
+    from jaxtyping import Float, Float64, Int, Int64
     from numpy import ndarray as Array
 
     from charloom.engines import Model
@@ -130,17 +130,24 @@ class SteppingPen:
 
 def choose(rows: Rows, choice: Choice) -> Int64[Array, "B"]:
     """The next character of each row: the arithmetic of `filters`, the draws of `rng`."""
-    probs = next_distribution(
-        rows.logits,
+    probs = distribution(rows.logits, rows.recent, choice)
+    return draw(probs, uniforms_at(choice.seed, Purpose.SAMPLE, rows.positions, rows.samples))
+
+
+def distribution(
+    logits: Float[Array, "B V"], recent: Int64[Array, "B W"], choice: Choice
+) -> Float64[Array, "B V"]:
+    """The probabilities that a choice draws from."""
+    return next_distribution(
+        logits,
         temperature=choice.temperature,
         top_k=choice.top_k,
         top_p=choice.top_p,
         min_p=choice.min_p,
         banned=choice.banned,
         repetition_penalty=choice.repetition_penalty,
-        recent=rows.recent,
+        recent=recent,
     )
-    return draw(probs, uniforms_at(choice.seed, Purpose.SAMPLE, rows.positions, rows.samples))
 
 
 def log_probabilities(logits: Float[Array, "B V"], ids: Int[Array, "B"]) -> Float[Array, "B 1"]:

@@ -13,6 +13,7 @@ from charloom.engines import Choice
 from charloom.engines.fused.model import rule_of
 from charloom.engines.fused.sampling import choose, log_probability, new_room, uniform
 from charloom.generation.filters import draw, next_distribution
+from charloom.generation.pens import distribution
 from charloom.rng import Purpose, uniforms
 
 NOBODY = np.empty(0, np.int64)
@@ -34,16 +35,7 @@ FILTERS = {
 
 def kept_and_chosen(logits, choice, recent, position=0):
     """What NumPy makes of it: the distribution, and the id that inverts the same uniform number."""
-    probs = next_distribution(
-        logits[None],
-        temperature=choice.temperature,
-        top_k=choice.top_k,
-        top_p=choice.top_p,
-        min_p=choice.min_p,
-        banned=choice.banned,
-        repetition_penalty=choice.repetition_penalty,
-        recent=recent[None],
-    )
+    probs = distribution(logits[None], recent[None], choice)
     return probs[0], int(draw(probs, uniforms(choice.seed, Purpose.SAMPLE, position, [7], 1)[:, 0])[0])
 
 
