@@ -247,13 +247,13 @@ def _warm_up() -> None:
     import hypothesis.strategies  # noqa: F401 - loaded once, here
     import numpy as np
 
-    from charloom.engines import draws, kernels  # noqa: F401 - loaded once, here
+    from charloom.engines.kernels import compiling, linear_scan, masks
 
-    assert kernels.HAS_NUMBA
-    kernels.random_halves(0, 0, 0, range(1), 8)
+    assert compiling.HAS_NUMBA
+    masks.random_halves(0, 0, 0, range(1), 8)
     for kind in ("float32", "float64", "complex128"):
         x = np.zeros((1, 2, 3), kind)
-        kernels.scan_backward(x, x[:, 0].copy(), kernels.scan_forward(x, x, x[:, 0].copy()), x)
+        linear_scan.backward(x, x[:, 0].copy(), linear_scan.forward(x, x, x[:, 0].copy()), x)
     assert not any("scratch" in name for name in sys.modules)
 
 

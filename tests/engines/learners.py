@@ -56,21 +56,16 @@ class Pass(NamedTuple):
 def one_pass(learner, window, *, step=0, state=None):
     """Everything a learner finds out about a window before it moves."""
     state = learner.initial_state(range(len(window.inputs))) if state is None else state
-    if hasattr(learner, "gradients"):
-        return Pass(*learner.gradients(step, window, state))
-    import torch
-
-    total, count, after = learner._loss(step, window, state)
-    objective = total if learner.train_config.loss == "sum" else total / count
-    found = torch.autograd.grad(objective, list(learner.params.values()))
-    gradients = {name: g.numpy() for name, g in zip(learner.params, found, strict=True)}
-    return Pass(float(total.detach()), count, gradients, after)
+    total, count, gradients, after = learner.gradients(step, window, state)
+    arrays = {name: g.numpy() if hasattr(g, "numpy") else g for name, g in gradients.items()}
+    return Pass(float(total), count, arrays, after)
 
 
 def update(learner, window, *, step=0, state=None):
     """One update on a window: (state behind it, loss, gradient norm, characters)."""
     state = learner.initial_state(range(len(window.inputs))) if state is None else state
-    return learner._update(step, window, state)
+    after, loss, grad_norm, chars = learner._update(step, window, state)
+    return after, float(loss), float(grad_norm), chars
 
 
 def group(learner, prefix="param"):

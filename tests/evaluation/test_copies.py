@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charloom.engines import automaton
+from charloom.engines.kernels import compiling
 from charloom.evaluation import Copy, Stretch, TrainingText, copies, longest_copy, match_lengths, novelty_of
 from charloom.text.vocabulary import BOUNDARY, UNK, Vocabulary, code_points
 
@@ -68,7 +69,7 @@ def matched(generated, training):
 
 @pytest.fixture(params=["compiled", "plain"])
 def way(request, monkeypatch):
-    monkeypatch.setattr(automaton, "HAS_NUMBA", request.param == "compiled")
+    monkeypatch.setattr(compiling, "HAS_NUMBA", request.param == "compiled")
     return request.param
 
 
@@ -85,7 +86,7 @@ def test_matches_are_the_twins(pair):
 @given(several)
 def test_without_numba_the_matches_are_the_same(pair):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(automaton, "HAS_NUMBA", False)
+        patch.setattr(compiling, "HAS_NUMBA", False)
         assert matched(pair[0], pieces(pair[1])) == [twin_matches(text, pair[1]) for text in pair[0]]
 
 

@@ -100,10 +100,10 @@ class Clock:
 
         real = TorchLearner._update
 
-        def update(learner, step, window, state):
+        def update(learner, step, *rest, **settings):
             self.steps += 1
             self.now += cost(step) if cost else self.seconds_a_step
-            return real(learner, step, window, state)
+            return real(learner, step, *rest, **settings)
 
         monkeypatch.setattr(TorchLearner, "_update", update)
         return self

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from charloom.engines.kernels import HAS_NUMBA
+from charloom.engines.kernels import compiling
 
 if TYPE_CHECKING:
     from jaxtyping import Int32, Int64
@@ -116,7 +116,7 @@ def _spread(order: Any, length: Any, link: Any, best: Any, end: Any, seen: Any) 
 Loop = Callable[..., Any]
 _PLAIN: tuple[Loop, Loop, Loop] = (_build, _read, _spread)
 _COMPILED = _PLAIN
-if HAS_NUMBA:
+if compiling.HAS_NUMBA:
     from numba import njit
 
     with warnings.catch_warnings():  # a read-only home: Numba warns that it compiles in memory only
@@ -144,7 +144,7 @@ class Automaton:
     """
 
     def __init__(self, columns: Int32[Array, " n"], num_columns: int) -> None:
-        self._build, self._read, self._spread = _COMPILED if HAS_NUMBA else _PLAIN
+        self._build, self._read, self._spread = _COMPILED if compiling.HAS_NUMBA else _PLAIN
         most = 2 * len(columns) + 1
         self._length, self._link = np.zeros(most, np.int32), np.zeros(most, np.int32)
         self._edges = np.full(most * num_columns, -1, np.int32)
@@ -178,4 +178,4 @@ class Automaton:
 
 def _given(*arrays: Any) -> tuple[Any, ...]:
     """Arrays as the loops take them: as they are when compiled, else as memory views, which Python indexes faster."""
-    return arrays if HAS_NUMBA else tuple(map(memoryview, arrays))
+    return arrays if compiling.HAS_NUMBA else tuple(map(memoryview, arrays))

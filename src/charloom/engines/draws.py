@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from charloom.config import ModelConfig, TrainConfig
-from charloom.engines import State, kernels
+from charloom.engines import State
+from charloom.engines.kernels import masks
 from charloom.parameters import state_shapes
 from charloom.rng import Purpose, normals
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool
+    from jaxtyping import Bool, UInt16
     from numpy import ndarray as Array
 
 SITES = {"input": 0, "layer": 1, "branch": 2, "output": 3, "char": 4}
 """Dropout sites; their numbers are part of every mask's address and never change."""
 
-_LEVELS = 65536
+LEVELS = 65536
 """A mask takes 16 random bits an element, so a rate is rounded to a multiple of 1/65,536."""
 
 
@@ -42,24 +43,28 @@ class Masks:
     def threshold(self, site: str) -> int:
         """The first 16-bit number that lets an element stay; 0 where the site has no dropout."""
         rate: float = getattr(self.config, f"dropout_{site}")
-        return round(rate * _LEVELS)
+        return round(rate * LEVELS)
 
     def scale(self, site: str) -> float:
         """What the elements that stay are multiplied by, so that the expectation does not change."""
-        return 1 / (1 - self.threshold(site) / _LEVELS)
+        return 1 / (1 - self.threshold(site) / LEVELS)
 
     def purpose(self, site: str, layer: int) -> int:
         """The address of the next mask: a residual block asks twice for its branches, and gets two masks."""
         turn = self._branches[layer] = self._branches.get(layer, -1) + 1 if site == "branch" else 0
         return int(Purpose.DROPOUT) + SITES[site] + 8 * turn + 256 * layer
 
-    def kept(self, site: str, layer: int, length: int, width: int) -> Bool[Array, "L T W"]:
-        """True where an element stays; a dropped character loses all of its embedding, so its width is 1."""
+    def halves(self, site: str, layer: int, length: int, width: int) -> UInt16[Array, "L n"]:
+        """The numbers behind a mask, n = length · width; a dropped character loses all of its embedding, so its width is 1."""
         width = 1 if site == "char" else width
-        halves = kernels.random_halves(
+        return masks.random_halves(
             self.seed, self.purpose(site, layer), self.step, self.lanes, length * width
         )
-        kept: Array = (halves >= self.threshold(site)).reshape(len(self.lanes), length, width)
+
+    def kept(self, site: str, layer: int, length: int, width: int) -> Bool[Array, "L T W"]:
+        """True where an element stays, (L, T, 1) for characters."""
+        halves = self.halves(site, layer, length, width)
+        kept: Array = (halves >= self.threshold(site)).reshape(len(self.lanes), length, -1)
         return kept
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from charloom.engines import kernels
+from charloom.engines.kernels import compiling
 from charloom.engines.scratch import mingru
 
 from .derivative import (
@@ -87,7 +87,7 @@ def steps_backward(tapes, resets, d_h):
 @numba
 @with_resets
 def test_the_scan_equals_its_steps(share, has_numba, rng, monkeypatch):
-    monkeypatch.setattr(kernels, "HAS_NUMBA", has_numba)
+    monkeypatch.setattr(compiling, "HAS_NUMBA", has_numba)
     window = random_window(rng, share)
     h, tape = mingru.scan(*window)
     expected, tapes = steps(*window)

@@ -7,7 +7,8 @@ import torch
 from charloom.config import ModelConfig
 from charloom.engines import draws
 from charloom.engines.torch import network
-from charloom.engines.torch.learner import _Masks
+from charloom.engines.torch.dropout import Dropout
+from charloom.errors import DivergedError
 from charloom.text.windows import Plan
 
 from ..cases import SHORT_CASES, random_state
@@ -57,7 +58,7 @@ def test_residual_blocks_carry_their_state_from_window_to_window(name, rng):
 def test_a_mask_multiplies_by_what_was_drawn_for_its_address(site, width):
     config = ModelConfig(embedding_size=5, **{f"dropout_{site}": 0.3})
     address = (config, 1, 2, range(4))
-    dropped = _Masks(*address)(site, 1, torch.ones(4, 6, 5, dtype=torch.float64))
+    dropped = Dropout(*address)(site, 1, torch.ones(6, 4, 5, dtype=torch.float64)).transpose(0, 1)
     masks = draws.Masks(*address)
     kept = masks.kept(site, 1, 6, 5)
     assert kept.shape == (4, 6, width)
@@ -95,3 +96,50 @@ def test_evaluation_network_is_the_trained_one(rng):
     model = learner.model()
     ours, _ = model.forward(window.inputs, model.import_state(begin))
     np.testing.assert_allclose(ours, logits.detach().numpy(), rtol=0, atol=CARRY)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"optimizer": "muon", "average_decay": 0.9}, {"batching": "random"}], ids=str
+)
+def test_who_looks_only_when_the_stretch_has_ended_trains_the_same(settings, rng):
+    """As on a GPU: nothing is asked of the device inside a step."""
+    found = []
+    for watchful in (True, False):
+        learner, train = make(
+            "torch", SMALL, np.random.default_rng(1), learning_rate=0.01, clip_norm=0.1, **settings
+        )
+        learner.watchful = watchful
+        plan = Plan(random_text(np.random.default_rng(2)), train)
+        _, metrics = learner.advance(plan, 0, 4, learner.initial_state(range(3)))
+        found.append((learner.tensors(), metrics))
+    (expected, theirs), (tensors, mine) = found
+    np.testing.assert_allclose(mine.loss, theirs.loss, rtol=CARRY)
+    np.testing.assert_allclose(mine.grad_norm, theirs.grad_norm, rtol=CARRY)
+    for name, x in tensors.items():
+        np.testing.assert_allclose(x, expected[name], rtol=CARRY, atol=CARRY, err_msg=name)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", "sgd"])
+@pytest.mark.parametrize("bad", [0, 2])
+def test_a_stretch_that_diverges_is_taken_back_to_the_step_before(optimizer, bad, rng, monkeypatch):
+    learner, train = make("torch", SMALL, rng, optimizer=optimizer, learning_rate=0.01, average_decay=0.9)
+    learner.watchful = False
+    plan, begin = Plan(random_text(rng), train), learner.initial_state(range(3))
+    gradients = learner.gradients
+
+    def poisoned(step, window, state):
+        total, count, named, after = gradients(step, window, state)
+        if step == bad:
+            named["out.bias"] = named["out.bias"] * float("nan")
+        return total, count, named, after
+
+    start = {name: x.copy() for name, x in learner.tensors().items()}
+    learner.advance(plan, 0, bad, begin)
+    expected = {name: x.copy() for name, x in learner.tensors().items()}
+    learner.load_tensors(start)
+    monkeypatch.setattr(learner, "gradients", poisoned)
+    with pytest.raises(DivergedError, match=rf"step {bad}: the gradient of out\.bias is not finite"):
+        learner.advance(plan, 0, 4, begin)
+    assert learner.tensors().keys() == expected.keys()
+    for name, x in learner.tensors().items():
+        np.testing.assert_array_equal(x, expected[name], err_msg=name)

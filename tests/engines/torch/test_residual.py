@@ -18,10 +18,11 @@ def test_the_convolution_equals_a_plain_loop(K, T, reset_share, rng):
     x, past = rng.normal(size=(3, T, 4)), rng.normal(size=(3, K - 1, 4))
     weight, bias = rng.normal(size=(4, K)), rng.normal(size=4)
     resets = None if reset_share is None else rng.random((3, T)) < reset_share
-    marks = None if resets is None else torch.tensor(resets)
-    y, behind = residual.convolve(*(torch.tensor(a) for a in (x, past, weight, bias)), marks)
+    marks = None if resets is None else torch.tensor(resets.T)
+    time_first = torch.tensor(x.swapaxes(0, 1))
+    y, behind = residual.convolve(time_first, *(torch.tensor(a) for a in (past, weight, bias)), marks)
     expected, expected_behind = naive_convolution(x, past, weight, bias, resets)
-    np.testing.assert_allclose(y, expected, **EXACT)
+    np.testing.assert_allclose(y.transpose(0, 1), expected, **EXACT)
     np.testing.assert_array_equal(behind, expected_behind)
 
 

@@ -14,7 +14,7 @@ B, T, X, H = 3, 12, 4, 6
 
 
 def random_cell(settings, dtype, rng, input_size=X):
-    """(config, the cell's own parameters, inputs (B, T, X), state)."""
+    """(config, the cell's own parameters, inputs (T, B, X), state)."""
     config = ModelConfig(hidden_size=H, embedding_size=input_size, **settings)
     prefix = "layers.0.cell."
     params = {
@@ -22,7 +22,7 @@ def random_cell(settings, dtype, rng, input_size=X):
         for name, shape in parameter_shapes(config, 9).items()
         if name.startswith(prefix)
     }
-    x = torch.tensor(rng.normal(size=(B, T, input_size)), dtype=dtype)
+    x = torch.tensor(rng.normal(size=(T, B, input_size)), dtype=dtype)
     state = {
         k: torch.tensor(rng.normal(size=(B, *s)) * 0.5, dtype=dtype)
         for k, s in state_shapes(config)[0].items()
@@ -64,6 +64,6 @@ def library_outputs(settings, rnn, rng):
     folded = {name: torch.tensor(value) for name, value in module._cell(rnn, 0).items()}
     state = {key: s[:, : rnn.hidden_size] for key, s in state.items()}
     begin = tuple(state[key][None].contiguous() for key in ("h", "c") if key in state)
-    theirs, _ = rnn(x, begin if len(begin) > 1 else begin[0])
+    theirs, _ = rnn(x.transpose(0, 1), begin if len(begin) > 1 else begin[0])
     ours, _ = cells.unroll_steps(config, folded, x, state, None, state)
-    return ours, theirs.detach()
+    return ours, theirs.detach().transpose(0, 1)

@@ -15,7 +15,8 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from charloom.engines.fused.compiling import compiled, intrinsic
+from charloom.engines.fused.compiling import intrinsic
+from charloom.engines.kernels.compiling import compiled
 
 _SPINS = 4096
 """Turns before a waiting thread gives its core away."""

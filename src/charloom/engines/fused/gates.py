@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from charloom.engines.fused.compiling import compiled
-from charloom.engines.fused.functions import ACTIVATIONS, activate
+from charloom.engines.kernels.compiling import compiled
+from charloom.engines.kernels.functions import ACTIVATIONS, activate
 
 _TANH, _SIGMOID = ACTIVATIONS["tanh"], ACTIVATIONS["sigmoid"]
 

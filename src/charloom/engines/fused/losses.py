@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from charloom.engines.fused.compiling import compiled, compiled_sum
-from charloom.engines.fused.functions import exponential
+from charloom.engines.kernels.compiling import compiled, compiled_sum
+from charloom.engines.kernels.functions import exponential
 
 
 @compiled

@@ -25,10 +25,10 @@ import numpy as np
 
 from charloom.engines.fused import gates
 from charloom.engines.fused.barrier import wait
-from charloom.engines.fused.compiling import compiled, compiled_sum
-from charloom.engines.fused.functions import ACTIVATIONS, activate
 from charloom.engines.fused.packing import CELLS, Network, aligned
 from charloom.engines.fused.products import add_product, share
+from charloom.engines.kernels.compiling import compiled, compiled_sum
+from charloom.engines.kernels.functions import ACTIVATIONS, activate
 from charloom.parameters import NORM_EPSILON
 
 _ELMAN, _LSTM, _GRU = CELLS["elman"], CELLS["lstm"], CELLS["gru"]

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from charloom.config import ModelConfig
-from charloom.engines.fused.functions import ACTIVATIONS
 from charloom.engines.fused.tiles import LANES
+from charloom.engines.kernels.functions import ACTIVATIONS
 from charloom.parameters import cell_size, mlp_size, state_shapes
 
 if TYPE_CHECKING:

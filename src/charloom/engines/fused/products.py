@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from charloom.engines.fused.compiling import compiled
 from charloom.engines.fused.tiles import (
     LANES,
     WIDE_PANELS,
@@ -23,6 +22,7 @@ from charloom.engines.fused.tiles import (
     int8_1,
     int8_2,
 )
+from charloom.engines.kernels.compiling import compiled
 
 
 @compiled

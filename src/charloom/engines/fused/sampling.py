@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from charloom.engines.fused.compiling import compiled
-from charloom.engines.fused.functions import exponential
-from charloom.engines.kernels import fill_words
+from charloom.engines.kernels.compiling import compiled
+from charloom.engines.kernels.functions import exponential
+from charloom.engines.kernels.masks import fill_words
 from charloom.rng import Purpose
 
 _SAMPLE = np.uint32(int(Purpose.SAMPLE))

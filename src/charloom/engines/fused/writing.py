@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from charloom.engines.fused.compiling import compiled
 from charloom.engines.fused.network import read
 from charloom.engines.fused.sampling import choose, log_probability
+from charloom.engines.kernels.compiling import compiled
 
 
 @compiled

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from charloom.engines import kernels
+from charloom.engines.kernels import linear_scan
 from charloom.engines.scratch import inputs
 from charloom.engines.scratch.activations import sigmoid
 
@@ -110,7 +110,7 @@ def scan(
         here = resets[:, :, None]
         update = update + np.where(here, keep * fresh, 0)
         keep = np.where(here, 0, keep).astype(z.dtype, copy=False)
-    h = kernels.scan_forward(_one_row(keep), _one_row(update), h_0.reshape(1, -1)).reshape(z.shape)
+    h = linear_scan.forward(_one_row(keep), _one_row(update), h_0.reshape(1, -1)).reshape(z.shape)
     h_prev = np.concatenate([h_0[None], h[:-1]])  # (4)
     if resets is not None:
         h_prev = np.where(here, fresh, h_prev)
@@ -123,7 +123,7 @@ def scan_backward(
     """Pull the gradient back through `scan`: (d_a, d_h_0)."""
     keep, h_prev, h, z, n = tape
     h_0 = np.ascontiguousarray(h_prev[:1].reshape(1, -1))
-    _, d_update, d_h_0 = kernels.scan_backward(_one_row(keep), h_0, _one_row(h), _one_row(d_h))
+    _, d_update, d_h_0 = linear_scan.backward(_one_row(keep), h_0, _one_row(h), _one_row(d_h))
     d_h_t = d_update.reshape(z.shape)  # the whole gradient of h_t: its own and what later steps send back
     d_a_z = d_h_t * (n - h_prev) * z * (1 - z)  # (4), (2)
     d_a_n = d_h_t * z * candidate_slope(n)  # (4), (3)

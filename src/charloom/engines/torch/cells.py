@@ -1,8 +1,9 @@
 """The four cells under one roof: project a window's inputs, then let time pass.
 
-Each cell file holds `step`, its numbered equations for one time step, and a faster form of the same function for a
-whole window. This file alone decides which of the two a window takes: the fast form, unless a row's state is
-reset inside the window (documents end there) or the library has none.
+Each cell file holds `step`, its numbered equations for one time step, and the call of a library's kernel for a whole window where
+there is one. This file alone decides what a window takes. On a CPU that is our own `recurrence` and `loops`, but for the LSTM
+in float32, whose oneDNN kernel is as fast. Elsewhere, without Numba or in an autocast it is the library, unless a row's state is
+reset inside the window (documents end there) or the library has none; then it is `step` after `step`.
 """
 
 from __future__ import annotations
@@ -14,23 +15,14 @@ import torch
 from torch.nn import functional as F
 
 from charloom.config import ModelConfig
-from charloom.engines.torch import elman, gru, lstm, mingru
+from charloom.engines.torch import elman, gru, loops, lstm, mingru, recurrence
+from charloom.engines.torch.recurrence import project
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
     from torch import Tensor
 
-ONE_HOT_LIMIT = 512
-"""Up to this vocabulary a library kernel is given dense one-hot vectors; beyond it the row look-up and `step` win."""
-
 Tensors = Mapping[str, "Tensor"]
-
-
-def project(params: Tensors, x: Tensor) -> Float[Tensor, "B T GH"]:
-    """W_ih x_t + b at every time step: one product, or a row look-up where `x` holds ids (B, T)."""
-    if x.dtype == torch.int64:
-        return F.embedding(x, params["w_ih"].T) + params["bias"]
-    return F.linear(x, params["w_ih"], params["bias"])
 
 
 def step(
@@ -49,25 +41,29 @@ def unroll(
     params: Tensors,
     x: Tensor,
     state: Tensors,
-    resets: Bool[Tensor, "B T"] | None,
+    resets: Bool[Tensor, "T B"] | None,
     fresh: Tensors,
-) -> tuple[Float[Tensor, "B T H"], dict[str, Tensor]]:
+) -> tuple[Float[Tensor, "T B H"], dict[str, Tensor]]:
     """Run the cell over a window.
 
     Args:
         config: names the cell.
         params: its tensors.
-        x: dense inputs (B, T, X), or ids (B, T) for one-hot ones.
+        x: dense inputs (T, B, X), or ids (T, B) for one-hot ones.
         state: the state before the first time step.
         resets: where inside the window a row returns to `fresh`, or None where none does.
-        fresh: the state to return to.
+        fresh: the state to return to, a constant: no gradient flows into it.
 
     Returns:
         The hidden state at every time step and the state behind the last.
     """
     if config.cell == "mingru":
-        return mingru.scan(project(params, x), state, resets, fresh)
-    if resets is None and (found := _library(config, params, x, state)) is not None:
+        return mingru.scan(project(x, params["w_ih"], params["bias"]), state, resets, fresh)
+    in_one_call = resets is None and not _is_wide(x, params["w_ih"])
+    as_fast = config.cell == "lstm" and params["w_ih"].dtype == torch.float32
+    if loops.fit(params["w_ih"]) and not (in_one_call and as_fast):
+        return recurrence.unroll(config, params, x, state, resets, fresh)
+    if in_one_call and (found := _library(config, params, x, state)) is not None:
         return found
     return unroll_steps(config, params, x, state, resets, fresh)
 
@@ -77,17 +73,17 @@ def unroll_steps(
     params: Tensors,
     x: Tensor,
     state: Tensors,
-    resets: Bool[Tensor, "B T"] | None,
+    resets: Bool[Tensor, "T B"] | None,
     fresh: Tensors,
-) -> tuple[Float[Tensor, "B T H"], dict[str, Tensor]]:
+) -> tuple[Float[Tensor, "T B H"], dict[str, Tensor]]:
     """The same as `unroll`, one `step` after another."""
     now, outputs = dict(state), []
-    for t, a_x in enumerate(project(params, x).unbind(1)):
+    for t, a_x in enumerate(project(x, params["w_ih"], params["bias"]).unbind(0)):
         if resets is not None:
-            now = return_to(fresh, now, resets[:, t])
+            now = return_to(fresh, now, resets[t])
         now = step(config, params, a_x, now)
         outputs.append(now["h"])
-    return torch.stack(outputs, dim=1), now
+    return torch.stack(outputs), now
 
 
 def return_to(fresh: Tensors, state: Tensors, rows: Bool[Tensor, "B"]) -> dict[str, Tensor]:
@@ -95,13 +91,16 @@ def return_to(fresh: Tensors, state: Tensors, rows: Bool[Tensor, "B"]) -> dict[s
     return {key: torch.where(rows.view(-1, *[1] * (x.dim() - 1)), fresh[key], x) for key, x in state.items()}
 
 
+def _is_wide(x: Tensor, w_ih: Float[Tensor, "GH X"]) -> bool:
+    """Whether a library's kernel would be given one-hot vectors so wide that the row look-up wins."""
+    return x.dtype == torch.int64 and w_ih.shape[1] > recurrence.ONE_HOT_LIMIT
+
+
 def _library(
     config: ModelConfig, params: Tensors, x: Tensor, state: Tensors
-) -> tuple[Float[Tensor, "B T H"], dict[str, Tensor]] | None:
+) -> tuple[Float[Tensor, "T B H"], dict[str, Tensor]] | None:
     w_ih = params["w_ih"]
     if x.dtype == torch.int64:
-        if w_ih.shape[1] > ONE_HOT_LIMIT:
-            return None
         x = F.one_hot(x, w_ih.shape[1]).to(w_ih.dtype)
     if config.cell == "elman":
         return elman.fused(params, x, state, config.activation)

@@ -4,7 +4,7 @@
     h_t = φ(a_t)                          (2)  φ is tanh, σ or relu
 
 Source: Elman (1990), in the form of PyTorch's ``nn.RNN`` with one bias.
-Shapes: B batch, T time, X input size, H hidden size. State is h, (B, H).
+Shapes: T time, B batch, X input size, H hidden size. State is h, (B, H).
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def step(
 
 
 def fused(
-    params: Mapping[str, Tensor], x: Float[Tensor, "B T X"], state: Mapping[str, Tensor], activation: str
-) -> tuple[Float[Tensor, "B T H"], dict[str, Tensor]] | None:
+    params: Mapping[str, Tensor], x: Float[Tensor, "T B X"], state: Mapping[str, Tensor], activation: str
+) -> tuple[Float[Tensor, "T B H"], dict[str, Tensor]] | None:
     """The same function over a whole window in one library call; None where the library has none (σ)."""
     if activation not in _LIBRARY:
         return None
     bias = params["bias"]
     weights = [params["w_ih"], params["w_hh"], bias, torch.zeros_like(bias)]
-    outputs, h = _LIBRARY[activation](x, state["h"][None], weights, True, 1, 0.0, True, False, True)
+    outputs, h = _LIBRARY[activation](x, state["h"][None], weights, True, 1, 0.0, True, False, False)
     return outputs, {"h": h[0]}

@@ -7,7 +7,7 @@
     h_t = (1 − z) ⊙ n + z ⊙ h_{t-1}                   (5)  z keeps
 
 Source: Cho et al. (2014), in the form of PyTorch and cuDNN (reset after the recurrent product).
-Shapes: B batch, T time, X input size, H hidden size. State is h, (B, H).
+Shapes: T time, B batch, X input size, H hidden size. State is h, (B, H).
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ def step(
 
 
 def fused(
-    params: Mapping[str, Tensor], x: Float[Tensor, "B T X"], state: Mapping[str, Tensor]
-) -> tuple[Float[Tensor, "B T H"], dict[str, Tensor]]:
+    params: Mapping[str, Tensor], x: Float[Tensor, "T B X"], state: Mapping[str, Tensor]
+) -> tuple[Float[Tensor, "T B H"], dict[str, Tensor]]:
     """The same function over a whole window in one library call."""
     bias, bias_hn = params["bias"], params["bias_hn"]
     inner = torch.cat([torch.zeros_like(bias)[: 2 * len(bias_hn)], bias_hn])
     weights = [params["w_ih"], params["w_hh"], bias, inner]
-    outputs, h = torch.gru(x, state["h"][None], weights, True, 1, 0.0, True, False, True)
+    outputs, h = torch.gru(x, state["h"][None], weights, True, 1, 0.0, True, False, False)
     return outputs, {"h": h[0]}

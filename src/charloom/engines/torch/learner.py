@@ -1,6 +1,6 @@
 """A network in training on torch: windows in, updated parameters and metrics out.
 
-One step: window → loss → gradient → clip → optimiser → average. Everything random in it is a function of
+One step: window → loss → gradient, lanes shared among threads → clip → optimiser → average. Everything random in it is a function of
 (seed, step, lane), so a stretch may be cut anywhere.
 """
 
@@ -16,10 +16,19 @@ from torch.nn import functional as F
 from charloom.config import ModelConfig, TrainConfig
 from charloom.engines import Metrics, State, diverged, draws, frozen_parameters, state_like
 from charloom.engines.torch import network
-from charloom.engines.torch.model import DTYPES, TorchModel, export_state, to_numpy, zero_state
+from charloom.engines.torch.dropout import Dropout
+from charloom.engines.torch.model import (
+    DTYPES,
+    TorchModel,
+    export_state,
+    joined,
+    to_device,
+    to_numpy,
+    zero_state,
+)
 from charloom.engines.torch.optimisers import Optimiser
+from charloom.engines.torch.shards import Shards
 from charloom.parameters import initial_bias_pair
-from charloom.rng import random_bits
 from charloom.schedule import Knots, average_decay, learning_rate
 from charloom.text.windows import Plan, Window
 
@@ -57,6 +66,8 @@ class TorchLearner:
         averages = train_config.average_decay is not None
         self.average = {n: p.detach().clone() for n, p in self.params.items()} if averages else None
         self.knots: Knots = ((0, 0.0), (max(1, train_config.steps or 1), 1.0))
+        self.shards = Shards()
+        self.watchful = self.device.type == "cpu"  # elsewhere to look at a number is to wait for it
 
     def set_progress(self, knots: Knots) -> None:
         """Set the map from step to progress that the learning rate follows."""
@@ -67,17 +78,42 @@ class TorchLearner:
         return self._fresh(0, lanes)
 
     def advance(self, plan: Plan, first_step: int, num_steps: int, state: State) -> tuple[State, Metrics]:
-        """Take `num_steps` updates on the plan's windows from `first_step` on."""
-        lanes = range(plan.batch_size)
-        measured = []
-        for step in range(first_step, first_step + num_steps):
-            window = plan.window(step, lanes)
-            if not plan.carries:
-                state = zero_state(self.config, len(window.inputs), self.device, self.dtype)
-            state, *numbers = self._update(step, window, state)
-            measured.append(numbers)
-        loss, grad_norm, chars = np.array(measured).T
-        return state, Metrics(loss, grad_norm, chars.astype(np.int64))
+        """Take `num_steps` updates on the plan's windows from `first_step` on.
+
+        On a GPU nobody looks at a step's numbers before the stretch has ended. Where one is not finite, the stretch is taken back and
+        repeated up to the step before.
+        """
+        before = None if self.watchful else self._snapshot()
+        after, metrics = self._stretch(plan, range(first_step, first_step + num_steps), state)
+        finite = np.isfinite(metrics.loss) & np.isfinite(metrics.grad_norm)
+        if before is None or finite.all():
+            return after, metrics
+        self._restore(before)
+        last = first_step + int(finite.argmin())
+        state, _ = self._stretch(plan, range(first_step, last), state)
+        window = plan.window(last, range(plan.batch_size))
+        self._update(last, window, state if plan.carries else self._zeros(window))
+        raise AssertionError(f"step {last} diverged, and repeated it did not")
+
+    def gradients(
+        self, step: int, window: Window, state: State
+    ) -> tuple[Tensor, int, dict[str, Tensor], State]:
+        """One window forward and back.
+
+        Returns:
+            The summed loss of its predictions, their number, the gradient of the objective in every parameter that learns, and
+            the state behind the window: its gradient is cut here.
+        """
+        count = len(window.targets) if self.train_config.objective == "last" else window.targets.size
+        parts = self.shards.split(len(window.inputs), self.device)
+        passes = self.shards.run(lambda rows: self._pass(step, window, state, rows, count), parts)
+        total, gradients, after = passes[0]
+        for other_total, other_gradients, _ in passes[1:]:
+            total = total + other_total
+            torch._foreach_add_(gradients, other_gradients)
+        if len(passes) > 1:
+            after = joined([behind for _, _, behind in passes])
+        return total, count, dict(zip(self.optimiser.params, gradients, strict=True)), after
 
     def tensors(self) -> dict[str, Array]:
         """All that a checkpoint holds."""
@@ -125,28 +161,52 @@ class TorchLearner:
     def _tensor(self, array: Any) -> Tensor:
         return torch.as_tensor(np.array(array), dtype=self.dtype, device=self.device)
 
-    def _update(self, step: int, window: Window, state: State) -> tuple[State, float, float, int]:
-        total, count, after = self._loss(step, window, state)
-        objective = total if self.train_config.loss == "sum" else total / count
-        # fused optimisers walk through memory: a gradient in another layout would move the wrong elements
-        found = torch.autograd.grad(objective, list(self.optimiser.params.values()))
-        gradients = tuple(gradient.contiguous() for gradient in found)
-        norm = torch.stack(torch._foreach_norm(list(gradients))).norm()
-        loss, grad_norm = float(total.detach()) / count, float(norm)
-        if not (np.isfinite(loss) and np.isfinite(grad_norm)):
-            finite = [bool(torch.isfinite(g).all()) for g in gradients]
-            raise diverged(step, loss, dict(zip(self.optimiser.params, finite, strict=True)))
+    def _stretch(self, plan: Plan, steps: range, state: State) -> tuple[State, Metrics]:
+        lanes, measured, counts = range(plan.batch_size), [], []
+        for step in steps:
+            window = plan.window(step, lanes)
+            begin = state if plan.carries else self._zeros(window)
+            state, loss, norm, count = self._update(step, window, begin, look=self.watchful)
+            measured.append(torch.stack([loss, norm]))
+            counts.append(count)
+        numbers = to_numpy(torch.stack(measured)).astype(np.float64) if measured else np.zeros((0, 2))
+        return state, Metrics(numbers[:, 0], numbers[:, 1], np.array(counts, np.int64))
+
+    def _update(
+        self, step: int, window: Window, state: State, *, look: bool = True
+    ) -> tuple[State, Tensor, Tensor, int]:
+        """One update: (state behind the window, mean loss, gradient norm, characters).
+
+        Raises:
+            DivergedError: `look`, and loss or norm is not finite; nothing has moved.
+        """
+        total, count, named, after = self.gradients(step, window, state)
+        gradients, loss = list(named.values()), total / count
+        norm = torch.stack(torch._foreach_norm(gradients)).norm()
+        if look and not (np.isfinite(float(loss)) and np.isfinite(float(norm))):
+            finite = {name: bool(torch.isfinite(g).all()) for name, g in named.items()}
+            raise diverged(step, float(loss), finite)
         self._clip(gradients, norm)
         for p, gradient in zip(self.optimiser.params.values(), gradients, strict=True):
             p.grad = gradient
         self.optimiser.step(learning_rate(self.train_config, self.knots, step))
         self._update_average(step)
-        return after, loss, grad_norm, count
+        return after, loss, norm, count
 
-    def _loss(self, step: int, window: Window, state: State) -> tuple[Tensor, int, State]:
-        """The summed loss of the window's predictions, their number, and the state with its gradient cut."""
-        lanes = range(len(window.inputs))
-        targets = torch.as_tensor(window.targets, device=self.device)
+    def _pass(
+        self, step: int, window: Window, state: State, rows: slice, count: int
+    ) -> tuple[Tensor, list[Tensor], State]:
+        """Some rows of a window forward and back: their summed loss, their part of every gradient, the state behind them."""
+        part = Window(window.inputs[rows], window.targets[rows], window.resets[rows])
+        begin = state_like(state, lambda x: x[rows])
+        total, after = self._loss(step, part, begin, range(rows.start, rows.stop))
+        objective = total if self.train_config.loss == "sum" else total / count
+        # fused optimisers walk through memory: a gradient in another layout would move the wrong elements
+        found = torch.autograd.grad(objective, list(self.optimiser.params.values()))
+        return total.detach(), [gradient.contiguous() for gradient in found], after
+
+    def _loss(self, step: int, window: Window, state: State, lanes: range) -> tuple[Tensor, State]:
+        """The summed loss of some lanes' predictions, and the state behind them with its gradient cut."""
         last_only = self.train_config.objective == "last"
         drops = draws.has_dropout(self.config)
         with torch.autocast(
@@ -155,18 +215,34 @@ class TorchLearner:
             logits, after = network.forward(
                 self.config,
                 self._folded(self.params),
-                torch.as_tensor(window.inputs, device=self.device),
+                to_device(window.inputs, self.device),
                 state,
-                resets=torch.as_tensor(window.resets, device=self.device) if window.resets.any() else None,
+                resets=torch.as_tensor(window.resets) if window.resets.any() else None,
                 fresh=self._fresh(step, lanes) if self.train_config.initial_state == "normal" else None,
-                dropout=_Masks(self.config, self.train_config.seed, step, lanes)
+                dropout=Dropout(self.config, self.train_config.seed, step, lanes)
                 if drops
                 else network.no_dropout,
                 last_only=last_only,
             )
-        targets = targets[:, -1:] if last_only else targets
+        targets = to_device(window.targets[:, -1:] if last_only else window.targets, self.device)
         total = F.cross_entropy(logits.flatten(0, 1).to(self.dtype), targets.flatten(), reduction="sum")
-        return total, targets.numel(), state_like(after, lambda x: x.detach().to(self.dtype))
+        return total, state_like(after, lambda x: x.detach().to(self.dtype))
+
+    def _zeros(self, window: Window) -> State:
+        return zero_state(self.config, len(window.inputs), self.device, self.dtype)
+
+    def _snapshot(self) -> list[dict[str, Tensor]]:
+        """Copies of all that an update changes, where it lies."""
+        groups = [self.params, self.optimiser.moments(), self.average or {}]
+        return [{name: x.detach().clone() for name, x in group.items()} for group in groups]
+
+    @torch.no_grad()
+    def _restore(self, snapshot: list[dict[str, Tensor]]) -> None:
+        params, moments, average = snapshot
+        for name, p in self.params.items():
+            p.copy_(params[name])
+        self.optimiser.load_moments(moments)
+        self.average = average or None
 
     def _fresh(self, step: int, lanes: range) -> State:
         return self.import_state(draws.fresh_state(self.config, self.train_config, step, lanes))
@@ -179,13 +255,13 @@ class TorchLearner:
             folded[name.removesuffix(_PAIR)] = bias + F.pad(params[name], (0, len(bias) - len(params[name])))
         return folded
 
-    def _clip(self, gradients: tuple[Tensor, ...], norm: Tensor) -> None:
+    def _clip(self, gradients: list[Tensor], norm: Tensor) -> None:
         clip_norm, clip_value = self.train_config.clip_norm, self.train_config.clip_value
-        if clip_norm is not None and float(norm) > clip_norm:
-            torch._foreach_mul_(list(gradients), clip_norm / float(norm))
+        if clip_norm is not None and not (self.watchful and float(norm) <= clip_norm):
+            torch._foreach_mul_(gradients, (clip_norm / norm).clamp(max=1.0))
         if clip_value is not None:
-            torch._foreach_clamp_min_(list(gradients), -clip_value)
-            torch._foreach_clamp_max_(list(gradients), clip_value)
+            torch._foreach_clamp_min_(gradients, -clip_value)
+            torch._foreach_clamp_max_(gradients, clip_value)
 
     @torch.no_grad()
     def _update_average(self, step: int) -> None:
@@ -193,26 +269,3 @@ class TorchLearner:
             return
         decay = average_decay(self.train_config, step)
         torch._foreach_lerp_(list(self.average.values()), list(self.params.values()), 1 - decay)
-
-
-class _Masks:
-    """Dropout as a function of (seed, site, step, lane): `network.Dropout` for one window."""
-
-    def __init__(self, config: ModelConfig, seed: int, step: int, lanes: range) -> None:
-        self.masks = draws.Masks(config, seed, step, lanes)
-
-    def __call__(self, site: str, layer: int, x: Tensor) -> Tensor:
-        if self.masks.threshold(site) == 0:
-            return x
-        dropped: Tensor = x * self._kept(site, layer, x) * self.masks.scale(site)
-        return dropped
-
-    def _kept(self, site: str, layer: int, x: Tensor) -> Tensor:
-        """True where an element stays; on another device torch's generator draws, seeded by the same address."""
-        if x.device.type == "cpu":
-            return torch.from_numpy(self.masks.kept(site, layer, *x.shape[1:]))
-        purpose, lane = self.masks.purpose(site, layer), self.masks.lanes.start
-        low, high = random_bits(self.masks.seed, purpose, self.masks.step, [lane], 2)[0].tolist()
-        generator = torch.Generator(x.device).manual_seed(low + (high << 31))
-        shape = (*x.shape[:2], 1) if site == "char" else x.shape
-        return torch.rand(shape, device=x.device, generator=generator) >= self.masks.threshold(site) / 65536

@@ -7,7 +7,7 @@
     h_t = o ⊙ tanh(c_t)                       (5)  hidden state
 
 Source: Hochreiter & Schmidhuber (1997); forget gate of Gers et al. (2000); no peepholes, one bias.
-Shapes: B batch, T time, X input size, H hidden size. State is h and c, each (B, H).
+Shapes: T time, B batch, X input size, H hidden size. State is h and c, each (B, H).
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def step(
 
 
 def fused(
-    params: Mapping[str, Tensor], x: Float[Tensor, "B T X"], state: Mapping[str, Tensor]
-) -> tuple[Float[Tensor, "B T H"], dict[str, Tensor]]:
+    params: Mapping[str, Tensor], x: Float[Tensor, "T B X"], state: Mapping[str, Tensor]
+) -> tuple[Float[Tensor, "T B H"], dict[str, Tensor]]:
     """The same function over a whole window in one library call (oneDNN on a CPU, cuDNN).
 
     Where the processor has no bfloat16, oneDNN has no such kernel for some widths: there the call is in float32.
@@ -47,7 +47,7 @@ def fused(
     with torch.autocast(
         x.device.type, enabled=torch.is_autocast_enabled(x.device.type) and _has_kernel(x.device)
     ):
-        outputs, h, c = torch.lstm(x, begin, weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
+        outputs, h, c = torch.lstm(x, begin, weights, True, 1, 0.0, torch.is_grad_enabled(), False, False)
     return outputs, {"h": h[0], "c": c[0]}
 
 

@@ -1,4 +1,4 @@
-"""Minimal gated recurrent unit: one time step, and a whole window as a compiled linear scan.
+"""Minimal gated recurrent unit: one time step, and a whole window as a linear scan.
 
     a_t = W_ih x_t + b                     (1)  two blocks: a_z, a_n
     z = σ(a_z)                             (2)  update gate; reads no state
@@ -7,17 +7,17 @@
 
 Source: Feng et al. (2024), "Were RNNs all we needed?", in its linear form: (4) is summed as it stands, never in
 logarithms, and never below float32.
-Shapes: B batch, T time, X input size, H hidden size. State is h, (B, H).
+Shapes: T time, B batch, X input size, H hidden size. State is h, (B, H).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from charloom.engines import kernels
+from charloom.engines.torch import loops
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -41,53 +41,41 @@ def step(
 
 
 def scan(
-    a_x: Float[Tensor, "B T 2H"],
+    a_x: Float[Tensor, "T B 2H"],
     state: Mapping[str, Tensor],
-    resets: Bool[Tensor, "B T"] | None,
+    resets: Bool[Tensor, "T B"] | None,
     fresh: Mapping[str, Tensor],
-) -> tuple[Float[Tensor, "B T H"], dict[str, Tensor]]:
+) -> tuple[Float[Tensor, "T B H"], dict[str, Tensor]]:
     """The same function over a whole window; `a_x` is (1) at every time step, resets return a row to `fresh`."""
-    a_z, a_n = (
-        a_x.float().chunk(2, dim=2) if a_x.dtype in (torch.bfloat16, torch.float16) else a_x.chunk(2, dim=2)
-    )
+    a_x = a_x.float() if a_x.dtype in (torch.bfloat16, torch.float16) else a_x
+    h0, begin = state["h"].to(a_x.dtype), fresh["h"].to(a_x.dtype)
+    if loops.fit(a_x):
+        h = loops.mingru(a_x, h0, resets, begin)
+        return h, {"h": h[-1]}
+    a_z, a_n = a_x.chunk(2, dim=2)
     z, n = torch.sigmoid(a_z), candidate(a_n)  # (2), (3)
     keep, update = 1 - z, z * n
     if resets is not None:
         here = resets.unsqueeze(2)
-        update = update + torch.where(here, keep * fresh["h"].unsqueeze(1), 0.0)
+        update = update + torch.where(here, keep * begin, 0.0)
         keep = torch.where(here, 0.0, keep)
-    h = linear_scan(keep, update, state["h"].to(z.dtype))  # (4)
-    return h, {"h": h[:, -1]}
+    h = linear_scan(keep, update, h0)  # (4)
+    return h, {"h": h[-1]}
 
 
 def linear_scan(
-    keep: Float[Tensor, "B T H"], update: Float[Tensor, "B T H"], h0: Float[Tensor, "B H"]
-) -> Float[Tensor, "B T H"]:
-    """h_t = keep_t ⊙ h_{t−1} + update_t: compiled on a CPU, a loop over time elsewhere."""
-    if keep.device.type == "cpu":
-        result: Tensor = _Scan.apply(keep, update, h0)  # type: ignore[no-untyped-call]
-        return result
-    h, states = h0, []
-    for k, u in zip(keep.unbind(1), update.unbind(1), strict=True):
-        h = k * h + u
-        states.append(h)
-    return torch.stack(states, dim=1)
+    keep: Float[Tensor, "T B H"], update: Float[Tensor, "T B H"], h0: Float[Tensor, "B H"]
+) -> Float[Tensor, "T B H"]:
+    """h_t = keep_t ⊙ h_{t−1} + update_t in ⌈log₂ T⌉ passes, each over the whole window: what a GPU runs side by side.
 
+    After k passes, (keep_t, update_t) are those of the 2ᵏ steps that end at t taken as one.
 
-class _Scan(torch.autograd.Function):
-    """`kernels.scan_forward` with its derivative; the arrays are shared, not copied."""
-
-    @staticmethod
-    def forward(ctx: Any, keep: Tensor, update: Tensor, h0: Tensor) -> Tensor:
-        keep, update, h0 = keep.contiguous(), update.contiguous(), h0.contiguous()
-        h = torch.from_numpy(kernels.scan_forward(*(x.detach().numpy() for x in (keep, update, h0))))
-        ctx.save_for_backward(keep, h0, h)
-        return h
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, d_h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        keep, h0, h = ctx.saved_tensors
-        arrays = (x.detach().numpy() for x in (keep, h0, h, d_h.contiguous()))
-        d_keep, d_update, d_h0 = kernels.scan_backward(*arrays)
-        return torch.from_numpy(d_keep), torch.from_numpy(d_update), torch.from_numpy(d_h0)
+    Source: Hillis & Steele (1986), "Data parallel algorithms"; the composition of linear steps as in Blelloch (1990).
+    """
+    span = 1
+    while span < len(keep):
+        before_keep, before_update = keep[:-span], update[:-span]
+        update = torch.cat([update[:span], torch.addcmul(update[span:], keep[span:], before_update)])
+        keep = torch.cat([keep[:span], keep[span:] * before_keep])
+        span *= 2
+    return torch.addcmul(update, keep, h0)

@@ -75,11 +75,25 @@ class TorchModel:
         return {name: to_numpy(p) for name, p in self.params.items()}
 
     def _run(self, ids: Any, state: State, resets: Any) -> tuple[Tensor, State]:
-        marks = None if resets is None else torch.as_tensor(resets, device=self.device)
+        marks = None if resets is None else torch.as_tensor(resets)
         return network.forward(self.config, self.params, self._ids(ids), state, resets=marks)
 
     def _ids(self, ids: Any) -> Tensor:
-        return torch.as_tensor(np.asarray(ids, np.int64), device=self.device)
+        return to_device(np.asarray(ids, np.int64), self.device)
+
+
+def to_device(array: Array, device: torch.device) -> Tensor:
+    """The same numbers on a device; a GPU fetches them while the host goes on."""
+    tensor = torch.as_tensor(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def joined(parts: list[State]) -> State:
+    """The rows of several states behind one another."""
+    return [
+        {key: torch.cat([part[i][key] for part in parts]) for key in layer}
+        for i, layer in enumerate(parts[0])
+    ]
 
 
 def zero_state(config: ModelConfig, batch_size: int, device: Any, dtype: torch.dtype) -> State:

@@ -2,6 +2,8 @@
 
     ids → embedding or one-hot → layers → (RMSNorm) → output layer → logits
 
+Inside, time is the first axis, (T, B, ·): a time step of every row lies in one piece. Outside, rows are.
+
 A pure function of parameters, ids and state: training, validation, sampling and the module for users all call it.
 """
 
@@ -10,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+import torch
 from torch.nn import functional as F
 
 from charloom.config import ModelConfig
@@ -54,7 +57,8 @@ def forward(
         params: its tensors under their full names.
         ids: characters, int64.
         state: one dict a layer.
-        resets: positions before which a row returns to `fresh`; None = nowhere.
+        resets: positions before which a row returns to `fresh`; None = nowhere. They lie on the CPU wherever the network
+            is: to ask a GPU for them would be to wait for it.
         fresh: the state to return to; None = zeros.
         dropout: applied at the configured sites.
         last_only: logits of the last time step alone, (B, 1, V).
@@ -62,30 +66,32 @@ def forward(
     Returns:
         Logits and the state behind the last character.
     """
+    ids, inner = ids.t(), None
     if fresh is None:
         fresh = [{key: x.new_zeros(()).expand_as(x) for key, x in layer.items()} for layer in state]
     if resets is not None:
-        state = [cells.return_to(f, s, resets[:, 0]) for f, s in zip(fresh, state, strict=True)]
-        resets = inside(resets)
+        first = resets[:, 0].to(ids.device)
+        state = [cells.return_to(f, s, first) for f, s in zip(fresh, state, strict=True)]
+        inner = inside(resets, ids.device)
     x: Tensor = F.embedding(ids, params["embedding"]) if "embedding" in params else ids
     x = dropout("input", 0, dropout("char", 0, x)) if x.is_floating_point() else x
     after: TorchState = []
     for i, layer_state in enumerate(state):
-        x, new = _layer(config, layer_params(params, i), i, x, layer_state, resets, fresh[i], dropout)
+        x, new = _layer(config, layer_params(params, i), i, x, layer_state, inner, fresh[i], dropout)
         after.append(new)
-    x = x[:, -1:] if last_only else x
+    x = x[-1:] if last_only else x
     x = residual.norm(x, params["norm"]) if config.block == "residual" else x
     out = params["embedding"] if config.tie_embeddings else params["out.weight"]
-    return F.linear(dropout("output", 0, x), out, params["out.bias"]), after
+    return F.linear(dropout("output", 0, x), out, params["out.bias"]).transpose(0, 1), after
 
 
-def inside(resets: Bool[Tensor, "B T"]) -> Bool[Tensor, "B T"] | None:
-    """The resets after the first position (that one is already applied), or None where there are none."""
-    if resets.shape[1] == 1 or not bool(resets[:, 1:].any()):
+def inside(resets: Bool[Tensor, "B T"], device: torch.device) -> Bool[Tensor, "T B"] | None:
+    """The resets after the first position (that one is already applied), time first, or None where there are none."""
+    if not bool(resets[:, 1:].any()):
         return None
-    rest = resets.clone()
-    rest[:, 0] = False
-    return rest
+    rest = resets.t().clone(memory_format=torch.contiguous_format)
+    rest[0] = False
+    return rest.to(device)
 
 
 def _layer(
@@ -94,7 +100,7 @@ def _layer(
     i: int,
     x: Tensor,
     state: Mapping[str, Tensor],
-    resets: Bool[Tensor, "B T"] | None,
+    resets: Bool[Tensor, "T B"] | None,
     fresh: Mapping[str, Tensor],
     dropout: Dropout,
 ) -> tuple[Tensor, dict[str, Tensor]]:

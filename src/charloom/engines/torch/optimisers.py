@@ -80,6 +80,7 @@ class Optimiser:
             part = next(
                 part for part in self.parts if any(p is q for g in part.param_groups for q in g["params"])
             )
+            part.state.pop(p, None)
             if own:
                 part.state[p] = own
 

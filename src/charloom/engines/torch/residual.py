@@ -9,7 +9,7 @@
     RMSNorm(x) = γ ⊙ x / √(mean x² + ε)
 
 Source: pre-norm residual blocks as in Griffin (De et al. 2024); RMSNorm: Zhang & Sennrich (2019);
-gated MLP: Shazeer (2020). Shapes: B batch, T time, D residual stream, K taps. The last K − 1 convolution inputs are state.
+gated MLP: Shazeer (2020). Shapes: T time, B batch, D residual stream, K taps. The last K − 1 convolution inputs are state.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 from torch.nn import functional as F
 
 from charloom.config import ModelConfig
-from charloom.engines.torch import cells
+from charloom.engines.torch import cells, loops
 from charloom.parameters import NORM_EPSILON
 
 if TYPE_CHECKING:
@@ -33,22 +33,26 @@ Drop = Callable[["Tensor"], "Tensor"]
 
 def norm(x: Float[Tensor, "... D"], gain: Float[Tensor, "D"]) -> Float[Tensor, "... D"]:
     """RMSNorm over the last axis."""
+    if loops.fit(x):
+        return loops.norm(x, gain)
     return F.rms_norm(x, gain.shape, gain, NORM_EPSILON)
 
 
 def block(
     config: ModelConfig,
     params: Mapping[str, Tensor],
-    x: Float[Tensor, "B T D"],
+    x: Float[Tensor, "T B D"],
     state: Mapping[str, Tensor],
-    resets: Bool[Tensor, "B T"] | None,
+    resets: Bool[Tensor, "T B"] | None,
     fresh: Mapping[str, Tensor],
     drop: Drop,
-) -> tuple[Float[Tensor, "B T D"], dict[str, Tensor]]:
+) -> tuple[Float[Tensor, "T B D"], dict[str, Tensor]]:
     """Run one residual block over a window; arguments as in `cells.unroll`, `drop` masks a branch."""
-    u, conv = convolve(
-        norm(x, params["norm"]), state["conv"], params["conv.weight"], params["conv.bias"], resets
-    )  # (1)
+    taps = (state["conv"], params["conv.weight"], params["conv.bias"], resets)
+    if loops.fit(x):
+        u, conv = loops.norm_conv(x, params["norm"], *taps)  # (1)
+    else:
+        u, conv = convolve(norm(x, params["norm"]), *taps)  # (1)
     inner = {name.removeprefix("cell."): p for name, p in params.items() if name.startswith("cell.")}
     o, after = cells.unroll(
         config, inner, u, {k: s for k, s in state.items() if k != "conv"}, resets, fresh
@@ -56,36 +60,36 @@ def block(
     x = x + drop(F.linear(o, params["proj"]))  # (3)
     if "mlp.up" in params:
         v = norm(x, params["mlp_norm"])  # (4)
-        gated = F.silu(F.linear(v, params["mlp.gate"])) * F.linear(v, params["mlp.up"])
+        gate, up = F.linear(v, params["mlp.gate"]), F.linear(v, params["mlp.up"])
+        gated = loops.swiglu(gate, up) if loops.fit(x) else F.silu(gate) * up
         x = x + drop(F.linear(gated, params["mlp.down"]))  # (5)
     return x, after | {"conv": conv}
 
 
 def convolve(
-    x: Float[Tensor, "B T D"],
+    x: Float[Tensor, "T B D"],
     past: Float[Tensor, "B K-1 D"],
     weight: Float[Tensor, "D K"],
     bias: Float[Tensor, "D"],
-    resets: Bool[Tensor, "B T"] | None,
-) -> tuple[Float[Tensor, "B T D"], Float[Tensor, "B K-1 D"]]:
+    resets: Bool[Tensor, "T B"] | None,
+) -> tuple[Float[Tensor, "T B D"], Float[Tensor, "B K-1 D"]]:
     """Equation (1): each position sees itself and the K − 1 inputs before it, none from before a reset.
 
     Returns:
         The convolved window and its last K − 1 inputs, zero where a reset came after them.
     """
-    T, K = x.shape[1], weight.shape[1]
-    padded = torch.cat([past, x], dim=1)  # (B, K-1+T, D)
+    T, K = len(x), weight.shape[1]
+    padded = torch.cat([past.transpose(0, 1), x])  # (K-1+T, B, D)
     if resets is None:
         y = torch.addcmul(bias, x, weight[:, -1])
         for k in range(K - 1):
-            y = torch.addcmul(y, padded[:, k : k + T], weight[:, k])
-        return y, padded[:, T:]
-    document = F.pad(
-        resets.cumsum(1), (K - 1, 0)
-    )  # inputs of one number belong together; the past is number 0
+            y = torch.addcmul(y, padded[k : k + T], weight[:, k])
+        return y, padded[T:].transpose(0, 1)
+    # inputs of one number belong together; the past is number 0
+    document = F.pad(resets.cumsum(0), (0, 0, K - 1, 0))
     y = bias.expand_as(x)
     for k in range(K):
-        same = (document[:, k : k + T] == document[:, K - 1 :]).unsqueeze(2)
-        y = y + torch.where(same, padded[:, k : k + T], 0.0) * weight[:, k]
-    alive = (document[:, T:] == document[:, -1:]).unsqueeze(2)
-    return y, torch.where(alive, padded[:, T:], 0.0)
+        same = (document[k : k + T] == document[K - 1 :]).unsqueeze(2)
+        y = y + torch.where(same, padded[k : k + T], 0.0) * weight[:, k]
+    alive = (document[T:] == document[-1:]).unsqueeze(2)
+    return y, torch.where(alive, padded[T:], 0.0).transpose(0, 1)

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from charloom.engines.fused.compiling import compiled
-from charloom.engines.fused.functions import activate, pull_back_activation
 from charloom.engines.fused.online.layout import Weights
 from charloom.engines.fused.online.products import (
     add,
@@ -26,6 +24,8 @@ from charloom.engines.fused.online.products import (
     outer_over_time,
 )
 from charloom.engines.fused.packing import aligned
+from charloom.engines.kernels.compiling import compiled
+from charloom.engines.kernels.functions import activate, pull_back_activation
 
 if TYPE_CHECKING:
     from numpy import ndarray as Array

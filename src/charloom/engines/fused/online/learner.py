@@ -12,7 +12,6 @@ import numpy as np
 
 from charloom.config import ModelConfig, TrainConfig
 from charloom.engines import Metrics, State, diverged, draws, state_like
-from charloom.engines.fused.functions import ACTIVATIONS
 from charloom.engines.fused.model import DTYPES, FusedModel, check_ids
 from charloom.engines.fused.online.elman import new_tape
 from charloom.engines.fused.online.layout import Layout
@@ -21,6 +20,7 @@ from charloom.engines.fused.online.support import check_training
 from charloom.engines.fused.online.updates import counts_updates, moment_names, rule_of
 from charloom.engines.fused.online.walks import Goal, Stretch, Vectors, Waiting, walk_characters, walk_windows
 from charloom.engines.fused.packing import aligned
+from charloom.engines.kernels.functions import ACTIVATIONS
 from charloom.schedule import Knots
 from charloom.text.windows import Plan
 

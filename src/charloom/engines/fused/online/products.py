@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from charloom.engines.fused.compiling import compiled, compiled_sum
+from charloom.engines.kernels.compiling import compiled, compiled_sum
 
 
 @compiled_sum

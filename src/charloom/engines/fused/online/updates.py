@@ -19,7 +19,7 @@ import math
 from typing import Any, NamedTuple
 
 from charloom.config import TrainConfig
-from charloom.engines.fused.compiling import compiled
+from charloom.engines.kernels.compiling import compiled
 
 RULES = {"sgd": 0, "adagrad": 1, "rmsprop": 2, "adam": 3, "adamw": 4}
 """The number by which the compiled loop knows an optimiser."""

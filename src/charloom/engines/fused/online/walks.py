@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from charloom.engines.fused.compiling import compiled
-from charloom.engines.fused.functions import activate, pull_back_activation
 from charloom.engines.fused.losses import loss_and_gradient
 from charloom.engines.fused.online.elman import backward, forward, project
 from charloom.engines.fused.online.products import (
@@ -31,6 +29,8 @@ from charloom.engines.fused.online.products import (
     update_and_add_product,
 )
 from charloom.engines.fused.online.updates import update, update_average
+from charloom.engines.kernels.compiling import compiled
+from charloom.engines.kernels.functions import activate, pull_back_activation
 
 if TYPE_CHECKING:
     from numpy import ndarray as Array

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from charloom.engines.fused.compiling import compiled
+from charloom.engines.kernels.compiling import compiled
 
 ACTIVATIONS = {"tanh": 0, "sigmoid": 1, "relu": 2}
 """The number by which a compiled loop knows an activation."""

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from charloom.engines.fused.functions import ACTIVATIONS, activate, exponential, pull_back_activation
+from charloom.engines.kernels.functions import ACTIVATIONS, activate, exponential, pull_back_activation
 
 EXP32 = 1e-7  # relative: a polynomial of degree 7 and three roundings; measured 8.3e-8
 RATIO32 = 2e-7  # relative: the same and a division; measured 1.5e-7

@@ -4,26 +4,26 @@ import numpy as np
 import pytest
 
 from charloom import rng as randomness
-from charloom.engines import kernels
+from charloom.engines.kernels import compiling, linear_scan, masks
 
 
 @pytest.fixture
 def without_numba(monkeypatch):
     def switch_off():
-        monkeypatch.setattr(kernels, "HAS_NUMBA", False)
+        monkeypatch.setattr(compiling, "HAS_NUMBA", False)
 
     return switch_off
 
 
 def test_numba_is_installed_where_these_tests_run():
-    assert kernels.HAS_NUMBA
+    assert compiling.HAS_NUMBA
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 16, 1000])
 @pytest.mark.parametrize("seed", [0, 1, 2**32 + 5, 2**64 - 1])
 def test_random_halves_are_the_halves_of_random_bits(count, seed):
     step, purpose, lanes = 2**32 + 3, randomness.Purpose.DROPOUT + 256, range(2, 5)
-    halves = kernels.random_halves(seed, purpose, step, lanes, count)
+    halves = masks.random_halves(seed, purpose, step, lanes, count)
     words = randomness.random_bits(seed, purpose, step, lanes, -(-count // 2))
     naive = np.array(
         [[half for word in row for half in (word & 0xFFFF, word >> 16)] for row in words.tolist()]
@@ -36,9 +36,9 @@ def test_random_halves_are_the_halves_of_random_bits(count, seed):
 @pytest.mark.parametrize("count", [1, 8, 31])
 def test_random_halves_are_the_same_bits_without_numba(count, without_numba):
     address = (12345678901234567890, randomness.Purpose.DROPOUT, 77, range(9), count)
-    compiled = kernels.random_halves(*address)
+    compiled = masks.random_halves(*address)
     without_numba()
-    np.testing.assert_array_equal(kernels.random_halves(*address), compiled)
+    np.testing.assert_array_equal(masks.random_halves(*address), compiled)
 
 
 def naive_scan(keep, update, h0):
@@ -75,11 +75,11 @@ def naive_scan_gradients(keep, update, h0, d_h):
 def test_the_scan_is_its_recurrence(dtype, length, without_numba, rng):
     keep, update = rng.normal(size=(2, 3, length, 4)).astype(dtype)
     h0 = rng.normal(size=(3, 4)).astype(dtype)
-    compiled = kernels.scan_forward(keep, update, h0)
+    compiled = linear_scan.forward(keep, update, h0)
     assert compiled.dtype == dtype
     np.testing.assert_array_equal(compiled, naive_scan(keep, update, h0))
     without_numba()
-    np.testing.assert_array_equal(kernels.scan_forward(keep, update, h0), compiled)
+    np.testing.assert_array_equal(linear_scan.forward(keep, update, h0), compiled)
 
 
 @pytest.mark.parametrize("length", [1, 2, 5])
@@ -87,9 +87,9 @@ def test_the_backward_scan_is_the_derivative(length, without_numba, rng):
     keep, update, d_h = rng.normal(size=(3, 2, length, 3))
     h0 = rng.normal(size=(2, 3))
     h = naive_scan(keep, update, h0)
-    compiled = kernels.scan_backward(keep, h0, h, d_h)
+    compiled = linear_scan.backward(keep, h0, h, d_h)
     for mine, naive in zip(compiled, naive_scan_gradients(keep, update, h0, d_h), strict=True):
         np.testing.assert_allclose(mine, naive, rtol=1e-10, atol=1e-12)  # differences of float64 sums
     without_numba()
-    for mine, twin in zip(kernels.scan_backward(keep, h0, h, d_h), compiled, strict=True):
+    for mine, twin in zip(linear_scan.backward(keep, h0, h, d_h), compiled, strict=True):
         np.testing.assert_array_equal(mine, twin)

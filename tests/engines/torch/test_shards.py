@@ -1,0 +1,107 @@
+"""Lanes shared among threads: the same training as on one, and the same bits every time."""
+
+import numpy as np
+import pytest
+import torch
+
+from charloom.config import ModelConfig
+from charloom.engines.torch import shards
+from charloom.text.windows import Plan
+
+from ..learners import make, random_text
+
+CPU = torch.device("cpu")
+CLOSE = {"rtol": 1e-10, "atol": 1e-12}
+"""float64: gradients summed in another order, over six updates."""
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("number", "rows", "sizes"),
+    [
+        (1, 64, [64]),
+        (2, 64, [32, 32]),
+        (2, 9, [5, 4]),
+        (3, 8, [4, 4]),
+        (4, 7, [7]),
+        (2, 1, [1]),
+        (3, 17, [6, 6, 5]),
+    ],
+)
+def test_rows_are_shared_evenly_and_never_too_few(number, rows, sizes, threads):
+    threads(number)
+    parts = shards.Shards().split(rows, CPU)
+    assert [part.stop - part.start for part in parts] == sizes
+    assert [i for part in parts for i in range(part.start, part.stop)] == list(range(rows))
+    assert len(shards.Shards().split(rows, torch.device("meta"))) == 1
+
+
+def test_each_thread_computes_with_one_and_the_caller_keeps_its_own(threads):
+    threads(2)
+    pool = shards.Shards()
+    assert pool.run(lambda part: (part, torch.get_num_threads()), ["a", "b", "c"]) == [
+        ("a", 1),
+        ("b", 1),
+        ("c", 1),
+    ]
+    assert pool.run(lambda _: torch.get_num_threads(), ["alone"]) == [2]
+    assert torch.get_num_threads() == 2
+
+
+def test_an_error_in_a_thread_is_the_callers(threads):
+    def fail(part):
+        if part == 1:
+            raise ValueError("here")
+
+    with pytest.raises(ValueError, match="here"):
+        shards.Shards().run(fail, [0, 1])
+
+
+def trained(number, threads, rng_seed, steps=6, **settings):
+    threads(number)
+    config = ModelConfig(
+        hidden_size=6, embedding_size=4, num_layers=2, dropout_layer=0.3, dropout_output=0.2, dropout_char=0.1
+    )
+    rng = np.random.default_rng(rng_seed)
+    learner, train = make("torch", config, rng, batch_size=13, learning_rate=0.01, **settings)
+    plan = Plan(random_text(rng, 2000), train, boundary_id=2)
+    state, metrics = learner.advance(plan, 0, steps, learner.initial_state(range(13)))
+    return learner, state, metrics
+
+
+SETTINGS = [
+    {},
+    {"batching": "random", "objective": "last", "loss": "sum"},
+    {"batching": "sliding", "stride": 40},  # its last batch has fewer rows
+    {"initial_state": "normal", "state_reset_probability": 0.3},
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+@pytest.mark.parametrize("number", [2, 3])
+def test_threads_train_as_one_does(number, settings, threads):
+    alone, state, metrics = trained(1, threads, 5, **settings)
+    shared, other_state, other = trained(number, threads, 5, **settings)
+    np.testing.assert_allclose(other.loss, metrics.loss, **CLOSE)
+    np.testing.assert_allclose(other.grad_norm, metrics.grad_norm, **CLOSE)
+    np.testing.assert_array_equal(other.chars, metrics.chars)
+    expected = alone.tensors()
+    for name, x in shared.tensors().items():
+        np.testing.assert_allclose(x, expected[name], **CLOSE, err_msg=name)
+    for mine, theirs in zip(shared.export_state(other_state), alone.export_state(state), strict=True):
+        for key in mine:
+            np.testing.assert_allclose(mine[key], theirs[key], **CLOSE)
+
+
+def test_the_same_number_of_threads_gives_the_same_bits(threads):
+    first, _, _ = trained(2, threads, 5)
+    second, _, _ = trained(2, threads, 5)
+    expected = first.tensors()
+    for name, x in second.tensors().items():
+        np.testing.assert_array_equal(x, expected[name], err_msg=name)
