@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from charloom.config import ModelConfig, TrainConfig
-from charloom.engines.torch.optimisers import Optimiser, is_hidden_matrix
+from charloom.engines.torch.muon import Muon, orthogonalise
+from charloom.engines.torch.optimisers import Optimiser, is_hidden_matrix, num_blocks
 from charloom.parameters import parameter_shapes
 
 from ..updates import (
@@ -20,8 +21,6 @@ from ..updates import (
     start,
     take,
 )
-
-MUON_BF16 = 2e-2  # torch's Muon orthogonalises in bfloat16: eight bits of mantissa
 
 
 def make(config, weights):
@@ -55,7 +54,7 @@ def test_every_optimiser_of_the_configuration_has_a_twin_here():
 
 def muon_direction(m):
     """Newton and Schulz's five steps towards the nearest orthogonal matrix, with Jordan's coefficients."""
-    x = m / (np.linalg.norm(m) + 1e-7)
+    x = m / np.linalg.norm(m)
     flip = x.shape[0] > x.shape[1]
     x = x.T if flip else x
     a, b, c = 3.4445, -4.7750, 2.0315
@@ -83,7 +82,39 @@ def test_muon_moves_hidden_matrices_along_the_orthogonalised_momentum(weight_dec
             nesterov = 0.95 * momentum + 0.05 * gradients[name]
             scale = 0.2 * np.sqrt(max(w.shape))  # as large a step as AdamW's (Moonlight's rule)
             weights[name] = w * (1 - lr * decay) - lr * scale * muon_direction(nesterov)
-            np.testing.assert_allclose(params[name].detach(), weights[name], rtol=0, atol=MUON_BF16 * t * lr)
+            np.testing.assert_allclose(params[name].detach(), weights[name], **ROUNDING)
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 3])
+@pytest.mark.parametrize("shape", [(4, 6), (6, 4), (5, 5)])
+def test_muon_moves_every_stacked_matrix_by_itself(blocks, shape, rng):
+    rows, columns = shape
+    stacked = torch.nn.Parameter(torch.tensor(rng.normal(size=(blocks * rows, columns))))
+    lone = torch.nn.Parameter(torch.tensor(rng.normal(size=shape)))
+    before, gradient = stacked.detach().numpy().copy(), rng.normal(size=stacked.shape)
+    optimiser = Muon([{"params": [stacked, lone]}], lr=0.1, blocks={stacked: blocks})
+    stacked.grad, lone.grad = torch.tensor(gradient), torch.ones(shape, dtype=torch.float64)
+    optimiser.step()
+    step = 0.1 * 0.2 * np.sqrt(max(shape))
+    expected = np.concatenate([muon_direction(block) for block in np.split(gradient, blocks)])
+    np.testing.assert_allclose(before - stacked.detach().numpy(), step * expected, **ROUNDING)
+
+
+def test_what_muon_makes_is_nearly_orthogonal(rng):
+    x = orthogonalise(torch.tensor(rng.normal(size=(3, 8, 20))))
+    singular = torch.linalg.svdvals(x)
+    assert (
+        0.5 < float(singular.min()) < float(singular.max()) < 1.3
+    )  # Jordan's coefficients end near 1, not at it
+
+
+@pytest.mark.parametrize(("cell", "gates"), [("elman", 1), ("lstm", 4), ("gru", 3), ("mingru", 2)])
+def test_the_gates_of_a_cell_are_matrices_of_their_own(cell, gates):
+    config = ModelConfig(hidden_size=4, block="residual", cell=cell)
+    params = {name: torch.zeros(shape) for name, shape in parameter_shapes(config, 6).items()}
+    for name in params:
+        expected = gates if name.endswith(("w_ih", "w_hh")) else 1
+        assert num_blocks(name, params) == expected
 
 
 def test_muon_takes_the_matrices_between_hidden_layers_and_no_other():
@@ -111,3 +142,7 @@ def test_a_new_optimiser_goes_on_from_named_moments(method, settings, rng):
         update(other, resumed, gradients, 0.1)
     for name in SHAPES:
         np.testing.assert_array_equal(other[name].detach(), params[name].detach())
+
+
+def test_a_gradient_of_zeros_moves_nothing():
+    assert not orthogonalise(torch.zeros(1, 3, 4)).any()

@@ -1,6 +1,7 @@
 """Optimisers: torch's own, grouped by what decays, with moments that have names.
 
-Weight matrices decay, biases and norms do not. ``muon`` (Jordan et al. 2024) moves hidden matrices, whole as they are stacked; embeddings, the output layer and vectors go to AdamW at the same rate.
+Weight matrices decay, biases and norms do not. ``muon`` moves hidden matrices (`engines.torch.muon`); embeddings, the output layer and vectors
+go to AdamW at the same rate.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from charloom.config import TrainConfig
+from charloom.engines.torch.muon import Muon
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,12 +94,24 @@ class Optimiser:
             for params, decay in ((decays, config.weight_decay), (stays, 0.0))
             if params
         ]
+        if method == "muon":
+            blocks = {self.params[name]: num_blocks(name, self.params) for name in names}
+            return Muon(groups, lr=config.learning_rate, blocks=blocks)
         return _method(config, method, list(groups))
 
 
 def is_hidden_matrix(name: str, p: Tensor) -> bool:
     """Whether Muon moves this parameter: a matrix between two hidden layers."""
     return p.dim() == 2 and name.startswith("layers.") and "conv" not in name
+
+
+def num_blocks(name: str, params: Mapping[str, Tensor]) -> int:
+    """How many gates a cell's matrix stacks, told from the recurrent one, which has a row a unit and gate; minGRU has none, and two."""
+    cell, _, leaf = name.rpartition(".")
+    if leaf not in ("w_ih", "w_hh"):
+        return 1
+    w_hh = params.get(f"{cell}.w_hh")
+    return 2 if w_hh is None else max(1, w_hh.shape[0] // w_hh.shape[1])
 
 
 def _method(config: TrainConfig, method: str, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
@@ -110,8 +124,6 @@ def _method(config: TrainConfig, method: str, groups: list[dict[str, Any]]) -> t
         return torch.optim.SGD(groups, lr=lr, momentum=config.momentum, fused=True)
     if method == "rmsprop":
         return torch.optim.RMSprop(groups, lr=lr, alpha=config.beta2, eps=eps, momentum=config.momentum)
-    if method == "muon":
-        return torch.optim.Muon(groups, lr=lr, adjust_lr_fn="match_rms_adamw")
     if config.epsilon_inside_root:
         return RootAdagrad(groups, lr=lr, eps=eps, weight_decay=config.weight_decay)
     return torch.optim.Adagrad(groups, lr=lr, eps=eps)

@@ -1,0 +1,164 @@
+"""Short trainings by which a recipe is chosen: what a setting is worth, judged on a part of the text that no table uses.
+
+A text's first nine tenths are its training part; a trial learns their first eight ninths and is judged by the rest, so that the last
+tenth of the text, which the tables show, has no part in any choice.
+
+python -m benchmarks.trials TEXT [KEY=VALUE …] [-- KEY=VALUE …]
+
+Each group is one trial, of recipe=NAME or of the default recipe with the settings given; its line goes to ``results/trials.jsonl``. TEXT
+is a file's name in the data folder, without its suffix.
+
+    python -m benchmarks.trials tinyshakespeare minutes=1.5 batch_size=16 -- minutes=1.5 batch_size=32
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import RESULTS, machine, rounded
+from charloom import threads
+from charloom.config import TextConfig
+from charloom.engines import Model, load_engine
+from charloom.evaluation.protocols import stream_loss, windows_loss
+from charloom.modelfile import read_model
+from charloom.parameters import count_parameters
+from charloom.recipes import find_recipe, resolve
+from charloom.reproduce.systems import BESIDE
+from charloom.runs import Run
+from charloom.text import Corpus, read_corpus
+from charloom.training import train
+from charloom.training.events import Finished
+
+LOG = RESULTS / "trials.jsonl"
+QUICK_WINDOWS = 1_000
+"""Windows that judge a trial: a standard error near 0.003 nats, the same windows for all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A model and what its training took.
+
+    Attributes:
+        model: as it was at the end: nobody chose among its validations.
+        finished: the last event.
+        num_params: parameters.
+        settings: of the network and of the training, resolved.
+    """
+
+    model: Model
+    finished: Finished
+    num_params: int
+    settings: Mapping[str, Any]
+
+
+def data_file(name: str) -> Path:
+    """A text of the data folder: ``$CHARLOOM_DATA``, or the folder beside the checkout."""
+    return Path(os.environ.get("CHARLOOM_DATA", BESIDE)) / f"{name}.txt"
+
+
+def whole(name: str) -> tuple[Corpus, Corpus]:
+    """(The training part with the last tenth of the text held out, the same for choosing)."""
+    corpus = read_corpus([data_file(name)], TextConfig(val_fraction=0.1))
+    ids = corpus.train
+    edge = len(ids) * 8 // 9
+    return corpus, replace(corpus, train=ids[:edge], validation=ids[edge:])
+
+
+def trained(corpus: Corpus, settings: Mapping[str, Any]) -> Trained:
+    """Train on a corpus without showing it what is held out; ``recipe`` among the settings names the base."""
+    own = dict(settings)
+    recipe = find_recipe(own.pop("recipe")) if "recipe" in own else None
+    resolved = resolve(recipe, {"patience": None, **own}, num_chars=len(corpus.train))
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run.create(Path(folder) / "run", {})
+        for event in train(
+            replace(corpus, validation=None), resolved.model_config, resolved.train_config, run
+        ):
+            finished = event
+        kept = read_model(run.model_path)
+    assert isinstance(finished, Finished)
+    return Trained(
+        load_engine("auto").model(kept.parameters, kept.model_config),
+        finished,
+        count_parameters(kept.model_config, len(corpus.vocab)),
+        own,
+    )
+
+
+def judged(model: Model, corpus: Corpus, *, num_windows: int) -> dict[str, float]:
+    """Held-out nats a character: windows of 64 and of 256 from a zero state, and the stream."""
+    assert corpus.validation is not None
+    losses = {
+        f"windows_{length}": windows_loss(
+            model, corpus.validation, window=length, num_windows=num_windows
+        ).loss_nats
+        for length in (64, 256)
+    }
+    return losses | {"stream": stream_loss(model, corpus.validation).loss_nats}
+
+
+def settings_of(words: Sequence[str]) -> dict[str, Any]:
+    """``key=value`` words as settings.
+
+    Example:
+        >>> settings_of(["cell=gru", "steps=300", "learning_rate=4e-3", "tie_embeddings=true", "clip_norm=none"])
+        {'cell': 'gru', 'steps': 300, 'learning_rate': 0.004, 'tie_embeddings': True, 'clip_norm': None}
+    """
+    constants = {"none": None, "true": True, "false": False}
+
+    def value(text: str) -> Any:
+        if text in constants:
+            return constants[text]
+        for kind in (int, float):
+            try:
+                return kind(text)
+            except ValueError:
+                continue
+        return text
+
+    return {key: value(text) for key, _, text in (word.partition("=") for word in words)}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run every trial named, printing and keeping a line for each."""
+    if not arguments:
+        print(__doc__)
+        return 2
+    name, *words = arguments
+    _, corpus = whole(name)
+    groups: list[list[str]] = [[]]
+    for word in words:
+        if word == "--":
+            groups.append([])
+        else:
+            groups[-1].append(word)
+    for group in groups:
+        with threads.limit(None):
+            done = trained(corpus, settings_of(group))
+            losses = judged(done.model, corpus, num_windows=QUICK_WINDOWS)
+        line = {
+            "text": name,
+            "settings": dict(done.settings),
+            **{key: rounded(value) for key, value in losses.items()},
+            "steps": done.finished.step,
+            "num_params": done.num_params,
+            "train_time_s": rounded(done.finished.train_time_s),
+            "chars_per_s": round(done.finished.chars_per_s),
+            "processor": machine()["processor"],
+            "date": machine()["date"],
+        }
+        print(json.dumps(line), flush=True)
+        with LOG.open("a", encoding="utf-8") as log:
+            log.write(json.dumps(line) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,91 @@
+"""Muon: steps along the orthogonalised momentum of a matrix.
+
+    m ← μ m + (1 − μ) d                                     (1)  d the gradient
+    n = μ m + (1 − μ) d                                     (2)  Nesterov's look ahead
+    X₀ = n / ‖n‖_F;  A = X Xᵀ;  X ← a X + (b A + c A²) X     (3)  five times: singular values go to about 1
+    w ← w (1 − η λ) − η · 0.2 √max(r, c) · X₅               (4)  as large a step as AdamW's, r × c the matrix
+
+Source: Jordan et al. (2024), "Muon: an optimizer for hidden layers in neural networks", with its a, b, c; the step size of (4) is that
+of Liu et al. (2025), "Muon is scalable for LLM training", equation 4. Where we differ: the gates stacked in one matrix are orthogonalised
+one by one, for each is a map of its own; everything stays in the precision of the parameters (a processor without bfloat16 is
+slow in it); and all matrices of one shape go through (3) together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+MOMENTUM = 0.95
+STEPS = 5
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+AS_LARGE_AS_ADAMW = 0.2
+_TINY = 1e-30  # a gradient of zeros stays zeros
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon for matrices.
+
+    Args:
+        groups: as for any torch optimiser; each may have a ``weight_decay``.
+        lr: η.
+        blocks: how many matrices a parameter holds one above the other; one where it is not named.
+    """
+
+    def __init__(
+        self, groups: Iterable[dict[str, Any]], *, lr: float, blocks: Mapping[Tensor, int] | None = None
+    ) -> None:
+        super().__init__(groups, {"lr": lr, "weight_decay": 0.0})
+        self.blocks = dict(blocks or {})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # noqa: ARG002 - nothing is re-evaluated
+        """Take one update from the gradients in place."""
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            ahead = [self._look_ahead(p) for p in params]
+            for p, direction in zip(params, self._orthogonalised(params, ahead), strict=True):
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.add_(direction, alpha=-group["lr"])  # (4)
+
+    def _look_ahead(self, p: Tensor) -> Tensor:
+        state, d = self.state[p], p.grad
+        assert d is not None
+        m = state.setdefault("momentum_buffer", torch.zeros_like(p))
+        m.lerp_(d, 1 - MOMENTUM)  # (1)
+        return d.lerp(m, MOMENTUM)  # (2)
+
+    def _orthogonalised(self, params: list[Tensor], ahead: list[Tensor]) -> list[Tensor]:
+        """Every direction in its parameter's shape, scaled for (4); matrices of one shape go together."""
+        pieces: dict[tuple[int, int], list[tuple[int, Tensor]]] = {}
+        for i, (p, n) in enumerate(zip(params, ahead, strict=True)):
+            for block in n.chunk(self.blocks.get(p, 1)):
+                wide = block if block.shape[0] <= block.shape[1] else block.t()
+                pieces.setdefault((wide.shape[0], wide.shape[1]), []).append((i, wide))
+        found: list[list[Tensor]] = [[] for _ in params]
+        for (_, columns), owned in pieces.items():
+            scaled = orthogonalise(torch.stack([block for _, block in owned]))
+            scaled *= AS_LARGE_AS_ADAMW * math.sqrt(columns)
+            for (i, _), x in zip(owned, scaled, strict=True):
+                found[i].append(x)
+        return [
+            torch.cat([x if x.shape[1] == p.shape[1] else x.t() for x in blocks])
+            for p, blocks in zip(params, found, strict=True)
+        ]
+
+
+def orthogonalise(n: Float[Tensor, "N r c"]) -> Float[Tensor, "N r c"]:
+    """Equation (3) for N matrices with r ≤ c."""
+    a, b, c = COEFFICIENTS
+    x: Tensor = n / torch.linalg.matrix_norm(n, keepdim=True).clamp_min(_TINY)
+    for _ in range(STEPS):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x
