@@ -21,7 +21,7 @@ check: $(VENV)/tools
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 bench: $(VENV)/installed
-	$(BIN)/python -m benchmarks engine
+	$(BIN)/python -m benchmarks training
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis dist

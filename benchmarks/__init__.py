@@ -1,5 +1,5 @@
 """Every performance figure: ratios against a baseline measured in the same run, with medians.
 
 python -m benchmarks            lists the benchmarks
-python -m benchmarks engine     runs one and writes benchmarks/results/engine.json
+python -m benchmarks training   runs one and writes benchmarks/results/training.json
 """

@@ -1,0 +1,76 @@
+"""What a recipe learns from tiny Shakespeare, seed by seed: the figures that the README quotes.
+
+python -m benchmarks quality --recipe best [--seeds 3] [--text tinyshakespeare]
+
+Each seed learns the first nine tenths without being shown the last, which judges the model that the budget ended with: nobody chooses
+among validations. Losses are nats a character: 200 × 64 random windows of 64 and of 256 characters from a zero state, the stream, and the
+stream learnt from after it is scored (dynamic).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.harness import RESULTS, as_text, machine, rounded
+from benchmarks.trials import judged, trained, whole
+from charloom import threads
+
+WINDOWS = 200 * 64
+PROTOCOLS = ("windows_64", "windows_256", "stream")
+
+
+def row_of(name: str, text: str, seed: int) -> dict[str, Any]:
+    """One seed's training and its losses."""
+    corpus, _ = whole(text)
+    done = trained(corpus, {"recipe": name, "seed": seed})
+    return {
+        "seed": seed,
+        "num_params": done.num_params,
+        "steps": done.finished.step,
+        "epochs": rounded(done.finished.chars_seen / len(corpus.train)),
+        "train_time_s": rounded(done.finished.train_time_s),
+        "wall_time_s": rounded(done.finished.wall_time_s),
+        "chars_per_s": round(done.finished.chars_per_s),
+        **{key: rounded(value) for key, value in judged(done.model, corpus, num_windows=WINDOWS).items()},
+    }
+
+
+def main(arguments: Sequence[str] = ()) -> None:
+    """Train every seed and write ``results/quality-RECIPE.json`` after each."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks quality", description=__doc__)
+    parser.add_argument("--recipe", default="flash")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--text", default="tinyshakespeare")
+    asked = parser.parse_args(arguments)
+    suffix = "" if asked.text == "tinyshakespeare" else f"-{asked.text}"
+    path, rows = RESULTS / f"quality-{asked.recipe}{suffix}.json", []
+    for seed in range(asked.seeds):
+        with threads.limit(None):
+            rows.append(row_of(asked.recipe, asked.text, seed))
+        print(json.dumps(rows[-1]), flush=True)
+        summary = {
+            protocol: {
+                "mean": rounded(statistics.fmean(row[protocol] for row in rows)),
+                "sd": rounded(statistics.stdev(row[protocol] for row in rows)) if len(rows) > 1 else None,
+            }
+            for protocol in PROTOCOLS
+        }
+        path.write_text(
+            as_text(
+                {
+                    "machine": machine(),
+                    "text": asked.text,
+                    "recipe": asked.recipe,
+                    "windows": WINDOWS,
+                    "summary": summary,
+                    "rows": rows,
+                }
+            ),
+            encoding="utf-8",
+        )
+    print(json.dumps(summary))
+    print(path)

@@ -1,0 +1,221 @@
+"""Training on the CPU: how near to the machine's limit, how far from plain PyTorch, and how long until a small GPT's loss.
+
+    speed    characters a second of charloom's step and of the same network as a plain PyTorch program writes it, and the share of
+             the float32 matrix peak that the products alone make of it; rounds of all, the peak's among them, take turns
+    gpt      nanoGPT's setting for a laptop, trained here, and the recipe ``flash`` in the same time, an eighth and a twelfth of it
+
+python -m benchmarks training          both, in ten minutes
+python -m benchmarks.training speed    one of them; the other's figures stay
+
+Speed is measured on random characters: it does not depend on what they say. Losses are of tiny Shakespeare's last tenth, nats a
+character, over 200 × 64 random windows.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import RESULTS, as_text, interleave, machine, median_ratio, rounded
+from benchmarks.trials import judged, trained, whole
+from charloom import threads
+from charloom.config import ModelConfig, TrainConfig
+from charloom.engines import load_engine
+from charloom.evaluation.protocols import windows_loss
+from charloom.parameters import count_parameters, initial_parameters, parameter_shapes
+from charloom.text.windows import Plan
+
+V = 65
+ROUNDS, STEPS = 7, 2
+PEAK_SIZE = 1_024
+WINDOWS = 200 * 64
+DOCUMENTED_STEP_S = 0.036
+"""A step of the small GPT on a two-core machine with AVX-512 (nanoGPT's own program)."""
+
+CASES: dict[str, tuple[dict[str, Any], int, int, bool]] = {
+    "residual minGRU 3x192": (
+        {"cell": "mingru", "block": "residual", "hidden_size": 192, "num_layers": 3},
+        32,
+        64,
+        False,
+    ),
+    "residual minGRU 2x128": (
+        {"cell": "mingru", "block": "residual", "hidden_size": 128, "num_layers": 2},
+        32,
+        64,
+        False,
+    ),
+    "residual GRU 2x256": (
+        {"cell": "gru", "block": "residual", "hidden_size": 256, "num_layers": 2},
+        64,
+        64,
+        False,
+    ),
+    "GRU 1x256": ({"cell": "gru", "hidden_size": 256}, 64, 64, True),
+    "LSTM 1x256": ({"cell": "lstm", "hidden_size": 256}, 64, 64, True),
+    "LSTM 2x512": ({"cell": "lstm", "hidden_size": 512, "num_layers": 2}, 64, 64, True),
+    "system C: LSTM 2x512, dropout 0.5": (
+        {
+            "cell": "lstm",
+            "hidden_size": 512,
+            "num_layers": 2,
+            "dropout_layer": 0.5,
+            "dropout_output": 0.5,
+        },
+        128,
+        100,
+        True,
+    ),
+}
+"""(network, batch, window, whether a plain program of it exists)."""
+
+
+def products_a_char(config: ModelConfig) -> int:
+    """Multiplications a character that matrix products make forwards: a look-up, of an embedding or of one-hot input, is none."""
+    shapes = parameter_shapes(config, V)
+    looked_up = {"embedding"} if "embedding" in shapes else {"layers.0.cell.w_ih"}
+    return sum(
+        rows * columns
+        for name, (rows, columns) in ((name, s) for name, s in shapes.items() if len(s) == 2)
+        if name not in looked_up and "conv" not in name
+    )
+
+
+def charloom_run(config: ModelConfig, plan: Plan, train_config: TrainConfig) -> Callable[[], object]:
+    """A function that takes `STEPS` updates on the torch engine."""
+    learner = load_engine("torch").learner(
+        initial_parameters(config, V, 0), config, train_config, device="cpu"
+    )
+    state = learner.initial_state(range(plan.batch_size))
+    return lambda: learner.advance(plan, 0, STEPS, state)
+
+
+def plain_run(config: ModelConfig, plan: Plan) -> Callable[[], object]:
+    """A function that takes `STEPS` updates in plain PyTorch."""
+    from benchmarks.baselines.plain_torch import PlainTrainer
+
+    trainer = PlainTrainer(
+        config.cell, V, config.hidden_size, config.num_layers, dropout=config.dropout_output
+    )
+    windows = [plan.window(step, range(plan.batch_size)) for step in range(STEPS)]
+    return lambda: [trainer.step(window.inputs, window.targets) for window in windows]
+
+
+def matrix_peak() -> Callable[[], object]:
+    """A function that multiplies two square matrices of `PEAK_SIZE` four times."""
+    import torch
+
+    a, out = torch.randn(PEAK_SIZE, PEAK_SIZE), torch.empty(PEAK_SIZE, PEAK_SIZE)
+    return lambda: [torch.mm(a, a, out=out) for _ in range(4)]
+
+
+def speed() -> dict[str, Any]:
+    """Every case beside its plain program and the matrix peak of the same rounds."""
+    ids = np.random.default_rng(0).integers(0, V, 400_000).astype(np.uint8)
+    rows = []
+    for name, (network, batch, window, has_plain) in CASES.items():
+        config = ModelConfig(**network)
+        train_config = TrainConfig(
+            steps=10**6, batch_size=batch, bptt_length=window, schedule="constant", stream_offset="fixed"
+        )
+        plan = Plan(ids, train_config)
+        runs = {"peak": matrix_peak(), "charloom": charloom_run(config, plan, train_config)}
+        if has_plain:
+            runs["plain"] = plain_run(config, plan)
+        seconds = interleave(runs, rounds=ROUNDS)
+        chars = STEPS * batch * window
+        peak = 4 * 2 * PEAK_SIZE**3 / statistics.median(seconds["peak"])
+        made = 6 * products_a_char(config) * chars / statistics.median(seconds["charloom"])
+        row: dict[str, Any] = {
+            "model": name,
+            "batch": [batch, window],
+            "num_params": count_parameters(config, V),
+            "chars_per_s": round(chars / statistics.median(seconds["charloom"])),
+            "gflops": rounded(made / 1e9),
+            "peak_gflops": rounded(peak / 1e9),
+            "share_of_peak": rounded(made / peak),
+        }
+        if has_plain:
+            row["plain_chars_per_s"] = round(chars / statistics.median(seconds["plain"]))
+            row["times_plain"] = rounded(median_ratio(seconds["plain"], seconds["charloom"]))
+        rows.append(row)
+        print(row, flush=True)
+    return {"threads": threads.available(), "rounds": ROUNDS, "rows": rows}
+
+
+def gpt() -> dict[str, Any]:
+    """The small GPT to its end, then ``flash`` in its time and in parts of it."""
+    from benchmarks.baselines.plain_gpt import CONTEXT, STEPS, PlainGPT, random_windows
+
+    corpus, _ = whole("tinyshakespeare")
+    train_ids, rng = np.asarray(corpus.train), np.random.default_rng(0)
+    model = PlainGPT(len(corpus.vocab))
+    steps_s = []
+    for _ in range(STEPS):
+        batch = random_windows(train_ids, rng)
+        began = time.perf_counter()
+        model.step(*batch)
+        steps_s.append(time.perf_counter() - began)
+    loss = windows_loss(_Scored(model), corpus.validation, window=CONTEXT, num_windows=WINDOWS).loss_nats
+    total_s = sum(steps_s)
+    rows = []
+    for part in (1, 8, 12):
+        minutes = total_s / part / 60
+        done = trained(corpus, {"recipe": "flash", "minutes": minutes})
+        row = {
+            "part_of_its_time": f"1/{part}",
+            "train_time_s": rounded(done.finished.train_time_s),
+            "wall_time_s": rounded(done.finished.wall_time_s),
+            "chars_per_s": round(done.finished.chars_per_s),
+            "num_params": done.num_params,
+            **{key: rounded(value) for key, value in judged(done.model, corpus, num_windows=WINDOWS).items()},
+        }
+        row["as_good"] = row["windows_64"] <= loss
+        rows.append(row)
+        print(row, flush=True)
+    return {
+        "num_params": model.num_params,
+        "step_s": rounded(statistics.median(steps_s)),
+        "documented_step_s": DOCUMENTED_STEP_S,
+        "train_time_s": rounded(total_s),
+        "windows_64": rounded(loss),
+        "flash": rows,
+    }
+
+
+class _Scored:
+    """The small GPT as `windows_loss` asks a model: every window from an empty context."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def initial_state(self, _rows: int) -> None:
+        """None: it has no state."""
+
+    def losses(self, window: Any, _state: None) -> tuple[np.ndarray, None]:
+        """The loss of each target."""
+        return self.model.losses(window), None
+
+
+PARTS: Mapping[str, Callable[[], dict[str, Any]]] = {"speed": speed, "gpt": gpt}
+
+
+def main(parts: Sequence[str] = tuple(PARTS)) -> None:
+    """Measure the parts named and write them to ``results/training.json`` beside the others' figures."""
+    path = RESULTS / "training.json"
+    kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    with threads.limit(None, blas=1):
+        for part in parts:
+            kept[part] = {"machine": machine(), **PARTS[part]()}
+            path.write_text(as_text(kept), encoding="utf-8")
+    print(path)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or tuple(PARTS))
