@@ -6,7 +6,7 @@ import torch
 
 from charloom.config import ModelConfig
 from charloom.engines.torch import shards
-from charloom.text.windows import Plan
+from charloom.text.windows import Plan, Window
 
 from ..learners import make, random_text
 
@@ -105,3 +105,17 @@ def test_the_same_number_of_threads_gives_the_same_bits(threads):
     expected = first.tensors()
     for name, x in second.tensors().items():
         np.testing.assert_array_equal(x, expected[name], err_msg=name)
+
+
+def test_threads_read_as_one_does(threads, rng):
+    learner, _ = make("torch", ModelConfig(cell="gru", hidden_size=6, embedding_size=4), rng)
+    model, ids = learner.model(), random_text(rng, 13 * 7).reshape(13, 7)
+    window = Window(ids[:, :-1], ids[:, 1:], rng.random((13, 6)) < 0.2)
+    found = []
+    for number in (1, 3):
+        threads(number)
+        logits, state = model.forward(window.inputs, model.initial_state(13), window.resets)
+        nats, after = model.losses(window, model.initial_state(13))
+        found.append([logits, nats, *(layer["h"].numpy() for layer in (*state, *after))])
+    for mine, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, theirs, **CLOSE)

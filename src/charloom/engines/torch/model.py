@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from charloom.config import ModelConfig
 from charloom.engines import State, state_like
 from charloom.engines.torch import network
+from charloom.engines.torch.shards import Shards
 from charloom.parameters import state_shapes
 from charloom.text.windows import Window
 
@@ -36,31 +37,32 @@ class TorchModel:
         self.params, self.config, self.vocab_size = dict(params), config, vocab_size
         bias = self.params["out.bias"]
         self.device, self.dtype = bias.device, bias.dtype
+        self.shards = Shards()
 
     def initial_state(self, batch_size: int) -> State:
         """The all-zero state for `batch_size` rows."""
         return zero_state(self.config, batch_size, self.device, self.dtype)
 
-    @torch.inference_mode()
     def forward(
         self, ids: Int[Array, "B T"], state: State, resets: Bool[Array, "B T"] | None = None
     ) -> tuple[Float[Array, "B T V"], State]:
         """Read T characters a row: logits of the next character after each, and the state behind the last."""
-        logits, after = self._run(ids, state, resets)
-        return logits.cpu().numpy(), after
+        return self._shared(ids, resets, state, lambda logits, _: logits)
 
     def step(self, ids: Int[Array, "B"], state: State) -> tuple[Float[Array, "B V"], State]:
         """Read one character a row."""
         logits, after = self.forward(np.asarray(ids)[:, None], state)
         return logits[:, 0], after
 
-    @torch.inference_mode()
     def losses(self, window: Window, state: State) -> tuple[Float[Array, "B T"], State]:
         """The loss of each target in nats."""
-        logits, after = self._run(window.inputs, state, window.resets)
-        targets = self._ids(window.targets)
-        nats = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
-        return nats.view(targets.shape).cpu().numpy(), after
+
+        def nats(logits: Tensor, rows: slice) -> Tensor:
+            targets = self._ids(window.targets[rows])
+            found = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+            return found.view(targets.shape)
+
+        return self._shared(window.inputs, window.resets, state, nats)
 
     def export_state(self, state: State) -> State:
         """The state with NumPy leaves."""
@@ -74,9 +76,26 @@ class TorchModel:
         """The parameters under their names, as NumPy arrays."""
         return {name: to_numpy(p) for name, p in self.params.items()}
 
-    def _run(self, ids: Any, state: State, resets: Any) -> tuple[Tensor, State]:
-        marks = None if resets is None else torch.as_tensor(resets)
-        return network.forward(self.config, self.params, self._ids(ids), state, resets=marks)
+    def _shared(
+        self, ids: Any, resets: Any, state: State, reduce: Callable[[Tensor, slice], Tensor]
+    ) -> tuple[Array, State]:
+        """`reduce` of the logits and the state behind them, rows shared among threads."""
+        ids = np.asarray(ids)
+
+        @torch.inference_mode()
+        def compute(rows: slice) -> tuple[Tensor, State]:
+            part = None if resets is None else torch.as_tensor(np.asarray(resets)[rows])
+            begin = state_like(state, lambda x: x[rows])
+            logits, after = network.forward(
+                self.config, self.params, self._ids(ids[rows]), begin, resets=part
+            )
+            return reduce(logits, rows), after
+
+        found = self.shards.run(compute, self.shards.split(len(ids), self.device))
+        with torch.inference_mode():
+            whole = torch.cat([part for part, _ in found]) if len(found) > 1 else found[0][0]
+            after = joined([behind for _, behind in found]) if len(found) > 1 else found[0][1]
+        return whole.cpu().numpy(), after
 
     def _ids(self, ids: Any) -> Tensor:
         return to_device(np.asarray(ids, np.int64), self.device)
