@@ -34,7 +34,7 @@ def row_of(name: str, text: str, seed: int) -> dict[str, Any]:
         "epochs": rounded(done.finished.chars_seen / len(corpus.train)),
         "train_time_s": rounded(done.finished.train_time_s),
         "wall_time_s": rounded(done.finished.wall_time_s),
-        "chars_per_s": round(done.finished.chars_per_s),
+        "chars_per_s": round(done.finished.chars_seen / done.finished.train_time_s),
         **{key: rounded(value) for key, value in judged(done.model, corpus, num_windows=WINDOWS).items()},
     }
 

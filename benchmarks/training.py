@@ -172,7 +172,7 @@ def gpt() -> dict[str, Any]:
             "part_of_its_time": f"1/{part}",
             "train_time_s": rounded(done.finished.train_time_s),
             "wall_time_s": rounded(done.finished.wall_time_s),
-            "chars_per_s": round(done.finished.chars_per_s),
+            "chars_per_s": round(done.finished.chars_seen / done.finished.train_time_s),
             "num_params": done.num_params,
             **{key: rounded(value) for key, value in judged(done.model, corpus, num_windows=WINDOWS).items()},
         }

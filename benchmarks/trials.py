@@ -150,7 +150,7 @@ def main(arguments: Sequence[str]) -> int:
             "steps": done.finished.step,
             "num_params": done.num_params,
             "train_time_s": rounded(done.finished.train_time_s),
-            "chars_per_s": round(done.finished.chars_per_s),
+            "chars_per_s": round(done.finished.chars_seen / done.finished.train_time_s),
             "processor": machine()["processor"],
             "date": machine()["date"],
         }
