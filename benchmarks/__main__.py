@@ -13,6 +13,7 @@ NAMES = {
     "limits": "what recurrent networks cannot do: a measurement for each point of system E's closing list",
     "mutations": "which test turns red for every flipped sign and dropped term of the scratch engine",
     "published": "how long the published forms of the five systems train here",
+    "table": "four cells, plain and residual, at equal parameters and time, on four texts (hours; goes on where it was)",
     "seeds": "other seeds of the two published systems that take minutes each",
     "quality": "what a recipe learns, seed by seed (--recipe flash, best or record)",
     "scratch": "training speed of NumPy and of the online trainer beside systems D and E as published",

@@ -1,0 +1,82 @@
+"""The table's arithmetic: equal sizes, how a learning rate is chosen, and that it goes on where it was."""
+
+import json
+import math
+
+import pytest
+
+from benchmarks import table, trials
+from charloom.config import ModelConfig
+from charloom.parameters import count_parameters
+
+
+@pytest.mark.parametrize("vocab_size", [65, 433])
+@pytest.mark.parametrize("row", table.ROWS)
+def test_every_row_has_nearly_as_many_parameters(row, vocab_size):
+    network = table.ROWS[row]
+    width = table.sized(network, vocab_size)
+    sizes = [
+        count_parameters(ModelConfig(**network, hidden_size=w), vocab_size)
+        for w in (width - 8, width, width + 8)
+    ]
+    distances = [abs(size - table.PARAMS) for size in sizes]
+    assert distances[1] == min(distances)
+    assert distances[1] < 0.1 * table.PARAMS
+
+
+@pytest.fixture
+def book(tmp_path, monkeypatch):
+    """A book in an empty folder whose trials cost the distance of the rate from 5e-3, in octaves."""
+    monkeypatch.setattr(table, "TRIALS", tmp_path / "trials.jsonl")
+    monkeypatch.setattr(table, "TABLE", tmp_path / "table.json")
+    asked = []
+
+    def trained(_corpus, settings):
+        asked.append((settings["learning_rate"], settings["seed"]))
+        done = type("Done", (), {})()
+        done.model, done.finished = settings, type("Finished", (), {"step": 1})()
+        return done
+
+    def judged(model, _corpus, **_):
+        loss = 1 + abs(math.log2(model["learning_rate"] / 5e-3))
+        return {"windows_64": 0.0, "windows_256": loss, "stream": 0.0}
+
+    monkeypatch.setattr(table, "whole", lambda _: (None, None))
+    monkeypatch.setattr(table, "trained", trained)
+    monkeypatch.setattr(table, "judged", judged)
+    made = table.Book()
+    made.asked = asked
+    return made
+
+
+def test_twelve_trials_find_the_rate_nearest_to_the_best(book):
+    assert table.tuned(book, "text", "row", {}) == pytest.approx(4e-3 * 2**0.25, rel=1e-2)
+    assert len(book.asked) == len(set(book.asked)) == 12
+    assert [seed for _, seed in book.asked].count(1) == 3
+
+
+def test_trials_that_were_made_are_not_made_again(book):
+    first = table.tuned(book, "text", "row", {})
+    again = table.Book()
+    assert table.tuned(again, "text", "row", {}) == first
+    assert len(book.asked) == 12
+    assert len([json.loads(line) for line in table.TRIALS.read_text("utf-8").splitlines()]) == 12
+    table.tuned(again, "text", "other row", {})
+    assert len(book.asked) == 24
+
+
+def test_a_row_that_is_kept_is_there_in_the_next_book(book):
+    assert not book.has("text", "row")
+    book.keep("text", "row", {"windows_256": {"mean": 1.5, "sd": 0.1}})
+    assert table.Book().has("text", "row")
+    assert json.loads(table.TABLE.read_text("utf-8"))["texts"]["text"]["row"]["windows_256"]["mean"] == 1.5
+
+
+def test_settings_are_read_as_their_kinds():
+    assert trials.settings_of(["a=1", "b=1.5", "c=none", "d=gru", "e=false"]) == {
+        "a": 1,
+        "b": 1.5,
+        "c": None,
+        "d": "gru",
+        "e": False,
+    }
