@@ -46,8 +46,8 @@ def norm_backward(
     r² = mean x² + ε,  d_x = γ ⊙ d_y / r − x mean(γ ⊙ d_y ⊙ x / r) / r²
     """
     root = np.sqrt((x * x).mean(axis=-1, keepdims=True) + NORM_EPSILON)
-    d_x = gain * d_y / root
-    d_x = d_x - x * (d_x * x).mean(axis=-1, keepdims=True) / root**2
+    direct = gain * d_y / root
+    d_x: Array = direct - x * (direct * x).mean(axis=-1, keepdims=True) / root**2
     return d_x
 
 

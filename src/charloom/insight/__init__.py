@@ -1,0 +1,1 @@
+"""Why a model learns and why it forgets: numbers, no pictures."""
