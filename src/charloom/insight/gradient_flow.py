@@ -151,7 +151,7 @@ def describe(layer: int, array: str, by_lag: Float[Array, "K"]) -> Decay:
 
 
 def horizon(by_lag: Float[Array, "K"]) -> int | None:
-    """Equation (4).
+    """Equation (4); 0 where lag 0 itself has no gradient, as in a residual block before training, whose way out is shut.
 
     Example:
         >>> horizon(np.array([2.0, 1.0, 0.02, 0.5])), horizon(np.array([2.0, 1.0]))
