@@ -7,12 +7,12 @@ from charloom.config import ModelConfig
 from charloom.insight.embedding import (
     NUM_DEALS,
     centred,
+    cluster,
     cosine,
     embedding,
     input_rows,
     kinds,
     neighbours,
-    together,
 )
 from charloom.parameters import initial_parameters
 
@@ -103,17 +103,24 @@ def test_groups_of_arabic_letters():
     assert set(labels["uppercase"]) == {-2}
 
 
-def test_together_counts_pairs_by_hand(rng):
-    cosines, labels = cosine(centred(rng.normal(size=(6, 4)))), np.array([0, 0, 1, 1, -1, -1])
-    same, apart = [], []
-    for i in range(6):
-        for j in range(i):
-            if labels[i] == labels[j] >= 0:
-                same.append(cosines[i, j])
-            elif labels[i] != labels[j]:
-                apart.append(cosines[i, j])
-    assert together(labels, cosines) == pytest.approx(np.mean(same) - np.mean(apart))
-    assert together(np.array([0, -1, -1]), cosines[:3, :3]) is None
+def test_a_cluster_counts_its_pairs_by_hand(rng):
+    cosines, random_cosines = (cosine(centred(rng.normal(size=(7, 4)))) for _ in range(2))
+    labels = np.array([0, 0, -2, 1, 1, -1, -1])
+    means = []
+    for values in (cosines, random_cosines):
+        same = [values[i, j] for i in range(7) for j in range(i) if labels[i] == labels[j] >= 0]
+        apart = [
+            values[i, j]
+            for i in range(7)
+            for j in range(i)
+            if labels[i] != labels[j] and -2 not in (labels[i], labels[j])
+        ]
+        means.append(np.mean(same) - np.mean(apart))
+    found = cluster("pairs", labels, cosines, random_cosines, 0)
+    assert (found.together, found.together_random) == pytest.approx(tuple(means))
+    assert (found.num_members, found.num_others) == (4, 2)
+    assert cluster("one alone", np.array([0, -1, -1, -2, -2, -2, -2]), cosines, random_cosines, 0) is None
+    assert cluster("nobody outside", np.array([0, 0, 0, 0, 0, -2, -2]), cosines, random_cosines, 0) is None
 
 
 def test_nobody_is_a_neighbour_of_itself(rng):

@@ -185,36 +185,36 @@ def cluster(
 ) -> Cluster | None:
     """Equation (5) and its test; None where no two characters are of one group or none is outside it."""
     here = np.flatnonzero(labels != ABSENT)
-    labels, cosines, random_cosines = (
-        labels[here],
-        cosines[np.ix_(here, here)],
-        random_cosines[np.ix_(here, here)],
-    )
-    learnt = together(labels, cosines)
-    if learnt is None:
+    labels = labels[here]
+    same, apart = pairs(labels)
+    if not len(same) or not len(apart):
         return None
+
+    def dealt(values: Float[Array, "C C"], order: Int[Array, "C"]) -> float:
+        at = here[order]
+        return float(values[tuple(at[same.T])].mean() - values[tuple(at[apart.T])].mean())
+
+    as_it_is = np.arange(len(here))
+    learnt = dealt(cosines, as_it_is)
     deals = [
-        together(labels[permutation(seed, Purpose.EVALUATE, deal, len(labels))], cosines)
-        for deal in range(NUM_DEALS)
+        dealt(cosines, permutation(seed, Purpose.EVALUATE, deal, len(here))) for deal in range(NUM_DEALS)
     ]
-    reached = sum(dealt is not None and dealt >= learnt for dealt in deals)
-    by_chance = together(labels, random_cosines)
-    assert by_chance is not None
+    p_value = (1 + sum(deal >= learnt for deal in deals)) / (1 + NUM_DEALS)
     members = int((labels != OUTSIDE).sum())
-    return Cluster(name, members, len(labels) - members, learnt, (1 + reached) / (1 + NUM_DEALS), by_chance)
+    others = len(labels) - members
+    return Cluster(name, members, others, learnt, p_value, dealt(random_cosines, as_it_is))
 
 
-def together(labels: Int[Array, "C"], cosines: Float[Array, "C C"]) -> float | None:
-    """Equation (5).
+def pairs(labels: Int[Array, "C"]) -> tuple[Int[Array, "S 2"], Int[Array, "A 2"]]:
+    """The pairs that (5) compares: of one group, and of a group and something outside it, each pair once.
 
     Example:
-        >>> together(np.array([0, 0, -1]), np.array([[1.0, 0.8, 0.1], [0.8, 1.0, 0.3], [0.1, 0.3, 1.0]])).__round__(3)
-        0.6
+        >>> same, apart = pairs(np.array([0, 0, -1, -1]))
+        >>> same.tolist(), apart.tolist()
+        ([[0, 1]], [[0, 2], [0, 3], [1, 2], [1, 3]])
     """
     inside = labels != OUTSIDE
-    same = (labels[:, None] == labels) & inside
-    np.fill_diagonal(same, False)
-    apart = (labels[:, None] != labels) & (inside[:, None] | inside)
-    if not same.any() or not apart.any():
-        return None
-    return float(cosines[same].mean() - cosines[apart].mean())
+    once = np.triu(np.ones((len(labels), len(labels)), bool), 1)
+    same = (labels[:, None] == labels) & inside & once
+    apart = (labels[:, None] != labels) & (inside[:, None] | inside) & once
+    return np.argwhere(same), np.argwhere(apart)
