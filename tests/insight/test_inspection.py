@@ -93,7 +93,7 @@ def test_documents_are_read_apart(rng):
     longer = inspect(model, TEXT, sizes=Sizes(num_lags=60, num_losses=40)).gradient_flow
     assert len(longer.trained.arrays[0].grad_norm_by_lag) <= longest + 1 < longer.num_lags
     assert "\N{REPLACEMENT CHARACTER}" not in found.passage
-    assert all(char in TEXT for char in found.embedding.chars)
+    assert "\n" not in found.embedding.chars  # what begins a document is no character
 
 
 def test_a_byte_model_is_looked_at_too(rng):

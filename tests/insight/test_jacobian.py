@@ -56,6 +56,8 @@ def test_products_are_those_of_plain_matrices(cell, rng):
     steps = [step_jacobian(config, layer, t) for t in range(T - 1, T - 6, -1)]
     plain = [np.linalg.multi_dot(steps[:k]) if k > 1 else steps[0] for k in range(1, 6)]
     np.testing.assert_allclose(gains, [np.log(np.linalg.norm(m, 2)) for m in plain], rtol=1e-9)
+    diagonal = np.diagonal(np.linalg.qr(plain[-1].T)[1])
+    np.testing.assert_allclose(growth, np.sort(np.log(np.abs(diagonal)))[::-1] / 5, rtol=1e-6)
     determinants = [np.linalg.slogdet(step)[1] for step in steps]
     assert growth.sum() == pytest.approx(np.mean(determinants), rel=1e-6)
     assert (np.diff(growth) <= 0).all()

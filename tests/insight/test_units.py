@@ -5,7 +5,16 @@ import pytest
 
 from charloom.config import ModelConfig
 from charloom.insight.features import features
-from charloom.insight.units import NUM_CLASSES, Unit, classes, explain, explained, unit_length, units
+from charloom.insight.units import (
+    NUM_CLASSES,
+    Unit,
+    classes,
+    explain,
+    explained,
+    unit_length,
+    units,
+    values_of,
+)
 from charloom.insight.unrolled import unroll
 from charloom.parameters import initial_parameters
 from charloom.text import Vocabulary
@@ -144,3 +153,14 @@ def test_a_feature_that_the_text_lacks_is_left_out(rng):
         "word_start",
         "space",
     }
+
+
+def test_values_stand_passage_after_passage(rng):
+    config = ModelConfig(cell="lstm", hidden_size=3, num_layers=2)
+    read = unroll(config, initial_parameters(config, 5, 0), rng.integers(0, 5, (7, 2)))
+    places, values = values_of(read)
+    assert values.shape == (14, 12)
+    assert places[4] == Unit(0, "c", 1)
+    assert (values[9, 3:6] == read.layers[0].steps[2].tanh_c[1]).all()  # passage 1, character 2
+    assert places[6] == Unit(1, "h", 0)
+    assert (values[3, 6:9] == read.layers[1].h[3, 0]).all()
