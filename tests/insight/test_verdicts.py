@@ -116,6 +116,46 @@ def test_a_trained_network_raises_no_alarm(cell, seed):
     assert facts.held_out_nats < 1.0
 
 
+def horizon_of(params, **settings):
+    config = ModelConfig(hidden_size=48, **settings)
+    found = measure(config, params, spaced(HELD_OUT, 77, 3), 60).memory_horizon_chars
+    return 61 if found is None else found
+
+
+def after(steps, ids=HELD_OUT, **settings):
+    """(parameters, settings) of a network after some steps."""
+    return trained(ModelConfig(hidden_size=48, **settings), ids, steps, 0), settings
+
+
+def test_following_the_advice_on_a_vanished_signal_lengthens_it():
+    config = ModelConfig(cell="elman", hidden_size=48)
+    faded = horizon_of(scaled(config, trained(config, HELD_OUT, 60, 0), 0.3), cell="elman")
+    for params, settings in (after(60, cell="gru"), after(60, cell="elman", init="orthogonal")):
+        assert horizon_of(params, **settings) > faded  # elman: use --cell gru, or --init orthogonal
+    shut, opened = (after(60, cell="lstm", forget_bias=bias) for bias in (-2.0, 1.0))
+    assert horizon_of(opened[0], **opened[1]) > horizon_of(shut[0], **shut[1])  # raise --forget-bias
+    for cell, few, many in (("gru", 50, 300), ("mingru", 150, 400)):
+        short, long = (after(steps, cell=cell) for steps in (few, many))
+        assert horizon_of(long[0], **long[1]) > horizon_of(short[0], **short[1])  # train longer
+
+
+def test_following_the_advice_on_an_exploding_signal_tames_it():
+    config = ModelConfig(cell="elman", activation="relu", hidden_size=48, init="orthogonal")
+    facts = facts_of(config, trained(config, HELD_OUT, 60, 0, clip_norm=1.0), HELD_OUT)
+    assert "exploding" not in kinds(facts)
+
+
+def test_following_the_advice_on_a_memorised_text_narrows_the_gap():
+    """More text, the same network and the same number of steps."""
+    config, gaps = ModelConfig(cell="elman", hidden_size=48), []
+    held_out = VOCAB.encode(babble(10, 60)).astype(int)
+    for num_words in (60, 600):
+        ids = VOCAB.encode(babble(0, num_words)).astype(int)
+        facts = facts_of(config, trained(config, ids, 300, 0, batching="sliding", stride=3), ids, held_out)
+        gaps.append(facts.held_out_nats - facts.train_nats)
+    assert gaps[1] < 0.5 * gaps[0]
+
+
 def flow_of(*curves):
     arrays = tuple(describe(i, "h", np.array(curve)) for i, curve in enumerate(curves))
     horizons = [decay.horizon_chars for decay in arrays]
