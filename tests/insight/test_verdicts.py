@@ -191,6 +191,19 @@ def test_the_threshold_of_exploding():
     assert (verdict.kind, verdict.number) == ("exploding", math.inf)
 
 
+def test_a_network_whose_way_out_is_shut_is_silent_and_not_vanished():
+    config = ModelConfig(cell="mingru", block="residual", hidden_size=16)
+    facts = facts_of(config, initial_parameters(config, len(VOCAB), 0), HELD_OUT)
+    assert facts.trained.memory_horizon_chars == 0
+    assert kinds(facts) == ["silent"]
+    assert kinds(made(flow_of(np.zeros(61), LASTS))) == ["healthy"]  # one layer is reached
+
+
+def test_one_is_not_several():
+    sentence = judge(made(flow_of(0.001 ** np.arange(61))))[0].says
+    assert "after 1 character," in sentence
+
+
 @pytest.mark.parametrize(
     ("train_nats", "held_out_nats", "expected"),
     [

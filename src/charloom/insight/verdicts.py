@@ -3,7 +3,8 @@
     memorised   held-out − training loss > 1 nat, and training under half of held-out            (1)  two texts are compared
     exploding   some lag's gradient ≥ 100 × that of lag 0, or one that is not finite             (2)
     vanishing   1 % of lag 0 is reached within one word: horizon ≤ 6 characters                  (3)
-    healthy     none of these                                                                    (4)
+    silent      no gradient at lag 0 in any state                                                (4)  nothing to follow back
+    healthy     none of these                                                                    (5)
 
 (1) holds held-out text against training text: a small training loss alone is no fault. (2) and (3) are drawn from the shape of the lag
 curve, never from the gradient's size: where a text is learnt by heart, its loss and with it every gradient is small at all lags alike.
@@ -63,7 +64,7 @@ class Facts:
 
 def judge(facts: Facts) -> tuple[Verdict, ...]:
     """Draw the verdicts, the gravest first; healthy stands alone."""
-    found = [rule(facts) for rule in (memorised, exploding, vanishing)]
+    found = [rule(facts) for rule in (memorised, silent, exploding, vanishing)]
     alarms = tuple(verdict for verdict in found if verdict is not None)
     return alarms or (healthy(facts),)
 
@@ -76,7 +77,7 @@ def memorised(facts: Facts) -> Verdict | None:
     if not (gap > MEMORISED_GAP and facts.train_nats < MEMORISED_SHARE * facts.held_out_nats):
         return None
     horizon = facts.trained.memory_horizon_chars
-    carried = f"{facts.num_lags} characters and more" if horizon is None else f"{horizon} characters"
+    carried = f"{facts.num_lags} characters and more" if horizon is None else _chars(horizon)
     return Verdict(
         "memorised",
         f"training text costs {facts.train_nats:.2f} nats and held-out text {facts.held_out_nats:.2f}: memorised; "
@@ -102,31 +103,45 @@ def exploding(facts: Facts) -> Verdict | None:
 
 
 def vanishing(facts: Facts) -> Verdict | None:
-    """Rule (3)."""
+    """Rule (3); where nothing enters the state, rule (4) has spoken."""
     horizon = facts.trained.memory_horizon_chars
-    if horizon is None or horizon > VANISHED_WITHIN_CHARS:
+    if horizon is None or horizon == 0 or horizon > VANISHED_WITHIN_CHARS:
         return None
     return Verdict(
         "vanishing",
-        f"the signal falls to 1 % after {horizon} characters, within one word: vanishing{_windows(facts, horizon)}",
+        f"the signal falls to 1 % after {_chars(horizon)}, within one word: vanishing{_windows(facts, horizon)}",
         horizon,
         VANISHED_WITHIN_CHARS,
         TO_REMEMBER[facts.cell],
     )
 
 
+def silent(facts: Facts) -> Verdict | None:
+    """Rule (4): a residual block before training has its way out shut, and a ReLU unit may be off for good."""
+    largest = max((float(decay.grad_norm_by_lag[0]) for decay in facts.trained.arrays), default=0.0)
+    if largest != 0:  # nan is no silence
+        return None
+    return Verdict(
+        "silent",
+        "the gradient in every state is 0 at lag 0: no loss reaches the recurrence",
+        0.0,
+        0.0,
+        "train it first; if it is trained and has --activation relu, use tanh: its units are off",
+    )
+
+
 def healthy(facts: Facts) -> Verdict:
-    """Rule (4): what the alarms looked at, and how far each is away."""
+    """Rule (5): what the alarms looked at, and how far each is away."""
     horizon = facts.trained.memory_horizon_chars
     reach = (
         f"the signal is above 1 % at all {facts.num_lags} lags measured"
         if horizon is None
-        else f"the signal falls to 1 % after {horizon} characters{_windows(facts, horizon)}"
+        else f"the signal falls to 1 % after {_chars(horizon)}{_windows(facts, horizon)}"
     )
     used = (
         ""
         if facts.enough_chars is None
-        else f"; {facts.enough_chars} characters of context are enough for it"
+        else f"; more than {_chars(facts.enough_chars)} of context gain it under 1 %"
     )
     return Verdict(
         "healthy",
@@ -150,3 +165,7 @@ def _windows(facts: Facts, horizon: int) -> str:
     if facts.bptt_length is None or facts.bptt_length <= horizon:
         return ""
     return f", and its windows of {facts.bptt_length} reach past that"
+
+
+def _chars(count: int) -> str:
+    return f"{count} character{'' if count == 1 else 's'}"
