@@ -32,6 +32,8 @@ from charloom.config import ModelConfig, TextConfig, TrainConfig
 from charloom.engines import Model
 from charloom.engines.scratch.walk import grad_norm_by_lag, gradient_walk
 from charloom.evaluation.protocols import stream_loss, windows_loss
+from charloom.insight.context import context_curve, enough
+from charloom.insight.gradient_flow import horizon
 from charloom.parameters import count_parameters
 from charloom.reproduce import find_systems
 from charloom.reproduce.best import own_choice
@@ -43,7 +45,7 @@ from charloom.training.closing import measure_baselines
 
 (E,), (D,) = find_systems("moliere-elman"), find_systems("shakespeare-scratch")
 UNITS, EPOCHS = 128, 10
-REACH, TAIL, STRETCHES, TARGETS = 256, 32, 12, 1_000
+REACH, STRETCHES, TARGETS = 256, 12, 1_000
 LAGS, PASSAGES = 200, 4
 MINUTES = 2.0
 """The default recipe's own budget."""
@@ -79,43 +81,10 @@ def context() -> dict[str, Any]:
     for name, (model, corpus) in networks.items():
         assert corpus.validation is not None
         with threads.limit(None):
-            curve = context_curve(model, corpus.validation)
+            curve = context_curve(model, corpus.validation, reach=REACH, targets=TARGETS, stretches=STRETCHES)
         rows.append({"network": name, "enough_chars": enough(curve), "loss_nats": shown(curve, first=1)})
         print(f"  {name:40} {rows[-1]['enough_chars']:4} characters are enough", flush=True)
     return {"reach_chars": REACH, "rows": rows}
-
-
-def context_curve(model: Model, ids: np.ndarray, *, reach: int = REACH, targets: int = TARGETS) -> np.ndarray:
-    """Mean loss by the number of characters read since a zero state: element k − 1 after k, nats, (reach,).
-
-    Every element is a mean over the same characters to predict, so that what they are does not show in the differences.
-
-    Args:
-        model: any engine's.
-        ids: held-out text; up to `STRETCHES` stretches of it, evenly spaced, are read.
-        reach: the most characters read.
-        targets: characters predicted in each stretch.
-    """
-    length = targets + 2 * reach
-    stretches = np.linspace(0, len(ids) - length, min(STRETCHES, len(ids) // length)).astype(int)
-    return np.mean([_paired(model, ids[at : at + length], reach, targets) for at in stretches], axis=0)
-
-
-def _paired(model: Model, ids: np.ndarray, reach: int, targets: int) -> np.ndarray:
-    """One window from each of the first reach + targets − 1 places; column k − 1 of window s predicts s + k."""
-    places = np.arange(reach + targets - 1)[:, None] + np.arange(reach)
-    losses = []
-    for rows in np.array_split(places, math.ceil(len(places) / 256)):
-        here = Window(ids[rows].astype(np.int64), ids[rows + 1].astype(np.int64), np.zeros(rows.shape, bool))
-        losses.append(model.losses(here, model.initial_state(len(rows)))[0])
-    k = np.arange(1, reach + 1)
-    target = np.arange(reach, reach + targets)[:, None]
-    return np.concatenate(losses)[target - k, k - 1].mean(axis=0, dtype=np.float64)
-
-
-def enough(curve: np.ndarray) -> int:
-    """How many characters of context are enough: from there on, all further ones lower the loss by less than 1 %."""
-    return int(np.argmax(curve <= 1.01 * curve[-TAIL:].mean())) + 1
 
 
 def shown(values: np.ndarray, *, first: int) -> dict[str, float]:
@@ -161,12 +130,6 @@ def mean_walk(model: Model, ids: np.ndarray) -> np.ndarray:
         for at in starts
     ]
     return np.mean([grad_norm_by_lag(np.sqrt(sum(n**2 for n in walk.values()))) for walk in walks], axis=0)
-
-
-def horizon(by_lag: np.ndarray) -> int | None:
-    """The first lag where the gradient is at most 1 % of that at lag 0; None where it never is."""
-    below = np.flatnonzero(by_lag <= 0.01 * by_lag[0])
-    return int(below[0]) if len(below) else None
 
 
 # ------------------------------------------------------------------------------------------------ speed

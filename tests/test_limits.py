@@ -3,47 +3,12 @@
 import json
 
 import numpy as np
-import pytest
 
 from benchmarks import limits
 from charloom.config import ModelConfig
 from charloom.engines import load_engine
 from charloom.engines.scratch.walk import grad_norm_by_lag, gradient_walk
 from charloom.parameters import initial_parameters
-
-
-class Counting:
-    """A model whose loss is the id to predict, and 1/k for the k characters that it has read."""
-
-    def initial_state(self, batch_size):
-        return batch_size
-
-    def losses(self, window, state):
-        assert state == len(window.inputs)
-        return window.targets + 1 / np.arange(1, window.inputs.shape[1] + 1), state
-
-
-def test_every_element_of_the_context_curve_is_a_mean_over_the_same_characters():
-    ids = np.arange(40.0) ** 2
-    curve = limits.context_curve(Counting(), ids, reach=8, targets=20)
-    assert curve == pytest.approx(ids[8:28].mean() + 1 / np.arange(1, 9))
-
-
-def test_stretches_of_a_long_text_lie_evenly_from_its_start_to_its_end():
-    ids = np.arange(100.0)
-    curve = limits.context_curve(Counting(), ids, reach=4, targets=10)
-    firsts = np.linspace(0, 82, 5).astype(int) + 4
-    assert curve[0] - 1 == pytest.approx(np.mean([np.arange(first, first + 10) for first in firsts]))
-
-
-def test_enough_is_where_all_further_characters_gain_under_one_per_cent():
-    curve = np.array([3.0, 1.5, 1.02, 1.009, *[1.0] * limits.TAIL])
-    assert limits.enough(curve) == 4
-
-
-def test_the_horizon_is_the_first_lag_with_one_per_cent_of_the_gradient():
-    assert limits.horizon(np.array([2.0, 1.0, 0.03, 0.02, 0.5])) == 3
-    assert limits.horizon(np.array([2.0, 1.0])) is None
 
 
 def test_what_is_shown_is_named_by_its_place():

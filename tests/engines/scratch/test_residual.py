@@ -8,6 +8,7 @@ from charloom.engines.scratch import cells, residual
 from charloom.parameters import parameter_shapes, state_shapes
 
 from ..convolution import naive_convolution
+from .derivative import assert_is_derivative
 
 EXACT = {"rtol": 1e-12, "atol": 1e-14}  # float64, a handful of terms
 
@@ -84,3 +85,43 @@ def test_a_block_in_float32_stays_there(rng):
     begin = {key: np.zeros((2, *shape), "f4") for key, shape in state_shapes(config)[0].items()}
     y, after = residual.block(config, p, np.ones((3, 2, 4), "f4"), begin, resets=None, fresh=begin)
     assert {y.dtype, *(s.dtype for s in after.values())} == {np.dtype("float32")}
+
+
+def test_the_derivative_of_the_norm(rng):
+    x, gain, d_y, direction = (rng.normal(size=shape) for shape in ((2, 5), 5, (2, 5), (2, 5)))
+
+    def loss(eps):
+        return (d_y * residual.norm(x + eps * direction, gain)).sum()
+
+    assert_is_derivative((residual.norm_backward(x, gain, d_y) * direction).sum(), loss)
+
+
+def test_the_derivative_of_the_gated_mlp(rng):
+    shapes = {"mlp.gate": (7, 5), "mlp.up": (7, 5), "mlp.down": (5, 7)}
+    params = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+    v, d_y, direction = rng.normal(size=(3, 2, 5))
+
+    def loss(eps):
+        return (d_y * residual.gated_mlp(params, v + eps * direction)).sum()
+
+    assert_is_derivative((residual.gated_mlp_backward(params, v, d_y) * direction).sum(), loss)
+
+
+@pytest.mark.parametrize("K", [1, 2, 4])
+def test_the_derivative_of_one_step_of_the_convolution(K, rng):
+    weight, bias, x, past = (rng.normal(size=shape) for shape in ((5, K), 5, (2, 5), (2, K - 1, 5)))
+    d_y, d_behind = rng.normal(size=(2, 5)), rng.normal(size=(2, K - 1, 5))
+    along, along_past = rng.normal(size=(2, 5)), rng.normal(size=(2, K - 1, 5))
+
+    def loss(eps):
+        y, behind = residual.convolve((x + eps * along)[None], past + eps * along_past, weight, bias, None)
+        return (d_y * y[0]).sum() + (d_behind * behind).sum()
+
+    d_x, d_past = residual.convolve_backward(weight, d_y, d_behind)
+    assert_is_derivative((d_x * along).sum() + (d_past * along_past).sum(), loss)
+
+
+def test_rows_of_gradients_share_what_one_row_read(rng):
+    x, gain, d_y = rng.normal(size=(1, 5)), rng.normal(size=5), rng.normal(size=(3, 5))
+    each = [residual.norm_backward(x, gain, row[None])[0] for row in d_y]
+    np.testing.assert_allclose(residual.norm_backward(x, gain, d_y), each, **EXACT)

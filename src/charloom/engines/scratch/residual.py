@@ -1,4 +1,4 @@
-"""The residual block around any cell, forward: what `eval`, `score` and `sample` need of it.
+"""The residual block around any cell: a window forward, and the parts of one time step back.
 
     u = conv(RMSNorm(x))                              (1)  depthwise, causal, K taps; the last multiplies the present
     o = cell(u)                                       (2)  of width expansion · D
@@ -10,6 +10,9 @@
 
 Source: pre-norm residual blocks as in Griffin (De et al. 2024); RMSNorm: Zhang & Sennrich (2019);
 gated MLP: Shazeer (2020). Shapes: T time, B batch, D residual stream, K taps. The last K − 1 convolution inputs are state.
+
+`eval`, `score` and `sample` need it forward. Its derivatives are those in the stream and the state, not in the weights: they say how
+far a gradient walks back (`charloom.insight`). R rows of gradients may share what one row read.
 """
 
 from __future__ import annotations
@@ -35,6 +38,37 @@ def norm(x: Float[Array, "... D"], gain: Float[Array, "D"]) -> Float[Array, "...
     return y
 
 
+def norm_backward(
+    x: Float[Array, "B D"], gain: Float[Array, "D"], d_y: Float[Array, "R D"]
+) -> Float[Array, "R D"]:
+    """Pull a gradient back through `norm`: the root holds every x, so each hears of all of them.
+
+    r² = mean x² + ε,  d_x = γ ⊙ d_y / r − x mean(γ ⊙ d_y ⊙ x / r) / r²
+    """
+    root = np.sqrt((x * x).mean(axis=-1, keepdims=True) + NORM_EPSILON)
+    direct = gain * d_y / root
+    d_x: Array = direct - x * (direct * x).mean(axis=-1, keepdims=True) / root**2
+    return d_x
+
+
+def gated_mlp(params: Mapping[str, Array], v: Float[Array, "... D"]) -> Float[Array, "... D"]:
+    """What (5) adds to the stream."""
+    gate = v @ params["mlp.gate"].T
+    y: Array = (gate * sigmoid(gate) * (v @ params["mlp.up"].T)) @ params["mlp.down"].T
+    return y
+
+
+def gated_mlp_backward(
+    params: Mapping[str, Array], v: Float[Array, "B D"], d_y: Float[Array, "R D"]
+) -> Float[Array, "R D"]:
+    """Pull a gradient back through `gated_mlp`; silu′(a) = σ(a) (1 + a (1 − σ(a)))."""
+    gate, up = v @ params["mlp.gate"].T, v @ params["mlp.up"].T
+    s, d_gated = sigmoid(gate), d_y @ params["mlp.down"]
+    d_gate = d_gated * up * s * (1 + gate * (1 - s))
+    d_v: Array = d_gate @ params["mlp.gate"] + (d_gated * gate * s) @ params["mlp.up"]
+    return d_v
+
+
 def block(
     config: ModelConfig,
     params: Mapping[str, Array],
@@ -54,9 +88,7 @@ def block(
     o, after, _ = cells.unroll(config, inner, u, rest, resets=resets, fresh=start, record=False)  # (2)
     x = x + o @ params["proj"].T  # (3)
     if "mlp.up" in params:
-        v = norm(x, params["mlp_norm"])  # (4)
-        gate = v @ params["mlp.gate"].T
-        x = x + (gate * sigmoid(gate) * (v @ params["mlp.up"].T)) @ params["mlp.down"].T  # (5)
+        x = x + gated_mlp(params, norm(x, params["mlp_norm"]))  # (4), (5)
     return x, after | {"conv": conv}
 
 
@@ -83,3 +115,21 @@ def convolve(
         y += np.where(same[:, :, None], padded[k : k + T], 0) * weight[:, k]
     alive = document[T:] == document[-1:]
     return y, np.where(alive[:, :, None], padded[T:], 0).swapaxes(0, 1)
+
+
+def convolve_backward(
+    weight: Float[Array, "D K"], d_y: Float[Array, "R D"], d_behind: Float[Array, "R K-1 D"]
+) -> tuple[Float[Array, "R D"], Float[Array, "R K-1 D"]]:
+    """Pull a gradient back through one time step of `convolve`.
+
+    Args:
+        weight: the taps.
+        d_y: the gradient in what the step gave out.
+        d_behind: in the K − 1 inputs that it handed to the next step, newest last.
+
+    Returns:
+        The gradient in the input that the step read, and in the K − 1 before it.
+    """
+    d_inputs = d_y[:, None] * weight.T  # (R, K, D), newest last
+    d_inputs[:, 1:] += d_behind
+    return d_inputs[:, -1], d_inputs[:, :-1]

@@ -1,0 +1,180 @@
+"""How much context a model uses: its loss by the number of characters it was given, and what far ones are good for.
+
+    curve[k − 1] = mean loss of the same targets after k characters since a zero state           (1)
+    enough = the first k with curve[k − 1] ≤ 1.01 · mean of the curve's last eighth              (2)  all more gains under 1 %
+
+Of the context beyond the nearest k characters, the same targets cost
+
+    truncated_k  without it      shuffled_k  with its characters in random order      full  with it as it stands
+    order share = (shuffled_k − full) / (truncated_k − full)                                     (3)
+
+(3) is what of the far context's gain is lost with its order: 0, its characters alone were used; 1, nothing is left of it without
+their order; more, the disorder does harm.
+
+Source: (1): Cifka & Liutkus (2022), context length probing, averaged over targets; shuffling far context: Khandelwal et al. (2018),
+who shuffle words.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from charloom.engines import Model
+from charloom.insight.passages import resets_before, spaced
+from charloom.rng import Purpose, permutation
+from charloom.text.windows import Window
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from numpy import ndarray as Array
+
+GAIN = 0.01
+"""Below one per cent of the loss, more context is not worth its seconds; benchmarks of models differ by more."""
+
+TAIL_SHARE = 8
+"""The end of a curve is the mean of this part of it: one point alone is noise."""
+
+ROWS = 256
+"""Windows side by side."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FarContext:
+    """What the characters beyond the nearest ones are good for.
+
+    Attributes:
+        kept_chars: how many of the nearest are left as they are, (K,).
+        truncated_nats: loss without the farther ones, (K,).
+        shuffled_nats: loss with the farther ones in random order, (K,).
+        full_nats: loss with all of them as they stand.
+        reach_chars: how many there are in all.
+        num_targets: predictions behind every mean.
+    """
+
+    kept_chars: tuple[int, ...]
+    truncated_nats: Float[Array, "K"]
+    shuffled_nats: Float[Array, "K"]
+    full_nats: float
+    reach_chars: int
+    num_targets: int
+
+    @property
+    def order_share(self) -> tuple[float | None, ...]:
+        """Equation (3); None where the far context gains under 1 %, for nothing can be said of its parts."""
+        gains = self.truncated_nats - self.full_nats
+        lost = self.shuffled_nats - self.full_nats
+        return tuple(
+            float(part / gain) if gain > GAIN * self.full_nats else None
+            for part, gain in zip(lost, gains, strict=True)
+        )
+
+
+def context_curve(
+    model: Model,
+    ids: Int[Array, "N"],
+    *,
+    reach: int,
+    targets: int,
+    stretches: int = 12,
+    boundary_id: int | None = None,
+) -> Float[Array, "K"]:
+    """Measure (1): mean loss by the number of characters read since a zero state, nats, (reach,).
+
+    Every element is a mean over the same characters to predict, so that what they are does not show in the differences.
+
+    Args:
+        model: any engine's.
+        ids: held-out text; up to `stretches` stretches of it, evenly spaced, are read.
+        reach: the most characters read.
+        targets: characters predicted in each stretch.
+        stretches: how many.
+        boundary_id: the symbol before which the state is zero again, or None.
+
+    Raises:
+        DataError: the text is shorter than one stretch, `targets` + 2 `reach` characters.
+    """
+    pieces = spaced(ids, targets + 2 * reach, stretches)
+    curves = [_paired(model, piece, reach, targets, boundary_id) for piece in pieces]
+    mean: Array = np.mean(curves, axis=0)
+    return mean
+
+
+def enough(curve: Float[Array, "K"]) -> int | None:
+    """Equation (2): how many characters of context are enough; None where the curve's end is not finite.
+
+    Example:
+        >>> enough(np.array([3.0, 1.5, 1.02, 1.009, 1.0, 1.0, 1.0, 1.0]))
+        4
+    """
+    end = curve[-max(1, len(curve) // TAIL_SHARE) :].mean()
+    return int(np.argmax(curve <= (1 + GAIN) * end)) + 1 if np.isfinite(end) else None
+
+
+def far_context(
+    model: Model,
+    ids: Int[Array, "N"],
+    *,
+    kept: tuple[int, ...],
+    reach: int,
+    targets: int,
+    seed: int = 0,
+) -> FarContext:
+    """Measure what far context is good for, on up to `targets` predictions evenly spaced over the text.
+
+    Args:
+        model: any engine's.
+        ids: held-out text of one stream; a reset would cut what is to be shuffled.
+        kept: numbers of nearest characters to leave alone, each below `reach`.
+        reach: characters before each target.
+        targets: how many predictions at most.
+        seed: of the shuffles; every target has its own.
+
+    Raises:
+        DataError: the text is shorter than `reach` + 1 characters.
+    """
+    windows = spaced(ids, reach + 1, targets)
+    orders = [permutation(seed, Purpose.EVALUATE, row, reach) for row in range(len(windows))]
+    truncated, shuffled = [], []
+    for k in kept:
+        moved = windows.copy()
+        for row, order in enumerate(orders):
+            moved[row, : reach - k] = windows[row, order[order < reach - k]]
+        truncated.append(_last_loss(model, windows[:, reach - k :]))
+        shuffled.append(_last_loss(model, moved))
+    full = _last_loss(model, windows)
+    return FarContext(kept, np.array(truncated), np.array(shuffled), full, reach, len(windows))
+
+
+def _paired(
+    model: Model, ids: Int[Array, "N"], reach: int, targets: int, boundary_id: int | None
+) -> Float[Array, "K"]:
+    """One window from each of the first reach + targets − 1 places; column k − 1 of window s predicts s + k."""
+    places = np.arange(reach + targets - 1)[:, None] + np.arange(reach)
+    losses = _losses(model, ids[places], ids[places + 1], boundary_id)
+    k = np.arange(1, reach + 1)
+    target = np.arange(reach, reach + targets)[:, None]
+    curve: Array = losses[target - k, k - 1].mean(axis=0, dtype=np.float64)
+    return curve
+
+
+def _last_loss(model: Model, windows: Int[Array, "N L"]) -> float:
+    losses = _losses(model, windows[:, :-1], windows[:, 1:], None)
+    return float(losses[:, -1].mean(dtype=np.float64))
+
+
+def _losses(
+    model: Model, ids: Int[Array, "N T"], targets: Int[Array, "N T"], boundary_id: int | None
+) -> Float[Array, "N T"]:
+    """The loss of every target of every window, each from a zero state."""
+    found = []
+    for rows in np.array_split(np.arange(len(ids)), math.ceil(len(ids) / ROWS)):
+        here = ids[rows].astype(np.int64)
+        resets = resets_before(here, boundary_id)
+        resets = np.zeros(here.shape, bool) if resets is None else resets
+        window = Window(here, targets[rows].astype(np.int64), resets)
+        found.append(model.losses(window, model.initial_state(len(rows)))[0])
+    return np.concatenate(found)

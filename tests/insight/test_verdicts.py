@@ -1,0 +1,237 @@
+"""Verdicts: four networks with a known fault or none, trained for seconds, and the rules at their thresholds."""
+
+import math
+
+import numpy as np
+import pytest
+
+from charloom.config import ModelConfig, TrainConfig
+from charloom.engines import load_engine
+from charloom.insight.errors import position_losses
+from charloom.insight.gradient_flow import Flow, describe, measure
+from charloom.insight.passages import spaced
+from charloom.insight.verdicts import EXPLODED_FACTOR, VANISHED_WITHIN_CHARS, Facts, judge
+from charloom.parameters import initial_parameters
+from charloom.text import Vocabulary
+from charloom.text.windows import Plan
+
+TEXT = "the old man and a small boat went over the grey sea where gulls cried all day long until night fell"
+WORDS = TEXT.split()
+SEEDS = (0, 1, 2)
+
+
+def tale(seed, num_words):
+    """Words that follow each other with a preference: a text to be learnt, and never the same twice."""
+    rng = np.random.default_rng(seed)
+    words, at = [], 0
+    for _ in range(num_words):
+        at = (at + rng.choice([1, 1, 1, 2, 5])) % len(WORDS)
+        words.append(WORDS[at])
+    return " ".join(words)
+
+
+def babble(seed, num_words):
+    """Words that never come again: they can be learnt by heart, and in no other way."""
+    rng = np.random.default_rng(seed)
+    letters = sorted(set(TEXT) - {" "})
+    return " ".join("".join(rng.choice(letters, rng.integers(2, 8))) for _ in range(num_words))
+
+
+NUM_STEPS = {"elman": 150, "lstm": 150, "gru": 150, "mingru": 400}
+"""Until each knows the words. A minGRU's gate cannot see its state: it learns last to keep, and before that is rightly alarmed about."""
+
+VOCAB = Vocabulary.from_text(TEXT)
+HELD_OUT = VOCAB.encode(tale(99, 700)).astype(int)
+
+
+def trained(config, ids, steps, seed, **settings):
+    """A network after a few seconds of the scratch engine."""
+    settings = {"batch_size": 16, "bptt_length": 32, "learning_rate": 5e-3, "steps": steps, **settings}
+    train_config = TrainConfig(seed=seed, schedule="constant", **settings)
+    engine = load_engine("scratch")
+    learner = engine.learner(initial_parameters(config, len(VOCAB), seed), config, train_config, device="cpu")
+    plan = Plan(ids, train_config)
+    learner.advance(plan, 0, steps, learner.initial_state(range(plan.batch_size)))
+    return learner.model().parameters()
+
+
+def facts_of(config, params, train, held_out=HELD_OUT, num_lags=60):
+    model = load_engine("scratch").model(params, config, precision="float64")
+    flow = measure(config, params, spaced(held_out, num_lags + 17, 3), num_lags)
+    with np.errstate(over="ignore", invalid="ignore"):
+        nats = [float(position_losses(model, ids).mean()) for ids in (held_out, train)]
+    return Facts(flow, num_lags, config.cell, *nats)
+
+
+def kinds(facts):
+    return [verdict.kind for verdict in judge(facts)]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_text_learnt_by_heart_is_called_memorised_and_not_vanished(seed):
+    """The small form of system A in small: sliding windows over too little text, an Elman network, no held-out part."""
+    config = ModelConfig(cell="elman", hidden_size=48, init="pytorch")
+    ids, held_out = (VOCAB.encode(babble(number, 60)).astype(int) for number in (seed, seed + 10))
+    params = trained(config, ids, 400, seed, batching="sliding", stride=3)
+    facts = facts_of(config, params, ids, held_out)
+    assert kinds(facts) == ["memorised"]
+    (verdict,) = judge(facts)
+    assert verdict.number == pytest.approx(facts.held_out_nats - facts.train_nats)
+    assert f"{facts.train_nats:.2f}" in verdict.says
+
+
+def scaled(config, params, radius):
+    """The same network with recurrent weights of a given spectral radius."""
+    w = params["layers.0.cell.w_hh"]
+    return params | {"layers.0.cell.w_hh": w * radius / abs(np.linalg.eigvals(w)).max()}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_spectral_radius_of_0_3_is_called_vanishing(seed):
+    config = ModelConfig(cell="elman", hidden_size=48)
+    params = scaled(config, trained(config, HELD_OUT, 60, seed), 0.3)
+    facts = facts_of(config, params, HELD_OUT)
+    assert kinds(facts) == ["vanishing"]
+    (verdict,) = judge(facts)
+    assert verdict.number == facts.trained.memory_horizon_chars <= VANISHED_WITHIN_CHARS
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_spectral_radius_of_3_with_relu_is_called_exploding(seed):
+    config = ModelConfig(cell="elman", activation="relu", hidden_size=48)
+    params = scaled(config, trained(config, HELD_OUT, 60, seed), 3.0)
+    facts = facts_of(config, params, HELD_OUT)
+    assert kinds(facts) == ["exploding"]
+    (verdict,) = judge(facts)
+    assert verdict.number >= EXPLODED_FACTOR
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("cell", NUM_STEPS)
+def test_a_trained_network_raises_no_alarm(cell, seed):
+    config = ModelConfig(cell=cell, hidden_size=48)
+    ids = VOCAB.encode(tale(seed, 4_000)).astype(int)
+    facts = facts_of(config, trained(config, ids, NUM_STEPS[cell], seed), ids[:3_000])
+    assert kinds(facts) == ["healthy"]
+    assert facts.held_out_nats < 1.0
+
+
+def horizon_of(params, **settings):
+    config = ModelConfig(hidden_size=48, **settings)
+    found = measure(config, params, spaced(HELD_OUT, 77, 3), 60).memory_horizon_chars
+    return 61 if found is None else found
+
+
+def after(steps, ids=HELD_OUT, **settings):
+    """(parameters, settings) of a network after some steps."""
+    return trained(ModelConfig(hidden_size=48, **settings), ids, steps, 0), settings
+
+
+def test_following_the_advice_on_a_vanished_signal_lengthens_it():
+    config = ModelConfig(cell="elman", hidden_size=48)
+    faded = horizon_of(scaled(config, trained(config, HELD_OUT, 60, 0), 0.3), cell="elman")
+    for params, settings in (after(60, cell="gru"), after(60, cell="elman", init="orthogonal")):
+        assert horizon_of(params, **settings) > faded  # elman: use --cell gru, or --init orthogonal
+    shut, opened = (after(60, cell="lstm", forget_bias=bias) for bias in (-2.0, 1.0))
+    assert horizon_of(opened[0], **opened[1]) > horizon_of(shut[0], **shut[1])  # raise --forget-bias
+    for cell, few, many in (("gru", 50, 300), ("mingru", 150, 400)):
+        short, long = (after(steps, cell=cell) for steps in (few, many))
+        assert horizon_of(long[0], **long[1]) > horizon_of(short[0], **short[1])  # train longer
+
+
+def test_following_the_advice_on_an_exploding_signal_tames_it():
+    config = ModelConfig(cell="elman", activation="relu", hidden_size=48, init="orthogonal")
+    facts = facts_of(config, trained(config, HELD_OUT, 60, 0, clip_norm=1.0), HELD_OUT)
+    assert "exploding" not in kinds(facts)
+
+
+def test_following_the_advice_on_a_memorised_text_narrows_the_gap():
+    """More text, the same network and the same number of steps."""
+    config, gaps = ModelConfig(cell="elman", hidden_size=48), []
+    held_out = VOCAB.encode(babble(10, 60)).astype(int)
+    for num_words in (60, 600):
+        ids = VOCAB.encode(babble(0, num_words)).astype(int)
+        facts = facts_of(config, trained(config, ids, 300, 0, batching="sliding", stride=3), ids, held_out)
+        gaps.append(facts.held_out_nats - facts.train_nats)
+    assert gaps[1] < 0.5 * gaps[0]
+
+
+def flow_of(*curves):
+    arrays = tuple(describe(i, "h", np.array(curve)) for i, curve in enumerate(curves))
+    horizons = [decay.horizon_chars for decay in arrays]
+    return Flow(arrays, None if None in horizons else max(horizons))
+
+
+def made(flow, **settings):
+    return Facts(
+        **{"trained": flow, "num_lags": 60, "cell": "gru", "held_out_nats": 1.0, "train_nats": 0.9} | settings
+    )
+
+
+FADES = 0.01 ** (np.arange(61) / VANISHED_WITHIN_CHARS)
+LASTS = 0.01 ** (np.arange(61) / (VANISHED_WITHIN_CHARS + 1))
+
+
+def test_the_threshold_of_vanishing():
+    assert kinds(made(flow_of(FADES * 0.999 ** np.arange(61)))) == ["vanishing"]
+    assert kinds(made(flow_of(LASTS))) == ["healthy"]
+    assert kinds(made(flow_of(FADES, np.ones(61)))) == ["healthy"]  # one layer remembers
+
+
+def test_the_threshold_of_exploding():
+    grows = np.ones(61)
+    grows[7] = EXPLODED_FACTOR
+    (verdict,) = judge(made(flow_of(np.ones(61), grows)))
+    assert (verdict.kind, verdict.number) == ("exploding", EXPLODED_FACTOR)
+    assert "7 characters back" in verdict.says
+    grows[7] *= 0.999
+    assert kinds(made(flow_of(grows))) == ["healthy"]
+    grows[9] = np.nan
+    (verdict,) = judge(made(flow_of(grows)))
+    assert (verdict.kind, verdict.number) == ("exploding", math.inf)
+
+
+def test_a_network_whose_way_out_is_shut_is_silent_and_not_vanished():
+    config = ModelConfig(cell="mingru", block="residual", hidden_size=16)
+    facts = facts_of(config, initial_parameters(config, len(VOCAB), 0), HELD_OUT)
+    assert facts.trained.memory_horizon_chars == 0
+    assert kinds(facts) == ["silent"]
+    assert kinds(made(flow_of(np.zeros(61), LASTS))) == ["healthy"]  # one layer is reached
+
+
+def test_one_is_not_several():
+    sentence = judge(made(flow_of(0.001 ** np.arange(61))))[0].says
+    assert "after 1 character," in sentence
+
+
+@pytest.mark.parametrize(
+    ("train_nats", "held_out_nats", "expected"),
+    [
+        (0.01, 5.2, "memorised"),
+        (0.01, 0.02, "healthy"),  # a small loss alone is no fault: the held-out text costs as little
+        (1.9, 3.1, "healthy"),
+        (0.6, 1.5, "healthy"),
+        (None, 5.2, "healthy"),
+    ],
+)
+def test_memorising_is_judged_by_held_out_text(train_nats, held_out_nats, expected):
+    facts = made(flow_of(LASTS), train_nats=train_nats, held_out_nats=held_out_nats)
+    assert kinds(facts) == [expected]
+
+
+def test_every_verdict_has_its_number_its_threshold_and_something_to_do():
+    for flow, settings in (
+        (flow_of(FADES), {}),
+        (flow_of(2.0 ** np.arange(61)), {}),
+        (flow_of(LASTS), {"train_nats": 0.01, "held_out_nats": 5.0}),
+        (flow_of(LASTS), {}),
+    ):
+        for cell in ("elman", "lstm", "gru", "mingru"):
+            (verdict,) = judge(made(flow, cell=cell, bptt_length=100, **settings))
+            assert verdict.advice
+            assert f"{verdict.number:.3g}" in verdict.says or "nats" in verdict.says
+
+
+def test_windows_longer_than_the_signal_are_named():
+    assert "windows of 100" in judge(made(flow_of(FADES), bptt_length=100))[0].says
+    assert "windows" not in judge(made(flow_of(FADES), bptt_length=4))[0].says
