@@ -28,7 +28,9 @@ from charloom.config import (
 from charloom.engines import Model as EngineModel
 from charloom.engines import load_engine
 from charloom.errors import ConfigError, DataError, RunError, missing_extra
+from charloom.evaluation.copies import COPY_FROM_CHARS, Novelty, TrainingText, novelty_of
 from charloom.evaluation.protocols import Protocol, Score, dynamic_loss, stream_loss, windows_loss
+from charloom.evaluation.surprisal import Surprisals, surprisals_of
 from charloom.generation import Piece, Sample, Session, Writing, encode_prompt, write
 from charloom.launch import Source, Training, begin, corpus_of
 from charloom.launch import resume as take_up
@@ -217,6 +219,41 @@ class Model:
             )
         loss = score.loss_nats + extra_nats / max(1, len(ids) - 1)
         return dataclasses.replace(score, loss_nats=loss, unknown_chars=unknown)
+
+    def score(self, text: str) -> Surprisals:
+        """Charge each character of a text in one pass from the zero state: see `charloom.evaluation.surprisal`.
+
+        Args:
+            text: the text itself, at least one character; to score a file, read it first, or use ``charloom score``.
+
+        Returns:
+            The surprisal of each character in bits; its `oddities` are those that were least expected.
+        """
+        return surprisals_of(self.bound, self.vocab, text, self.file.text_config)
+
+    def novelty(self, texts: str | Sequence[str], *, from_chars: int = COPY_FROM_CHARS) -> list[Novelty]:
+        """Judge what of generated texts stands verbatim in the training part of the run's corpus.
+
+        Args:
+            texts: what a model wrote, without its prompts.
+            from_chars: the shortest stretch that is called a copy, at least 1.
+
+        Returns:
+            One judgement a text.
+
+        Raises:
+            ConfigError: `from_chars` is below 1.
+            RunError: the corpus is not at hand (see `corpus`).
+        """
+        if from_chars < 1:
+            raise ConfigError(
+                f"from_chars is {from_chars}",
+                why="the shortest copy has one character",
+                fix="give 1 or more",
+            )
+        corpus = self.corpus()
+        each = [texts] if isinstance(texts, str) else list(texts)
+        return novelty_of(each, TrainingText(corpus.train, corpus.vocab), from_chars=from_chars)
 
     def states(self, text: str, *, unknown: str = "error") -> list[dict[str, Float[Array, "T ..."]]]:
         """The state of every layer after each character of a text, from zero state.

@@ -16,6 +16,7 @@ from charloom.evaluation.copies import (
 )
 from charloom.evaluation.ngram import NgramResult, ngram_baseline, ngram_surprisals
 from charloom.evaluation.novelty import known_word_share, unseen_share
+from charloom.evaluation.surprisal import Oddity, Surprisals, surprisals_of
 
 __all__ = [
     "COPY_FROM_CHARS",
@@ -23,7 +24,9 @@ __all__ = [
     "Matches",
     "NgramResult",
     "Novelty",
+    "Oddity",
     "Stretch",
+    "Surprisals",
     "TrainingText",
     "judged",
     "known_word_share",
@@ -33,6 +36,7 @@ __all__ = [
     "ngram_baseline",
     "ngram_surprisals",
     "novelty_of",
+    "surprisals_of",
     "unseen_share",
     "xz_bits_per_char",
 ]
