@@ -109,7 +109,7 @@ def test_what_commands_a_terminal_is_only_shown(charloom, place):
     text = "the \x1b[31mred\x1b[0m \u202etxet\u202c \x07 </script> كان"
     (place / "odd.txt").write_text(text * 30, encoding="utf-8")
     assert charloom("train odd.txt --steps 2 --hidden-size 4 --out run --quiet").code == 0
-    done = charloom("score run odd.txt --top 400")
+    done = charloom("score run odd.txt --top 2000")
     assert done.code == 0
     assert not set(done.out) & {"\x1b", "\x07", "\u202e"}
     assert "␛" in done.out
@@ -144,5 +144,6 @@ def test_from_python(charloom, room):
     text = (room / "more.txt").read_text("utf-8")
     found = package.load("runs/tales").score(text)
     result = charloom("score runs/tales more.txt --json").json
+    assert "".join(found.chars) == text
     assert found.bits_per_char == result["bits_per_char"]
     assert [one.offset for one in found.oddities(10)] == [one["offset"] for one in result["oddities"]]
