@@ -132,7 +132,7 @@ app = verb(
     examples="""
         charloom score runs/tales more.txt
         charloom score runs/tales more.txt --html surprisal.html --top 20
-        charloom score runs/tales more.txt --json | jq '.oddities[0]'
+        charloom score runs/tales more.txt --json
         printf 'a tset of it' | charloom score runs/tales -
     """,
 )(score)

@@ -63,7 +63,9 @@ def sign(char: str) -> str:
     """
     if char in _SIGN_OF:
         return _SIGN_OF[char]
-    kind = unicodedata.category(char) if len(char) == 1 else ""
+    if len(char) > 1:  # what parts two documents
+        return "".join(map(sign, char))
+    kind = unicodedata.category(char) if char else ""
     if kind.startswith("M"):
         return "◌" + char
     shown = visible(char)
