@@ -92,7 +92,7 @@ def test_the_table_has_every_oddity_and_the_legend_its_units():
     page = Page(page_of(found_of("ab\nc", [0, 4.25, 1, 13])))
     cells = page.texts["td"] + page.texts["number"] + page.texts["bdi"]
     assert page.texts["number"] == "13.0021" + "4.2512" + "1.0013"  # bits, line, column
-    assert "␊" in cells
+    assert "↵" in cells
     assert "Surprisal in bits: under 1 · 1 to 2 · 2 to 4" in page.texts["legend"]
     assert "12 and more" in page.texts["legend"]
     assert ("section", "aria-label", "The text, coloured by surprisal") in page.attributes

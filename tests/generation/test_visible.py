@@ -67,7 +67,7 @@ def test_signs_by_hand():
         "<U+00A0>",
         "<U+202E>",
     ]
-    assert sign("\n \n") == "␊␣␊"
+    assert sign("\n \n") == "↵␣↵"
 
 
 @given(any_text)

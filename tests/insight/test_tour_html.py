@@ -18,7 +18,7 @@ NETWORK = ModelConfig(cell="gru", hidden_size=4)
 TRAINING = TrainConfig(batch_size=3, bptt_length=30, stream_offset="fixed")
 ALLOWED = {
     *("html", "head", "meta", "title", "style", "body", "main", "h1", "h2", "p", "a", "section", "div"),
-    *("table", "caption", "tr", "th", "td", "bdi", "meter"),
+    *("table", "caption", "tr", "th", "td", "bdi", "meter", "dl", "dt", "dd"),
 }
 
 
@@ -49,15 +49,16 @@ def test_hostile_text_is_only_text(text):
 def test_every_cell_isolates_its_character():
     page = page_of("كان يا ما كان\n" * 30)
     assert '<td><bdi lang="">ك</bdi></td><td><bdi lang="">ا</bdi></td><td><bdi lang="">ن</bdi></td>' in page
+    assert '<div><dt><bdi lang="">ك</bdi></dt><dd>' in page
     assert '<bdi lang="">␣</bdi>' in page
-    assert '<bdi lang="">␊</bdi>' in page
+    assert '<bdi lang="">↵</bdi>' in page
     cells = re.findall(r"<td>(?!<bdi)([^<]*[\u0600-\u06ff][^<]*)</td>", page)
     assert cells == []
 
 
 def test_the_grid_shows_the_first_steps_of_every_lane():
     page = page_of("abcdefghij" * 60)
-    grids = re.findall(r"<table class=.grid.>.*?</table>", page, re.DOTALL)[1:]
+    grids = re.findall(r"<table class=.grid.>.*?</table>", page, re.DOTALL)
     assert len(grids) == 2
     for grid in grids:
         rows = re.findall(r'<tr(?: class="y")?>(.*?)</tr>', grid, re.DOTALL)[1:]

@@ -107,7 +107,7 @@ def _ids(first_ids: Sequence[tuple[str, int]]) -> Iterator[str]:
     from charloom.generation import isolated
 
     yield from _heading("first ids")
-    yield "text: " + isolated("".join("␊" if char == "\n" else char for char, _ in first_ids))
+    yield "text: " + isolated("".join("↵" if char == "\n" else char for char, _ in first_ids))
     width = max((len(str(char_id)) for _, char_id in first_ids), default=1)
     for start in range(0, len(first_ids), _IDS_A_LINE):
         row = first_ids[start : start + _IDS_A_LINE]

@@ -123,7 +123,7 @@ def _line(one: Oddity) -> str:
         if one.expected is None
         else f"  expected {isolated(sign(one.expected))} ({one.expected_probability:.0%})"
     )
-    around = (one.before + one.char + one.after).replace("\n", "␊")
+    around = (one.before + one.char + one.after).replace("\n", "↵")
     return f"  {one.bits:6.2f} bits  {f'{one.line}:{one.column}':<9} {isolated(sign(one.char))}{expected}  in  {isolated(around)}"
 
 

@@ -42,10 +42,11 @@ _STYLE = """
 .legend { color: var(--faint); font-size: 0.85rem; }
 .legend span { color: var(--ink); }
 section { border-top: 1px solid var(--rule); padding: 1rem 0; }
-h2 { font-size: 1.1rem; }
+p { margin: 0.3rem 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9rem; }
 caption { text-align: start; color: var(--faint); }
-th, td { text-align: start; padding: 0.2rem 1rem 0.2rem 0; vertical-align: top; overflow-wrap: anywhere; }
+th, td { text-align: start; padding: 0.2rem 1rem 0.2rem 0; vertical-align: top; white-space: nowrap; }
+td:last-child { white-space: normal; overflow-wrap: anywhere; }
 td.number { text-align: end; white-space: nowrap; }
 """
 
@@ -153,4 +154,4 @@ def _sign(char: str) -> str:
 
 
 def _line(text: str) -> str:
-    return escape(visible(text.replace("\n", "␊")))
+    return escape(visible(text.replace("\n", "↵")))

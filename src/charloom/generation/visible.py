@@ -43,8 +43,8 @@ def visible(text: str) -> str:
 
 _SIGN_OF = {
     " ": "␣",
-    "\n": "␊",
-    "\t": "␉",
+    "\n": "↵",
+    "\t": "⇥",
     "\u200c": "<ZWNJ>",
     "\u200d": "<ZWJ>",
     "\u00ad": "<SHY>",
@@ -59,7 +59,7 @@ def sign(char: str) -> str:
 
     Example:
         >>> [sign(char) for char in "a \\n\u0301\\x00\\u200f"]
-        ['a', '␣', '␊', '◌́', '␀', '<U+200F>']
+        ['a', '␣', '↵', '◌́', '␀', '<U+200F>']
     """
     if char in _SIGN_OF:
         return _SIGN_OF[char]

@@ -35,11 +35,16 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 caption { text-align: start; color: var(--faint); padding: 0.3rem 0; }
 th, td { text-align: start; padding: 0.15rem 0.7rem 0.15rem 0; vertical-align: top; }
 th { font-weight: normal; color: var(--faint); }
-td.number, th.number { text-align: end; white-space: nowrap; }
+td.number { text-align: end; white-space: nowrap; }
 .grid td, .grid th { text-align: center; padding: 0.1rem 0.35rem; }
 .grid tr.y td { border-bottom: 1px solid var(--rule); color: var(--prompt); }
-.grid td.edge { border-inline-end: 2px solid var(--prompt); }
-meter { width: 8rem; }
+.grid tr > th:first-child { text-align: start; white-space: nowrap; font-size: 0.8rem; line-height: 1.4; }
+.ids { display: flex; flex-wrap: wrap; gap: 0.3rem 0.9rem; font-variant-numeric: tabular-nums; }
+.ids div { min-width: 2rem; text-align: center; line-height: 1.4; }
+.ids dd { margin: 0; color: var(--faint); font-size: 0.8rem; }
+.side { display: grid; grid-template-columns: repeat(auto-fill, minmax(18rem, 1fr)); gap: 0 2rem; }
+meter { width: 6rem; }
+p { margin: 0.4rem 0; }
 .remark { color: var(--faint); font-size: 0.85rem; }
 .text { border-inline-start: 3px solid var(--rule); padding-inline-start: 0.8rem; }
 @media print { .download { display: none; } section { break-inside: avoid-page; } }
@@ -93,13 +98,11 @@ def _corpus(facts: CorpusFacts) -> str:
 
 
 def _ids(tour: Tour) -> str:
-    cells = "".join(f"<td>{_char(char)}</td>" for char, _ in tour.first_ids)
-    ids = "".join(f"<td>{char_id}</td>" for _, char_id in tour.first_ids)
-    text = escape(visible("".join(char for char, _ in tour.first_ids)))
-    grid = (
-        '<div class="wide"><table class="grid">\n<caption>The first characters above their ids</caption>\n'
-        f'<tr><th scope="row">character</th>{cells}</tr>\n<tr><th scope="row">id</th>{ids}</tr>\n</table></div>\n'
+    pairs = "".join(
+        f"<div><dt>{_char(char)}</dt><dd>{char_id}</dd></div>" for char, char_id in tour.first_ids
     )
+    text = escape(visible("".join(char for char, _ in tour.first_ids)))
+    grid = f'<dl class="ids" aria-label="The first characters with their ids">{pairs}</dl>\n'
     return _section("First ids", (), f'<div class="text" lang="" dir="auto">{text}</div>\n{grid}')
 
 
@@ -115,7 +118,7 @@ def _grid(lanes: Sequence[Lane], name: str) -> str:
     length = min(SHOWN_STEPS, len(lanes[0].x))
     rows = []
     for lane in lanes:
-        reset = ", zero state" if lane.fresh else ""
+        reset = "<br>zero state" if lane.fresh else ""
         head = f'<th scope="row" rowspan="2">lane {lane.lane}<br>from {lane.offset:,}{reset}</th>'
         x = "".join(f"<td>{_char(char)}</td>" for char in lane.x[:length])
         y = "".join(f"<td>{_char(char)}</td>" for char in lane.y[:length])
@@ -144,7 +147,8 @@ def _prediction(tour: Tour) -> str:
     context = f'<div class="text" lang="" dir="auto">… {escape(visible(tail(one.context)))}</div>\n'
     vocab_size = len(one.distributions[0].chars)
     tables = "".join(_distribution(each, vocab_size) for each in one.distributions)
-    return _section("One prediction", prediction_sentences(tour), context + came + tables)
+    content = f'{context}{came}<div class="side">\n{tables}</div>\n'
+    return _section("One prediction", prediction_sentences(tour), content)
 
 
 def _distribution(one: Distribution, vocab_size: int) -> str:
@@ -156,4 +160,4 @@ def _distribution(one: Distribution, vocab_size: int) -> str:
     left = len(one.chars) - len(rows)
     more = f'<p class="remark">and {left:,} more</p>\n' if left > 0 else ""
     caption = distribution_words(one, vocab_size)
-    return _table(caption, ("character", "probability", ""), rows) + more
+    return f"<div>{_table(caption, ('character', 'probability', ''), rows)}{more}</div>\n"

@@ -111,7 +111,7 @@ def prediction_sentences(tour: Tour) -> list[str]:
 
 def tail(context: tuple[str, ...]) -> str:
     """The end of a context in one line."""
-    return "".join("␊" if char == "\n" else char for char in context[-TAIL:])
+    return "".join("↵" if char == "\n" else char for char in context[-TAIL:])
 
 
 def distribution_words(one: Distribution, vocab_size: int) -> str:
