@@ -32,7 +32,8 @@ from charloom.evaluation.copies import COPY_FROM_CHARS, Novelty, TrainingText, n
 from charloom.evaluation.protocols import Protocol, Score, dynamic_loss, stream_loss, windows_loss
 from charloom.evaluation.surprisal import Surprisals, surprisals_of
 from charloom.generation import Piece, Sample, Session, Writing, encode_prompt, write
-from charloom.insight.tour import TOP_K, TOP_P, Tour, take_tour
+from charloom.insight.tour import Tour, take_tour
+from charloom.insight.tour_softmax import TOP_K, TOP_P
 from charloom.launch import Source, Training, begin, corpus_of, settle
 from charloom.launch import resume as take_up
 from charloom.modelfile import ModelFile, read_model, write_model

@@ -45,6 +45,7 @@ def test_json_of_a_text(charloom, room):
     assert result["corpus"]["num_chars"] == len(text)
     assert result["corpus"]["num_distinct"] == len(set(text))
     assert "".join(row["char"] for row in result["first_ids"]) == text[:40]
+    assert [row["id"] for row in result["first_ids"]] == [sorted(set(text)).index(char) for char in text[:40]]
     lane = result["batch"]["first"][0]
     assert len(lane["x"]) == len(lane["y_ids"]) == result["batch"]["bptt_length"]
     assert lane["x"] == list(text[lane["offset"] :][: len(lane["x"])])
@@ -75,6 +76,8 @@ def test_a_recipe_batches_as_it_says(charloom, room):
         in done.out
     )
     assert "only the last y of each lane is predicted: 64 predictions a step" in done.out
+    assert "where the two steps meet" not in done.out
+    assert "where the two steps meet" in charloom("explain tales.txt").out
     assert re.search(r"logits +B 64 × V \d+ ", done.out)
     assert "recipe arabic-rnn-small" in done.out
 

@@ -10,7 +10,10 @@ import pytest
 from charloom.config import ModelConfig, TextConfig, TrainConfig
 from charloom.engines import load_engine
 from charloom.errors import DataError
-from charloom.insight.tour import FIRST_IDS, LANES, batch_of, distributions, stages, symbol_names, take_tour
+from charloom.insight.tour import FIRST_IDS, take_tour
+from charloom.insight.tour_batch import LANES, batch_of, symbol_names
+from charloom.insight.tour_layers import stages
+from charloom.insight.tour_softmax import distributions
 from charloom.parameters import count_parameters, initial_parameters, parameter_shapes, state_shapes
 from charloom.text import Vocabulary, corpus_from_text
 

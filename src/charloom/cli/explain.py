@@ -12,7 +12,10 @@ from charloom.cli.output import SCHEMA, Show
 from charloom.config import ModelConfig, TextConfig, TrainConfig
 
 if TYPE_CHECKING:
-    from charloom.insight.tour import Batch, CorpusFacts, Distribution, Lane, Stage, Tour
+    from charloom.insight.tour import CorpusFacts, Tour
+    from charloom.insight.tour_batch import Batch, Lane
+    from charloom.insight.tour_layers import Stage
+    from charloom.insight.tour_softmax import Distribution
 
 _STEPS = 16  # columns of the grid
 _LIKELY = 8  # characters shown of a distribution
@@ -124,7 +127,7 @@ def _batch(batch: Batch) -> Iterator[str]:
             shown = min(_STEPS, len(lanes[0].x))
             yield f"step {step}, the first {len(lanes)} lanes, {shown} of {len(lanes[0].x):,} time steps:"
             yield from _grid(lanes)
-    if batch.second:
+    if batch.second and set(batch.gaps) == {0}:
         yield "where the two steps meet (the bar):"
         yield from _meetings(batch)
 

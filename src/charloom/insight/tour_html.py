@@ -11,7 +11,10 @@ from html import escape
 from typing import Any
 
 from charloom.generation import visible
-from charloom.insight.tour import Batch, CorpusFacts, Distribution, Lane, Stage, Tour
+from charloom.insight.tour import CorpusFacts, Tour
+from charloom.insight.tour_batch import Batch, Lane
+from charloom.insight.tour_layers import Stage
+from charloom.insight.tour_softmax import Distribution
 from charloom.insight.tour_words import (
     batch_sentences,
     corpus_sentences,

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 
 from charloom.generation import sign
-from charloom.insight.tour import Batch, CorpusFacts, Distribution, Stage, Tour
+from charloom.insight.tour import CorpusFacts, Tour
+from charloom.insight.tour_batch import Batch
+from charloom.insight.tour_layers import Stage
+from charloom.insight.tour_softmax import Distribution
 
 TAIL = 30
 """Characters of a context that a sentence quotes."""
