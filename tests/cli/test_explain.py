@@ -33,6 +33,7 @@ def test_json_of_a_text(charloom, room):
             "cell",
             "corpus",
             "first_ids",
+            "first_text",
             "batch",
             "stages",
             "num_params",
@@ -85,25 +86,26 @@ def test_a_recipe_batches_as_it_says(charloom, room):
 def test_a_model_shows_its_own_prediction(charloom, room):
     done = charloom("explain runs/tales")
     assert headings(done.out) == STATIONS
-    assert "the prediction of this trained model, after 16 characters of the validation part" in done.out
+    assert "the prediction of this trained model, after 64 characters of the validation part" in done.out
     result = charloom("explain runs/tales --json").json
     assert result["trained"] is True
     model = package.load("runs/tales")
     validation = model.corpus().validation
-    logits, _ = model.bound.forward(validation[None, :16].astype(int), model.bound.initial_state(1))
+    logits, _ = model.bound.forward(validation[None, :64].astype(int), model.bound.initial_state(1))
     import numpy as np
 
     probs = np.exp(logits[0, -1] - logits[0, -1].max())
     likeliest = result["prediction"]["distributions"][1]["chars"][0]
     assert likeliest["char_id"] == probs.argmax()
     assert likeliest["probability"] == pytest.approx(probs.max() / probs.sum(), rel=1e-4)  # float32
-    assert result["prediction"]["actual"] == model.vocab.decode([int(validation[16])])
+    assert result["prediction"]["actual"] == model.vocab.decode([int(validation[64])])
 
 
 def test_a_model_of_documents(charloom, room):
     done = charloom("explain runs/names")
     assert done.code == 0
-    assert "<boundary>" in done.out
+    assert "below, ▪ is <boundary>" in done.out
+    assert "▪" not in charloom("explain runs/tales").out
 
 
 def test_a_model_file_is_shown_on_a_text_or_on_its_prompt(charloom, room):
@@ -176,7 +178,7 @@ def test_too_little_text(charloom, room, data, what):
 def test_two_characters_are_enough(charloom, room):
     done = charloom("explain - --val-fraction 0", b"ab")
     assert done.code == 0
-    assert "1 lanes × 1 time steps" in done.out
+    assert "1 lane × 1 time step (" in done.out
     assert "bptt_length is 1 instead of" in done.out
 
 

@@ -10,7 +10,7 @@ import pytest
 from charloom.config import ModelConfig, TextConfig, TrainConfig
 from charloom.engines import load_engine
 from charloom.errors import DataError
-from charloom.insight.tour import FIRST_IDS, take_tour
+from charloom.insight.tour import CONTEXT, FIRST_IDS, take_tour
 from charloom.insight.tour_batch import LANES, batch_of, symbol_names
 from charloom.insight.tour_layers import stages
 from charloom.insight.tour_softmax import distributions
@@ -49,6 +49,7 @@ def test_the_corpus_is_counted(corpus):
 
 def test_the_first_ids_are_the_places_of_the_characters_in_the_sorted_alphabet(corpus):
     alphabet = sorted(set(TEXT))
+    assert tour_of(corpus).first_text == TEXT[:FIRST_IDS]
     assert tour_of(corpus).first_ids == tuple((char, alphabet.index(char)) for char in TEXT[:FIRST_IDS])
 
 
@@ -196,10 +197,14 @@ def test_the_prediction_is_the_models_own(corpus, trained):
     tour = tour_of(corpus, parameters=parameters if trained else None)
     one = tour.prediction
     assert tour.trained == trained
-    probs = softmax(logits_by_hand(corpus, parameters, 8))
+    probs = softmax(logits_by_hand(corpus, parameters, CONTEXT))
     held_out = TEXT[len(corpus.train) :]
-    assert (one.part, "".join(one.context), one.actual) == ("validation", held_out[:8], held_out[8])
-    assert one.loss_nats == pytest.approx(-math.log(probs[int(corpus.validation[8])]), rel=CLOSE)
+    assert (one.part, "".join(one.context), one.actual) == (
+        "validation",
+        held_out[:CONTEXT],
+        held_out[CONTEXT],
+    )
+    assert one.loss_nats == pytest.approx(-math.log(probs[int(corpus.validation[CONTEXT])]), rel=CLOSE)
     assert one.uniform_nats == math.log(len(corpus.vocab))
     found = {each.char_id: each.probability for each in one.distributions[1].chars}
     assert [found[i] for i in range(len(probs))] == pytest.approx(probs, rel=CLOSE)
@@ -238,14 +243,16 @@ def test_what_the_filters_leave_is_renormalised(rng, top_k, top_p):
 
 
 def test_in_documents_the_state_begins_anew():
-    corpus = corpus_from_text("anna\nemma\nlea\n" * 30, TextConfig(documents="line"))
+    corpus = corpus_from_text("anna\nemma\nlea\n" * 90, TextConfig(documents="line"))
     tour = tour_of(corpus)
     assert tour.corpus.specials == ("<boundary>",)
     assert tour.first_ids[0] == ("<boundary>", corpus.vocab.boundary_id)
     assert "<boundary>" in tour.prediction.context[1:]
     parameters = initial_parameters(NETWORK, len(corpus.vocab), TRAINING.seed)
-    probs = softmax(logits_by_hand(corpus, parameters, 8))
-    assert tour.prediction.loss_nats == pytest.approx(-math.log(probs[int(corpus.validation[8])]), rel=CLOSE)
+    probs = softmax(logits_by_hand(corpus, parameters, CONTEXT))
+    assert tour.prediction.loss_nats == pytest.approx(
+        -math.log(probs[int(corpus.validation[CONTEXT])]), rel=CLOSE
+    )
 
 
 def test_without_a_corpus_a_prompt_is_read():
@@ -257,6 +264,15 @@ def test_without_a_corpus_a_prompt_is_read():
     assert (tour.prediction.part, tour.prediction.actual, tour.prediction.loss_nats) == ("prompt", None, None)
     assert tour.stages[0].shape == (5, 8)
     assert take_tour(None, vocab, NETWORK, TRAINING, parameters=parameters).prediction.context == ("\n",)
+
+
+def test_bytes_are_shown_as_text_where_they_are_text():
+    corpus = corpus_from_text("été à côté\n" * 60, TextConfig(unit="byte"))
+    tour = tour_of(corpus)
+    assert tour.first_text.startswith("été à côté\nété")
+    assert tour.first_ids[:3] == (("\\xc3", 0xC3), ("\\xa9", 0xA9), ("t", ord("t")))
+    assert "é" in tour.prediction.context_text
+    assert (tour.corpus.unit, tour.corpus.num_distinct) == ("byte", 256)
 
 
 def test_names_of_symbols():

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _STEPS = 16  # columns of the grid
 _LIKELY = 8  # characters shown of a distribution
 _IDS_A_LINE = 10
+_SHORT = {"<boundary>": "▪", "<unk>": "▫"}  # in the narrow cells of a grid
 
 
 def explain(
@@ -86,7 +87,7 @@ def _lines(tour: Tour) -> Iterator[str]:
         yield visible(tour.settings_from)
     if tour.corpus is not None:
         yield from _corpus(tour.corpus)
-    yield from _ids(tour.first_ids)
+    yield from _ids(tour.first_text, tour.first_ids)
     if tour.batch is not None:
         yield from _batch(tour.batch)
     yield from _stages(tour.stages, tour.num_params)
@@ -106,11 +107,11 @@ def _corpus(facts: CorpusFacts) -> Iterator[str]:
     yield "most frequent: " + "  ".join(f"{_cell(one.char)} {one.share:.1%}" for one in facts.most_frequent)
 
 
-def _ids(first_ids: Sequence[tuple[str, int]]) -> Iterator[str]:
+def _ids(text: str, first_ids: Sequence[tuple[str, int]]) -> Iterator[str]:
     from charloom.generation import isolated
 
     yield from _heading("first ids")
-    yield "text: " + isolated("".join("↵" if char == "\n" else char for char, _ in first_ids))
+    yield "text: " + isolated(text.replace("\n", "↵"))
     width = max((len(str(char_id)) for _, char_id in first_ids), default=1)
     for start in range(0, len(first_ids), _IDS_A_LINE):
         row = first_ids[start : start + _IDS_A_LINE]
@@ -122,10 +123,14 @@ def _batch(batch: Batch) -> Iterator[str]:
 
     yield from _heading("one batch: lanes × time, x above y")
     yield from batch_sentences(batch)
+    shown_chars = {char for lane in (*batch.first, *batch.second) for char in (*lane.x, *lane.y)}
+    short = [f"{sign} is {name}" for name, sign in _SHORT.items() if name in shown_chars]
+    if short:
+        yield "below, " + ", ".join(short)
     for step, lanes in enumerate((batch.first, batch.second)):
         if lanes:
             shown = min(_STEPS, len(lanes[0].x))
-            yield f"step {step}, the first {len(lanes)} lanes, {shown} of {len(lanes[0].x):,} time steps:"
+            yield f"step {step}, lanes 0 to {len(lanes) - 1}, {shown} of {len(lanes[0].x):,} time steps:"
             yield from _grid(lanes)
     if batch.second and set(batch.gaps) == {0}:
         yield "where the two steps meet (the bar):"
@@ -134,7 +139,7 @@ def _batch(batch: Batch) -> Iterator[str]:
 
 def _grid(lanes: Sequence[Lane]) -> Iterator[str]:
     rows = [
-        (head, [_sign(char) for char in chars[:_STEPS]])
+        (head, [_short(char) for char in chars[:_STEPS]])
         for lane in lanes
         for head, chars in ((f"lane {lane.lane} from {lane.offset:,}  x", lane.x), ("y", lane.y))
     ]
@@ -147,8 +152,8 @@ def _grid(lanes: Sequence[Lane]) -> Iterator[str]:
 def _meetings(batch: Batch) -> Iterator[str]:
     half = _STEPS // 2
     for before, after in zip(batch.first, batch.second):
-        left = " ".join(_cell(char) for char in before.x[-half:])
-        right = " ".join(_cell(char) for char in after.x[:half])
+        left = " ".join(_cell(_short(char)) for char in before.x[-half:])
+        right = " ".join(_cell(_short(char)) for char in after.x[:half])
         yield f"  {f'lane {before.lane}':>7}  x  {left} | {right}"
 
 
@@ -171,7 +176,7 @@ def _prediction(tour: Tour) -> Iterator[str]:
     yield from _heading("one prediction")
     yield from prediction_sentences(tour)
     came = "" if one.actual is None else f"  came: {_cell(one.actual)}"
-    yield f"context: …{isolated(tail(one.context))}{came}"
+    yield f"context: …{isolated(tail(one.context_text))}{came}"
     for each in one.distributions:
         yield from _distribution(each, len(one.distributions[0].chars))
 
@@ -184,6 +189,10 @@ def _distribution(one: Distribution, vocab_size: int) -> Iterator[str]:
     yield (
         "  " + "  ".join(f"{_cell(each.char)} {each.probability:.3f}" for each in one.chars[:_LIKELY]) + more
     )
+
+
+def _short(char: str) -> str:
+    return _SHORT[char] if char in _SHORT else _sign(char)
 
 
 def _sign(char: str) -> str:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from numpy import ndarray as Array
 
 FIRST_IDS = 40
+CONTEXT = 64
+"""Characters that the prediction reads, where there are as many."""
 FREQUENT = 12
 _PIECE = 1 << 20  # ids counted at a time
 
@@ -76,7 +78,8 @@ class Prediction:
     """One prediction.
 
     Attributes:
-        context: the characters read before it.
+        context: the symbols read before it.
+        context_text: the same as text.
         part: where they stand: validation, train, or prompt.
         actual: the character that came; None where the text ends.
         loss_nats: −ln p of it; None where there is none.
@@ -85,6 +88,7 @@ class Prediction:
     """
 
     context: tuple[str, ...]
+    context_text: str
     part: str
     actual: str | None
     loss_nats: float | None
@@ -101,7 +105,8 @@ class Tour:
         settings_from: where the settings come from.
         cell: of the network.
         corpus: None where the corpus of a model is not at hand; so is `batch`.
-        first_ids: the first characters with their ids.
+        first_text: the text's beginning.
+        first_ids: its symbols with their ids.
         batch: two steps.
         stages: from ids to logits.
         num_params: of the whole network.
@@ -112,6 +117,7 @@ class Tour:
     settings_from: str
     cell: str
     corpus: CorpusFacts | None
+    first_text: str
     first_ids: tuple[tuple[str, int], ...]
     batch: Batch | None
     stages: tuple[Stage, ...]
@@ -156,7 +162,7 @@ def take_tour(
     if batch is not None:
         B, T = batch.batch_size, batch.bptt_length
     part, ids = ("prompt", with_opening(vocab.encode(prompt), vocab)) if corpus is None else _held_out(corpus)
-    length = len(ids) if corpus is None else min(T, len(ids) - 1)
+    length = len(ids) if corpus is None else min(CONTEXT, len(ids) - 1)
     logits = _logits(parameters, network, ids[:length], vocab.boundary_id)
     target = int(ids[length]) if length < len(ids) else None
     opening = ids if corpus is None else np.asarray(corpus.train[:FIRST_IDS])
@@ -166,12 +172,14 @@ def take_tour(
         settings_from=settings_from,
         cell=model_config.cell,
         corpus=None if corpus is None else corpus_facts(corpus),
+        first_text=vocab.decode(opening[:FIRST_IDS]),
         first_ids=tuple((names[i], int(i)) for i in opening[:FIRST_IDS]),
         batch=batch,
         stages=stages(network, len(vocab), B, T, last_only=train_config.objective == "last"),
         num_params=count_parameters(network, len(vocab)),
         prediction=Prediction(
             context=tuple(names[i] for i in ids[:length]),
+            context_text=vocab.decode(ids[:length]),
             part=part,
             actual=None if target is None else names[target],
             loss_nats=None if target is None else float(-np.log(next_distribution(logits[None])[0, target])),

@@ -104,7 +104,7 @@ def _ids(tour: Tour) -> str:
     pairs = "".join(
         f"<div><dt>{_char(char)}</dt><dd>{char_id}</dd></div>" for char, char_id in tour.first_ids
     )
-    text = escape(visible("".join(char for char, _ in tour.first_ids)))
+    text = escape(visible(tour.first_text))
     grid = f'<dl class="ids" aria-label="The first characters with their ids">{pairs}</dl>\n'
     return _section("First ids", (), f'<div class="text" lang="" dir="auto">{text}</div>\n{grid}')
 
@@ -128,7 +128,7 @@ def _grid(lanes: Sequence[Lane], name: str) -> str:
         rows.append(
             f'<tr>{head}<th scope="row">x</th>{x}</tr>\n<tr class="y"><th scope="row">y</th>{y}</tr>\n'
         )
-    caption = f"{name}: the first {len(lanes)} lanes, {length} of {len(lanes[0].x):,} time steps"
+    caption = f"{name}: lanes 0 to {len(lanes) - 1}, {length} of {len(lanes[0].x):,} time steps"
     return _table(caption, ("", "", *map(str, range(length))), rows, cls="grid")
 
 
@@ -147,7 +147,7 @@ def _stages(stages: Sequence[Stage], total: int) -> str:
 def _prediction(tour: Tour) -> str:
     one = tour.prediction
     came = "" if one.actual is None else f"<p>The character that came: {_char(one.actual)}</p>\n"
-    context = f'<div class="text" lang="" dir="auto">… {escape(visible(tail(one.context)))}</div>\n'
+    context = f'<div class="text" lang="" dir="auto">… {escape(visible(tail(one.context_text)))}</div>\n'
     vocab_size = len(one.distributions[0].chars)
     tables = "".join(_distribution(each, vocab_size) for each in one.distributions)
     content = f'{context}{came}<div class="side">\n{tables}</div>\n'

@@ -24,21 +24,22 @@ def corpus_sentences(facts: CorpusFacts) -> list[str]:
     held_out = ", ".join(
         f"{size:,} for {name}" for name, size in facts.split.items() if name in ("validation", "test")
     )
-    return [*said, f"split: {facts.split['train']:,} to train on, {held_out or 'nothing held out'}"]
+    train = _count(facts.split["train"], "byte" if facts.unit == "byte" else "character")
+    return [*said, f"split: {train} to train on, {held_out or 'nothing held out'}"]
 
 
 def batch_sentences(batch: Batch) -> list[str]:
     """How the text is laid out, which characters are neighbours, and what is predicted."""
     B, T = batch.batch_size, batch.bptt_length
-    said = [f"one step reads {B:,} lanes × {T:,} time steps ({batch.batching}); {_layout(batch)}"]
+    said = [
+        f"one step reads {_count(B, 'lane')} × {_count(T, 'time step')} ({batch.batching}); {_layout(batch)}"
+    ]
     said.append(_between(batch))
     if batch.objective == "last":
-        said.append(f"only the last y of each lane is predicted: {B:,} predictions a step")
+        said.append(f"only the last y of each lane is predicted: {_count(B, 'prediction')} a step")
     else:
-        said.append(f"every y is predicted: {B:,} × {T:,} = {B * T:,} predictions a step")
-    said.append(
-        f"{batch.steps_per_epoch:,} step{'s' * (batch.steps_per_epoch != 1)} are one pass over the text"
-    )
+        said.append(f"every y is predicted: {B:,} × {T:,} = {_count(B * T, 'prediction')} a step")
+    said.append(f"one pass over the text takes {_count(batch.steps_per_epoch, 'step')}")
     if batch.batching == "stream" and batch.first[0].offset:
         said.append(
             f"in this epoch all lanes begin {batch.first[0].offset:,} characters later than they could"
@@ -102,7 +103,7 @@ def prediction_sentences(tour: Tour) -> list[str]:
         else "the prediction of the model as initialised: it has learnt nothing yet"
     )
     where = "a prompt" if one.part == "prompt" else f"the {one.part} part"
-    said = [f"{who}, after {len(one.context):,} characters of {where}"]
+    said = [f"{who}, after {_count(len(one.context), 'character')} of {where}"]
     vocab_size = round(math.exp(one.uniform_nats))
     nothing = f"ln {vocab_size:,} = {one.uniform_nats:.3f} nats is the loss of one who knows nothing"
     if one.actual is None or one.loss_nats is None:
@@ -112,9 +113,13 @@ def prediction_sentences(tour: Tour) -> list[str]:
     return [*said, f"the character that came had p = {p:.4f}: {cost}"]
 
 
-def tail(context: tuple[str, ...]) -> str:
+def tail(context: str) -> str:
     """The end of a context in one line."""
-    return "".join("↵" if char == "\n" else char for char in context[-TAIL:])
+    return context[-TAIL:].replace("\n", "↵")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def distribution_words(one: Distribution, vocab_size: int) -> str:
