@@ -430,7 +430,7 @@ def _explain_model(
 def _as_corpus(model: Model, text: Source, notes: Callable[[str], None]) -> Corpus:
     """A text in a model's own ids; what it has never seen is left out, or <unk>."""
     config = model.file.text_config
-    words, said = read_text([text], config)
+    words, said = read_text([text], dataclasses.replace(config, encoding=None, take_chars=None))
     scoring = encode_for_scoring(model.vocab, words, config)
     for note in said:
         notes(note)

@@ -147,3 +147,18 @@ def test_from_python(charloom, room):
     assert "".join(found.chars) == text
     assert found.bits_per_char == result["bits_per_char"]
     assert [one.offset for one in found.oddities(10)] == [one["offset"] for one in result["oddities"]]
+
+
+def test_the_whole_text_is_read_in_its_own_encoding(charloom, place):
+    text = "كان يا ما كان في قديم الزمان\n" * 50
+    (place / "old.txt").write_bytes(text.encode("cp1256"))
+    (place / "new.txt").write_text(text, encoding="utf-8")
+    train = "train old.txt --encoding cp1256 --take-chars 600 --steps 2 --hidden-size 4 --out run --quiet"
+    assert charloom(train).code == 0
+    new = charloom("score run new.txt --json").json
+    assert new["predictions"] == len(text) - 1  # not cut, as the training text was
+    assert new["unknown_chars"] == 0  # not read as cp1256
+    assert charloom("score run old.txt --encoding cp1256 --json").json == new
+    shown = charloom("explain run/model.safetensors --text new.txt --json").json
+    assert shown["corpus"]["num_chars"] == len(text)
+    assert shown["first_text"] == text[:40]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -24,6 +25,9 @@ def score(
     top: Annotated[
         int, option("how many of the most surprising characters to list", metavar="N", show_default=True)
     ] = 10,
+    encoding: Annotated[
+        str | None, option("of the text, such as cp1256 [default: found out]", metavar="NAME")
+    ] = None,
     html: Annotated[Path | None, option("write the text, coloured by surprisal, to this page")] = None,
     engine: Annotated[str, option("who computes: auto, torch, scratch or fused", show_default=True)] = "auto",
     device: Annotated[str, option("auto, cpu, cuda, cuda:N or mps", show_default=True)] = "cpu",
@@ -44,7 +48,10 @@ def score(
     if top < 0:
         raise UsageError(f"--top {top}", why="a list has no fewer than 0 entries", fix="give 0 or more")
     loaded = api.load(model, engine=engine, device=device, precision=precision)
-    words, notes = read_text([text], loaded.file.text_config)
+    reading = replace(
+        loaded.file.text_config, encoding=encoding, take_chars=None
+    )  # those were its own text's
+    words, notes = read_text([text], reading)
     show.notes(notes)
     found = loaded.score(words)
     oddities = found.oddities(top)
@@ -69,8 +76,6 @@ def _write_page(path: Path, found: Surprisals, oddities: Sequence[Oddity], *, mo
 
 
 def _object(found: Surprisals, oddities: Sequence[Oddity], most: int | None = None) -> dict[str, Any]:
-    from dataclasses import asdict
-
     bits = [None if math.isnan(one) else one for one in found.bits[:most].tolist()]
     rows = [{"char": char, "surprisal_bits": one} for char, one in zip(found.chars, bits)]
     renamed = [

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -111,16 +112,18 @@ class Surprisals:
         order = charged[np.argsort(-self.bits[charged], kind="stable")][: max(0, top)]
         offsets = np.cumsum([0, *map(len, self.chars)])
         text = "".join(self.chars)
-        return [self._oddity(int(i), int(offsets[i]), text) for i in order]
+        newlines = [place for place, char in enumerate(text) if char == "\n"]
+        return [self._oddity(int(i), int(offsets[i]), text, newlines) for i in order]
 
-    def _oddity(self, i: int, offset: int, text: str) -> Oddity:
+    def _oddity(self, i: int, offset: int, text: str, newlines: Sequence[int]) -> Oddity:
         end = offset + len(self.chars[i])
+        lines_before = bisect_left(newlines, offset)
         return Oddity(
             char=self.chars[i],
             bits=float(self.bits[i]),
             offset=offset,
-            line=text.count("\n", 0, offset) + 1,
-            column=offset - text.rfind("\n", 0, offset),
+            line=lines_before + 1,
+            column=offset - (newlines[lines_before - 1] if lines_before else -1),
             before=text[max(0, offset - CONTEXT_CHARS) : offset],
             after=text[end : end + CONTEXT_CHARS],
             expected=self._expected(int(self.expected_ids[i])),
