@@ -105,6 +105,9 @@ def test_a_model_of_documents(charloom, room):
     done = charloom("explain runs/names")
     assert done.code == 0
     assert "below, ▪ is <boundary>" in done.out
+    rows = [line for line in done.out.splitlines() if line.lstrip().startswith("lane")]
+    assert any(" ▪ " in line for line in rows)
+    assert not any("<boundary>" in line for line in rows)
     assert "▪" not in charloom("explain runs/tales").out
 
 

@@ -70,6 +70,11 @@ def test_signs_by_hand():
     assert sign("\n \n") == "↵␣↵"
 
 
+@pytest.mark.parametrize("text", ["ع", "א", "٣", "a ע"])  # letters of both kinds, Arabic digits, a mixture
+def test_right_to_left_is_isolated(text):
+    assert isolated(text) == f"\u2068{text}\u2069"
+
+
 @given(any_text)
 def test_an_isolated_text_is_closed_where_it_was_opened(text):
     shown = isolated(text)

@@ -82,6 +82,9 @@ def test_the_page_says_what_was_not_learnt_and_has_every_station():
         "The corpusFirst idsOne batch: lanes × time, x above yShapes and parametersOne prediction"
     )
     assert "as initialised: it has learnt nothing yet" in page.texts["p"]
+    assert (
+        page.texts["text"] == ("abc" * 99)[:40] + "… " + ("abc" * 99)[207:271][-30:]
+    )  # 207 are for training
     assert page.texts["caption"].count("temperature") == 3
     assert ("th", "scope", "row") in page.attributes
 
