@@ -34,19 +34,25 @@ def explain(
     text: Annotated[
         str | None, option("of a model: the text to show it on, instead of its run's corpus")
     ] = None,
-    top_k: Annotated[int, option("the filter to show", metavar="N", show_default=True)] = 5,
-    top_p: Annotated[float, option("the filter to show", metavar="X", show_default=True)] = 0.9,
+    top_k: Annotated[
+        int, option("how many characters the top-k shown leaves", metavar="N", show_default=True)
+    ] = 5,
+    top_p: Annotated[
+        float, option("the probability that the top-p shown keeps", metavar="X", show_default=True)
+    ] = 0.9,
     html: Annotated[Path | None, option("write the tour to this page")] = None,
     **settings: Any,
 ) -> None:
     """Explain.
 
-    The stations: what the corpus holds; its first characters as ids; two steps of training as a grid of lanes × time, each
-    input x above the target y; the shape behind each layer and its parameters; one prediction, its softmax at three
-    temperatures and after top-k and top-p.
+    The stations: what the corpus holds; its first characters as ids; two steps
+    of training as a grid of lanes × time, each input x above the target y; the
+    shape behind each layer and its parameters; one prediction, its softmax at
+    three temperatures and after top-k and top-p.
 
-    Of a text, it is what `charloom train` would do with the same settings, with parameters as initialised. Of a model, it is the
-    model's own. Right-to-left text is printed in logical order; the page of --html shows it as it is read.
+    Of a text, it is what `charloom train` would do with the same settings, with
+    parameters as initialised. Of a model, it is the model's own. Right-to-left
+    text is printed in logical order; the page of --html shows it as it is read.
     """
     from charloom import api
 

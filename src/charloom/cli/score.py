@@ -35,12 +35,15 @@ def score(
 ) -> None:
     """Score.
 
-    Surprisal is −log2 of the probability that the model gave a character, in bits: 1 bit for one of two equally likely
-    characters, 10 for one in a thousand. The text is read in one pass from the zero state, as by eval's stream protocol. Its
-    first character is read and not charged (a model of documents charges it); nor are characters that the model has never
-    seen, unless it has <unk>.
+    Surprisal is −log2 of the probability that the model gave a character, in
+    bits: 1 bit for one of two equally likely characters, 10 for one in a
+    thousand. The text is read in one pass from the zero state, as by eval's
+    stream protocol. Its first character is read and not charged (a model of
+    documents charges it); nor are characters that the model has never seen,
+    unless it has <unk>.
 
-    The highest surprisals are listed first, with line and column: there stand typos and oddities.
+    The highest surprisals are listed first, with line and column: there stand
+    typos and oddities.
     """
     from charloom import api
     from charloom.text import read_text
