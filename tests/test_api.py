@@ -264,3 +264,27 @@ def test_results_have_the_keys_of_the_contract(model):
     assert found["val_bits_per_char"] == pytest.approx(found["val_loss_nats"] / math.log(2))
     assert found["chars_per_s"] == pytest.approx(found["chars_seen"] / found["train_time_s"])
     assert found["num_params"] == sum(p.size for p in model.file.parameters.values())
+
+
+def test_a_text_is_scored_character_by_character(model, corpus_file):
+    text = corpus_file.read_text("utf-8")[:500]
+    found = model.score(text)
+    assert "".join(found.chars) == text
+    assert np.isnan(found.bits).tolist() == [True] + [False] * 499
+    one_more = model.score(text[:200])
+    assert found.bits[1:200] == pytest.approx(one_more.bits[1:], rel=FLOAT32)  # causal
+
+
+def test_novelty_is_judged_against_the_training_part(model, tmp_path):
+    corpus = model.corpus()
+    train = corpus.vocab.decode(corpus.train)
+    copied, own = model.novelty([train[40:80] + train[:5], "aaaaaaaaa"], from_chars=20)
+    assert copied.longest_copy_chars >= 40
+    assert copied.stretches[0][:2] == (0, copied.stretches[0].length)
+    assert own.copied_share == 0
+    assert model.novelty(train[40:80])[0].copied_share == 1
+    with pytest.raises(ConfigError, match="from_chars is 0"):
+        model.novelty("a", from_chars=0)
+    model.save(tmp_path / "alone.safetensors")
+    with pytest.raises(RunError, match="without its run"):
+        charloom.load(tmp_path / "alone.safetensors").novelty("a")

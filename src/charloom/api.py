@@ -27,10 +27,14 @@ from charloom.config import (
 )
 from charloom.engines import Model as EngineModel
 from charloom.engines import load_engine
-from charloom.errors import ConfigError, DataError, RunError, missing_extra
+from charloom.errors import CharloomError, ConfigError, DataError, RunError, missing_extra
+from charloom.evaluation.copies import COPY_FROM_CHARS, Novelty, TrainingText, novelty_of
 from charloom.evaluation.protocols import Protocol, Score, dynamic_loss, stream_loss, windows_loss
+from charloom.evaluation.surprisal import Surprisals, surprisals_of
 from charloom.generation import Piece, Sample, Session, Writing, encode_prompt, write
-from charloom.launch import Source, Training, begin, corpus_of
+from charloom.insight.tour import Tour, take_tour
+from charloom.insight.tour_softmax import TOP_K, TOP_P
+from charloom.launch import Source, Training, begin, corpus_of, settle
 from charloom.launch import resume as take_up
 from charloom.modelfile import ModelFile, read_model, write_model
 from charloom.runs import Run
@@ -218,6 +222,41 @@ class Model:
         loss = score.loss_nats + extra_nats / max(1, len(ids) - 1)
         return dataclasses.replace(score, loss_nats=loss, unknown_chars=unknown)
 
+    def score(self, text: str) -> Surprisals:
+        """Charge each character of a text in one pass from the zero state: see `charloom.evaluation.surprisal`.
+
+        Args:
+            text: the text itself, at least one character; to score a file, read it first, or use ``charloom score``.
+
+        Returns:
+            The surprisal of each character in bits; its `oddities` are those that were least expected.
+        """
+        return surprisals_of(self.bound, self.vocab, text, self.file.text_config)
+
+    def novelty(self, texts: str | Sequence[str], *, from_chars: int = COPY_FROM_CHARS) -> list[Novelty]:
+        """Judge what of generated texts stands verbatim in the training part of the run's corpus.
+
+        Args:
+            texts: what a model wrote, without its prompts.
+            from_chars: the shortest stretch that is called a copy, at least 1.
+
+        Returns:
+            One judgement a text.
+
+        Raises:
+            ConfigError: `from_chars` is below 1.
+            RunError: the corpus is not at hand (see `corpus`).
+        """
+        if from_chars < 1:
+            raise ConfigError(
+                f"from_chars is {from_chars}",
+                why="the shortest copy has one character",
+                fix="give 1 or more",
+            )
+        corpus = self.corpus()
+        each = [texts] if isinstance(texts, str) else list(texts)
+        return novelty_of(each, TrainingText(corpus.train, corpus.vocab), from_chars=from_chars)
+
     def states(self, text: str, *, unknown: str = "error") -> list[dict[str, Float[Array, "T ..."]]]:
         """The state of every layer after each character of a text, from zero state.
 
@@ -313,6 +352,106 @@ def load(path: Source, *, engine: str = "auto", device: str = "cpu", precision: 
     run = Run.open(place) if place.is_dir() else None
     file = read_model(run.model_path if run is not None else place)
     return Model(file, run, engine, device, precision)
+
+
+def explain(
+    source: Source,
+    *,
+    text: Source | None = None,
+    recipe: str | None = None,
+    top_k: int = TOP_K,
+    top_p: float = TOP_P,
+    on_note: Callable[[str], None] | None = None,
+    **settings: Any,
+) -> Tour:
+    """Take the tour from a text, or a model, to a prediction: see `charloom.insight.tour`.
+
+    Args:
+        source: a text to train on (a file, a folder, ``-`` or a prepared corpus), or a run folder or a model file.
+        text: of a model, the text to show it on; None takes its run's corpus, where that is at hand.
+        recipe: of a text, as for `train`.
+        top_k: of the filter shown, at least 1.
+        top_p: of the filter shown, in (0, 1].
+        on_note: called with each sentence on what was read.
+        **settings: of a text, as for `train`.
+
+    Raises:
+        ConfigError: a recipe or settings beside a model, a text beside a text, or a filter out of its bounds.
+    """
+    from_dict(SampleConfig, {"top_k": top_k, "top_p": top_p}, source="explain")  # checks their bounds
+    notes = on_note if on_note is not None else lambda _: None
+    filters: dict[str, Any] = {"top_k": top_k, "top_p": top_p}
+    if not _is_model(Path(source)):
+        if text is not None:
+            raise ConfigError(
+                f"{source} is a text and --text names another",
+                why="--text is what a model is shown on",
+                fix="name one text, or a run folder or model file first",
+            )
+        corpus, resolved = settle(source, recipe=recipe, **settings)
+        for note in corpus.notes:
+            notes(note)
+        network, training = resolved.model_config, resolved.train_config
+        return take_tour(corpus, corpus.vocab, network, training, settings_from=resolved.reason, **filters)
+    if recipe is not None or settings:
+        given = "recipe" if recipe is not None else next(iter(settings))
+        raise ConfigError(
+            f"--{given.replace('_', '-')} beside the model {source}",
+            why="a model has the settings that it was trained with",
+            fix="leave it out, or name a text instead of the model",
+        )
+    return _explain_model(load(source), text, notes, filters)
+
+
+def _explain_model(
+    model: Model, text: Source | None, notes: Callable[[str], None], filters: Mapping[str, Any]
+) -> Tour:
+    corpus: Corpus | None = None
+    if text is not None:
+        corpus = _as_corpus(model, text, notes)
+    else:
+        try:
+            corpus = model.corpus()
+        except CharloomError as error:
+            notes(f"the corpus cannot be shown: {error.what}; name a text with --text")
+    values = model.card.get("train", {}) if model.run is None else model.run.config()["train"]
+    return take_tour(
+        corpus,
+        model.vocab,
+        model.file.model_config,
+        from_dict(TrainConfig, values, source="the model's card"),
+        parameters=model.file.parameters,
+        prompt=model.default_prompt,
+        settings_from=f"recipe {model.card['recipe']}" if model.card.get("recipe") else "",
+        **filters,
+    )
+
+
+def _as_corpus(model: Model, text: Source, notes: Callable[[str], None]) -> Corpus:
+    """A text in a model's own ids; what it has never seen is left out, or <unk>."""
+    config = model.file.text_config
+    words, said = read_text([text], dataclasses.replace(config, encoding=None, take_chars=None))
+    scoring = encode_for_scoring(model.vocab, words, config)
+    for note in said:
+        notes(note)
+    if scoring.num_unknown:
+        treated = "left out" if model.vocab.unk_id is None else "read as <unk>"
+        notes(f"{scoring.num_unknown:,} characters are unknown to the model: {treated}")
+    return Corpus(
+        Path(text).name if str(text) != "-" else "standard input",
+        model.vocab,
+        config,
+        scoring.ids,
+        None,
+        None,
+        sha256="",
+        num_chars=len(words),
+    )
+
+
+def _is_model(path: Path) -> bool:
+    """Whether a path is a run folder or a model file; anything else is a text."""
+    return (path / "config.json").is_file() or path.suffix == ".safetensors"
 
 
 def from_torch(module: Any, vocabulary: Vocabulary, *, text_config: TextConfig | None = None) -> Model:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,10 +18,10 @@ import numpy as np
 
 from charloom import __version__
 from charloom.config import ModelConfig, TextConfig, TrainConfig, from_dict, to_dict
-from charloom.engines import load_engine
+from charloom.engines import auto_engine, load_engine
 from charloom.errors import DataError, RunError
 from charloom.modelfile import read_model
-from charloom.recipes import Resolved, find_recipe, resolve
+from charloom.recipes import Recipe, Resolved, find_recipe, resolve
 from charloom.recipes.resolve import text_config
 from charloom.runs import Run, new_run_path
 from charloom.text import Corpus, corpus_from_text, read_corpus
@@ -85,13 +85,7 @@ def begin(
     **settings: Any,
 ) -> Training:
     """Set up a training: settings checked, corpus read, run folder made; arguments as in `train`."""
-    named = None if recipe is None else find_recipe(recipe)
-    reading = text_config(named, settings)
-    resolve(named, settings, num_chars=1)  # every setting is checked before any text is read
-    if text is not None:
-        corpus = corpus_from_text(text, reading)
-    else:
-        corpus = read_corpus([str(source) for source in sources], reading, val=val, test=test)
+    named, corpus = _read(sources, text=text, recipe=recipe, val=val, test=test, settings=settings)
     recipe_settings = named.settings if named else {}
     asked = {key: settings.get(key) or recipe_settings.get(key) or "auto" for key in ("engine", "device")}
     engine = load_engine(asked["engine"])
@@ -107,6 +101,39 @@ def begin(
     place = Path(out) if out is not None else new_run_path(Path(RUNS_FOLDER), corpus.name)
     run = Run.create(place, _record(corpus, resolved, val, test))
     return Training(corpus, resolved, run)
+
+
+def settle(
+    *sources: Source,
+    text: str | None = None,
+    recipe: str | None = None,
+    val: Source | None = None,
+    test: Source | None = None,
+    **settings: Any,
+) -> tuple[Corpus, Resolved]:
+    """The corpus and the settings that `begin` would train with on a processor; nothing is made, and no engine is loaded."""
+    named, corpus = _read(sources, text=text, recipe=recipe, val=val, test=test, settings=settings)
+    asked = settings.get("engine") or (named.settings if named else {}).get("engine") or "auto"
+    engine = auto_engine() if asked == "auto" else asked
+    return corpus, resolve(named, settings | {"engine": engine}, num_chars=len(corpus.train))
+
+
+def _read(
+    sources: Sequence[Source],
+    *,
+    text: str | None,
+    recipe: str | None,
+    val: Source | None,
+    test: Source | None,
+    settings: Mapping[str, Any],
+) -> tuple[Recipe | None, Corpus]:
+    """The recipe and the corpus; every setting is checked before any text is read."""
+    named = None if recipe is None else find_recipe(recipe)
+    reading = text_config(named, settings)
+    resolve(named, settings, num_chars=1)
+    if text is not None:
+        return named, corpus_from_text(text, reading)
+    return named, read_corpus([str(source) for source in sources], reading, val=val, test=test)
 
 
 def resume(path: Source, *, more_steps: int | None = None, text: Sequence[Source] | None = None) -> Training:

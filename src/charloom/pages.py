@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
+from collections.abc import Mapping
 from html import escape
+from typing import Any
 
 _PAGE = """\
 <!DOCTYPE html>
@@ -34,6 +38,7 @@ _STYLE = """
 body { margin: 0; background: var(--page); color: var(--ink); font: 1.05rem/1.7 system-ui, sans-serif; }
 main { max-width: 42rem; margin: 0 auto; padding: 2rem 1.25rem; }
 h1 { font-size: 1.5rem; line-height: 1.3; overflow-wrap: anywhere; }
+a { color: var(--prompt); }
 .text { white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: plaintext; text-align: start; }
 """
 
@@ -51,3 +56,19 @@ def html_page(*, title: str, style: str, body: str) -> str:
         True
     """
     return _PAGE.format(title=escape(title), style=_STYLE + style, body=body)
+
+
+def json_download(numbers: Mapping[str, Any], *, name: str) -> str:
+    """A link that saves numbers as a JSON file: they lie in the page itself, as base64, so no text among them is read as markup.
+
+    Args:
+        numbers: what to save; nothing in it may be infinite or NaN.
+        name: of the file.
+
+    Example:
+        >>> json_download({"bits": 2.5}, name="s.json")
+        '<p><a class="download" download="s.json" href="data:application/json;base64,eyJiaXRzIjogMi41fQ==">every number of this page as JSON</a></p>\\n'
+    """
+    data = json.dumps(numbers, allow_nan=False, ensure_ascii=True).encode()
+    href = f"data:application/json;base64,{base64.b64encode(data).decode()}"
+    return f'<p><a class="download" download="{escape(name)}" href="{href}">every number of this page as JSON</a></p>\n'

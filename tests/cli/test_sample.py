@@ -224,6 +224,7 @@ def test_novelty_gives_each_stretch_with_its_places(charloom, room):
             "from_chars",
             "stretches",
             "match_length_quantiles_chars",
+            "match_length_histogram",
         }
         for stretch in novelty["stretches"]:
             own = written[stretch["start"] : stretch["start"] + stretch["length"]]
@@ -234,7 +235,11 @@ def test_novelty_gives_each_stretch_with_its_places(charloom, room):
         assert not any(written[i : i + longest + 1] in text for i in range(60 - longest))
         assert novelty["copied_share"] == pytest.approx(len(copied(sample)) / 60)
         assert set(novelty["match_length_quantiles_chars"]) == {"0.1", "0.5", "0.9", "0.99"}
+        assert sum(one["num_chars"] for one in novelty["match_length_histogram"]) == 60
+        last = novelty["match_length_histogram"][-1]
+        assert last["from_chars"] <= longest <= last["to_chars"]
     each = [sample["novelty"] for sample in result["samples"]]
+    assert sum(one["num_chars"] for one in result["novelty"]["match_length_histogram"]) == 120
     assert result["novelty"]["longest_copy_chars"] == max(one["longest_copy_chars"] for one in each)
     assert result["novelty"]["copied_share"] == pytest.approx(sum(one["copied_share"] for one in each) / 2)
     assert result["novelty"]["from_chars"] == 3
@@ -249,12 +254,17 @@ def test_without_a_terminal_the_text_is_plain_and_the_copies_are_listed(charloom
         for sample in charloom(NOVELTY + " --json").json["samples"]
         for s in sample["novelty"]["stretches"]
     ]
-    *lines, summary = done.err.splitlines()
+    *lines, summary, distribution = done.err.splitlines()
     assert [line.partition(": ")[2].partition(": ")[2] for line in lines] == [
         repr(sample["text"][s["start"] : s["start"] + s["length"]]) for sample, s in stretches
     ]
     assert summary.startswith("novelty: of 120 characters written, ")
     assert " in copies of at least 3 " in summary
+    bins = charloom(NOVELTY + " --json").json["novelty"]["match_length_histogram"]
+    assert distribution.startswith("longest match ending at each character, by its length: 0: ")
+    shares = [float(share) for share in re.findall(r": ([\d.]+)%", distribution)]
+    assert shares == pytest.approx([100 * one["num_chars"] / 120 for one in bins], abs=0.05)
+    assert f", {bins[3]['from_chars']}–{bins[3]['to_chars']}: " in distribution
     assert charloom(NOVELTY + " --quiet").err == ""
 
 
@@ -283,6 +293,7 @@ def test_a_page_marks_copies(charloom, room, tmp_path):
     samples = charloom(NOVELTY + " --json").json["samples"]
     assert unescape("".join(marked)) == visible("".join(char for s in samples for char in copied(s)))
     assert "in copies of at least 3 from the training text" in page.read_text("utf-8")
+    assert page.read_text("utf-8").count('<svg role="img" aria-label="Share of the characters by') == 2
     assert "copied: " not in done.err
 
 

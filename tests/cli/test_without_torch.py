@@ -58,3 +58,11 @@ def test_a_residual_network_cannot_be_trained_and_the_error_says_what_to_install
 def test_an_engine_that_is_asked_for_by_name_is_not_replaced(place):
     done = charloom("train", "tales.txt", "--engine", "torch", *TINY, "--steps", 2, code=1)
     assert "torch is not installed" in done.stderr
+
+
+def test_a_text_is_scored_and_the_tour_is_taken(place):
+    scored = json.loads(charloom("score", "runs/tales", "more.txt", "--json").stdout)
+    evaluated = json.loads(charloom("eval", "runs/tales", "more.txt", "--json").stdout)
+    assert scored["bits_per_char"] == pytest.approx(evaluated["bits_per_char"], rel=1e-5)  # float32
+    assert json.loads(charloom("explain", "runs/tales", "--json").stdout)["trained"]
+    assert json.loads(charloom("explain", "tales.txt", "--json").stdout)["corpus"]

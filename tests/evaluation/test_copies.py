@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 
 from charloom.engines import automaton
 from charloom.engines.kernels import compiling
-from charloom.evaluation import Copy, Stretch, TrainingText, copies, longest_copy, match_lengths, novelty_of
+from charloom.evaluation import (
+    Copy,
+    Matches,
+    Stretch,
+    TrainingText,
+    copies,
+    longest_copy,
+    match_lengths,
+    novelty_of,
+)
 from charloom.text.vocabulary import BOUNDARY, UNK, Vocabulary, code_points
 
 ALPHABETS = ["ab", "abc\n", "aé\U0001f600\ud800", "كانا "]
@@ -233,3 +242,27 @@ def test_a_memory_map_is_read_piece_by_piece(tmp_path, monkeypatch):
     read = list(TrainingText(ids, vocab))
     assert max(map(len, read)) == 64
     assert matched(["cbab"], TrainingText(ids, vocab)) == [[(1, 2), (2, 2), (3, 2), (4, 2)]]
+
+
+def histogram_by_hand(lengths):
+    edges = [(0, 0), (1, 1), (2, 2), (3, 4), (5, 8), (9, 16), (17, 32), (33, 64)]
+    counts = [(low, high, sum(low <= n <= high for n in lengths)) for low, high in edges]
+    last = max((i for i, (_, _, num) in enumerate(counts) if num), default=-1)
+    return counts[: last + 1]
+
+
+@given(st.lists(st.lists(st.integers(0, 64), max_size=30), min_size=1, max_size=3))
+def test_the_histogram_counts_every_length_once(lengths):
+    matches = [Matches(np.array(one, np.int32), np.zeros(len(one), np.int64)) for one in lengths]
+    found = [tuple(one) for one in copies.length_histogram(*matches)]
+    assert found == histogram_by_hand([n for one in lengths for n in one])
+
+
+def test_the_histogram_is_part_of_the_judgement():
+    [judged] = novelty_of(["abxbaa"], [code_points("baab")])
+    assert [tuple(one) for one in judged.match_length_histogram] == [
+        (0, 0, 1),
+        (1, 1, 2),
+        (2, 2, 2),
+        (3, 4, 1),
+    ]

@@ -1,3 +1,4 @@
+import re
 from html.parser import HTMLParser
 
 import pytest
@@ -170,3 +171,15 @@ def test_marks_are_told_without_colour():
     for without in (marked_page("new", Marks()), page_of("", "new")):
         assert "stands verbatim in the training text" not in without
         assert "<mark>" not in without
+
+
+def test_the_lengths_of_matches_are_drawn_and_told_in_words():
+    page = marked_page("copied text", Marks((), "", [(0, 0, 1), (1, 1, 0), (2, 2, 3)]))
+    bars = re.findall(r'<rect x="(\d+)" y="([\d.]+)" width="34" height="([\d.]+)"/>', page)
+    assert [(int(x), float(y), float(tall)) for x, y, tall in bars] == [
+        (0, 59, 15),
+        (42, 74, 0),
+        (84, 29, 45),
+    ]
+    assert "in characters: 0: 25.0%, 1: 0.0%, 2: 75.0%" in page
+    assert "<svg" not in marked_page("new", Marks((), "", [(0, 0, 0)]))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.generation import visible
+from charloom.generation import isolated, sign, visible
 
 any_text = st.text(st.characters(exclude_categories=()))
 
@@ -47,3 +47,38 @@ def test_pieces_may_be_shown_one_by_one(left, right):
     assert visible(left + right) == visible(left) + visible(right)
     visible(left).encode("utf-8")
     assert visible(visible(left)) == visible(left)
+
+
+@given(st.characters(exclude_categories=()))
+def test_a_sign_stands_by_itself_on_one_line(char):
+    shown = sign(char)
+    assert visible(shown) == shown
+    assert not any(one.isspace() for one in shown)
+    assert not unicodedata.category(shown[0]).startswith(("M", "C", "Z"))
+
+
+def test_signs_by_hand():
+    assert [sign(char) for char in "a ع\u0651\u200c\xa0\u202e"] == [
+        "a",
+        "␣",
+        "ع",
+        "◌\u0651",
+        "<ZWNJ>",
+        "<U+00A0>",
+        "<U+202E>",
+    ]
+    assert sign("\n \n") == "↵␣↵"
+
+
+@pytest.mark.parametrize("text", ["ع", "א", "٣", "a ע"])  # letters of both kinds, Arabic digits, a mixture
+def test_right_to_left_is_isolated(text):
+    assert isolated(text) == f"\u2068{text}\u2069"
+
+
+@given(any_text)
+def test_an_isolated_text_is_closed_where_it_was_opened(text):
+    shown = isolated(text)
+    inside = visible(text)
+    assert shown in (inside, f"\u2068{inside}\u2069")
+    right_to_left = any(unicodedata.bidirectional(char) in ("R", "AL", "AN") for char in inside)
+    assert (shown != inside) == right_to_left

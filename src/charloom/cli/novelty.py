@@ -36,7 +36,14 @@ def corpus_at_hand(show: Show, loaded: Model, *, cannot: str) -> Corpus | None:
 
 def judge(samples: Sequence[Sample], corpus: Corpus, from_chars: int | None) -> Judged:
     """Judge what the model wrote, without its prompts, against what it was trained on."""
-    from charloom.evaluation import COPY_FROM_CHARS, TrainingText, judged, length_quantiles, match_lengths
+    from charloom.evaluation import (
+        COPY_FROM_CHARS,
+        TrainingText,
+        judged,
+        length_histogram,
+        length_quantiles,
+        match_lengths,
+    )
 
     from_chars = COPY_FROM_CHARS if from_chars is None else from_chars
     matches = match_lengths([s.text for s in samples], TrainingText(corpus.train, corpus.vocab))
@@ -48,6 +55,7 @@ def judge(samples: Sequence[Sample], corpus: Corpus, from_chars: int | None) -> 
         "copied_share": num_copied / max(1, num_chars),
         "from_chars": from_chars,
         "match_length_quantiles_chars": length_quantiles(*matches),
+        "match_length_histogram": [one._asdict() for one in length_histogram(*matches)],
     }
     return Judged(each, whole)
 
@@ -60,6 +68,7 @@ def to_json(novelty: Novelty) -> dict[str, Any]:
         "from_chars": novelty.from_chars,
         "stretches": [stretch._asdict() for stretch in novelty.stretches],
         "match_length_quantiles_chars": dict(novelty.match_length_quantiles_chars),
+        "match_length_histogram": [one._asdict() for one in novelty.match_length_histogram],
     }
 
 
@@ -67,7 +76,10 @@ def marks(judged: Judged) -> list[Marks]:
     """What a page marks, sample by sample."""
     from charloom.generation import Marks
 
-    return [Marks(one.spans, f"Of the characters written, {_words(to_json(one))}.") for one in judged.each]
+    return [
+        Marks(one.spans, f"Of the characters written, {_words(to_json(one))}.", one.match_length_histogram)
+        for one in judged.each
+    ]
 
 
 def summary(judged: Judged, num_chars: int) -> str:
@@ -77,6 +89,19 @@ def summary(judged: Judged, num_chars: int) -> str:
         f"novelty: of {_chars(num_chars)} written, {_words(judged.whole)}; half of the characters end a match of at most "
         f"{median}, 90 % of at most {ninth}, 99 % of at most {last}"
     )
+
+
+def distribution(judged: Judged) -> str:
+    """One line: which share of the characters end a longest match of which length."""
+    bins = judged.whole["match_length_histogram"]
+    total = max(1, sum(one["num_chars"] for one in bins))
+    shares = ", ".join(f"{_span(one)}: {one['num_chars'] / total:.1%}" for one in bins)
+    return f"longest match ending at each character, by its length: {shares or 'no characters'}"
+
+
+def _span(one: dict[str, int]) -> str:
+    low, high = one["from_chars"], one["to_chars"]
+    return f"{low}" if low == high else f"{low}–{high}"
 
 
 def listed(samples: Sequence[Sample], judged: Judged) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from charloom.cli.failures import DONE, INTERRUPTED, UsageError
 from charloom.cli.flags import option, verb
-from charloom.cli.novelty import Judged, corpus_at_hand, judge, listed, marks, summary, to_json
+from charloom.cli.novelty import Judged, corpus_at_hand, distribution, judge, listed, marks, summary, to_json
 from charloom.cli.output import Show, colours
 from charloom.config import SampleConfig
 
@@ -231,6 +231,7 @@ def _tell(show: Show, samples: list[Sample], judged: Judged, *, marked: bool) ->
         for line in listed(samples, judged):
             show.note(line)
     show.note(summary(judged, sum(len(sample.text) for sample in samples)))
+    show.note(distribution(judged))
 
 
 def _with_novelty(result: dict[str, Any], judged: Judged | None) -> dict[str, Any]:

@@ -17,6 +17,8 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "train": "Train a model on your own text.",
         "sample": "Write text with a trained model.",
         "eval": "Score held-out text, by a stated protocol.",
+        "score": "Tell how much each character of a text surprised a model.",
+        "explain": "Take a tour from a text or a model to a prediction, step by step.",
         "info": "Describe a model: settings, parameters, vocabulary, results.",
         "runs": "List the runs in a folder.",
         "compare": "Put runs side by side, as a table or a picture.",

@@ -240,6 +240,11 @@ _AUTO = {"training": ("torch", "scratch"), "writing": ("fused", "scratch")}
 """What ``auto`` tries for each task, in this order."""
 
 
+def auto_engine(task: Literal["training", "writing"] = "training") -> str:
+    """The name that ``auto`` stands for here; nothing is imported."""
+    return next(engine for engine in _AUTO[task] if find_spec(_LIBRARIES[engine]) is not None)
+
+
 def load_engine(name: str, *, task: Literal["training", "writing"] = "training") -> Engine:
     """Import an engine by its name.
 
@@ -253,7 +258,7 @@ def load_engine(name: str, *, task: Literal["training", "writing"] = "training")
         MissingExtraError: its library is not installed.
     """
     if name == "auto":
-        name = next(engine for engine in _AUTO[task] if find_spec(_LIBRARIES[engine]) is not None)
+        name = auto_engine(task)
     if name not in _LIBRARIES:
         raise ConfigError(
             f"engine is {name!r}",

@@ -73,6 +73,14 @@ class Stretch(NamedTuple):
     text_offset: int
 
 
+class LengthBin(NamedTuple):
+    """How many characters of generated texts end a longest copy of `from_chars` to `to_chars` characters."""
+
+    from_chars: int
+    to_chars: int
+    num_chars: int
+
+
 class Matches(NamedTuple):
     """For each of the n characters of a generated text, the longest copy that ends with it.
 
@@ -94,6 +102,7 @@ class Novelty:
         copied_share: share of the characters that stand in stretches; 0 of an empty text.
         stretches: all stretches of at least `from_chars`, by start; they may overlap.
         match_length_quantiles_chars: as `length_quantiles`.
+        match_length_histogram: as `length_histogram`.
         from_chars: the shortest stretch that is called a copy.
     """
 
@@ -101,6 +110,7 @@ class Novelty:
     copied_share: float
     stretches: tuple[Stretch, ...]
     match_length_quantiles_chars: Mapping[float, int]
+    match_length_histogram: tuple[LengthBin, ...]
     from_chars: int
 
     @property
@@ -168,6 +178,7 @@ def judged(matches: Matches, from_chars: int = COPY_FROM_CHARS) -> Novelty:
         copied_share=copied / max(1, len(matches.lengths)),
         stretches=stretches,
         match_length_quantiles_chars=length_quantiles(matches),
+        match_length_histogram=length_histogram(matches),
         from_chars=from_chars,
     )
 
@@ -185,6 +196,23 @@ def length_quantiles(*matches: Matches) -> dict[float, int]:
         return dict.fromkeys(QUANTILES, 0)
     found = np.quantile(lengths, QUANTILES, method="inverted_cdf")
     return dict(zip(QUANTILES, map(int, found), strict=True))
+
+
+def length_histogram(*matches: Matches) -> tuple[LengthBin, ...]:
+    """The distribution of the longest copies that end at each character, by length: 0, 1, 2, 3–4, 5–8, … up to the longest.
+
+    Example:
+        >>> [matches] = match_lengths(["abxbaa"], [code_points("baab")])
+        >>> [tuple(one) for one in length_histogram(matches)]
+        [(0, 0, 1), (1, 1, 2), (2, 2, 2), (3, 4, 1)]
+    """
+    lengths = np.concatenate([one.lengths for one in matches])
+    if len(lengths) == 0:
+        return ()
+    which = np.ceil(np.log2(np.maximum(lengths, 1))).astype(np.int64) + (lengths > 0)  # 0, 1, 2, 3–4, 5–8, …
+    counts = np.bincount(which).tolist()
+    edges = [(0, 0), (1, 1), *((2 ** (i - 2) + 1, 2 ** (i - 1)) for i in range(2, len(counts)))]
+    return tuple(LengthBin(low, high, num) for (low, high), num in zip(edges, counts))
 
 
 def longest_copy(generated: str, training_text: str) -> Copy:

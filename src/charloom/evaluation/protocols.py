@@ -13,21 +13,23 @@ Krause et al. (2018).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 
-from charloom.engines import Learner, Model
+from charloom.engines import Learner, Model, State
 from charloom.errors import DataError
 from charloom.rng import Purpose, uniforms
 from charloom.text.windows import Plan, Window
 
 if TYPE_CHECKING:
-    from jaxtyping import Int
+    from jaxtyping import Bool, Int
     from numpy import ndarray as Array
 
 Protocol = Literal["windows", "stream", "dynamic"]
+Read = TypeVar("Read")
 
 EXACT_STREAM_CHARS = 250_000
 """A longer text is passed in several stretches side by side, each begun `PRIMING_CHARS` before its first scored one."""
@@ -79,9 +81,7 @@ def stream_loss(model: Model, ids: Int[Array, "N"], *, boundary_id: int | None =
         DataError: fewer than two characters.
     """
     _need(ids, 2)
-    lanes = min(_MAX_LANES, math.ceil((len(ids) - 1) / EXACT_STREAM_CHARS))
-    edges = np.linspace(0, len(ids) - 1, lanes + 1).astype(np.int64)
-    return _score_stretches(model, ids, edges[:-1], edges[1:], PRIMING_CHARS, boundary_id)
+    return _score_stretches(model, ids, exact_stretches(len(ids) - 1), PRIMING_CHARS, boundary_id)
 
 
 def stream_estimate(
@@ -96,7 +96,7 @@ def stream_estimate(
     lanes = max(1, min(_MAX_LANES, num // _PASS_LENGTH))
     edges = np.linspace(0, num, lanes + 1).astype(np.int64)
     ends = np.minimum(edges[1:], edges[:-1] + max(1, max_chars // lanes))
-    return _score_stretches(model, ids, edges[:-1], ends, _PASS_LENGTH, boundary_id)
+    return _score_stretches(model, ids, (edges[:-1], ends), _PASS_LENGTH, boundary_id)
 
 
 def windows_loss(
@@ -149,17 +149,37 @@ def dynamic_loss(learner: Learner, plan: Plan) -> Score:
     return Score("dynamic", chars, float((metrics.loss * metrics.chars).sum() / chars))
 
 
-def _score_stretches(
-    model: Model,
+def exact_stretches(num_predictions: int) -> tuple[Int[Array, "L"], Int[Array, "L"]]:
+    """The stretches [start, end) of inputs in which `stream_loss` passes a text, each under `EXACT_STREAM_CHARS`."""
+    lanes = min(_MAX_LANES, math.ceil(num_predictions / EXACT_STREAM_CHARS))
+    edges = np.linspace(0, num_predictions, lanes + 1).astype(np.int64)
+    return edges[:-1], edges[1:]
+
+
+def walk_stretches(
+    read: Callable[[Window, State], tuple[Read, State]],
+    state: State,
     ids: Int[Array, "N"],
-    starts: Int[Array, "L"],
-    ends: Int[Array, "L"],
-    priming: int,
-    boundary_id: int | None,
-) -> Score:
-    """Mean loss over the stretches [start, end) of inputs, side by side, each primed with what stands before it."""
+    stretches: tuple[Int[Array, "L"], Int[Array, "L"]],
+    *,
+    priming: int = PRIMING_CHARS,
+    boundary_id: int | None = None,
+) -> Iterator[tuple[Int[Array, "L T"], Bool[Array, "L T"], Read]]:
+    """Read the stretches [start, end) of inputs side by side, each primed with what stands before it.
+
+    Args:
+        read: what to do with a window and the state before it, such as `Model.losses`.
+        state: the initial state, of L rows.
+        ids: the text, (N,).
+        stretches: where they start and end.
+        priming: characters read before the first stretch's first.
+        boundary_id: the symbol before which state is reset, or None.
+
+    Yields:
+        The places of the characters read (their targets stand one further), which of them count, and what `read` made of them.
+    """
+    starts, ends = stretches
     longest = int((ends - starts).max())
-    state, total, chars = model.initial_state(len(starts)), 0.0, 0
     first = -min(priming, int(starts.max()))
     offsets = [*range(first, 0, _PASS_LENGTH), *range(0, longest, _PASS_LENGTH), longest]
     for begin, end in zip(offsets, offsets[1:]):
@@ -168,7 +188,22 @@ def _score_stretches(
         scored = (places >= starts[:, None]) & (places < ends[:, None])
         window = _window(ids, np.clip(places, 0, len(ids) - 2), boundary_id)
         window.resets[places <= 0] = True  # before the text's first character there is nothing to remember
-        losses, state = model.losses(window, state)
+        found, state = read(window, state)
+        yield places, scored, found
+
+
+def _score_stretches(
+    model: Model,
+    ids: Int[Array, "N"],
+    stretches: tuple[Int[Array, "L"], Int[Array, "L"]],
+    priming: int,
+    boundary_id: int | None,
+) -> Score:
+    """Mean loss over the stretches."""
+    state, total, chars = model.initial_state(len(stretches[0])), 0.0, 0
+    for _, scored, losses in walk_stretches(
+        model.losses, state, ids, stretches, priming=priming, boundary_id=boundary_id
+    ):
         total += float(losses[scored].sum(dtype=np.float64))
         chars += int(scored.sum())
     return Score("stream", chars, total / chars)

@@ -31,6 +31,10 @@ dd { margin: 0; color: var(--ink); unicode-bidi: isolate; overflow-wrap: anywher
 article { border-top: 1px solid var(--rule); padding: 1rem 0; }
 h2 { margin: 0 0 0.5rem; color: var(--faint); font-size: 0.85rem; font-weight: normal; }
 .prompt { color: var(--prompt); text-decoration: underline dotted; text-underline-offset: 0.25em; }
+figure { margin: 1rem 0 0; }
+svg { max-width: 100%; font-size: 10px; }
+svg rect { fill: var(--prompt); }
+svg text { fill: var(--ink); text-anchor: middle; }
 .legend, .remark { color: var(--faint); font-size: 0.85rem; }
 mark { color: inherit; background: var(--copied); text-decoration: underline double; text-underline-offset: 0.2em; }
 mark::before, mark::after { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
@@ -55,10 +59,12 @@ class Marks(NamedTuple):
     Args:
         spans: (start, stop) in what the model wrote, in characters, ascending and disjoint.
         remark: a sentence to stand above the text.
+        lengths: how many characters end a longest match of how many: (from, to, number), by rising length; drawn below the text.
     """
 
     spans: Sequence[tuple[int, int]] = ()
     remark: str = ""
+    lengths: Sequence[tuple[int, int, int]] = ()
 
 
 def marked_parts(text: str, spans: Sequence[tuple[int, int]]) -> Iterator[tuple[str, bool]]:
@@ -122,7 +128,35 @@ def _article(sample: Sample, marks: Marks) -> str:
     text = "".join(f"<mark>{_shown(part)}</mark>" if marked else _shown(part) for part, marked in parts)
     return (
         f"<article>\n<h2>sample {sample.index} · seed {sample.seed} · {_ENDINGS[sample.finish_reason]}</h2>\n"
-        f'{remark}<div class="text" lang="" dir="auto">{prompt}{text}</div>\n</article>\n'
+        f'{remark}<div class="text" lang="" dir="auto">{prompt}{text}</div>\n{_histogram(marks.lengths)}</article>\n'
+    )
+
+
+_BAR, _GAP, _TALL, _LINE = 34, 8, 60, 14
+
+
+def _histogram(lengths: Sequence[tuple[int, int, int]]) -> str:
+    """Bars of the share of characters by the length of their longest match, told in words to a screen reader."""
+    total = sum(num for _, _, num in lengths)
+    if total == 0:
+        return ""
+    bars, words = "", []
+    for place, (low, high, num) in enumerate(lengths):
+        label, share = f"{low}" if low == high else f"{low}–{high}", num / total
+        x, tall = place * (_BAR + _GAP), round(_TALL * share, 1)
+        middle = x + _BAR / 2
+        bars += (
+            f'<rect x="{x}" y="{_LINE + _TALL - tall:g}" width="{_BAR}" height="{tall:g}"/>'
+            f'<text x="{middle:g}" y="{_LINE + _TALL - tall - 3:g}">{share:.0%}</text>'
+            f'<text x="{middle:g}" y="{2 * _LINE + _TALL - 2}">{label}</text>\n'
+        )
+        words.append(f"{label}: {share:.1%}")
+    width = len(lengths) * (_BAR + _GAP)
+    title = "Share of the characters by the length of the longest match that ends there, in characters"
+    return (
+        f'<figure><figcaption class="remark">{title}</figcaption>\n'
+        f'<svg role="img" aria-label="{title}: {", ".join(words)}" width="{width}" height="{_TALL + 2 * _LINE}" '
+        f'viewBox="0 0 {width} {_TALL + 2 * _LINE}">\n{bars}</svg></figure>\n'
     )
 
 

@@ -16,6 +16,8 @@ Right-to-left text stays in logical order: terminals that reorder would turn it 
 
 from __future__ import annotations
 
+import unicodedata
+
 _PICTURES = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"} | {0x7F: "␡"}
 _NAMED = (range(0x80, 0xA0), range(0x2028, 0x202F), range(0x2066, 0x206A), range(0xD800, 0xE000))
 _SIGNS = _PICTURES | {code: f"<U+{code:04X}>" for codes in _NAMED for code in codes}
@@ -37,3 +39,47 @@ def visible(text: str) -> str:
         'plain ␛[31mred, <U+202E>desrever'
     """
     return text.translate(_SIGNS)
+
+
+_SIGN_OF = {
+    " ": "␣",
+    "\n": "↵",
+    "\t": "⇥",
+    "\u200c": "<ZWNJ>",
+    "\u200d": "<ZWJ>",
+    "\u00ad": "<SHY>",
+    "\ufeff": "<BOM>",
+}
+_FIRST_STRONG_ISOLATE, _POP_ISOLATE = "\u2068", "\u2069"
+_RIGHT_TO_LEFT = {"R", "AL", "AN"}
+
+
+def sign(char: str) -> str:
+    """One character as a sign that can stand by itself: white space has a picture, a combining mark a circle to sit on.
+
+    Example:
+        >>> [sign(char) for char in "a \\n\u0301\\x00\\u200f"]
+        ['a', '␣', '↵', '◌́', '␀', '<U+200F>']
+    """
+    if char in _SIGN_OF:
+        return _SIGN_OF[char]
+    if len(char) > 1:  # what parts two documents
+        return "".join(map(sign, char))
+    kind = unicodedata.category(char) if char else ""
+    if kind.startswith("M"):
+        return "◌" + char
+    shown = visible(char)
+    return f"<U+{ord(char):04X}>" if shown == char and kind in ("Cf", "Zs", "Cn", "Co") else shown
+
+
+def isolated(text: str) -> str:
+    """A text made visible whose direction moves nothing around it: wrapped in isolates where it reads from right to left.
+
+    Example:
+        >>> isolated("abc"), isolated("نعم") == "\\u2068نعم\\u2069"
+        ('abc', True)
+    """
+    shown = visible(text)
+    if any(unicodedata.bidirectional(char) in _RIGHT_TO_LEFT for char in shown):
+        return f"{_FIRST_STRONG_ISOLATE}{shown}{_POP_ISOLATE}"
+    return shown

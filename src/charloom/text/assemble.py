@@ -34,6 +34,7 @@ class Corpus:
         num_chars: characters of the cleaned text, breaks between documents included.
         sources: names that read it again; empty for the built-in text.
         notes: what the user should know.
+        encodings: of the text's files, each once; none where it is prepared or stood in memory.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Corpus:
     num_chars: int
     sources: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    encodings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -65,7 +66,9 @@ def read_corpus(
         return open_for(sources, config, held_out=val if val is not None else test)
     readings, notes = find_readings(sources, config, val=val, test=test, stdin=stdin, block_size=block_size)
     gathered = gather(readings, config, io.BytesIO)
-    return _in_memory(gathered, config, corpus_name(sources), absolute(sources), notes)
+    corpus = _in_memory(gathered, config, corpus_name(sources), absolute(sources), notes)
+    found = (reading.encoding for reading in readings[TEXT] if isinstance(reading, Reading))
+    return replace(corpus, encodings=tuple(dict.fromkeys(filter(None, found))))
 
 
 def corpus_from_text(text: str, config: TextConfig | None = None, *, name: str = "text") -> Corpus:

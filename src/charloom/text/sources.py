@@ -127,12 +127,14 @@ class Reading:
         source: what is read.
         config: encoding and normal form.
         num_bytes: unpacked bytes read so far.
+        encoding: the codec that was settled on; empty until the first piece.
         notes: what a reader should know, complete when the pieces are.
     """
 
     source: Source
     config: TextConfig
     num_bytes: int = 0
+    encoding: str = ""
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -154,6 +156,7 @@ class Reading:
 
     def _cleaned(self) -> Iterator[str]:
         encoding = detect(self.source.blocks(), encoding=self.config.encoding, source=self.source.name)
+        self.encoding = encoding.name
         self._note(encoding.note)
         cleaner = Cleaner(self.config)
         for number, text in enumerate(decode_blocks(self._counted(), encoding.name, self.source.name)):
