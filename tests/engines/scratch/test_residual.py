@@ -88,7 +88,7 @@ def test_a_block_in_float32_stays_there(rng):
 
 
 def test_the_derivative_of_the_norm(rng):
-    x, gain, d_y, direction = (rng.normal(size=shape) for shape in ((2, 5), 5, (2, 5), (2, 5)))
+    x, gain, d_y, direction = (rng.normal(size=shape) for shape in ((3, 2, 5), 5, (3, 2, 5), (3, 2, 5)))
 
     def loss(eps):
         return (d_y * residual.norm(x + eps * direction, gain)).sum()

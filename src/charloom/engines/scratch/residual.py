@@ -39,8 +39,8 @@ def norm(x: Float[Array, "... D"], gain: Float[Array, "D"]) -> Float[Array, "...
 
 
 def norm_backward(
-    x: Float[Array, "B D"], gain: Float[Array, "D"], d_y: Float[Array, "R D"]
-) -> Float[Array, "R D"]:
+    x: Float[Array, "... D"], gain: Float[Array, "D"], d_y: Float[Array, "... D"]
+) -> Float[Array, "... D"]:
     """Pull a gradient back through `norm`: the root holds every x, so each hears of all of them.
 
     r² = mean x² + ε,  d_x = γ ⊙ d_y / r − x mean(γ ⊙ d_y ⊙ x / r) / r²
