@@ -31,7 +31,7 @@ TEXTS = ("tinyshakespeare", "anna", "moliere", "arabic_wiki")
 PARAMS, MINUTES, TRIAL_MINUTES, SEEDS = 400_000, 1.0, 0.25, 3
 WINDOWS = 200 * 64
 COARSE = tuple(1e-3 * 2**i for i in range(6))
-RECIPES = ("flash", "best")
+RECIPES = ("flash",)
 COMMON: Mapping[str, Any] = {
     "recipe": "flash",  # its optimiser, schedule, averaging and resets; the network is the row's
     "batch_size": 32,
