@@ -49,7 +49,7 @@ class Trained:
         model: as it was at the end: nobody chose among its validations.
         finished: the last event.
         num_params: parameters.
-        settings: of the network and of the training, resolved.
+        settings: as they were named.
     """
 
     model: Model
@@ -73,9 +73,9 @@ def whole(name: str) -> tuple[Corpus, Corpus]:
 
 def trained(corpus: Corpus, settings: Mapping[str, Any]) -> Trained:
     """Train on a corpus without showing it what is held out; ``recipe`` among the settings names the base."""
-    own = dict(settings)
-    recipe = find_recipe(own.pop("recipe")) if "recipe" in own else None
-    resolved = resolve(recipe, {"patience": None, **own}, num_chars=len(corpus.train))
+    flags = {name: value for name, value in settings.items() if name != "recipe"}
+    recipe = find_recipe(settings["recipe"]) if "recipe" in settings else None
+    resolved = resolve(recipe, {"patience": None, **flags}, num_chars=len(corpus.train))
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder) / "run", {})
         for event in train(
@@ -88,7 +88,7 @@ def trained(corpus: Corpus, settings: Mapping[str, Any]) -> Trained:
         load_engine("auto").model(kept.parameters, kept.model_config),
         finished,
         count_parameters(kept.model_config, len(corpus.vocab)),
-        own,
+        settings,
     )
 
 
