@@ -45,7 +45,7 @@ def test_a_run_without_validations_is_left_out(tmp_path):
 
 
 def test_without_matplotlib_the_extra_is_named(run, monkeypatch):
-    monkeypatch.setattr("charloom.plots.find_spec", lambda _: None)
+    monkeypatch.setattr("charloom.plots.figures.find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match="charloom\\[plot\\]"):
         loss_curves([run])
 

@@ -44,6 +44,18 @@ def atomic_write(path: Path, data: bytes | str | Callable[[BinaryIO], None]) -> 
         raise unwritable(path, error) from error
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, unless it is there.
+
+    Raises:
+        RunError: a file is in its place, or the system refuses.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
 def _umask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)

@@ -90,7 +90,7 @@ def test_missing_extra(charloom, place, monkeypatch):
 
 
 def test_missing_plot_extra(charloom, room, monkeypatch, tmp_path):
-    monkeypatch.setattr("charloom.plots.find_spec", lambda _: None)
+    monkeypatch.setattr("charloom.plots.figures.find_spec", lambda _: None)
     error = failure(charloom(["compare", "runs/tales", "--plot", str(tmp_path / "a.svg"), "--json"]))
     assert error["fix"] == "pip install 'charloom[plot]'"
 

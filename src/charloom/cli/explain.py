@@ -71,7 +71,7 @@ def explain(
             show.line(line)
     if html is not None:
         from charloom.files import atomic_write
-        from charloom.insight.tour_html import tour_page
+        from charloom.report import tour_page
 
         name = "standard input" if source == "-" else Path(source).name
         page = tour_page(tour, title=f"From {name} to a prediction", numbers={"schema": SCHEMA, **numbers})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -51,10 +51,7 @@ def score(
     if top < 0:
         raise UsageError(f"--top {top}", why="a list has no fewer than 0 entries", fix="give 0 or more")
     loaded = api.load(model, engine=engine, device=device, precision=precision)
-    reading = replace(
-        loaded.file.text_config, encoding=encoding, take_chars=None
-    )  # those were its own text's
-    words, notes = read_text([text], reading)
+    words, notes = read_text([text], loaded.reading(encoding))
     show.notes(notes)
     found = loaded.score(words)
     oddities = found.oddities(top)

@@ -25,20 +25,12 @@ from charloom.insight.tour_words import (
     tail,
 )
 from charloom.pages import html_page, json_download
+from charloom.report.parts import STYLE, section, table
 
 SHOWN_STEPS = 24
 SHOWN_LIKELY = 12
 
 _STYLE = """
-section { border-top: 1px solid var(--rule); padding: 1rem 0; }
-h2 { font-size: 1.1rem; }
-h3 { font-size: 0.95rem; margin: 1rem 0 0.3rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9rem; }
-caption { text-align: start; color: var(--faint); padding: 0.3rem 0; }
-th, td { text-align: start; padding: 0.15rem 0.7rem 0.15rem 0; vertical-align: top; }
-th { font-weight: normal; color: var(--faint); }
-td.number { text-align: end; white-space: nowrap; }
 .grid td, .grid th { text-align: center; padding: 0.1rem 0.35rem; }
 .grid tr.y td { border-bottom: 1px solid var(--rule); color: var(--prompt); }
 .grid tr > th:first-child { text-align: start; white-space: nowrap; font-size: 0.8rem; line-height: 1.4; }
@@ -47,10 +39,7 @@ td.number { text-align: end; white-space: nowrap; }
 .ids dd { margin: 0; color: var(--faint); font-size: 0.8rem; }
 .side { display: grid; grid-template-columns: repeat(auto-fill, minmax(18rem, 1fr)); gap: 0 2rem; }
 meter { width: 6rem; }
-p { margin: 0.4rem 0; }
-.remark { color: var(--faint); font-size: 0.85rem; }
 .text { border-inline-start: 3px solid var(--rule); padding-inline-start: 0.8rem; }
-@media print { .download { display: none; } section { break-inside: avoid-page; } }
 """
 
 
@@ -71,20 +60,7 @@ def tour_page(tour: Tour, *, title: str, numbers: Mapping[str, Any]) -> str:
     ]
     head = f'<p class="remark">{escape(visible(tour.settings_from))}</p>\n' if tour.settings_from else ""
     body = head + json_download(numbers, name="tour.json") + "".join(sections)
-    return html_page(title=visible(title), style=_STYLE, body=body)
-
-
-def _section(title: str, sentences: Sequence[str], content: str) -> str:
-    said = "".join(f"<p>{escape(visible(sentence))}</p>\n" for sentence in sentences)
-    return f"<section>\n<h2>{title}</h2>\n{said}{content}</section>\n"
-
-
-def _table(caption: str, head: Sequence[str], rows: Sequence[str], *, cls: str = "") -> str:
-    heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
-    return (
-        f'<div class="wide"><table{f" class={cls!r}" if cls else ""}>\n<caption>{escape(caption)}</caption>\n'
-        f"<tr>{heads}</tr>\n{''.join(rows)}</table></div>\n"
-    )
+    return html_page(title=visible(title), style=STYLE + _STYLE, body=body)
 
 
 def _char(char: str) -> str:
@@ -96,8 +72,8 @@ def _corpus(facts: CorpusFacts) -> str:
         f'<tr><td>{_char(one.char)}</td><td class="number">{one.count:,}</td><td class="number">{one.share:.2%}</td></tr>\n'
         for one in facts.most_frequent
     ]
-    table = _table("The most frequent", ("character", "count", "share"), rows)
-    return _section("The corpus", corpus_sentences(facts), table)
+    frequent = table("The most frequent", ("character", "count", "share"), rows)
+    return section("The corpus", corpus_sentences(facts), frequent)
 
 
 def _ids(tour: Tour) -> str:
@@ -106,13 +82,13 @@ def _ids(tour: Tour) -> str:
     )
     text = escape(visible(tour.first_text))
     grid = f'<dl class="ids" aria-label="The first characters with their ids">{pairs}</dl>\n'
-    return _section("First ids", (), f'<div class="text" lang="" dir="auto">{text}</div>\n{grid}')
+    return section("First ids", (), f'<div class="text" lang="" dir="auto">{text}</div>\n{grid}')
 
 
 def _batch(batch: Batch) -> str:
     grids = _grid(batch.first, "Step 0") + _grid(batch.second, "Step 1")
     remark = '<p class="remark">Time runs from left to right in every script; the text itself may not.</p>\n'
-    return _section("One batch: lanes × time, x above y", batch_sentences(batch), grids + remark)
+    return section("One batch: lanes × time, x above y", batch_sentences(batch), grids + remark)
 
 
 def _grid(lanes: Sequence[Lane], name: str) -> str:
@@ -129,7 +105,7 @@ def _grid(lanes: Sequence[Lane], name: str) -> str:
             f'<tr>{head}<th scope="row">x</th>{x}</tr>\n<tr class="y"><th scope="row">y</th>{y}</tr>\n'
         )
     caption = f"{name}: lanes 0 to {len(lanes) - 1}, {length} of {len(lanes[0].x):,} time steps"
-    return _table(caption, ("", "", *map(str, range(length))), rows, cls="grid")
+    return table(caption, ("", "", *map(str, range(length))), rows, cls="grid")
 
 
 def _stages(stages: Sequence[Stage], total: int) -> str:
@@ -139,9 +115,9 @@ def _stages(stages: Sequence[Stage], total: int) -> str:
         for one in stages
     ]
     rows.append(f'<tr><td>all</td><td></td><td class="number">{total:,}</td><td></td></tr>\n')
-    table = _table("From ids to logits", ("layer", "shape behind it", "parameters", "what it is"), rows)
+    layers = table("From ids to logits", ("layer", "shape behind it", "parameters", "what it is"), rows)
     letters = '<p class="remark">B lanes, T time steps, V vocabulary, E embedding, H cell, D stream, M inside the MLP.</p>\n'
-    return _section("Shapes and parameters", (), table + letters)
+    return section("Shapes and parameters", (), layers + letters)
 
 
 def _prediction(tour: Tour) -> str:
@@ -151,7 +127,7 @@ def _prediction(tour: Tour) -> str:
     vocab_size = len(one.distributions[0].chars)
     tables = "".join(_distribution(each, vocab_size) for each in one.distributions)
     content = f'{context}{came}<div class="side">\n{tables}</div>\n'
-    return _section("One prediction", prediction_sentences(tour), content)
+    return section("One prediction", prediction_sentences(tour), content)
 
 
 def _distribution(one: Distribution, vocab_size: int) -> str:
@@ -163,4 +139,4 @@ def _distribution(one: Distribution, vocab_size: int) -> str:
     left = len(one.chars) - len(rows)
     more = f'<p class="remark">and {left:,} more</p>\n' if left > 0 else ""
     caption = distribution_words(one, vocab_size)
-    return f"<div>{_table(caption, ('character', 'probability', ''), rows)}{more}</div>\n"
+    return f"<div>{table(caption, ('character', 'probability', ''), rows)}{more}</div>\n"

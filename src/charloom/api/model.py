@@ -1,9 +1,4 @@
-"""What ``import charloom`` offers: the verbs as functions, and a trained model as an object.
-
-model = charloom.train("tales.txt", minutes=2)
-print(model.sample("Once upon", length=200)[0].text)
-print(model.evaluate("other.txt").bits_per_char)
-"""
+"""A trained model as an object: it writes, scores, shows its states, and is saved as one file."""
 
 from __future__ import annotations
 
@@ -27,20 +22,16 @@ from charloom.config import (
 )
 from charloom.engines import Model as EngineModel
 from charloom.engines import load_engine
-from charloom.errors import CharloomError, ConfigError, DataError, RunError, missing_extra
+from charloom.errors import ConfigError, DataError, RunError, missing_extra
 from charloom.evaluation.copies import COPY_FROM_CHARS, Novelty, TrainingText, novelty_of
 from charloom.evaluation.protocols import Protocol, Score, dynamic_loss, stream_loss, windows_loss
 from charloom.evaluation.surprisal import Surprisals, surprisals_of
 from charloom.generation import Piece, Sample, Session, Writing, encode_prompt, write
-from charloom.insight.tour import Tour, take_tour
-from charloom.insight.tour_softmax import TOP_K, TOP_P
-from charloom.launch import Source, Training, begin, corpus_of, settle
-from charloom.launch import resume as take_up
+from charloom.launch import Source, corpus_of
 from charloom.modelfile import ModelFile, read_model, write_model
 from charloom.runs import Run
 from charloom.text import Corpus, Vocabulary, encode_for_scoring, read_text
 from charloom.text.windows import Plan, fit_batch
-from charloom.training import Event
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -282,6 +273,14 @@ class Model:
         """Write the model as one safetensors file."""
         write_model(Path(path), self.file)
 
+    def reading(self, encoding: str | None = None) -> TextConfig:
+        """How another text is read for this model: as its own was, in whatever encoding it has, and to its end.
+
+        Args:
+            encoding: of that text; None = found out.
+        """
+        return dataclasses.replace(self.file.text_config, encoding=encoding, take_chars=None)
+
     def corpus(self) -> Corpus:
         """The corpus of the run this model came from, read again and checked.
 
@@ -316,7 +315,7 @@ class Model:
                 )
             return part, 0, 0.0
         sources = [text] if isinstance(text, (str, Path)) else list(text)
-        words, notes = read_text(sources, self.file.text_config)
+        words, notes = read_text(sources, self.reading())
         if on_note is not None:
             for note in notes:
                 on_note(note)
@@ -354,106 +353,6 @@ def load(path: Source, *, engine: str = "auto", device: str = "cpu", precision: 
     return Model(file, run, engine, device, precision)
 
 
-def explain(
-    source: Source,
-    *,
-    text: Source | None = None,
-    recipe: str | None = None,
-    top_k: int = TOP_K,
-    top_p: float = TOP_P,
-    on_note: Callable[[str], None] | None = None,
-    **settings: Any,
-) -> Tour:
-    """Take the tour from a text, or a model, to a prediction: see `charloom.insight.tour`.
-
-    Args:
-        source: a text to train on (a file, a folder, ``-`` or a prepared corpus), or a run folder or a model file.
-        text: of a model, the text to show it on; None takes its run's corpus, where that is at hand.
-        recipe: of a text, as for `train`.
-        top_k: of the filter shown, at least 1.
-        top_p: of the filter shown, in (0, 1].
-        on_note: called with each sentence on what was read.
-        **settings: of a text, as for `train`.
-
-    Raises:
-        ConfigError: a recipe or settings beside a model, a text beside a text, or a filter out of its bounds.
-    """
-    from_dict(SampleConfig, {"top_k": top_k, "top_p": top_p}, source="explain")  # checks their bounds
-    notes = on_note if on_note is not None else lambda _: None
-    filters: dict[str, Any] = {"top_k": top_k, "top_p": top_p}
-    if not _is_model(Path(source)):
-        if text is not None:
-            raise ConfigError(
-                f"{source} is a text and --text names another",
-                why="--text is what a model is shown on",
-                fix="name one text, or a run folder or model file first",
-            )
-        corpus, resolved = settle(source, recipe=recipe, **settings)
-        for note in corpus.notes:
-            notes(note)
-        network, training = resolved.model_config, resolved.train_config
-        return take_tour(corpus, corpus.vocab, network, training, settings_from=resolved.reason, **filters)
-    if recipe is not None or settings:
-        given = "recipe" if recipe is not None else next(iter(settings))
-        raise ConfigError(
-            f"--{given.replace('_', '-')} beside the model {source}",
-            why="a model has the settings that it was trained with",
-            fix="leave it out, or name a text instead of the model",
-        )
-    return _explain_model(load(source), text, notes, filters)
-
-
-def _explain_model(
-    model: Model, text: Source | None, notes: Callable[[str], None], filters: Mapping[str, Any]
-) -> Tour:
-    corpus: Corpus | None = None
-    if text is not None:
-        corpus = _as_corpus(model, text, notes)
-    else:
-        try:
-            corpus = model.corpus()
-        except CharloomError as error:
-            notes(f"the corpus cannot be shown: {error.what}; name a text with --text")
-    values = model.card.get("train", {}) if model.run is None else model.run.config()["train"]
-    return take_tour(
-        corpus,
-        model.vocab,
-        model.file.model_config,
-        from_dict(TrainConfig, values, source="the model's card"),
-        parameters=model.file.parameters,
-        prompt=model.default_prompt,
-        settings_from=f"recipe {model.card['recipe']}" if model.card.get("recipe") else "",
-        **filters,
-    )
-
-
-def _as_corpus(model: Model, text: Source, notes: Callable[[str], None]) -> Corpus:
-    """A text in a model's own ids; what it has never seen is left out, or <unk>."""
-    config = model.file.text_config
-    words, said = read_text([text], dataclasses.replace(config, encoding=None, take_chars=None))
-    scoring = encode_for_scoring(model.vocab, words, config)
-    for note in said:
-        notes(note)
-    if scoring.num_unknown:
-        treated = "left out" if model.vocab.unk_id is None else "read as <unk>"
-        notes(f"{scoring.num_unknown:,} characters are unknown to the model: {treated}")
-    return Corpus(
-        Path(text).name if str(text) != "-" else "standard input",
-        model.vocab,
-        config,
-        scoring.ids,
-        None,
-        None,
-        sha256="",
-        num_chars=len(words),
-    )
-
-
-def _is_model(path: Path) -> bool:
-    """Whether a path is a run folder or a model file; anything else is a text."""
-    return (path / "config.json").is_file() or path.suffix == ".safetensors"
-
-
 def from_torch(module: Any, vocabulary: Vocabulary, *, text_config: TextConfig | None = None) -> Model:
     """Make a model of a torch module.
 
@@ -467,61 +366,6 @@ def from_torch(module: Any, vocabulary: Vocabulary, *, text_config: TextConfig |
     return Model(
         ModelFile(params, config, text_config or TextConfig(), vocabulary, {"made_by": "from_torch"})
     )
-
-
-def train(
-    *sources: Source,
-    text: str | None = None,
-    recipe: str | None = None,
-    out: Source | None = None,
-    val: Source | None = None,
-    test: Source | None = None,
-    on_event: Callable[[Event], None] | None = None,
-    **settings: Any,
-) -> Model:
-    """Train a model and return the best by validation.
-
-    Args:
-        *sources: files, folders, globs, ``-`` or a prepared corpus; none takes the built-in corpus.
-        text: a text in memory instead.
-        recipe: a recipe's name, a TOML file or an earlier run; None chooses the default for this corpus.
-        out: the run folder; None makes one under ``runs/``.
-        val: a file to validate on instead of the text's tail.
-        test: a file kept for ``evaluate(split="test")``.
-        on_event: called with every event of the training.
-        **settings: any field of `TextConfig`, `ModelConfig` and `TrainConfig`.
-
-    Returns:
-        The model with its run; ``model.card["results"]`` holds the figures.
-    """
-    return _finish(
-        begin(*sources, text=text, recipe=recipe, out=out, val=val, test=test, **settings), on_event
-    )
-
-
-def resume(
-    path: Source,
-    *,
-    more_steps: int | None = None,
-    text: Sequence[Source] | None = None,
-    on_event: Callable[[Event], None] | None = None,
-) -> Model:
-    """Go on with a run from its newest valid checkpoint and return the best model by validation.
-
-    Args:
-        path: the run folder.
-        more_steps: extend a finished run by this many steps.
-        text: where the corpus is now, if it moved.
-        on_event: called with every event of the training.
-    """
-    return _finish(take_up(path, more_steps=more_steps, text=text), on_event)
-
-
-def _finish(job: Training, on_event: Callable[[Event], None] | None) -> Model:
-    for event in job.events():
-        if on_event is not None:
-            on_event(event)
-    return load(job.run.path)
 
 
 def _torch_module() -> Any:

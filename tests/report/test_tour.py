@@ -9,7 +9,7 @@ import pytest
 from charloom.config import ModelConfig, TextConfig, TrainConfig
 from charloom.generation import visible
 from charloom.insight.tour import take_tour
-from charloom.insight.tour_html import SHOWN_STEPS, tour_page
+from charloom.report.tour import SHOWN_STEPS, tour_page
 from charloom.text import corpus_from_text
 
 from ..generation.test_html import HOSTILE, Page

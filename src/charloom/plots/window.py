@@ -1,20 +1,10 @@
-"""Numbers → pictures: every function takes ``ax=None`` and returns the Axes it drew on.
-
-matplotlib is imported inside, and pyplot never: no window, no global state.
-"""
+"""The gradients of one window of text: how far every loss reaches back, and where truncation cuts."""
 
 from __future__ import annotations
 
-import io
-import math
-from collections.abc import Sequence
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charloom.errors import missing_extra
-from charloom.files import atomic_write
-from charloom.runs import Run
+from charloom.plots.figures import CUT, INK, new_axes
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -22,8 +12,6 @@ if TYPE_CHECKING:
     from matplotlib.colors import LogNorm
     from numpy import ndarray as Array
 
-_INK = "#3b3b3b"
-_CUT = "#d55e00"
 _COLOURS = "viridis"  # even in lightness, and told apart with any colour vision
 _STATE_ARROW = {
     "arrowstyle": "-|>",
@@ -33,69 +21,6 @@ _STATE_ARROW = {
     "shrinkA": 0,
     "shrinkB": 0,
 }
-
-
-def loss_curves(runs: Sequence[Run], *, ax: Axes | None = None) -> Axes:
-    """Draw the course of each run: held-out loss as a line, training loss thin and dotted in the same colour.
-
-    Args:
-        runs: run folders with at least one validation each; one without is left out.
-        ax: where to draw; None makes a figure of one.
-
-    Returns:
-        The Axes; steps across, bits per character up.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-    """
-    ax = new_axes("loss curves") if ax is None else ax
-    for run in runs:
-        points = [event for event in run.events() if event.get("event") == "validation"]
-        if not points:
-            continue
-        steps = [point["step"] for point in points]
-        (line,) = ax.plot(steps, [_bits(p["loss"]) for p in points], marker=".", label=run.path.name)
-        ax.plot(steps, [_bits(p["train_loss"]) for p in points], ":", linewidth=1, color=line.get_color())
-    ax.set_xlabel("steps")
-    ax.set_ylabel("bits per character (line: held out, dotted: training)")
-    ax.grid(visible=True, alpha=0.3)
-    if ax.get_lines():
-        ax.legend()
-    return ax
-
-
-def published_and_measured(
-    published: Sequence[tuple[float, float]],
-    measured: Sequence[tuple[float, float]],
-    unit: str,
-    *,
-    ax: Axes | None = None,
-) -> Axes:
-    """Draw a published curve and its repetition in one plot.
-
-    Args:
-        published: points (unit, nats); may be none.
-        measured: ours.
-        unit: epoch, step or iteration.
-        ax: where to draw; None makes a figure of one.
-
-    Returns:
-        The Axes; the unit across, nats up.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-    """
-    ax = new_axes("published and measured curves") if ax is None else ax
-    if published:
-        ax.plot(*zip(*published, strict=True), "o", color=_CUT, markersize=4, label="published")
-    if measured:
-        ax.plot(*zip(*measured, strict=True), color="#0072b2", linewidth=1.4, label="measured here")
-    ax.set_xlabel(unit)
-    ax.set_ylabel("nats")
-    ax.grid(visible=True, alpha=0.3)
-    if ax.get_lines():
-        ax.legend()
-    return ax
 
 
 def gradient_triangle(
@@ -165,46 +90,17 @@ def gradient_river(
     T = len(norms)
     for k in range(T - 1):
         ax.annotate("", (k + 0.9, 1), (k + 0.1, 1), arrowprops=_STATE_ARROW)
-    ax.plot(range(T), [1] * T, "o", color=_INK, markersize=3.5)
+    ax.plot(range(T), [1] * T, "o", color=INK, markersize=3.5)
     _draw_river(ax, norms, floor)
     for start in range(bptt_length, T, bptt_length):
-        ax.axvline(start - 0.5, color=_CUT, linewidth=1.2, linestyle=(0, (3, 2)))
+        ax.axvline(start - 0.5, color=CUT, linewidth=1.2, linestyle=(0, (3, 2)))
     ax.set_xlim(-0.5, T - 0.5)
     ax.set_ylim(-0.75, 1.35)
     ax.set_yticks([1, 0], ["state →", "← gradient"])
-    ax.text(T - 0.3, 0, "L", va="center", color=_INK, fontstyle="italic")
+    ax.text(T - 0.3, 0, "L", va="center", color=INK, fontstyle="italic")
     ax.tick_params(length=0, labelbottom=False)
     ax.spines[["top", "right", "left", "bottom"]].set_visible(False)
     return ax
-
-
-def new_axes(needed_for: str) -> Axes:
-    """One Axes in a figure of its own.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-    """
-    if find_spec("matplotlib") is None:
-        raise missing_extra("matplotlib", "plot", needed_for)
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(8, 5), layout="constrained").subplots()
-
-
-def save(ax: Axes, path: Path) -> None:
-    """Write the figure of an Axes; the ending of the name chooses the format, and no half picture is ever left.
-
-    Raises:
-        RunError: the file cannot be written.
-    """
-    figure = ax.figure
-    picture = io.BytesIO()
-    figure.savefig(picture, format=Path(path).suffix.removeprefix(".").lower(), dpi=144)  # type: ignore[union-attr]
-    atomic_write(path, picture.getvalue())
-
-
-def _bits(nats: float) -> float:
-    return nats / math.log(2)
 
 
 def _log_scale(floor: float) -> LogNorm:
@@ -236,7 +132,7 @@ def _draw_cut(ax: Axes, start: int, end: int) -> None:
         hatch="///",
         linewidth=0,
     )
-    ax.plot([start - 0.5] * 2, [start - 1.5, end - 0.5], color=_CUT, linewidth=1.2, linestyle=(0, (3, 2)))
+    ax.plot([start - 0.5] * 2, [start - 1.5, end - 0.5], color=CUT, linewidth=1.2, linestyle=(0, (3, 2)))
 
 
 def _name_cut(ax: Axes, start: int, end: int) -> None:
@@ -247,7 +143,7 @@ def _name_cut(ax: Axes, start: int, end: int) -> None:
         "cut: the state went on,\nno gradient comes back",
         ha="center",
         va="center",
-        color=_CUT,
+        color=CUT,
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 3},
     )
 

@@ -1,0 +1,110 @@
+"""Figures: where pictures are drawn, and how they leave as files or as part of a page.
+
+The colours are those of Okabe & Ito (2008), told apart with any colour vision.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from html import escape
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from charloom.errors import missing_extra
+from charloom.files import atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INK, FAINT, CUT, BLUE = "#3b3b3b", "#8a8a8a", "#d55e00", "#0072b2"
+COLOURS = (BLUE, CUT, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+
+_THEMED = {"#000000": "ink", "#ffffff": "page", INK: "ink", FAINT: "faint", "#b0b0b0": "rule"} | {
+    colour: f"c{i}" for i, colour in enumerate(COLOURS, 1)
+}
+THEME_STYLE = (
+    f":root {{ {' '.join(f'--c{i}: {colour};' for i, colour in enumerate(COLOURS, 1))} }}\n"
+    "@media (prefers-color-scheme: dark) { :root { --c1: #6db6e8; --c2: #ff9a56; --c3: #4fd0a5; --c4: #e6a6c8; "
+    "--c5: #ffc24d; --c6: #9ad7f7; } }\n"
+    f"@media print {{ :root {{ {' '.join(f'--c{i}: {colour};' for i, colour in enumerate(COLOURS, 1))} }} }}\n"
+    "svg { max-width: 100%; height: auto; } svg text { fill: var(--ink); } "
+    "svg * { stroke-linejoin: round; stroke-linecap: butt; }\n"
+)
+"""Rules for the colours that `themed_svg` names, in light, in dark and on paper."""
+
+
+def needs_matplotlib(needed_for: str) -> None:
+    """Say at once that nothing can be drawn, before anything long is computed.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    if find_spec("matplotlib") is None:
+        raise missing_extra("matplotlib", "plot", needed_for)
+
+
+def new_axes(needed_for: str) -> Axes:
+    """One Axes in a figure of its own.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    needs_matplotlib(needed_for)
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(8, 5), layout="constrained").subplots()
+
+
+def legend(ax: Axes) -> None:
+    """A legend where there is something to name; a dollar sign in a name is a dollar sign."""
+    if ax.get_legend_handles_labels()[0]:
+        for text in ax.legend(frameon=False, fontsize="small").get_texts():
+            text.set_parse_math(False)
+
+
+def save(ax: Axes, path: Path) -> None:
+    """Write the figure of an Axes; the ending of the name chooses the format, and no half picture is ever left.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    figure = ax.figure
+    picture = io.BytesIO()
+    figure.savefig(picture, format=Path(path).suffix.removeprefix(".").lower(), dpi=144)  # type: ignore[union-attr]
+    atomic_write(path, picture.getvalue())
+
+
+def themed_svg(ax: Axes, *, name: str, label: str) -> str:
+    """The figure of an Axes as a part of a page: its colours are the page's, its texts are texts.
+
+    Nothing in it is fetched, and two figures of one page share no identifier.
+
+    Args:
+        ax: any Axes of the figure.
+        name: told apart from those of the page's other figures.
+        label: what a screen reader says.
+    """
+    from matplotlib import rc_context
+
+    drawn = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the reader's fonts write it, not ours
+        ax.figure.savefig(drawn, format="svg", metadata={"Date": None})  # type: ignore[union-attr]
+    svg = drawn.getvalue()
+    svg = svg[svg.index("<svg") :]
+    for tag in ("metadata", "style"):  # its rules would hold for the whole page
+        svg = re.sub(rf"<{tag}.*?</{tag}>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # nothing refers to a group
+    svg = re.sub(r'style="[^"]*"', lambda found: _themed(found[0]), svg)
+    return svg.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1)
+
+
+def _themed(style: str) -> str:
+    return re.sub(
+        r"#[0-9a-f]{6}",
+        lambda found: f"var(--{_THEMED[found[0]]})" if found[0] in _THEMED else found[0],
+        style,
+    )
