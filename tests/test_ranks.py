@@ -11,7 +11,7 @@ from .conftest import ROOT
 SOURCE = ROOT / "src" / "charloom"
 PAGE = ROOT / "docs" / "explanation" / "architecture.md"
 FREE = {"charloom", "charloom.__main__"}  # the door: names of the package, resolved when they are used
-TYPING_ONLY = {"jaxtyping", "numpy", "torch"}  # under TYPE_CHECKING, anywhere
+TYPING_ONLY = {"jaxtyping", "numpy", "torch", "matplotlib"}  # under TYPE_CHECKING, anywhere
 TOGETHER = {"runs": "modelfile"}  # a checkpoint has the model file's container
 FURTHER = {
     "numba": {"engines", "engines/fused"},

@@ -14,6 +14,11 @@
 The command line prints the three parts and exits with 1; ``--debug`` shows the traceback.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
 
 class CharloomError(Exception):
     """A failure that is explained: what happened, why it is wrong, how to fix it.
@@ -80,7 +85,13 @@ class MissingExtraError(CharloomError):
 
 
 class DivergedError(CharloomError):
-    """Training met a loss or gradient that is not a number."""
+    """Training met a loss or gradient that is not a number.
+
+    Attributes:
+        non_finite: elements that are not finite in the gradient of each parameter that has some.
+    """
+
+    non_finite: Mapping[str, int] = MappingProxyType({})
 
 
 def missing_extra(package: str, extra: str, needed_for: str) -> MissingExtraError:

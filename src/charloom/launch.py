@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,8 @@ from charloom import __version__
 from charloom.config import ModelConfig, TextConfig, TrainConfig, from_dict, to_dict
 from charloom.engines import auto_engine, load_engine
 from charloom.errors import DataError, RunError
+from charloom.insight.inspection import FEWEST_CHARS
+from charloom.insight.watching import watcher
 from charloom.modelfile import read_model
 from charloom.recipes import Recipe, Resolved, find_recipe, resolve
 from charloom.recipes.resolve import text_config
@@ -72,7 +74,16 @@ class Training:
             self.run,
             resume=self.resume,
             card=card,
+            look=self._watcher(),
         )
+
+    def _watcher(self) -> Callable[[Mapping[str, Any]], dict[str, Any]] | None:
+        """What `watch` asks for, on held-out text where there is some."""
+        if self.resolved.train_config.watch is None:
+            return None
+        held_out, train = self.corpus.validation, self.corpus.train
+        text = held_out if held_out is not None and len(held_out) >= FEWEST_CHARS else train
+        return watcher(self.resolved.model_config, text, boundary_id=self.corpus.vocab.boundary_id)
 
 
 def begin(

@@ -7,8 +7,10 @@ import os
 
 import pytest
 
+import charloom as package
 from charloom.cli.rows import run_row
 from charloom.cli.tables import csv_table, text_table
+from charloom.insight.gradient_flow import farthest
 from charloom.runs import Run
 
 
@@ -81,6 +83,22 @@ def test_compare_draws(charloom, room, tmp_path, ending, begins):
     done = charloom(["compare", "runs/tales", "runs/names", "--plot", str(path), "--json"])
     assert done.json["plot"] == str(path)
     assert path.read_bytes().startswith(begins)
+
+
+def test_compare_puts_gradients_beside_the_losses(charloom, room, tmp_path):
+    path = tmp_path / "why.svg"
+    done = charloom(
+        ["compare", "runs/tales", "runs/names", "--gradients", "--plot", str(path), "--json"]
+    ).json
+    for row in done["runs"]:
+        found = package.gradients(room / "runs" / row["name"]).trained
+        assert row["memory_horizon_chars"] == found.memory_horizon_chars
+        assert row["half_life_chars"] == farthest(found).half_life_chars
+        assert 0 < row["gradient_left_per_char"] < 1
+    drawn = path.read_text("utf-8")
+    assert drawn.count('<g id="axes_') == 2
+    shown = charloom("compare runs/tales --gradients --format markdown").out
+    assert "memory_horizon_chars" in shown.splitlines()[0]
 
 
 def test_compare_refuses_another_kind_of_picture(charloom, room):

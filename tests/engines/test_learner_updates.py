@@ -133,9 +133,24 @@ def test_the_shipped_model_does_not_move_when_training_goes_on(engine, rng):
 
 
 @every_engine
-def test_parameter_norms_are_euclidean(engine, rng):
-    learner, _ = make(engine, SMALL, rng)
-    norms, weights = learner.parameter_norms(), group(learner)
-    assert norms.keys() == weights.keys()
-    for name, p in weights.items():
-        assert norms[name] == pytest.approx(np.sqrt((p**2).sum()), rel=1e-12)
+def test_to_observe_an_update_is_to_take_it(engine, rng):
+    learner, settings = make(engine, SMALL, rng, clip_norm=1e-3, freeze="out.bias")
+    other, _ = make(engine, SMALL, rng, clip_norm=1e-3, freeze="out.bias")
+    other.load_tensors(learner.tensors())
+    plan = Plan(random_text(rng), settings)
+    state, _ = learner.advance(plan, 0, 2, learner.initial_state(range(3)))
+    before = group(learner)
+    state, metrics, found = learner.observe(plan, 2, state)
+    after = group(learner)
+    _, expected = other.advance(plan, 0, 3, other.initial_state(range(3)))
+    for name, value in group(other).items():
+        np.testing.assert_array_equal(value, after[name])
+    assert metrics.loss[0] == expected.loss[2]
+    assert found.keys() == before.keys()
+    total = np.sqrt(sum(one.grad_norm**2 for one in found.values()))
+    assert total == pytest.approx(metrics.grad_norm[0], rel=1e-9)  # before clipping
+    assert total > 1e-2
+    for name, one in found.items():
+        assert one.weight_norm == pytest.approx(np.linalg.norm(before[name]), rel=1e-9)
+        assert one.update_norm == pytest.approx(np.linalg.norm(after[name] - before[name]), rel=1e-6)
+        assert (one.grad_norm == one.update_norm == 0) == (name == "out.bias")

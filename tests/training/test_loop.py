@@ -245,7 +245,9 @@ def test_a_diverging_run_names_step_and_parameter_and_keeps_the_last_good_checkp
     checkpoint, notes = run.newest_checkpoint()
     assert notes == ()
     assert 15 <= checkpoint.step <= 20
-    assert next(e for e in run.events() if e.get("event") == "diverged")["what"].startswith("step 20")
+    told = next(e for e in run.events() if e.get("event") == "diverged")
+    assert told["what"].startswith("step 20")
+    assert told["non_finite"] == {"layers.0.cell.w_hh": 3 * 8 * 8}
     assert read_model(run.model_path).card["step"] <= 20
     assert not (run.path / "lock").exists()
     monkeypatch.setattr(TorchLearner, "_loss", real)  # what was kept is good: from there the run can go on

@@ -6,7 +6,7 @@ print(model.evaluate("other.txt").bits_per_char)
 """
 
 from charloom.api.learning import resume, train
-from charloom.api.looking import explain, inspect
+from charloom.api.looking import explain, gradients, inspect
 from charloom.api.model import Model, from_torch, load
 
-__all__ = ["Model", "explain", "from_torch", "inspect", "load", "resume", "train"]
+__all__ = ["Model", "explain", "from_torch", "gradients", "inspect", "load", "resume", "train"]

@@ -9,8 +9,10 @@ from typing import Any
 from charloom.api.model import Model, load
 from charloom.config import SampleConfig, TrainConfig, from_dict
 from charloom.errors import CharloomError, ConfigError, DataError
-from charloom.insight import Inspection, Sizes
+from charloom.insight import Inspection, Sizes, flow_of
 from charloom.insight import inspect as look_at
+from charloom.insight.course import course
+from charloom.insight.gradient_flow import GradientFlow
 from charloom.insight.tour import Tour, take_tour
 from charloom.insight.tour_softmax import TOP_K, TOP_P
 from charloom.launch import Source, settle
@@ -77,12 +79,11 @@ def _tour_of_model(
             corpus = model.corpus()
         except CharloomError as error:
             notes(f"the corpus cannot be shown: {error.what}; name a text with --text")
-    values = model.card.get("train", {}) if model.run is None else model.run.config()["train"]
     return take_tour(
         corpus,
         model.vocab,
         model.file.model_config,
-        from_dict(TrainConfig, values, source="the model's card"),
+        from_dict(TrainConfig, _training_of(model), source="the model's card"),
         parameters=model.file.parameters,
         prompt=model.default_prompt,
         settings_from=f"recipe {model.card['recipe']}" if model.card.get("recipe") else "",
@@ -134,27 +135,52 @@ def inspect(
     """
     notes = on_note if on_note is not None else lambda _: None
     loaded = model if isinstance(model, Model) else load(model)
-    learnt = _learnt(loaded, notes, needed=text is None)
-    if text is not None:
-        held_out = as_corpus(loaded, text, notes).train
-    else:
-        assert learnt is not None
-        if learnt.validation is None:
-            raise DataError(
-                "the run held nothing out",
-                why="a model is looked at on text that it has not learnt",
-                fix="name such a text, or train with --val-fraction 0.1",
-            )
-        held_out = learnt.validation
-    values = loaded.card.get("train", {}) if loaded.run is None else loaded.run.config()["train"]
+    held_out, learnt = _texts(loaded, text, notes)
+    values = _training_of(loaded)
     return look_at(
         loaded.file,
         held_out,
         train=None if learnt is None else learnt.train,
         bptt_length=values.get("bptt_length"),
+        course=None if loaded.run is None else course(loaded.run.events(), clip_norm=values.get("clip_norm")),
         seed=seed,
         sizes=sizes,
     )
+
+
+def gradients(
+    model: Source | Model,
+    text: Source | None = None,
+    *,
+    seed: int = 0,
+    sizes: Sizes | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> GradientFlow:
+    """How far a model's gradients reach back: the part of `inspect` that puts models side by side; arguments as there."""
+    loaded = model if isinstance(model, Model) else load(model)
+    held_out, _ = _texts(loaded, text, on_note if on_note is not None else lambda _: None)
+    return flow_of(loaded.file, held_out, seed=seed, sizes=sizes)
+
+
+def _texts(model: Model, text: Source | None, notes: Callable[[str], None]) -> tuple[Any, Corpus | None]:
+    """What to look at a model on, and what it learnt from where that is at hand."""
+    learnt = _learnt(model, notes, needed=text is None)
+    if text is not None:
+        return as_corpus(model, text, notes).train, learnt
+    assert learnt is not None
+    if learnt.validation is None:
+        raise DataError(
+            "the run held nothing out",
+            why="a model is looked at on text that it has not learnt",
+            fix="name such a text, or train with --val-fraction 0.1",
+        )
+    return learnt.validation, learnt
+
+
+def _training_of(model: Model) -> dict[str, Any]:
+    """The settings that a model was trained with, as far as they are known."""
+    values: dict[str, Any] = model.card.get("train", {}) if model.run is None else model.run.config()["train"]
+    return values
 
 
 def _learnt(model: Model, notes: Callable[[str], None], *, needed: bool) -> Corpus | None:

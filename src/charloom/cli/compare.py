@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -9,6 +10,7 @@ from charloom.cli.flags import option, verb
 from charloom.cli.output import Show
 
 if TYPE_CHECKING:
+    from charloom.insight.gradient_flow import Flow
     from charloom.runs import Run
 
 COLUMNS = (
@@ -25,6 +27,7 @@ COLUMNS = (
     "corpus",
     "name",
 )
+MEASURED = ("memory_horizon_chars", "half_life_chars")
 
 
 def compare(
@@ -37,11 +40,19 @@ def compare(
         option("how to write the table", show_default=True),
     ] = "text",
     plot: Annotated[Path | None, option("draw the loss curves to this .svg or .png file")] = None,
+    gradients: Annotated[
+        bool,
+        option(
+            "measure how far each run's gradients reach back (seconds a run), and draw that too", negative=""
+        ),
+    ] = False,
 ) -> None:
     """Compare.
 
-    Bits per character are measured by the stream protocol on each run's held-out text; only figures on the same text can
-    be compared.
+    Bits per character are measured by the stream protocol on each run's held-out
+    text; only figures on the same text can be compared. With --gradients, each
+    run's memory horizon is added: the number of characters after which 1 % of
+    the gradient of a mistake is left, in the state where it lives longest.
     """
     from charloom.cli.rows import run_row
     from charloom.cli.tables import FORMATS
@@ -49,13 +60,14 @@ def compare(
 
     found = [Run.open(Path(name)) for name in (run, *others)]
     rows = [run_row(one) for one in found]
+    flows = _flows(found, rows) if gradients else {}
     if format == "json":
         show.as_json = True
     else:
-        show.line(FORMATS[format](rows, COLUMNS))
+        show.line(FORMATS[format](rows, (*COLUMNS, *MEASURED) if gradients else COLUMNS))
     show.notes(_cautions(rows))
     if plot is not None:
-        _draw(found, plot)
+        _draw(found, plot, flows)
         show.note(f"wrote {plot}")
     show.object({"runs": rows, **({} if plot is None else {"plot": str(plot)})})
 
@@ -73,22 +85,46 @@ def _cautions(rows: list[dict[str, object]]) -> list[str]:
     return cautions
 
 
-def _draw(runs: list[Run], path: Path) -> None:
+def _flows(runs: list[Run], rows: list[dict[str, object]]) -> dict[str, Flow]:
+    """The gradients of every run as trained, under its name; their figures are added to the rows."""
+    from charloom import api
+    from charloom.insight.gradient_flow import farthest
+
+    flows = {}
+    for run, row in zip(runs, rows, strict=True):
+        flow = api.gradients(run.path).trained
+        reaching = farthest(flow)
+        row |= {
+            "memory_horizon_chars": flow.memory_horizon_chars,
+            "half_life_chars": reaching.half_life_chars,
+            "gradient_left_per_char": reaching.decay_per_char,
+        }
+        flows[str(row["name"])] = flow
+    return flows
+
+
+def _draw(runs: list[Run], path: Path, flows: Mapping[str, Flow]) -> None:
     from charloom.cli.failures import UsageError
-    from charloom.plots import loss_curves, save
+    from charloom.plots import compared_lags, loss_curves, new_pair, save
 
     if path.suffix.lower() not in (".svg", ".png", ".pdf"):
         raise UsageError(
             f"--plot {path}", why="the ending chooses the kind of picture", fix="end it with .svg or .png"
         )
-    save(loss_curves(runs), path)
+    if not flows:
+        save(loss_curves(runs), path)
+        return
+    left, right = new_pair("loss curves and gradients")
+    loss_curves(runs, ax=left)
+    save(compared_lags(flows, ax=right), path)
 
 
 app = verb(
-    usage="compare RUN... [--format F] [--plot FILE]",
+    usage="compare RUN... [--format F] [--plot FILE] [--gradients]",
     examples="""
         charloom compare runs/tales runs/names
         charloom compare runs/tales runs/names --format markdown
         charloom compare runs/tales --plot curves.svg
+        charloom compare runs/tales runs/names --gradients --plot why.svg
     """,
 )(compare)

@@ -91,20 +91,30 @@ def _write(
     from charloom.report import inspection_page, pictures
 
     make_folder(folder)
+    published = _published(model)
     document = {"schema": SCHEMA, **numbers}
     page = inspection_page(
         found,
         title=f"Why {name} learns, and why it forgets",
         summary=_summary(model, found, text),
         numbers=document,
+        published=published,
     )
     atomic_write(folder / "report.html", page)
     atomic_write(folder / "inspection.json", json.dumps(document, ensure_ascii=False) + "\n")
     written = [folder / "report.html", folder / "inspection.json"]
-    for title, ax in pictures(found) if png else ():
+    for title, ax in pictures(found, published) if png else ():
         written.append(folder / f"{title}.png")
         save(ax, written[-1])
     return written
+
+
+def _published(model: Model) -> list[tuple[int, int, str]]:
+    """The stages that the authors of a published system read off their plot, of a model trained by its recipe."""
+    from charloom.reproduce.systems import systems
+
+    system = systems().get(model.card.get("recipe", ""))
+    return [] if system is None else [(stage.first, stage.last, stage.reads) for stage in system.stages]
 
 
 def _summary(model: Model, found: Inspection, text: str | None) -> list[str]:

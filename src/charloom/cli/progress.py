@@ -18,7 +18,7 @@ from charloom.cli.signals import quoted
 
 if TYPE_CHECKING:
     from charloom.launch import Training
-    from charloom.training import Event, Progress, Sampled, Started, Validation
+    from charloom.training import Event, Progress, Sampled, Started, Validation, Watched
 
 PLAIN_EVERY_S = 5.0
 
@@ -92,7 +92,7 @@ class PlainProgress:
 
     def __call__(self, event: Event) -> None:
         """Print an event, if it is time or it matters."""
-        from charloom.training import Progress, Sampled, Started, Validation
+        from charloom.training import Progress, Sampled, Started, Validation, Watched
 
         if isinstance(event, Started):
             self._show.note("\n".join(self._opening.lines(event)))
@@ -103,6 +103,8 @@ class PlainProgress:
             self._said_at = time.monotonic()
         elif isinstance(event, Sampled):
             self._show.note(_sample_line(event))
+        elif isinstance(event, Watched):
+            self._show.note(_watched_line(event))
         elif isinstance(event, Progress) and time.monotonic() - self._said_at > PLAIN_EVERY_S:
             self._show.note(
                 f"step {event.step:,} · {event.progress:.0%} · {self._figures.losses(_mean(event.loss))} · "
@@ -141,7 +143,7 @@ class LiveProgress:
 
     def __call__(self, event: Event) -> None:
         """Show an event."""
-        from charloom.training import Progress, Sampled, Started, Validation
+        from charloom.training import Progress, Sampled, Started, Validation, Watched
 
         if isinstance(event, Started):
             self._print("\n".join(self._opening.lines(event)))
@@ -149,6 +151,8 @@ class LiveProgress:
             self._figures.validation = event
         elif isinstance(event, Sampled):
             self._print(_sample_line(event), style="dim")
+        elif isinstance(event, Watched):
+            self._print(_watched_line(event), style="dim")
         elif isinstance(event, Progress):
             self._move(event)
 
@@ -166,6 +170,17 @@ class LiveProgress:
 
 def _mean(losses: Sequence[float]) -> float:
     return sum(losses) / max(1, len(losses))
+
+
+def _watched_line(event: Watched) -> str:
+    horizon, lags = event.numbers["memory_horizon_chars"], event.numbers["grad_norm_by_lag"]
+    reach = (
+        f"{horizon} characters"
+        if horizon is not None
+        else f"over {len(next(iter(lags.values()))) - 1} characters"
+    )
+    gates = " · ".join(f"{gate} {share:.0%}" for gate, share in event.numbers["saturation"].items())
+    return f"step {event.step:,} · gradients reach {reach} · saturated: {gates}"
 
 
 def _sample_line(event: Sampled) -> str:

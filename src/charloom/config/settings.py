@@ -217,6 +217,11 @@ class TrainConfig:
         None, "steps between validations; none = about twenty a run", at_least=1
     )
     sample_every: int | None = setting(None, "steps between samples shown; none = a few a run", at_least=1)
+    watch: int | None = setting(
+        None,
+        "steps between looks at gates and at gradients by lag, for events.jsonl; none = never",
+        at_least=1,
+    )
     stream_offset: Literal["fixed", "random"] = setting(
         "random", "where a stream epoch begins: always at the lane's start, or shifted by less than a window"
     )

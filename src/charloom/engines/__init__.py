@@ -44,6 +44,35 @@ class Metrics:
     chars: Int[Array, "S"]
 
 
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """What one update did to one parameter; every norm is L2.
+
+    Attributes:
+        grad_norm: before clipping.
+        weight_norm: before the update.
+        update_norm: of what the update added.
+    """
+
+    grad_norm: float
+    weight_norm: float
+    update_norm: float
+
+
+def signals(
+    before: Mapping[str, Array], after: Mapping[str, Array], grad_norms: Mapping[str, float]
+) -> dict[str, Signal]:
+    """The signals of one update, from every parameter before and after it, NumPy."""
+    return {
+        name: Signal(
+            grad_norms.get(name, 0.0),
+            float(np.linalg.norm(x)),
+            float(np.linalg.norm(after[name] - x)),
+        )
+        for name, x in before.items()
+    }
+
+
 class Model(Protocol):
     """Weights that can be run: forward over windows, step by step, or straight to losses."""
 
@@ -174,8 +203,8 @@ class Learner(Protocol):
     def model(self) -> Model:
         """The model to validate and ship: the averaged weights where averaging is on. It shares no state."""
 
-    def parameter_norms(self) -> dict[str, float]:
-        """The L2 norm of every parameter."""
+    def observe(self, plan: Plan, step: int, state: State) -> tuple[State, Metrics, dict[str, Signal]]:
+        """Take one update as `advance` does, to the bit, and say what it did to every parameter."""
 
     def export_state(self, state: State) -> State:
         """The state with NumPy leaves."""
@@ -278,20 +307,23 @@ def load_engine(name: str, *, task: Literal["training", "writing"] = "training")
     return engine
 
 
-def diverged(step: int, loss: float, gradients: Mapping[str, bool]) -> DivergedError:
+def diverged(step: int, loss: float, non_finite: Mapping[str, int]) -> DivergedError:
     """The error for numbers that are not finite.
 
     Args:
         step: the update that was not taken.
         loss: its loss.
-        gradients: whether each parameter's gradient was finite.
+        non_finite: how many elements of each parameter's gradient were not finite.
     """
-    bad = next((name for name, finite in gradients.items() if not finite), None)
-    return DivergedError(
-        f"step {step}: {f'the loss is {loss}' if bad is None else f'the gradient of {bad} is not finite'}",
+    bad = {name: count for name, count in non_finite.items() if count}
+    first = next(iter(bad), None)
+    error = DivergedError(
+        f"step {step}: {f'the loss is {loss}' if first is None else f'the gradient of {first} is not finite'}",
         why="training cannot go on from numbers that are not finite",
         fix="lower --learning-rate, or set --clip-norm 1; what was saved before is kept",
     )
+    error.non_finite = bad
+    return error
 
 
 def fused_alone(name: str, precision: str, threads: int | None) -> None:

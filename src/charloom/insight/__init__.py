@@ -5,8 +5,8 @@
 text to a prediction. All of it is NumPy; no PyTorch is asked for.
 """
 
-from charloom.insight.inspection import inspect
+from charloom.insight.inspection import flow_of, inspect
 from charloom.insight.plain import plain
 from charloom.insight.results import ContextCurve, Inspection, Sizes
 
-__all__ = ["ContextCurve", "Inspection", "Sizes", "inspect", "plain"]
+__all__ = ["ContextCurve", "Inspection", "Sizes", "flow_of", "inspect", "plain"]

@@ -161,6 +161,17 @@ def horizon(by_lag: Float[Array, "K"]) -> int | None:
     return int(below[0]) if len(below) else None
 
 
+def farthest(flow: Flow) -> Decay:
+    """The state array whose gradient reaches farthest back: by its horizon, beyond all lags by what is left at the last."""
+
+    def reach(decay: Decay) -> tuple[float, float]:
+        here = math.inf if decay.horizon_chars is None else decay.horizon_chars
+        first, last = decay.grad_norm_by_lag[0], decay.grad_norm_by_lag[-1]
+        return here, float(last / first) if first > 0 and np.isfinite(last) else 0.0
+
+    return max(flow.arrays, key=reach)
+
+
 def _slope(by_lag: Float[Array, "K"]) -> float | None:
     """Equation (2)'s slope, over the lags whose norm is positive and finite; lag 0 has read no Jacobian yet."""
     lags = np.arange(1, len(by_lag))

@@ -19,6 +19,7 @@ from charloom.engines import Model, load_engine
 from charloom.errors import DataError
 from charloom.insight.connectivity import connectivity
 from charloom.insight.context import context_curve, enough, far_context
+from charloom.insight.course import Course
 from charloom.insight.embedding import Embedding, embedding
 from charloom.insight.errors import Errors, errors, position_losses
 from charloom.insight.features import chars_of
@@ -50,6 +51,7 @@ def inspect(
     *,
     train: str | Int[Array, "M"] | None = None,
     bptt_length: int | None = None,
+    course: Course | None = None,
     seed: int = 0,
     sizes: Sizes | None = None,
 ) -> Inspection:
@@ -60,12 +62,43 @@ def inspect(
         held_out: a text, or its ids; characters that the model has never seen are left out, or are its ``<unk>``.
         train: what it learnt from, for the n-grams and to judge memorising; None leaves both out.
         bptt_length: time steps of the windows it learnt from, for the sentences; None if unknown.
+        course: of its training, to stand beside the rest.
         seed: of the initial parameters and of everything dealt out or shuffled.
         sizes: how much to look at; None = the usual.
 
     Raises:
         DataError: the text holds fewer than 64 known characters.
     """
+    look = _look(model_file, held_out, train, seed, sizes)
+    with np.errstate(over="ignore", invalid="ignore"):  # what explodes is what we are here to see
+        return _inspect(look, bptt_length, course)
+
+
+def flow_of(
+    model_file: ModelFile, held_out: str | Int[Array, "N"], *, seed: int = 0, sizes: Sizes | None = None
+) -> GradientFlow:
+    """How far a model's gradients reach back, and nothing else: the `gradient_flow` of `inspect`, to the last digit.
+
+    Args:
+        model_file: as for `inspect`.
+        held_out: as for `inspect`.
+        seed: of the initial parameters.
+        sizes: how much to look at; None = the usual.
+
+    Raises:
+        DataError: the text holds fewer than 64 known characters.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _look(model_file, held_out, None, seed, sizes).flow()
+
+
+def _look(
+    model_file: ModelFile,
+    held_out: str | Int[Array, "N"],
+    train: str | Int[Array, "M"] | None,
+    seed: int,
+    sizes: Sizes | None,
+) -> _Look:
     ids = _encode(model_file, held_out)
     if len(ids) < FEWEST_CHARS:
         raise DataError(
@@ -74,12 +107,10 @@ def inspect(
             fix="give a longer text of the kind it was trained on",
         )
     learnt = None if train is None else _encode(model_file, train)
-    look = _Look(model_file, ids, learnt, seed, (sizes or Sizes()).fitted(len(ids)))
-    with np.errstate(over="ignore", invalid="ignore"):  # what explodes is what we are here to see
-        return _inspect(look, bptt_length)
+    return _Look(model_file, ids, learnt, seed, (sizes or Sizes()).fitted(len(ids)))
 
 
-def _inspect(look: _Look, bptt_length: int | None) -> Inspection:
+def _inspect(look: _Look, bptt_length: int | None, course: Course | None) -> Inspection:
     flow, context, found, read = look.flow(), look.context(), look.errors(), look.watched()
     held_out_nats, train_nats = found.overall.bits_per_char * math.log(2), look.train_nats()
     facts = Facts(
@@ -107,6 +138,7 @@ def _inspect(look: _Look, bptt_length: int | None) -> Inspection:
         train_nats=train_nats,
         verdicts=judge(facts),
         num_chars=len(look.ids),
+        course=course,
     )
 
 

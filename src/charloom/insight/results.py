@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from charloom.insight.connectivity import Connectivity
 from charloom.insight.context import FarContext
+from charloom.insight.course import Course
 from charloom.insight.embedding import Embedding
 from charloom.insight.errors import Errors
 from charloom.insight.gates import Gates
@@ -109,6 +110,7 @@ class Inspection:
         train_nats: the same of the end of the training text; None without one.
         verdicts: what to make of it.
         num_chars: held-out characters given.
+        course: what the run recorded of its training; None where there is no record.
     """
 
     gradient_flow: GradientFlow
@@ -125,6 +127,7 @@ class Inspection:
     train_nats: float | None
     verdicts: tuple[Verdict, ...]
     num_chars: int
+    course: Course | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain JSON."""

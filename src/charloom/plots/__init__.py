@@ -3,12 +3,14 @@
 matplotlib is imported inside, and pyplot never: no window, no global state.
 """
 
+from charloom.plots.course import training_course
 from charloom.plots.curves import loss_curves, published_and_measured
-from charloom.plots.figures import needs_matplotlib, new_axes, save, themed_svg
+from charloom.plots.figures import needs_matplotlib, new_axes, new_pair, save, themed_svg
 from charloom.plots.insight import (
     character_map,
     compared_lags,
     context,
+    far_context,
     gains,
     gradient_lags,
     leaning,
@@ -24,6 +26,7 @@ __all__ = [
     "character_map",
     "compared_lags",
     "context",
+    "far_context",
     "gains",
     "gradient_lags",
     "gradient_river",
@@ -33,11 +36,13 @@ __all__ = [
     "loss_curves",
     "needs_matplotlib",
     "new_axes",
+    "new_pair",
     "published_and_measured",
     "saturation",
     "save",
     "singular_values",
     "themed_svg",
     "timescales",
+    "training_course",
     "who_wins",
 ]

@@ -58,6 +58,19 @@ def new_axes(needed_for: str) -> Axes:
     return Figure(figsize=(8, 5), layout="constrained").subplots()
 
 
+def new_pair(needed_for: str) -> tuple[Axes, Axes]:
+    """Two Axes side by side in one figure.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    needs_matplotlib(needed_for)
+    from matplotlib.figure import Figure
+
+    left, right = Figure(figsize=(14, 5), layout="constrained").subplots(1, 2)
+    return left, right
+
+
 def legend(ax: Axes) -> None:
     """A legend where there is something to name; a dollar sign in a name is a dollar sign."""
     if ax.get_legend_handles_labels()[0]:

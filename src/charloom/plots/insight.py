@@ -10,11 +10,12 @@ import numpy as np
 
 from charloom.generation import sign
 from charloom.insight.connectivity import Connectivity
+from charloom.insight.context import FarContext
 from charloom.insight.embedding import Embedding
 from charloom.insight.errors import Group
 from charloom.insight.features import char_class, is_vowel
 from charloom.insight.gates import Gates
-from charloom.insight.gradient_flow import HORIZON_SHARE, Decay, Flow, GradientFlow
+from charloom.insight.gradient_flow import HORIZON_SHARE, Decay, Flow, GradientFlow, farthest
 from charloom.insight.jacobian import StepJacobian
 from charloom.insight.results import ContextCurve
 from charloom.plots.figures import COLOURS, CUT, FAINT, INK, legend, new_axes
@@ -53,7 +54,8 @@ def gradient_lags(flow: GradientFlow, *, ax: Axes | None = None) -> Axes:
         lowest = min(
             lowest, *(_draw_decay(ax, *one, color=colour) for one in ((decay, name, "-"), (before, "", ":")))
         )
-    ax.plot([], [], ":", color=INK, label="before training")
+    if any(before.grad_norm_by_lag[0] > 0 for before in flow.initial.arrays):
+        ax.plot([], [], ":", color=INK, label="before training")
     return _finish_lags(ax, lowest)
 
 
@@ -69,17 +71,6 @@ def compared_lags(flows: Mapping[str, Flow], *, ax: Axes | None = None) -> Axes:
     for (name, flow), colour in zip(flows.items(), _cycled(), strict=False):
         lowest = min(lowest, _draw_decay(ax, farthest(flow), name, "-", color=colour))
     return _finish_lags(ax, lowest)
-
-
-def farthest(flow: Flow) -> Decay:
-    """The state array whose gradient reaches farthest back: the one with the largest share left at its last lag."""
-
-    def reach(decay: Decay) -> tuple[float, float]:
-        horizon = math.inf if decay.horizon_chars is None else decay.horizon_chars
-        first, last = decay.grad_norm_by_lag[0], decay.grad_norm_by_lag[-1]
-        return horizon, float(last / first) if first > 0 and np.isfinite(last) else 0.0
-
-    return max(flow.arrays, key=reach)
 
 
 def gains(jacobian: Sequence[StepJacobian], *, ax: Axes | None = None) -> Axes:
@@ -107,10 +98,10 @@ def singular_values(jacobian: Sequence[StepJacobian], *, ax: Axes | None = None)
 
 
 def context(curve: ContextCurve, *, ax: Axes | None = None) -> Axes:
-    """Draw the loss against the characters of context given; beside it the far context shuffled or left out."""
+    """Draw the loss against the characters of context given, and where more gain under 1 %."""
     ax = new_axes("context curve") if ax is None else ax
     bits = _bits(curve.loss_nats)
-    ax.plot(np.arange(1, len(bits) + 1), bits, color=COLOURS[0], label="context as it stands")
+    ax.plot(np.arange(1, len(bits) + 1), bits, color=COLOURS[0])
     if curve.enough_chars is not None:
         ax.axvline(curve.enough_chars, color=FAINT, linestyle=(0, (3, 2)), linewidth=1)
         ax.annotate(
@@ -119,24 +110,25 @@ def context(curve: ContextCurve, *, ax: Axes | None = None) -> Axes:
             va="top",
             color=FAINT,
         )
-    if curve.far is not None:
-        kept = curve.far.kept_chars
-        ax.plot(
-            kept,
-            _bits(curve.far.truncated_nats),
-            "o",
-            color=COLOURS[1],
-            label="only so many, on other targets",
-        )
-        ax.plot(kept, _bits(curve.far.shuffled_nats), "D", color=COLOURS[2], label="beyond them shuffled")
-        ax.axhline(
-            float(_bits(np.array(curve.far.full_nats))),
-            color=COLOURS[3],
-            linewidth=1,
-            label="all, on those targets",
-        )
     ax.set_xscale("log")
     _labels(ax, "characters of context", "bits per character")
+    return ax
+
+
+def far_context(far: FarContext, *, ax: Axes | None = None) -> Axes:
+    """Draw what the characters beyond the nearest k are good for: left out, shuffled, and as they stand."""
+    ax = new_axes("context curve") if ax is None else ax
+    kept = [str(k) for k in far.kept_chars]
+    ax.plot(
+        kept, _bits(far.truncated_nats), "o--", color=COLOURS[1], linewidth=0.8, label="the farther left out"
+    )
+    ax.plot(
+        kept, _bits(far.shuffled_nats), "D--", color=COLOURS[2], linewidth=0.8, label="the farther shuffled"
+    )
+    ax.axhline(
+        float(_bits(np.array(far.full_nats))), color=COLOURS[0], label=f"all {far.reach_chars} as they stand"
+    )
+    _labels(ax, "nearest characters kept", "bits per character")
     return ax
 
 

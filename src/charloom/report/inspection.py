@@ -14,6 +14,7 @@ import numpy as np
 
 from charloom import plots
 from charloom.generation import sign, visible
+from charloom.insight.course import Course
 from charloom.insight.errors import Group
 from charloom.insight.results import Inspection
 from charloom.pages import html_page, json_download
@@ -33,7 +34,12 @@ main { max-width: 50rem; }
 
 
 def inspection_page(
-    found: Inspection, *, title: str, summary: Sequence[str], numbers: Mapping[str, Any]
+    found: Inspection,
+    *,
+    title: str,
+    summary: Sequence[str],
+    numbers: Mapping[str, Any],
+    published: Sequence[tuple[int, int, str]] = (),
 ) -> str:
     """Draw an inspection.
 
@@ -42,6 +48,7 @@ def inspection_page(
         title: heading of the page; plain text.
         summary: sentences to stand below it: the model, the text, and how both were read.
         numbers: what the page offers as JSON.
+        published: stages of the same training as somebody else read them: (first step, last step, name).
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -51,6 +58,7 @@ def inspection_page(
         said,
         json_download(numbers, name="inspection.json"),
         _verdicts(found),
+        "" if found.course is None else _course(found.course, published),
         _flow(found),
         _context(found),
         _jacobian(found),
@@ -68,14 +76,18 @@ def inspection_page(
     )
 
 
-def pictures(found: Inspection) -> Iterator[tuple[str, Axes]]:
-    """Every picture of an inspection under its name, for a paper.
+def pictures(found: Inspection, published: Sequence[tuple[int, int, str]] = ()) -> Iterator[tuple[str, Axes]]:
+    """Every picture of an inspection under its name, for a paper; `published` as for the page.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
+    if found.course is not None:
+        yield "course", plots.training_course(found.course, published=published)
     yield "gradient-flow", plots.gradient_lags(found.gradient_flow)
     yield "context-curve", plots.context(found.context_curve)
+    if found.context_curve.far is not None:
+        yield "far-context", plots.far_context(found.context_curve.far)
     yield "jacobian-values", plots.singular_values(found.jacobian)
     yield "jacobian-gains", plots.gains(found.jacobian)
     yield "gate-saturation", plots.saturation(found.gates)
@@ -117,6 +129,62 @@ def _picture(name: str, ax: Axes, caption: str) -> str:
     return parts.figure(plots.themed_svg(ax, name=name, label=caption), caption)
 
 
+def _course(course: Course, published: Sequence[tuple[int, int, str]]) -> str:
+    sentences = [
+        f"{course.num_steps:,} updates, {course.num_steps / course.steps_per_epoch:.1f} passes over the text."
+    ]
+    if course.clip_rate is not None:
+        sentences.append(
+            f"The gradient was scaled down to {course.clip_norm:g} in {course.clip_rate:.1%} of them."
+        )
+    for one in course.blow_ups:
+        whose = "" if one.parameter is None else f"; the gradient of {one.parameter} had grown most"
+        sentences.append(
+            f"Blow-up in steps {one.first_step:,} to {one.last_step:,}: the loss rose from {one.loss_before:.3g} "
+            f"to {one.peak_loss:.3g} nats, the gradient norm to {one.peak_grad_norm:.3g}{whose}."
+        )
+    heads = ("stage", "first step", "last step", "loss from", "to", "gradient norm from", "to")
+    rows = [
+        row(
+            one.kind,
+            f"{one.first_step:,}",
+            f"{one.last_step:,}",
+            one.loss_from,
+            one.loss_to,
+            one.grad_norm_from,
+            one.grad_norm_to,
+        )
+        for one in course.stages
+    ]
+    content = _picture(
+        "course",
+        plots.training_course(course, published=published),
+        "Loss and gradient norms over the training, medians of neighbouring steps with their range above.",
+    ) + table("Stages, found by rule", heads, rows)
+    if published:
+        read = [
+            row(f"{first:,} to {last:,}: {name}", _really(course, first, last))
+            for first, last, name in published
+        ]
+        content += table(
+            "The stages as they were published, and what they were here", ("published", "was"), read
+        )
+    return section("How did its training go?", sentences, content)
+
+
+def _really(course: Course, first: int, last: int) -> str:
+    """Our stages in these steps, with what the loss did."""
+    parts = []
+    for one in course.stages:
+        begin, end = max(first, one.first_step), min(last, one.last_step)
+        if end - begin >= 0.1 * (last - first) or (one.kind == "blown up" and end >= begin):
+            losses = [
+                float(course.loss.median[np.searchsorted(course.loss.steps, at)]) for at in (begin, end)
+            ]
+            parts.append(f"{one.kind} in steps {begin:,} to {end:,}, loss {losses[0]:.3g} → {losses[1]:.3g}")
+    return "; ".join(parts)
+
+
 def _flow(found: Inspection) -> str:
     flow = found.gradient_flow
     horizon = found.memory_horizon_chars
@@ -137,6 +205,10 @@ def _flow(found: Inspection) -> str:
         for one in arrays
     ]
     heads = ("state", "left after each character", "half-life in characters", "horizon in characters")
+    if not any(one.grad_norm_by_lag[0] > 0 for one in flow.initial.arrays):
+        caption += (
+            " Before training a residual block lets no gradient into its state, so there is nothing to draw."
+        )
     return section(
         "How far back does a mistake teach?",
         (
@@ -156,15 +228,24 @@ def _context(found: Inspection) -> str:
     )
     sentences = [f"Given more context, the model guesses better; {used}."]
     if curve.far is not None:
-        for kept, share in zip(curve.far.kept_chars, curve.order_share, strict=True):
-            if share is not None:
-                sentences.append(
-                    f"Of what the characters beyond the nearest {kept} gain, {share:.0%} is lost when they are shuffled."
-                )
+        sentences += [
+            _order(kept, share) for kept, share in zip(curve.far.kept_chars, curve.order_share, strict=True)
+        ]
     caption = "Loss by the number of characters read since a state of zero; every point is a mean over the same characters."
     return section(
         "How much context does it use?", sentences, _picture("context", plots.context(curve), caption)
     )
+
+
+def _order(kept: int, share: float | None) -> str:
+    beyond = f"the characters beyond the nearest {kept}"
+    if share is None:
+        return f"All {beyond[4:]} gain under 1 %."
+    if share > 1:
+        return (
+            f"To shuffle {beyond} costs {share:.1f} times as much as to leave them out: it reads their order."
+        )
+    return f"Of what {beyond} gain, {share:.0%} is lost when they are shuffled."
 
 
 def _jacobian(found: Inspection) -> str:

@@ -37,10 +37,9 @@ _CHOICE_STYLE = """
 .choice { border: 0; margin: 0.5rem 0; padding: 0; min-width: 0; }
 .choice legend { color: var(--faint); font-size: 0.85rem; padding: 0; }
 .choice > input { position: absolute; opacity: 0; width: 1px; height: 1px; }
-.choice > label { cursor: pointer; }
-.choice > input:checked + label { color: var(--prompt); text-decoration: underline; text-underline-offset: 0.2em; }
-.choice > input:focus-visible + label { outline: 2px solid var(--prompt); }
-.choice.list > label { display: inline-block; margin-inline-end: 1rem; font-size: 0.9rem; }
+.labels { unicode-bidi: plaintext; text-align: start; }
+.labels > label { cursor: pointer; }
+.choice.list label { display: inline-block; margin-inline-end: 1rem; font-size: 0.9rem; }
 .panel { display: none; margin-top: 0.6rem; }
 .text { border-inline-start: 3px solid var(--rule); padding-inline-start: 0.8rem; }
 :root { --n1: #e4f0f8; --n2: #c3dff0; --n3: #94c6e4; --n4: #5aa5d1; --p1: #fdeee0; --p2: #fbd9bb; --p3: #f7b988; --p4: #ec9150; }
@@ -122,16 +121,31 @@ def coloured(text: Sequence[str], levels: Int[Array, "N"], *, target: int | None
 
 def choice_style(most: int) -> str:
     """Rules for `choice`, of up to `most` options."""
-    shown = ", ".join(
-        f".choice > input:nth-of-type({i}):checked ~ .panels > :nth-child({i})" for i in range(1, most + 1)
+    places = range(1, most + 1)
+    chosen = ", ".join(
+        f".choice > input:nth-of-type({i}):checked ~ .labels > :nth-child({i})" for i in places
     )
-    return f"{_CHOICE_STYLE}{shown} {{ display: block; }}\n"
+    focused = ", ".join(
+        f".choice > input:nth-of-type({i}):focus-visible ~ .labels > :nth-child({i})" for i in places
+    )
+    shown = ", ".join(f".choice > input:nth-of-type({i}):checked ~ .panels > :nth-child({i})" for i in places)
+    return (
+        f"{_CHOICE_STYLE}{chosen} {{ color: var(--prompt); text-decoration: underline; text-underline-offset: 0.2em; }}\n"
+        f"{focused} {{ outline: 2px solid var(--prompt); }}\n{shown} {{ display: block; }}\n"
+    )
 
 
 def choice(
-    name: str, legend: str, options: Sequence[tuple[str, str, str]], *, as_list: bool = True, checked: int = 0
+    name: str,
+    legend: str,
+    options: Sequence[tuple[str, str, str]],
+    *,
+    as_list: bool = True,
+    checked: int = 0,
 ) -> str:
     """Radio buttons and their panels, of which the checked one's is seen.
+
+    The labels stand side by side without the buttons between them, so that letters in them join as in any text.
 
     Args:
         name: of the group, told apart from others of the page.
@@ -142,11 +156,11 @@ def choice(
     """
     buttons = "".join(
         f'<input type="radio" name="{name}" id="{name}-{i}" aria-label="{escape(visible(said))}"{" checked" * (i == checked)}>'
-        f'<label for="{name}-{i}">{label}</label>'
-        for i, (label, said, _) in enumerate(options)
+        for i, (_, said, _) in enumerate(options)
     )
+    labels = "".join(f'<label for="{name}-{i}">{label}</label>' for i, (label, _, _) in enumerate(options))
     panels = "".join(f'<div class="panel">{panel}</div>\n' for _, _, panel in options)
     return (
         f'<fieldset class="choice{" list" if as_list else ""}"><legend>{escape(legend)}</legend>\n{buttons}\n'
-        f'<div class="panels">\n{panels}</div></fieldset>\n'
+        f'<div class="labels" lang="" dir="auto">{labels}</div>\n<div class="panels">\n{panels}</div></fieldset>\n'
     )

@@ -43,6 +43,21 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class PublishedStage:
+    """A part of a training as its authors read it off their plot.
+
+    Attributes:
+        first: step.
+        last: step.
+        reads: their words for it.
+    """
+
+    first: int
+    last: int
+    reads: str
+
+
+@dataclass(frozen=True, slots=True)
 class System:
     """One published system.
 
@@ -59,6 +74,7 @@ class System:
         target: the figure that a repetition is judged by.
         shown: figures that are repeated and not judged.
         other_seeds: the judged figure of seeds 1, 2, … as measured earlier, where a seed takes minutes.
+        stages: what was read off the plot of its gradients.
     """
 
     name: str
@@ -73,6 +89,7 @@ class System:
     target: Target
     shown: tuple[Target, ...]
     other_seeds: tuple[float, ...] = ()
+    stages: tuple[PublishedStage, ...] = ()
 
 
 @cache
@@ -96,6 +113,7 @@ def _system(name: str, page: Mapping[str, Any]) -> System:
         target=Target(**page["figure"]),
         shown=(Target(**page["also"]),) if "also" in page else (),
         other_seeds=tuple(page.get("other_seeds", ())),
+        stages=tuple(PublishedStage(**stage) for stage in page.get("stages", ())),
     )
 
 

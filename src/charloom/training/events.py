@@ -5,6 +5,7 @@ Every event can be written as one JSON line (`to_json`); `events.jsonl` is the l
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -55,6 +56,49 @@ class Progress:
     learning_rate: float
     chars_per_s: float
     time_left_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterSignal:
+    """One parameter in one update; norms are L2.
+
+    Attributes:
+        grad_norm: before clipping.
+        weight_norm: before the update.
+        update_ratio: norm of what the update added, as a share of `weight_norm`; None where that is zero.
+    """
+
+    grad_norm: float
+    weight_norm: float
+    update_ratio: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """The last update of a stretch, parameter by parameter.
+
+    Attributes:
+        step: updates taken so far.
+        clip_rate: share of the stretch's updates whose gradient was scaled down; None without a ceiling.
+        parameters: under their names.
+    """
+
+    step: int
+    clip_rate: float | None
+    parameters: Mapping[str, ParameterSignal]
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The network as it stands was looked at (`watch`).
+
+    Attributes:
+        step: updates taken.
+        numbers: what was measured; see `charloom.insight.watching`.
+    """
+
+    step: int
+    numbers: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +186,7 @@ class Finished:
     steps_plan: str
 
 
-Event = Started | Progress | EpochEnd | Validation | Sampled | Saved | Finished
+Event = Started | Progress | Signals | Watched | EpochEnd | Validation | Sampled | Saved | Finished
 
 
 def to_json(event: Event) -> dict[str, Any]:
@@ -152,6 +196,12 @@ def to_json(event: Event) -> dict[str, Any]:
 
 
 def _rounded(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [float(f"{x:.6g}") if isinstance(x, float) else x for x in value]
+    if isinstance(value, (tuple, list)):
+        return [_six(x) for x in value]
+    if isinstance(value, dict):
+        return {key: _six(x) if isinstance(x, float) else _rounded(x) for key, x in value.items()}
     return value
+
+
+def _six(value: Any) -> Any:
+    return float(f"{value:.6g}") if isinstance(value, float) else value

@@ -36,9 +36,11 @@ from charloom.training.events import (
     Saved,
     Started,
     Validation,
+    Watched,
     to_json,
 )
 from charloom.training.pacing import Pacer
+from charloom.training.signals import SIGNALS, observed
 from charloom.training.verdict import diverged
 
 VALIDATIONS = 20
@@ -56,6 +58,9 @@ if TYPE_CHECKING:
 
 Clock = Callable[[], float]
 
+Look = Callable[[Mapping[str, "Array"]], Mapping[str, Any]]
+"""Parameters → what was measured of them."""
+
 
 def train(
     corpus: Corpus,
@@ -65,6 +70,7 @@ def train(
     *,
     resume: bool = False,
     card: Mapping[str, Any] | None = None,
+    look: Look | None = None,
     clock: Clock = time.monotonic,
 ) -> Iterator[Event]:
     """Train a model on a corpus, recording everything in a run folder.
@@ -76,6 +82,7 @@ def train(
         run: an existing run folder; its lock is held while this runs.
         resume: go on from the newest valid checkpoint.
         card: what the model file's card says beside the results.
+        look: measures the parameters every `watch` steps; needed where that is set.
         clock: seconds; a test passes its own.
 
     Yields:
@@ -93,7 +100,7 @@ def train(
             fitted,
             device=fitted.device,
         )
-        job = _Job(corpus, model_config, fitted, run, learner, dict(card or {}), clock)
+        job = _Job(corpus, model_config, fitted, run, learner, dict(card or {}), look, clock)
         notes += job.restore() if resume else ()
         started = Started(
             step=job.book.step,
@@ -119,10 +126,12 @@ class _Job:
         run: Run,
         learner: Learner,
         card: dict[str, Any],
+        look: Look | None,
         clock: Clock,
     ) -> None:
         self.corpus, self.model_config, self.config = corpus, model_config, config
         self.run, self.learner, self.card, self.clock = run, learner, card, clock
+        self.look: Look = look if look is not None else (lambda _: {})
         self.plan = Plan(corpus.train, config, boundary_id=corpus.vocab.boundary_id)
         self.pacer = Pacer(config, self.plan.steps_per_epoch)
         self.book = Book()
@@ -167,7 +176,13 @@ class _Job:
         except DivergedError as error:
             verdict = dataclasses.asdict(diverged(self.book.step))
             self.run.append(
-                {"event": "diverged", "step": self.book.step, "what": error.what, "verdict": verdict}
+                {
+                    "event": "diverged",
+                    "step": self.book.step,
+                    "what": error.what,
+                    "non_finite": dict(error.non_finite),
+                    "verdict": verdict,
+                }
             )
             if not self.run.model_path.exists():
                 self._write_best()
@@ -208,8 +223,14 @@ class _Job:
         first, book = self.book.step, self.book
         stop = self._next_stop()
         self.learner.set_progress(self.pacer.knots)
-        before = self.clock()
-        self.state, metrics = self.learner.advance(self.plan, first, stop - first, self.state)
+        told, before = [], self.clock()
+        if self.pacer.crosses(first, stop, SIGNALS):
+            self.state, metrics, signals = observed(
+                self.learner, self.plan, first, stop, self.state, clip_norm=self.config.clip_norm
+            )
+            told.append(signals)
+        else:
+            self.state, metrics = self.learner.advance(self.plan, first, stop - first, self.state)
         train_s = self.clock() - before
         book.step, chars = stop, int(metrics.chars.sum())
         book.chars_seen += chars
@@ -229,6 +250,7 @@ class _Job:
             chars_per_s=chars / train_s if train_s > 0 else 0.0,
             time_left_s=self.pacer.time_left_s(stop),
         )
+        yield from told
         yield from self._what_is_due(first)
 
     def _what_is_due(self, first: int) -> Iterator[Event]:
@@ -242,6 +264,8 @@ class _Job:
         every = self.config.sample_every
         if self._due(None, VALIDATIONS // 5, first) if every is None else step % every == 0:
             yield self._sample()
+        if self.config.watch is not None and self._due(self.config.watch, 0, first):
+            yield Watched(step, self.look(self.learner.model().parameters()))
         self._tick(step, 0.0)
 
     def _tick(self, first: int, train_s: float) -> None:
@@ -255,7 +279,7 @@ class _Job:
         stops = [step + self.pacer.stretch(), self.pacer.last_step, (step // epoch + 1) * epoch]
         stops += [
             (step // every + 1) * every
-            for every in (self.config.validate_every, self.config.sample_every)
+            for every in (self.config.validate_every, self.config.sample_every, self.config.watch)
             if every
         ]
         if self.config.validate_every is None:
@@ -268,7 +292,7 @@ class _Job:
         step = self.book.step
         if every is not None:
             return step // every > first // every or step == self.pacer.last_step
-        return self.pacer.marks(step, marks) > self.pacer.marks(first, marks)
+        return self.pacer.crosses(first, step, marks)
 
     def _validate(self, held_out: Int[Array, "M"]) -> Validation:
         score = stream_estimate(

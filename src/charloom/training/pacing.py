@@ -81,6 +81,10 @@ class Pacer:
         progress = self.progress(step)
         return sum(mark / count <= progress for mark in range(1, count + 1))
 
+    def crosses(self, first: int, step: int, count: int) -> bool:
+        """Whether one of `count` even shares of the run is complete at `step` and was not at `first`."""
+        return self.marks(step, count) > self.marks(first, count)
+
     def tick(self, first_step: int, step: int, train_s: float, elapsed_s: float) -> None:
         """Take note of a stretch: its optimiser seconds, and the wall clock since the run began."""
         here = train_s / (step - first_step)

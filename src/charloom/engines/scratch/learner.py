@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from charloom.config import ModelConfig, TrainConfig
-from charloom.engines import Metrics, State, diverged, draws, frozen_parameters, state_like
+from charloom.engines import Metrics, Signal, State, diverged, draws, frozen_parameters, signals, state_like
 from charloom.engines.scratch import loss, network
 from charloom.engines.scratch.model import ScratchModel
 from charloom.engines.scratch.optimisers import Flat, Optimiser
@@ -47,6 +47,7 @@ class ScratchLearner:
         self.knots: Knots = ((0, 0.0), (max(1, train_config.steps or 1), 1.0))
         self._gradient = np.empty_like(self.flat.vector)
         self._drops = draws.has_dropout(config)
+        self._observed: dict[str, float] | None = None  # gradient norms of the update being observed
 
     def set_progress(self, knots: Knots) -> None:
         """Set the map from step to progress that the learning rate follows."""
@@ -129,9 +130,13 @@ class ScratchLearner:
         source = self.flat.vector if self.average is None else self.average
         return ScratchModel(self._folded(self.flat.views(source.copy())), self.config, self.vocab_size)
 
-    def parameter_norms(self) -> dict[str, float]:
-        """The L2 norm of every parameter."""
-        return {name: float(np.linalg.norm(p)) for name, p in self.params.items()}
+    def observe(self, plan: Plan, step: int, state: State) -> tuple[State, Metrics, dict[str, Signal]]:
+        """Take one update as `advance` does, to the bit, and say what it did to every parameter."""
+        before = {name: p.copy() for name, p in self.params.items()}
+        self._observed = {}
+        state, metrics = self.advance(plan, step, 1, state)
+        grad_norms, self._observed = self._observed, None
+        return state, metrics, signals(before, self.params, grad_norms)
 
     def export_state(self, state: State) -> State:
         """The state with NumPy leaves of its own."""
@@ -152,7 +157,9 @@ class ScratchLearner:
             self.flat.gather(gradients, d)
             mean, norm = total / count, float(np.sqrt(d @ d))
         if not (np.isfinite(mean) and np.isfinite(norm)):
-            raise diverged(step, mean, {n: bool(np.isfinite(g).all()) for n, g in gradients.items()})
+            raise diverged(step, mean, {n: int((~np.isfinite(g)).sum()) for n, g in gradients.items()})
+        if self._observed is not None:
+            self._observed = {n: float(np.linalg.norm(g)) for n, g in self.flat.views(d).items()}
         self._clip(d, norm)
         self.optimiser.step(d, learning_rate(self.train_config, self.knots, step))
         self._update_average(step)

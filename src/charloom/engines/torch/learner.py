@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from charloom.config import ModelConfig, TrainConfig
-from charloom.engines import Metrics, State, diverged, draws, frozen_parameters, state_like
+from charloom.engines import Metrics, Signal, State, diverged, draws, frozen_parameters, state_like
 from charloom.engines.torch import network
 from charloom.engines.torch.dropout import Dropout
 from charloom.engines.torch.model import (
@@ -67,6 +67,7 @@ class TorchLearner:
         self.average = {n: p.detach().clone() for n, p in self.params.items()} if averages else None
         self.knots: Knots = ((0, 0.0), (max(1, train_config.steps or 1), 1.0))
         self.shards = Shards()
+        self.grad_norms = torch.zeros(0)  # of the last update, by parameter
         self.watchful = self.device.type == "cpu"  # elsewhere to look at a number is to wait for it
 
     def set_progress(self, knots: Knots) -> None:
@@ -146,9 +147,26 @@ class TorchLearner:
             self._folded({n: p.detach().clone() for n, p in source.items()}), self.config, self.vocab_size
         )
 
-    def parameter_norms(self) -> dict[str, float]:
-        """The L2 norm of every parameter."""
-        return {name: float(p.detach().norm()) for name, p in self.params.items()}
+    def observe(self, plan: Plan, step: int, state: State) -> tuple[State, Metrics, dict[str, Signal]]:
+        """Take one update as `advance` does, to the bit, and say what it did to every parameter."""
+        before = {name: p.detach().clone() for name, p in self.params.items()}
+        state, metrics = self.advance(plan, step, 1, state)
+        names = list(before)
+        moved = torch._foreach_norm(
+            torch._foreach_sub([p.detach() for p in self.params.values()], list(before.values()))
+        )
+        numbers = to_numpy(
+            torch.stack([torch.stack(moved), torch.stack(torch._foreach_norm(list(before.values())))])
+        )
+        grad_norms = dict(zip(self.optimiser.params, to_numpy(self.grad_norms).tolist(), strict=True))
+        return (
+            state,
+            metrics,
+            {
+                name: Signal(grad_norms.get(name, 0.0), float(weight), float(update))
+                for name, update, weight in zip(names, *numbers, strict=True)
+            },
+        )
 
     def export_state(self, state: State) -> State:
         """The state with NumPy leaves."""
@@ -182,10 +200,11 @@ class TorchLearner:
         """
         total, count, named, after = self.gradients(step, window, state)
         gradients, loss = list(named.values()), total / count
-        norm = torch.stack(torch._foreach_norm(gradients)).norm()
+        self.grad_norms = torch.stack(torch._foreach_norm(gradients))
+        norm = self.grad_norms.norm()
         if look and not (np.isfinite(float(loss)) and np.isfinite(float(norm))):
-            finite = {name: bool(torch.isfinite(g).all()) for name, g in named.items()}
-            raise diverged(step, float(loss), finite)
+            counts = {name: int((~torch.isfinite(g)).sum()) for name, g in named.items()}
+            raise diverged(step, float(loss), counts)
         self._clip(gradients, norm)
         for p, gradient in zip(self.optimiser.params.values(), gradients, strict=True):
             p.grad = gradient

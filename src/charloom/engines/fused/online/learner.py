@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from charloom.config import ModelConfig, TrainConfig
-from charloom.engines import Metrics, State, diverged, draws, state_like
+from charloom.engines import Metrics, Signal, State, diverged, draws, signals, state_like
 from charloom.engines.fused.model import DTYPES, FusedModel, check_ids
 from charloom.engines.fused.online.elman import new_tape
 from charloom.engines.fused.online.layout import Layout
@@ -75,7 +76,7 @@ class FusedLearner:
             check_ids(stretch.text, len(self._weights.out_bias))
             done = self._walk(stretch, h)
             if done < len(steps):
-                raise diverged(steps[done], float(stretch.loss[done]), self._finite())
+                raise diverged(steps[done], float(stretch.loss[done]), self._non_finite())
             measured.append(stretch)
         loss, grad_norm, lengths = (
             np.concatenate([getattr(stretch, name) for stretch in measured])
@@ -120,9 +121,12 @@ class FusedLearner:
         flat = self._vectors.average if averages else self._vectors.w
         return FusedModel(self.layout.named(flat), self.config, precision=self.train_config.precision)
 
-    def parameter_norms(self) -> dict[str, float]:
-        """The L2 norm of every parameter."""
-        return {name: float(np.linalg.norm(p)) for name, p in self.layout.named(self._vectors.w).items()}
+    def observe(self, plan: Plan, step: int, state: State) -> tuple[State, Metrics, dict[str, Signal]]:
+        """Take one update as `advance` does, to the bit, and say what it did to every parameter."""
+        before = {name: np.array(p) for name, p in self.layout.named(self._vectors.w).items()}
+        state, metrics = self.advance(plan, step, 1, state)
+        after = self.layout.named(self._vectors.w)
+        return state, metrics, signals(before, after, self._grad_norms(float(metrics.grad_norm[0])))
 
     def export_state(self, state: State) -> State:
         """The state with NumPy leaves: copies."""
@@ -136,8 +140,9 @@ class FusedLearner:
         """Take the updates; returns how many before a number was not finite."""
         if self._is_outer():
             outputs = self._weights.out_bias.shape
-            waiting = Waiting(*(aligned(shape, self.dtype) for shape in (h.shape, h.shape, outputs, h.shape)))
-            done = walk_characters(self._goal, self._weights, self._tape, waiting, stretch, h)
+            shapes = (h.shape, h.shape, outputs, h.shape)
+            self._waiting = Waiting(*(aligned(shape, self.dtype) for shape in shapes))
+            done = walk_characters(self._goal, self._weights, self._tape, self._waiting, stretch, h)
         else:
             bounds = np.array([self.layout.table_end, self.layout.matrices_end, self._weights.table.shape[1]])
             done = walk_windows(
@@ -163,17 +168,33 @@ class FusedLearner:
         bent = config.clip_value is not None or config.average_decay is not None
         return config.bptt_length == 1 and plain and not bent and self.config.embedding_size is None
 
-    def _finite(self) -> dict[str, bool]:
-        """Whether each parameter's gradient was finite where the walk stopped; leaves the gradient zero."""
+    def _non_finite(self) -> dict[str, int]:
+        """How many elements of each parameter's gradient were not finite where the walk stopped; leaves the gradient zero."""
         g, tape = self._gradients, self._tape
         if self._is_outer():
             d_a, d_y = tape.a[0], tape.y[0]
             g.w_hh[...], g.w_out[...] = np.outer(d_a, tape.before[0]), np.outer(d_y, tape.h[0])
             g.table[...] = g.bias[...] = d_a
             g.out_bias[...] = d_y
-        finite = {n: bool(np.isfinite(x).all()) for n, x in self.layout.named(self._vectors.g).items()}
+        counts = {n: int((~np.isfinite(x)).sum()) for n, x in self.layout.named(self._vectors.g).items()}
         self._vectors.g[:] = 0
-        return finite
+        return counts
+
+    def _grad_norms(self, total: float) -> dict[str, float]:
+        """The gradient norm of every parameter in the update just taken, whose norm over all is `total`."""
+        table = "layers.0.cell.w_ih" if self.config.embedding_size is None else "embedding"
+        if self._is_outer():
+            # what waits to be added is rate · d and the other factor of the outer product
+            d_a, before, d_y, h = (float(np.linalg.norm(x)) for x in self._waiting)
+            rate = math.hypot(d_a * before, d_a, d_a, d_y * h, d_y)
+            norms = dict(zip(self.layout.shapes, (0.0,) * len(self.layout.shapes), strict=True))
+            norms |= {table: d_a, "layers.0.cell.w_hh": d_a * before, "layers.0.cell.bias": d_a}
+            norms |= {"out.weight": d_y * h, "out.bias": d_y}
+            return {name: norm * total / rate if rate > 0 else 0.0 for name, norm in norms.items()}
+        norms = {name: float(np.linalg.norm(g)) for name, g in self.layout.named(self._vectors.g).items()}
+        # the walk leaves the table's part of the gradient zero, and the others as they were
+        norms[table] = math.sqrt(max(0.0, total**2 - math.fsum(norm**2 for norm in norms.values())))
+        return norms
 
     def _moments(self) -> dict[str, Any]:
         """Every moment as ``name.key``: views, and the number of updates."""

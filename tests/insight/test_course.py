@@ -1,0 +1,129 @@
+"""The course of a training: stages, blow-ups and clipping, each by its rule and on either side of its threshold."""
+
+import numpy as np
+import pytest
+
+from charloom.insight.course import BINS, POINTS, course
+from charloom.insight.plain import plain
+
+S = 1000
+
+
+def events_of(loss, norm=None, validations=(), stretch=50, signals=()):
+    norm = np.ones(len(loss)) if norm is None else norm
+    yield {"event": "started", "step": 0, "steps_per_epoch": 250}
+    for a in range(0, len(loss), stretch):
+        b = min(len(loss), a + stretch)
+        yield {
+            "event": "progress",
+            "first_step": a,
+            "step": b,
+            "loss": [*loss[a:b]],
+            "grad_norm": [*norm[a:b]],
+        }
+    for step, held_out in validations:
+        yield {"event": "validation", "step": step, "loss": held_out}
+    for step, norms in signals:
+        parameters = {
+            name: {"grad_norm": x, "weight_norm": 1.0, "update_ratio": 0.1} for name, x in norms.items()
+        }
+        yield {"event": "signals", "step": step, "parameters": parameters}
+
+
+def stages_of(loss, **told):
+    return [
+        (one.kind, one.first_step, one.last_step)
+        for one in course(events_of(loss, **told), clip_norm=None).stages
+    ]
+
+
+def test_a_loss_that_falls_and_then_stays():
+    loss = np.concatenate([np.linspace(3.0, 1.5, 500), np.full(500, 1.5)])
+    (learning, settled) = course(events_of(loss), clip_norm=None).stages
+    assert (learning.kind, learning.first_step) == ("learning", 1)
+    assert 500 <= learning.last_step <= 550  # five parts of ten steps look back
+    assert (settled.kind, settled.last_step) == ("settled", S)
+    assert settled.loss_from == settled.loss_to == 1.5
+
+
+@pytest.mark.parametrize(("fall", "kind"), [(0.021, "learning"), (0.019, "settled")])
+def test_two_per_cent_in_ten_parts_is_learning(fall, kind):
+    loss = 2.0 * (1 - fall) ** (np.arange(S) // 10 / 10)
+    middle = next(one for one in stages_of(loss) if one[1] <= S // 2 <= one[2])
+    assert middle[0] == kind
+
+
+@pytest.mark.parametrize(("held_out", "memorised"), [(1.41, True), (1.39, False)])
+def test_memorising_is_judged_against_held_out_text(held_out, memorised):
+    loss = np.full(S, 0.4)
+    kinds = {one[0] for one in stages_of(loss, validations=[(1, held_out), (S, held_out)])}
+    assert kinds == ({"memorising"} if memorised else {"settled"})
+
+
+def test_without_held_out_text_nothing_is_called_memorised():
+    assert {one[0] for one in stages_of(np.full(S, 0.01))} == {"settled"}
+
+
+def test_a_blow_up_is_found_with_its_parameter():
+    loss = np.full(S, 0.2)
+    norm = np.full(S, 0.1)
+    loss[703:731], norm[715] = 2.5, 40.0
+    told = [
+        (100, {"w_hh": 0.1, "out": 0.5}),
+        (600, {"w_hh": 0.1, "out": 0.5}),
+        (720, {"w_hh": 30.0, "out": 20.0}),
+    ]
+    found = course(events_of(loss, norm, signals=told), clip_norm=5.0)
+    (one,) = found.blow_ups
+    assert (one.first_step, one.last_step) == (704, 731)
+    assert (one.loss_before, one.peak_loss, one.peak_grad_norm) == (0.2, 2.5, 40.0)
+    assert one.parameter == "w_hh"
+    assert found.clip_rate == 1 / S
+    assert [(s.kind, s.first_step, s.last_step) for s in found.stages] == [
+        ("settled", 1, 700),
+        ("blown up", 701, 740),
+        ("settled", 741, S),
+    ]
+
+
+@pytest.mark.parametrize(("height", "number"), [(0.69, 0), (0.71, 1)])
+def test_what_a_blow_up_has_to_exceed(height, number):
+    loss = np.full(S, 0.2)  # three times 0.2 is less than 0.2 + 0.5
+    loss[500] = height
+    assert len(course(events_of(loss), clip_norm=None).blow_ups) == number
+
+
+def test_a_blow_up_that_lasts_to_the_end():
+    loss = np.concatenate([np.full(900, 0.5), np.full(100, 3.0)])
+    (one,) = course(events_of(loss), clip_norm=None).blow_ups
+    assert (one.first_step, one.last_step, one.parameter) == (901, S, None)
+
+
+def test_steps_repeated_after_a_resume_count_once():
+    loss = np.linspace(3.0, 1.0, S)
+    again = [*events_of(loss), {"resumed_from": 600}, *list(events_of(loss + 1))[13:]]
+    found = course(again, clip_norm=None)
+    assert found.num_steps == S
+    assert found.loss.median[-1] == pytest.approx(2.0, abs=0.01)
+
+
+def test_curves_are_thinned_and_keep_their_peaks():
+    loss = np.full(30_000, 1.0)
+    loss[12_345] = 9.0
+    found = course(events_of(loss, stretch=1000), clip_norm=None)
+    assert len(found.loss.steps) == POINTS
+    assert found.loss.top.max() == 9.0
+    assert found.loss.median.max() == 1.0
+    assert found.loss.steps[-1] == 30_000
+
+
+def test_too_short_a_run_has_no_course():
+    assert course(events_of(np.full(BINS - 1, 1.0)), clip_norm=None) is None
+    assert course([], clip_norm=None) is None
+
+
+def test_it_is_plain_json():
+    told = [(100, {"w_hh": 0.1})]
+    document = plain(course(events_of(np.full(S, 1.0), signals=told, validations=[(10, 2.0)]), clip_norm=1.0))
+    assert document["parameters"] == {"w_hh": [[100, 0.1, 0.1]]}
+    assert document["validations"] == [[10, 2.0]]
