@@ -255,12 +255,13 @@ def _kinds(
     # what a blow-up falls back to is no learning: across it the loss stays what it was before
     kept = np.maximum.accumulate(np.where(blown, 0, np.arange(len(medians))))
     kinds, medians = [], medians[kept]
+    steps, losses = np.array(validations, np.float64).reshape(-1, 2).T
+    held = np.interp(edges[1:], steps, losses) if validations else np.full(BINS, np.nan)
     for part, m in enumerate(medians):
         before, after = medians[max(0, part - LEARNING_PARTS)], medians[min(BINS - 1, part + LEARNING_PARTS)]
-        held_out = np.interp(edges[part + 1], *zip(*validations, strict=True)) if validations else np.nan
         if blown[part]:
             kinds.append("blown up")
-        elif held_out - m > MEMORISED_GAP and m < MEMORISED_SHARE * held_out:
+        elif held[part] - m > MEMORISED_GAP and m < MEMORISED_SHARE * held[part]:
             kinds.append("memorising")
         elif before - after >= LEARNING_FALL * before:
             kinds.append("learning")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -109,5 +109,11 @@ def _name_blow_ups(ax: Axes, course: Course) -> None:
 
 def _epochs_above(ax: Axes, course: Course) -> None:
     per = course.steps_per_epoch
-    above = ax.secondary_xaxis("top", functions=(lambda step: step / per, lambda epoch: epoch * per))
-    above.set_xlabel("passes over the text")
+
+    def epochs_of(steps: Any) -> Any:
+        return steps / per
+
+    def steps_of(epochs: Any) -> Any:
+        return epochs * per
+
+    ax.secondary_xaxis("top", functions=(epochs_of, steps_of)).set_xlabel("passes over the text")
