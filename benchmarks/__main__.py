@@ -16,6 +16,8 @@ NAMES = {
     "table": "four cells, plain and residual, at equal parameters and time, on four texts (hours; goes on where it was)",
     "seeds": "other seeds of the two published systems that take minutes each",
     "quality": "what a recipe learns, seed by seed (--recipe flash, best or record)",
+    "verdicts": "whether inspect tells four faults apart on real texts, and is silent on ten healthy networks",
+    "signals": "what recording every parameter's signals costs a training",
     "scratch": "training speed of NumPy and of the online trainer beside systems D and E as published",
 }
 

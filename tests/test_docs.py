@@ -36,33 +36,37 @@ def test_a_generated_picture_is_current(path):
     assert drawn == again, "run python docs/generate.py"  # (pytest shows no diff of half a megabyte)
 
 
-def readme_commands():
-    """Every line of the README that begins with ``charloom`` inside an indented block."""
-    lines = (ROOT / "README.md").read_text("utf-8").splitlines()
+def commands_of(path):
+    """Every line of a page that begins with ``charloom`` inside an indented block."""
+    lines = (ROOT / path).read_text("utf-8").splitlines()
     return [line.strip() for line in lines if line.startswith("    charloom ")]
 
 
 SHORTER = {"demo": ["--minutes", "0.02"], "train": ["--steps", "3", "--batch-size", "2"]}
-"""A test has seconds where the README's reader has minutes; only the budget and the batch differ."""
+"""A test has seconds where a reader has minutes; only the budget and the batch differ."""
 
 
 def shortened(command):
     words = shlex.split(command)[1:]
     if words[0] == "demo" or (words[0] == "train" and "--resume" not in words):
-        words = [
-            w for i, w in enumerate(words) if w != "--minutes" and (not i or words[i - 1] != "--minutes")
-        ]
+        budget = ("--minutes", "--steps")
+        words = [w for i, w in enumerate(words) if w not in budget and (not i or words[i - 1] not in budget)]
         words += SHORTER[words[0]]
     return words
 
 
-def test_every_command_of_the_readme_runs_in_the_order_given(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("page", "least"), [("README.md", 8), ("docs/tutorial/why-does-my-rnn-forget.md", 8)]
+)
+def test_every_command_of_a_page_runs_in_the_order_given(page, least, tmp_path, monkeypatch):
     from charloom.cli import main
 
+    pytest.importorskip("matplotlib")
     (tmp_path / "tales.txt").write_text("Once upon a time there was a tale. " * 200, encoding="utf-8")
     (tmp_path / "names.txt").write_text("emma\nolivia\nava\nisabella\nsophia\n" * 100, encoding="utf-8")
+    (tmp_path / "page.txt").write_text("كان يا ما كان، في قديم الزمان، ولد فقير.\n" * 80, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    commands = readme_commands()
-    assert len(commands) >= 8
+    commands = commands_of(page)
+    assert len(commands) >= least
     for command in commands:
         assert main(shortened(command)) == 0, command

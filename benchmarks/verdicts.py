@@ -1,0 +1,126 @@
+"""Whether `inspect` tells four faults apart: networks whose fault is known, trained on real texts, and ten healthy ones.
+
+python -m benchmarks verdicts
+
+    memorised   system A's small recipe on 3,296 characters, nine tenths of them to learn from
+    vanishing   an Elman network whose recurrent weights are drawn with spectral radius 0.3, and frozen
+    exploding   the same with radius 3 and a ReLU, trained for a few steps
+    healthy     a GRU trained for a minute
+
+Four cases, three seeds, two texts: the first verdict decides. Then ten healthy networks of every cell, on which nothing may be said but
+"healthy". A radius r is that of normal weights with standard deviation r / √H (the circular law; Girko 1985).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import charloom
+from benchmarks.harness import RESULTS, as_text, machine, rounded
+from benchmarks.trials import data_file
+from charloom.insight import Inspection
+
+TEXTS = ("tinyshakespeare", "arabic_wiki")
+SEEDS = (0, 1, 2)
+HIDDEN = 256
+SMALL_CHARS = 3_296
+FROZEN = {"freeze": "layers.0.cell.w_hh", "cell": "elman", "hidden_size": HIDDEN, "embedding_size": 32}
+
+CASES: Mapping[str, Mapping[str, Any]] = {
+    "memorised": {"recipe": "arabic-rnn-small", "take_chars": SMALL_CHARS, "val_fraction": 0.1},
+    "vanishing": {
+        **FROZEN,
+        "init": "normal",
+        "init_scale": 0.3 / math.sqrt(HIDDEN),
+        "steps": 600,
+        "take_chars": 300_000,
+    },
+    "exploding": {
+        **FROZEN,
+        "activation": "relu",
+        "init": "normal",
+        "init_scale": 3.0 / math.sqrt(HIDDEN),
+        "batching": "random",
+        "bptt_length": 16,
+        "learning_rate": 1e-4,
+        "steps": 30,
+        "take_chars": 300_000,
+    },
+    "healthy": {"cell": "gru", "block": "plain", "hidden_size": HIDDEN, "embedding_size": 64, "minutes": 1.0},
+}
+
+HEALTHY: tuple[Mapping[str, Any], ...] = (
+    {"cell": "elman", "hidden_size": 256},
+    {"cell": "lstm", "hidden_size": 256},
+    {"cell": "lstm", "hidden_size": 128, "num_layers": 2, "dropout_output": 0.2},
+    {"cell": "gru", "hidden_size": 128},
+    {"cell": "gru", "hidden_size": 256, "num_layers": 2},
+    {"cell": "gru", "hidden_size": 192, "block": "residual"},
+    {"cell": "lstm", "hidden_size": 128, "block": "residual"},
+    {"cell": "mingru", "hidden_size": 128, "num_layers": 2, "block": "residual"},
+    {"cell": "mingru", "hidden_size": 256, "num_layers": 2},
+    {"cell": "elman", "hidden_size": 128, "block": "residual"},
+)
+PLAIN = {"embedding_size": 64, "block": "plain"}
+
+
+def looked_at(text: str, settings: Mapping[str, Any]) -> tuple[Inspection, float]:
+    """Train on a text and look: the inspection, and its seconds."""
+    own = dict(settings)
+    if "recipe" not in own and own.get("block", "plain") == "plain":
+        own = {**PLAIN, **own}
+    with tempfile.TemporaryDirectory() as folder:
+        model = charloom.train(data_file(text), out=Path(folder) / "run", **own)
+        began = time.perf_counter()
+        return charloom.inspect(model), time.perf_counter() - began
+
+
+def row_of(case: str, text: str, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """One network: what was known of it, and what was said."""
+    found, seconds = looked_at(text, {**settings, "seed": seed})
+    said = [one.kind for one in found.verdicts]
+    expected = "healthy" if case.startswith("healthy") else case
+    return {
+        "case": case,
+        "text": text,
+        "seed": seed,
+        "said": said,
+        "right": said[0] == expected and (expected != "healthy" or said == ["healthy"]),
+        "says": found.verdicts[0].says,
+        "memory_horizon_chars": found.memory_horizon_chars,
+        "held_out_nats": rounded(found.held_out_nats),
+        "train_nats": None if found.train_nats is None else rounded(found.train_nats),
+        "inspect_s": rounded(seconds),
+    }
+
+
+def main() -> None:
+    """Run every case, writing ``results/verdicts.json`` after each; one that is in it is not run again."""
+    path = RESULTS / "verdicts.json"
+    rows = json.loads(path.read_text("utf-8"))["rows"] if path.exists() else []
+    done = {(row["case"], row["text"], row["seed"]) for row in rows}
+    tasks = [(case, text, seed, CASES[case]) for case in CASES for text in TEXTS for seed in SEEDS]
+    tasks += [
+        (f"healthy {i}", TEXTS[i % 2], 10 + i, {"minutes": 0.75, **settings})
+        for i, settings in enumerate(HEALTHY)
+    ]
+    for case, text, seed, settings in tasks:
+        if (case, text, seed) in done:
+            continue
+        rows.append(row_of(case, text, seed, settings))
+        print(json.dumps(rows[-1], ensure_ascii=False), flush=True)
+        known = [row for row in rows if row["case"] in CASES]
+        summary = {
+            "right": sum(row["right"] for row in known),
+            "of": len(known),
+            "alarms_on_healthy": sum(not row["right"] for row in rows if row["case"].startswith("healthy ")),
+            "healthy": sum(row["case"].startswith("healthy ") for row in rows),
+        }
+        path.write_text(as_text({"machine": machine(), "summary": summary, "rows": rows}), encoding="utf-8")
+    print(path)
