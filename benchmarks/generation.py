@@ -75,6 +75,7 @@ CASES = (
     Case(C, LARGE, 83, precision="int8", baseline=C, must=(("ratio", 12),)),
     Case(C, LARGE, 83, precision="int8", threads=2, baseline=C, must=(("ratio", 20),)),
     Case(C, LARGE, 83, threads=2, batch=64, baseline=C, must=(("chars_per_s", 20_000),)),
+    Case(C, LARGE, 83, precision="int8", threads=2, batch=64, baseline=C, must=(("chars_per_s", 20_000),)),
     Case("residual GRU 2×256", GRU, must=(("share_of_bandwidth", 0.6),)),
     Case("residual GRU 2×256", GRU, precision="int8"),
     Case("residual minGRU 2×192", MINGRU, must=(("share_of_bandwidth", 0.6),)),

@@ -44,6 +44,13 @@ def test_a_run_without_validations_is_left_out(tmp_path):
     assert ax.get_legend() is None
 
 
+def test_a_dollar_sign_in_a_name_is_no_formula(tmp_path, run):
+    named = Run.create(tmp_path / "a $\\frac$ b", {})
+    for event in run.events():
+        named.append(event)
+    loss_curves([named]).figure.draw_without_rendering()
+
+
 def test_without_matplotlib_the_extra_is_named(run, monkeypatch):
     monkeypatch.setattr("charloom.plots.figures.find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match="charloom\\[plot\\]"):

@@ -52,3 +52,23 @@ def test_learning_settings_reach_the_dynamic_protocol(charloom, room):
     slow = charloom("eval runs/tales --protocol dynamic --learning-rate 1e-6 --json").json["loss_nats"]
     fast = charloom("eval runs/tales --protocol dynamic --learning-rate 0.1 --json").json["loss_nats"]
     assert fast < slow - 0.01
+
+
+def test_another_text_is_read_to_its_end_and_in_its_own_encoding(charloom, place):
+    train = [
+        "train",
+        "tales.txt",
+        "--take-chars",
+        "3000",
+        "--encoding",
+        "utf-8",
+        "--steps",
+        "2",
+        "--out",
+        "short",
+    ]
+    assert charloom([*train, "--hidden-size", "8", "--batch-size", "2", "--threads", "1"]).code == 0
+    text = (place / "more.txt").read_text("utf-8").replace("—", "-") * 3
+    (place / "wide.txt").write_bytes(text.encode("utf-16"))
+    scored = charloom("eval short wide.txt --json").json
+    assert scored["chars"] + scored["unknown_chars"] == len(text) - 1
