@@ -30,7 +30,13 @@ TEXTS = ("tinyshakespeare", "arabic_wiki")
 SEEDS = (0, 1, 2)
 HIDDEN = 256
 SMALL_CHARS = 3_296
-FROZEN = {"freeze": "layers.0.cell.w_hh", "cell": "elman", "hidden_size": HIDDEN, "embedding_size": 32}
+FROZEN = {
+    "freeze": "layers.0.cell.w_hh",
+    "cell": "elman",
+    "hidden_size": HIDDEN,
+    "embedding_size": 32,
+    "num_layers": 1,
+}
 
 CASES: Mapping[str, Mapping[str, Any]] = {
     "memorised": {"recipe": "arabic-rnn-small", "take_chars": SMALL_CHARS, "val_fraction": 0.1},
@@ -52,7 +58,7 @@ CASES: Mapping[str, Mapping[str, Any]] = {
         "steps": 30,
         "take_chars": 300_000,
     },
-    "healthy": {"cell": "gru", "block": "plain", "hidden_size": HIDDEN, "embedding_size": 64, "minutes": 1.0},
+    "healthy": {"cell": "gru", "hidden_size": HIDDEN, "num_layers": 1, "minutes": 1.0},
 }
 
 HEALTHY: tuple[Mapping[str, Any], ...] = (
@@ -67,7 +73,7 @@ HEALTHY: tuple[Mapping[str, Any], ...] = (
     {"cell": "mingru", "hidden_size": 256, "num_layers": 2},
     {"cell": "elman", "hidden_size": 128, "block": "residual"},
 )
-PLAIN = {"embedding_size": 64, "block": "plain"}
+PLAIN = {"embedding_size": 64, "block": "plain", "num_layers": 1}
 
 
 def looked_at(text: str, settings: Mapping[str, Any]) -> tuple[Inspection, float]:

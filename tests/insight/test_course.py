@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from charloom.insight.course import BINS, POINTS, course
+from charloom.insight.course import BINS, POINTS, course, memorised_in
 from charloom.insight.plain import plain
 
 S = 1000
@@ -127,3 +127,14 @@ def test_it_is_plain_json():
     document = plain(course(events_of(np.full(S, 1.0), signals=told, validations=[(10, 2.0)]), clip_norm=1.0))
     assert document["parameters"] == {"w_hh": [[100, 0.1, 0.1]]}
     assert document["validations"] == [[10, 2.0]]
+
+
+def test_the_last_stage_of_memorising_is_told():
+    loss = np.concatenate([np.full(300, 2.0), np.full(700, 0.2)])
+    found = course(events_of(loss, validations=[(1, 2.1), (500, 3.0), (S, 4.0)]), clip_norm=None)
+    first, train, held_out = memorised_in(found)
+    assert (first, train, held_out) == (301, 0.2, 4.0)
+    assert (
+        memorised_in(course(events_of(np.full(S, 2.0), validations=[(1, 2.1), (S, 2.1)]), clip_norm=None))
+        is None
+    )

@@ -235,3 +235,14 @@ def test_every_verdict_has_its_number_its_threshold_and_something_to_do():
 def test_windows_longer_than_the_signal_are_named():
     assert "windows of 100" in judge(made(flow_of(FADES), bptt_length=100))[0].says
     assert "windows" not in judge(made(flow_of(FADES), bptt_length=4))[0].says
+
+
+def test_a_run_that_memorised_after_its_best_model_is_told_of():
+    flow = Flow((describe(0, "h", np.exp(-np.arange(20) / 8)),), 30)
+    facts = Facts(flow, 19, "elman", 3.1, 2.3, run_memorised=(925, 0.01, 7.14))
+    (verdict,) = judge(facts)
+    assert (verdict.kind, verdict.number) == ("memorised", pytest.approx(7.13))
+    assert "from step 925 on the run memorised" in verdict.says
+    assert "training text cost 0.01 nats and held-out text 7.14" in verdict.says
+    (own,) = judge(Facts(flow, 19, "elman", 7.14, 0.01, run_memorised=(925, 0.01, 7.14)))
+    assert own.says.startswith("training text costs 0.01")  # the model itself comes first

@@ -134,6 +134,6 @@ app = verb(
     examples="""
         charloom inspect runs/tales
         charloom inspect runs/tales more.txt --out why --png
-        charloom inspect model.safetensors more.txt --json
+        charloom inspect runs/tales/model.safetensors more.txt --json
     """,
 )(inspect)

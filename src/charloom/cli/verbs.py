@@ -18,7 +18,7 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "sample": "Write text with a trained model.",
         "eval": "Score held-out text, by a stated protocol.",
         "score": "Tell how much each character of a text surprised a model.",
-        "inspect": "Find out why a model learns and why it forgets: a page with its gradients, context, gates and units.",
+        "inspect": "Find out why a model learns, and why it forgets.",
         "explain": "Take a tour from a text or a model to a prediction, step by step.",
         "info": "Describe a model: settings, parameters, vocabulary, results.",
         "runs": "List the runs in a folder.",

@@ -162,6 +162,15 @@ def course(events: Iterable[Mapping[str, Any]], *, clip_norm: float | None) -> C
     )
 
 
+def memorised_in(found: Course) -> tuple[int, float, float] | None:
+    """Of the last stage of memorising, its first step and the training and held-out loss that it ended with; None without one."""
+    stage = next((one for one in reversed(found.stages) if one.kind == "memorising"), None)
+    if stage is None:
+        return None
+    steps, losses = np.array(found.validations, np.float64).T
+    return stage.first_step, stage.loss_to, float(np.interp(stage.last_step, steps, losses))
+
+
 def _series(events: Sequence[Mapping[str, Any]], key: str) -> Float[Array, "S"]:
     """One number a step, in the order of steps."""
     parts = [event for event in events if event.get("event") == "progress"]

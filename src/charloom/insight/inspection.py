@@ -19,7 +19,7 @@ from charloom.engines import Model, load_engine
 from charloom.errors import DataError
 from charloom.insight.connectivity import connectivity
 from charloom.insight.context import context_curve, enough, far_context
-from charloom.insight.course import Course
+from charloom.insight.course import Course, memorised_in
 from charloom.insight.embedding import Embedding, embedding
 from charloom.insight.errors import Errors, errors, position_losses
 from charloom.insight.features import chars_of
@@ -121,6 +121,7 @@ def _inspect(look: _Look, bptt_length: int | None, course: Course | None) -> Ins
         train_nats=train_nats,
         enough_chars=context.enough_chars,
         bptt_length=bptt_length,
+        run_memorised=None if course is None else memorised_in(course),
     )
     leaning = look.passage()
     return Inspection(

@@ -1,12 +1,13 @@
 """What the numbers say: short sentences, each with its number, the threshold it was held against, and what to do.
 
-    memorised   held-out − training loss > 1 nat, and training under half of held-out            (1)  two texts are compared
+    memorised   held-out − training loss > 1 nat, and training under half of held-out            (1)  of the model, or later in its run
     exploding   some lag's gradient ≥ 100 × that of lag 0, or one that is not finite             (2)
     vanishing   1 % of lag 0 is reached within one word: horizon ≤ 6 characters                  (3)
     silent      no gradient at lag 0 in any state                                                (4)  nothing to follow back
     healthy     none of these                                                                    (5)
 
-(1) holds held-out text against training text: a small training loss alone is no fault. (2) and (3) are drawn from the shape of the lag
+(1) holds held-out text against training text: a small training loss alone is no fault. A run keeps its best model by validation, which may
+be from before it learnt its text by heart; then the run's record is held to the same rule (`course`). (2) and (3) are drawn from the shape of the lag
 curve, never from the gradient's size: where a text is learnt by heart, its loss and with it every gradient is small at all lags alike.
 
 (3) lies between what was measured: in networks trained for a while the horizon was nine characters and more, whatever the cell; with
@@ -51,6 +52,8 @@ class Facts:
         train_nats: loss on text that was; None where there is none to compare with, and nothing is said of memorising.
         enough_chars: characters of context after which more gains under 1 %; None if not measured.
         bptt_length: time steps of the windows it learnt from; None if unknown.
+        run_memorised: of the last stage in which its run memorised, the first step and the training and held-out loss that it ended
+            with; None where it never did.
     """
 
     trained: Flow
@@ -60,6 +63,7 @@ class Facts:
     train_nats: float | None
     enough_chars: int | None = None
     bptt_length: int | None = None
+    run_memorised: tuple[int, float, float] | None = None
 
 
 def judge(facts: Facts) -> tuple[Verdict, ...]:
@@ -71,21 +75,28 @@ def judge(facts: Facts) -> tuple[Verdict, ...]:
 
 def memorised(facts: Facts) -> Verdict | None:
     """Rule (1)."""
-    if facts.train_nats is None:
-        return None
-    gap = facts.held_out_nats - facts.train_nats
-    if not (gap > MEMORISED_GAP and facts.train_nats < MEMORISED_SHARE * facts.held_out_nats):
-        return None
     horizon = facts.trained.memory_horizon_chars
     carried = f"{facts.num_lags} characters and more" if horizon is None else _chars(horizon)
-    return Verdict(
-        "memorised",
-        f"training text costs {facts.train_nats:.2f} nats and held-out text {facts.held_out_nats:.2f}: memorised; "
-        f"small gradients there mean that nothing is left to learn, the signal itself reaches back {carried}",
-        gap,
-        MEMORISED_GAP,
-        "use more text first; else a smaller model, or --dropout-output 0.3",
+    meaning = (
+        f"small gradients there mean that nothing is left to learn, the signal itself reaches back {carried}"
     )
+    advice = "use more text first; else a smaller model, or --dropout-output 0.3"
+    if facts.train_nats is not None:
+        gap = facts.held_out_nats - facts.train_nats
+        if gap > MEMORISED_GAP and facts.train_nats < MEMORISED_SHARE * facts.held_out_nats:
+            says = (
+                f"training text costs {facts.train_nats:.2f} nats and held-out text {facts.held_out_nats:.2f}: "
+                f"memorised; {meaning}"
+            )
+            return Verdict("memorised", says, gap, MEMORISED_GAP, advice)
+    if facts.run_memorised is None:
+        return None
+    step, train, held_out = facts.run_memorised
+    says = (
+        f"from step {step:,} on the run memorised, in the end training text cost {train:.2f} nats and held-out text "
+        f"{held_out:.2f}, and the model kept is from before; {meaning}"
+    )
+    return Verdict("memorised", says, held_out - train, MEMORISED_GAP, advice)
 
 
 def exploding(facts: Facts) -> Verdict | None:

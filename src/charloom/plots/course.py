@@ -55,15 +55,22 @@ def training_course(
         ax.axhline(course.clip_norm, color=CUT, linestyle=(0, (3, 2)), linewidth=0.8)
         says = f" clipped above {course.clip_norm:g}: {course.clip_rate:.0%} of the updates"
         ax.annotate(says, (0, course.clip_norm), va="bottom", color=CUT, fontsize="small")
+    _make_room(ax, 0.35 if published else 0.12)
     _name_stages(ax, course)
-    _name_published(ax, published)
+    _name_published(ax, course, published)
     _name_blow_ups(ax, course)
     _epochs_above(ax, course)
     ax.set_xlim(0, course.num_steps)
     ax.set_xlabel("steps")
     ax.set_ylabel("nats, and gradient norm")
-    legend(ax)
+    legend(ax, below=True)
     return ax
+
+
+def _make_room(ax: Axes, share: float) -> None:
+    """Leave a share of the height below the curves for the names of stages."""
+    bottom, top = ax.get_ylim()
+    ax.set_ylim(bottom * (bottom / top) ** (share / (1 - share)), top)
 
 
 def _name_stages(ax: Axes, course: Course) -> None:
@@ -75,19 +82,26 @@ def _name_stages(ax: Axes, course: Course) -> None:
         )
         if stage.last_step - stage.first_step > 0.06 * course.num_steps:
             middle = (stage.first_step + stage.last_step) / 2
-            ax.text(middle, 0.045, stage.kind, transform=across, ha="center", fontsize="small", color=INK)
+            ax.text(middle, 0.042, stage.kind, transform=across, ha="center", fontsize="small", color=INK)
 
 
-def _name_published(ax: Axes, published: Sequence[tuple[int, int, str]]) -> None:
+def _name_published(ax: Axes, course: Course, published: Sequence[tuple[int, int, str]]) -> None:
     """A line for each stage as it was published, one above the other where they overlap."""
     across = ax.get_xaxis_transform()
     for row, (first, last, name) in enumerate(published):
-        height = 0.12 + 0.05 * row
+        height = 0.11 + 0.055 * row
         ax.plot(
             [first, last], [height, height], transform=across, color=FAINT, linewidth=2, solid_capstyle="butt"
         )
+        late = first > 0.8 * course.num_steps
         ax.text(
-            first, height + 0.008, f"published: {name}", transform=across, fontsize="x-small", color=FAINT
+            last if late else first,
+            height + 0.008,
+            f"published: {name}",
+            transform=across,
+            ha="right" if late else "left",
+            fontsize="x-small",
+            color=FAINT,
         )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING
 
-from charloom.plots.figures import BLUE, CUT, legend, new_axes
+from charloom.plots.figures import BLUE, COLOURS, CUT, legend, new_axes
 from charloom.runs import Run
 
 if TYPE_CHECKING:
@@ -27,13 +28,13 @@ def loss_curves(runs: Sequence[Run], *, ax: Axes | None = None) -> Axes:
         MissingExtraError: matplotlib is not installed.
     """
     ax = new_axes("loss curves") if ax is None else ax
-    for run in runs:
+    for run, colour in zip(runs, cycle(COLOURS), strict=False):
         points = [event for event in run.events() if event.get("event") == "validation"]
         if not points:
             continue
         steps = [point["step"] for point in points]
-        (line,) = ax.plot(steps, [_bits(p["loss"]) for p in points], marker=".", label=run.path.name)
-        ax.plot(steps, [_bits(p["train_loss"]) for p in points], ":", linewidth=1, color=line.get_color())
+        ax.plot(steps, [_bits(p["loss"]) for p in points], marker=".", color=colour, label=run.path.name)
+        ax.plot(steps, [_bits(p["train_loss"]) for p in points], ":", linewidth=1, color=colour)
     ax.set_xlabel("steps")
     ax.set_ylabel("bits per character (line: held out, dotted: training)")
     ax.grid(visible=True, alpha=0.3)

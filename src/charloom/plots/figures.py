@@ -71,10 +71,13 @@ def new_pair(needed_for: str) -> tuple[Axes, Axes]:
     return left, right
 
 
-def legend(ax: Axes) -> None:
+def legend(ax: Axes, *, below: bool = False) -> None:
     """A legend where there is something to name; a dollar sign in a name is a dollar sign."""
     if ax.get_legend_handles_labels()[0]:
-        for text in ax.legend(frameon=False, fontsize="small").get_texts():
+        place = (
+            {"loc": "upper center", "bbox_to_anchor": (0.5, -0.12), "ncols": 4} if below else {"loc": "best"}
+        )
+        for text in ax.legend(frameon=False, fontsize="small", **place).get_texts():
             text.set_parse_math(False)
 
 
