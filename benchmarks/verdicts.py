@@ -39,7 +39,6 @@ FROZEN = {
 }
 
 CASES: Mapping[str, Mapping[str, Any]] = {
-    "memorised": {"recipe": "arabic-rnn-small", "take_chars": SMALL_CHARS, "val_fraction": 0.1},
     "vanishing": {
         **FROZEN,
         "init": "normal",
@@ -58,6 +57,7 @@ CASES: Mapping[str, Mapping[str, Any]] = {
         "steps": 30,
         "take_chars": 300_000,
     },
+    "memorised": {"recipe": "arabic-rnn-small", "take_chars": SMALL_CHARS, "val_fraction": 0.1},
     "healthy": {"cell": "gru", "hidden_size": HIDDEN, "num_layers": 1, "minutes": 1.0},
 }
 

@@ -274,6 +274,16 @@ def test_a_huge_learning_rate_diverges_and_no_unreadable_file_is_left(optimizer,
 # -------------------------------------------------------------------------------------------------- extension
 
 
+def test_a_network_that_can_write_nothing_is_trained_on(tmp_path, monkeypatch):
+    def overflowing(*_args, **_kwargs):
+        raise DivergedError("the largest logit is inf", why="a test", fix="none")
+
+    monkeypatch.setattr(loop, "sample", overflowing)
+    _, events = run_all(small_corpus(), settings(sample_every=12), tmp_path / "run")
+    assert {e.text for e in kinds(events, "Sampled")} == {"[no text: the largest logit is inf]"}
+    assert kinds(events, "Finished")[0].step == 24
+
+
 def test_extending_adds_steps_to_those_taken():
     config = settings(steps=None, minutes=3)
     longer = extend(config, 10, 24)

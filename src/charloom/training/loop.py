@@ -334,7 +334,12 @@ class _Job:
     def _sample(self) -> Sampled:
         config = SampleConfig(length=SAMPLE_CHARS, temperature=0.7, seed=self.config.seed)
         empty = np.empty(0, np.int64)
-        (written,) = sample(self.learner.model(), self.corpus.vocab, [empty], config, seed=self.config.seed)
+        try:
+            (written,) = sample(
+                self.learner.model(), self.corpus.vocab, [empty], config, seed=self.config.seed
+            )
+        except DivergedError as error:  # it can be trained still, and that is what was asked for
+            return Sampled(self.book.step, f"[no text: {error.what}]")
         return Sampled(self.book.step, written.text)
 
     def _save(self) -> Saved:
