@@ -24,7 +24,7 @@ from charloom.insight.inspection import FEWEST_CHARS
 from charloom.insight.watching import watcher
 from charloom.modelfile import read_model
 from charloom.recipes import Recipe, Resolved, find_recipe, resolve
-from charloom.recipes.resolve import text_config
+from charloom.recipes.resolve import check_settings, text_config
 from charloom.runs import Run, new_run_path
 from charloom.text import Corpus, corpus_from_text, read_corpus
 from charloom.training import Event, extend
@@ -141,7 +141,7 @@ def _read(
     """The recipe and the corpus; every setting is checked before any text is read."""
     named = None if recipe is None else find_recipe(recipe)
     reading = text_config(named, settings)
-    resolve(named, settings, num_chars=1)
+    check_settings(named, settings)
     if text is not None:
         return named, corpus_from_text(text, reading)
     return named, read_corpus([str(source) for source in sources], reading, val=val, test=test)

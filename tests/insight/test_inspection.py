@@ -16,21 +16,9 @@ from charloom.modelfile import ModelFile
 from charloom.text import Vocabulary
 from tests.engines.cases import SHORT_CASES, random_parameters
 
+from .small import SMALL
+
 KEYS = {"gradient_flow", "memory_horizon_chars", "context_curve", "gates", "verdicts"}  # DESIGN §7
-SMALL = Sizes(
-    num_lags=12,
-    num_losses=4,
-    num_passages=2,
-    jacobian_lags=5,
-    reach=10,
-    targets=12,
-    stretches=2,
-    unit_chars=60,
-    unit_passages=3,
-    lean_lags=6,
-    lean_rows=5,
-    error_chars=300,
-)
 TEXT = "".join(f"Line {n}: « said » (he) no.\n" for n in range(60))
 
 

@@ -4,8 +4,10 @@ import pytest
 
 from charloom.config import ModelConfig, TrainConfig, with_settings
 from charloom.engines import load_engine
+from charloom.errors import ConfigError
 from charloom.parameters import initial_parameters
 from charloom.recipes.defaults import choose_default, default_rows
+from charloom.recipes.resolve import check_settings, resolve
 
 SIZES = [1, 10_000, 10_001, 100_000, 300_001, 5_000_000, 5_000_001, 10**11]
 
@@ -34,3 +36,12 @@ def test_a_device_without_rows_borrows_the_cpus_and_says_so():
 
 def test_every_row_was_measured():
     assert all("not measured" not in row.measured for row in default_rows())
+
+
+def test_a_flag_that_fits_the_base_of_some_size_is_not_refused_before_the_size_is_known():
+    check_settings(None, {"dropout_branch": 0.1})  # residual, as larger texts have it
+    check_settings(None, {"dropout_input": 0.1})  # plain, as smaller ones
+    with pytest.raises(ConfigError, match="hidden_size"):
+        check_settings(None, {"hidden_size": 0})
+    with pytest.raises(ConfigError, match="dropout_branch"):
+        resolve(None, {"dropout_branch": 0.1}, num_chars=5_000)

@@ -10,7 +10,7 @@ import pytest
 
 from charloom.config import ModelConfig, TextConfig
 from charloom.generation import visible
-from charloom.insight import Sizes, inspect
+from charloom.insight import inspect
 from charloom.modelfile import ModelFile
 from charloom.report import inspection_page, pictures
 from charloom.report.parts import coloured
@@ -18,23 +18,10 @@ from charloom.text import Vocabulary
 from tests.engines.cases import random_parameters
 
 from ..generation.test_html import HOSTILE, Page
+from ..insight.small import SMALL
 
 pytest.importorskip("matplotlib")
 
-SMALL = Sizes(
-    num_lags=12,
-    num_losses=4,
-    num_passages=2,
-    jacobian_lags=5,
-    reach=10,
-    targets=12,
-    stretches=2,
-    unit_chars=60,
-    unit_passages=3,
-    lean_lags=6,
-    lean_rows=5,
-    error_chars=300,
-)
 OF_PICTURES = {"svg", "g", "path", "text", "defs", "use", "clippath", "rect", "tspan"}
 ALLOWED = {
     *("html", "head", "meta", "title", "style", "body", "main", "h1", "h2", "h3", "p", "a", "section", "div"),

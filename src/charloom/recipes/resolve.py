@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from charloom.config import ModelConfig, TextConfig, TrainConfig, setting_names, unknown_key, with_settings
-from charloom.recipes.defaults import choose_default
+from charloom.errors import ConfigError
+from charloom.recipes.defaults import choose_default, default_rows
 from charloom.recipes.files import Recipe
 
 _BUDGETS = ("epochs", "steps", "minutes", "plan")
@@ -77,6 +78,26 @@ def resolve(
         reason=reason,
         sample=sample,
     )
+
+
+def check_settings(recipe: Recipe | None, flags: Mapping[str, Any]) -> None:
+    """Refuse, before any text is read, what no text would make legal.
+
+    Without a named recipe the size of the text chooses the base, and a flag may fit one base alone: the branches of a residual block, say.
+
+    Raises:
+        ConfigError: as `resolve`, for every size that a row of the table is for.
+    """
+    refused: ConfigError | None = None
+    for num_chars in [1] if recipe is not None else sorted({row.up_to_chars for row in default_rows()}):
+        try:
+            resolve(recipe, flags, num_chars=num_chars)
+        except ConfigError as error:
+            refused = refused or error
+        else:
+            return
+    assert refused is not None
+    raise refused
 
 
 def _with_budget(base: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,12 +14,12 @@ import numpy as np
 
 from charloom import plots
 from charloom.generation import sign, visible
-from charloom.insight.course import Course
 from charloom.insight.errors import Group
 from charloom.insight.results import Inspection
 from charloom.pages import html_page, json_download
 from charloom.plots.figures import THEME_STYLE
 from charloom.report import parts
+from charloom.report.course import course_section
 from charloom.report.parts import LEVELS, row, section, table
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def inspection_page(
         said,
         json_download(numbers, name="inspection.json"),
         _verdicts(found),
-        "" if found.course is None else _course(found.course, published),
+        "" if found.course is None else course_section(found.course, published),
         _flow(found),
         _context(found),
         _jacobian(found),
@@ -125,66 +125,6 @@ def _number(value: float) -> str:
     return f"{value:.3g}" if np.isfinite(value) else "beyond all that was looked at"
 
 
-def _picture(name: str, ax: Axes, caption: str) -> str:
-    return parts.figure(plots.themed_svg(ax, name=name, label=caption), caption)
-
-
-def _course(course: Course, published: Sequence[tuple[int, int, str]]) -> str:
-    sentences = [
-        f"{course.num_steps:,} updates, {course.num_steps / course.steps_per_epoch:.1f} passes over the text."
-    ]
-    if course.clip_rate is not None:
-        sentences.append(
-            f"The gradient was scaled down to {course.clip_norm:g} in {course.clip_rate:.1%} of them."
-        )
-    for one in course.blow_ups:
-        whose = "" if one.parameter is None else f"; the gradient of {one.parameter} had grown most"
-        sentences.append(
-            f"Blow-up in steps {one.first_step:,} to {one.last_step:,}: the loss rose from {one.loss_before:.3g} "
-            f"to {one.peak_loss:.3g} nats, the gradient norm to {one.peak_grad_norm:.3g}{whose}."
-        )
-    heads = ("stage", "first step", "last step", "loss from", "to", "gradient norm from", "to")
-    rows = [
-        row(
-            one.kind,
-            f"{one.first_step:,}",
-            f"{one.last_step:,}",
-            one.loss_from,
-            one.loss_to,
-            one.grad_norm_from,
-            one.grad_norm_to,
-        )
-        for one in course.stages
-    ]
-    content = _picture(
-        "course",
-        plots.training_course(course, published=published),
-        "Loss and gradient norms over the training, medians of neighbouring steps with their range above.",
-    ) + table("Stages, found by rule", heads, rows)
-    if published:
-        read = [
-            row(f"{first:,} to {last:,}: {name}", _really(course, first, last))
-            for first, last, name in published
-        ]
-        content += table(
-            "The stages as they were published, and what they were here", ("published", "was"), read
-        )
-    return section("How did its training go?", sentences, content)
-
-
-def _really(course: Course, first: int, last: int) -> str:
-    """Our stages in these steps, with what the loss did."""
-    parts = []
-    for one in course.stages:
-        begin, end = max(first, one.first_step), min(last, one.last_step)
-        if end - begin >= 0.1 * (last - first) or (one.kind == "blown up" and end >= begin):
-            losses = [
-                float(course.loss.median[np.searchsorted(course.loss.steps, at)]) for at in (begin, end)
-            ]
-            parts.append(f"{one.kind} in steps {begin:,} to {end:,}, loss {losses[0]:.3g} → {losses[1]:.3g}")
-    return "; ".join(parts)
-
-
 def _flow(found: Inspection) -> str:
     flow = found.gradient_flow
     horizon = found.memory_horizon_chars
@@ -215,7 +155,8 @@ def _flow(found: Inspection) -> str:
             f"Each of {flow.num_losses} losses was followed back through the unrolled network, in float64, character by character.",
             "What no gradient reaches, training cannot connect with the mistake.",
         ),
-        _picture("flow", plots.gradient_lags(flow), caption) + table("Decay of the gradient", heads, rows),
+        parts.picture("flow", plots.gradient_lags(flow), caption)
+        + table("Decay of the gradient", heads, rows),
     )
 
 
@@ -233,7 +174,7 @@ def _context(found: Inspection) -> str:
         ]
     caption = "Loss by the number of characters read since a state of zero; every point is a mean over the same characters."
     return section(
-        "How much context does it use?", sentences, _picture("context", plots.context(curve), caption)
+        "How much context does it use?", sentences, parts.picture("context", plots.context(curve), caption)
     )
 
 
@@ -264,12 +205,14 @@ def _jacobian(found: Inspection) -> str:
         (
             "Directions with a singular value below 1 are forgotten a little at every step; one step rarely tells, so products are shown too.",
         ),
-        _picture(
+        parts.picture(
             "values",
             plots.singular_values(found.jacobian),
             "The singular values of one step, from the largest.",
         )
-        + _picture("gains", plots.gains(found.jacobian), "The largest gain of several steps taken together.")
+        + parts.picture(
+            "gains", plots.gains(found.jacobian), "The largest gain of several steps taken together."
+        )
         + table("Jacobians of the state", heads, rows),
     )
 
@@ -277,7 +220,7 @@ def _jacobian(found: Inspection) -> str:
 def _gates(found: Inspection) -> str:
     seen = found.gates
     rows = [row(f"layer {one.layer} {one.gate}", one.saturated_fraction) for one in seen.saturation]
-    content = _picture(
+    content = parts.picture(
         "saturation",
         plots.saturation(seen),
         "Every unit, by how often it is shut and how often open; a unit on the line is always one or the other.",
@@ -286,7 +229,7 @@ def _gates(found: Inspection) -> str:
         slow = [
             row(f"layer {one.layer}", one.median_chars, _finite(one.longest_chars)) for one in seen.timescales
         ]
-        content += _picture(
+        content += parts.picture(
             "timescales", plots.timescales(seen), "How long the units keep what they hold, from the slowest."
         ) + table("Timescales in characters", ("layer", "median unit", "slowest"), slow)
     return section("How do its gates stand?", (f"Watched over {seen.num_chars:,} characters.",), content)
@@ -313,7 +256,7 @@ def _leaning(found: Inspection) -> str:
         (
             "The darker a character, the more the prediction of the underlined one would move if it were moved a little.",
         ),
-        chosen + _picture("leaning", plots.leaning(seen), caption),
+        chosen + parts.picture("leaning", plots.leaning(seen), caption),
     )
 
 
@@ -399,7 +342,7 @@ def _characters(found: Inspection) -> str:
     return section(
         "What has it learnt of the characters?",
         (),
-        _picture("characters", plots.character_map(seen), caption)
+        parts.picture("characters", plots.character_map(seen), caption)
         + (table("Do kinds of characters stand together?", heads, clusters) if clusters else "")
         + f"<details><summary>The nearest neighbours of each character</summary>\n{table('Cosines', ('character', 'nearest'), near)}</details>\n",
     )
@@ -418,6 +361,6 @@ def _errors(found: Inspection) -> str:
     for name, groups in _cuts(found).items():
         caption = f"What characters cost by {name}."
         rows = [row(one.name, float(one.num_chars), one.bits_per_char, one.winner or "–") for one in groups]
-        content += _picture(f"errors {name}", plots.who_wins(groups), caption)
+        content += parts.picture(f"errors {name}", plots.who_wins(groups), caption)
         content += f"<details><summary>The numbers</summary>\n{table(caption, ('group', 'characters', 'bits per character', 'cheapest'), rows)}</details>\n"
     return section("Where does it lose its bits?", sentences, content)

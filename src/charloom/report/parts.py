@@ -11,10 +11,12 @@ from html import escape
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from charloom import plots
 from charloom.generation import sign, visible
 
 if TYPE_CHECKING:
     from jaxtyping import Int
+    from matplotlib.axes import Axes
     from numpy import ndarray as Array
 
 STYLE = """
@@ -98,6 +100,11 @@ def char(one: str) -> str:
 def figure(svg: str, caption: str) -> str:
     """A picture and the sentence below it."""
     return f"<figure>\n{svg}\n<figcaption>{escape(visible(caption))}</figcaption>\n</figure>\n"
+
+
+def picture(name: str, ax: Axes, caption: str) -> str:
+    """A figure drawn with matplotlib; `name` tells it apart from the page's others."""
+    return figure(plots.themed_svg(ax, name=name, label=caption), caption)
 
 
 def coloured(text: Sequence[str], levels: Int[Array, "N"], *, target: int | None = None) -> str:

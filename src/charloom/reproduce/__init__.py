@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from charloom.files import atomic_write
+from charloom.files import atomic_write, make_folder
 from charloom.launch import versions
 from charloom.reproduce.best import Contest, contest
 from charloom.reproduce.best import to_json as contest_json
@@ -50,7 +50,7 @@ def write_page(out: Path, done: Sequence[Repetition], results: Mapping[str, Any]
 
 def write_json(path: Path, results: Mapping[str, Any]) -> Path:
     """Write results with the versions they depend on; the folder is made where it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     document = {"schema": 1, "versions": versions(), **results}
     atomic_write(path, (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode())
     return path

@@ -5,13 +5,13 @@ Like every page of charloom it fetches nothing and runs nothing, and no text of 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from html import escape
 
 from charloom.generation import visible
 from charloom.pages import html_page
-from charloom.plots import published_and_measured
+from charloom.plots import published_and_measured, themed_svg
+from charloom.plots.figures import THEME_STYLE
 from charloom.reproduce.measure import Figure, Repetition
 
 _STYLE = """
@@ -20,7 +20,6 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { text-align: start; padding: 0.2rem 1rem 0.2rem 0; vertical-align: top; }
 td.number { text-align: end; }
 .text { border-inline-start: 3px solid var(--rule); padding-inline-start: 0.8rem; }
-svg { max-width: 100%; height: auto; background: #fff; }
 :root { --yes: #0b6b3a; --no: #a12a1e; }
 @media (prefers-color-scheme: dark) { :root { --yes: #6fd19c; --no: #ff9d92; } }
 .yes { color: var(--yes); }
@@ -31,7 +30,9 @@ svg { max-width: 100%; height: auto; background: #fff; }
 def page(repetitions: Sequence[Repetition]) -> str:
     """Draw repetitions as one self-contained page."""
     return html_page(
-        title="The five systems, repeated", style=_STYLE, body="".join(_section(one) for one in repetitions)
+        title="The five systems, repeated",
+        style=THEME_STYLE + _STYLE,
+        body="".join(_section(one) for one in repetitions),
     )
 
 
@@ -74,6 +75,5 @@ def _row(figure: Figure) -> str:
 
 def _picture(one: Repetition) -> str:
     ax = published_and_measured(one.system.curve, one.curve, one.system.curve_unit)
-    drawn = io.StringIO()
-    ax.figure.savefig(drawn, format="svg", metadata={"Date": None})  # type: ignore[union-attr]
-    return drawn.getvalue().partition("<svg")[1] + drawn.getvalue().partition("<svg")[2]
+    label = f"{one.system.title}: its published curve and the one measured here"
+    return themed_svg(ax, name=one.system.name, label=label)

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from charloom.errors import DownloadError
-from charloom.files import atomic_write, sha256_of, unwritable
+from charloom.files import atomic_write, make_folder, sha256_of
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
@@ -128,10 +128,7 @@ def get_corpus(
     path = (default_folder() if folder is None else Path(folder)) / f"{name}.txt"
     if path.is_file() and sha256_of(path) == known.sha256:
         return path
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(path, error) from error
+    make_folder(path.parent)
     address = url or known.url
     atomic_write(path, lambda handle: _fetch(address, handle, known.sha256, timeout_s))
     return path
