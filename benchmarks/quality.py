@@ -1,6 +1,6 @@
 """What a recipe learns from tiny Shakespeare, seed by seed: the figures that the README quotes.
 
-python -m benchmarks quality --recipe best [--seeds 3] [--text tinyshakespeare]
+python -m benchmarks quality --recipe best [--seeds 3] [--minutes 3] [--text tinyshakespeare]
 
 Each seed learns the first nine tenths without being shown the last, which judges the model that the budget ended with: nobody chooses
 among validations. Losses are nats a character: 200 × 64 random windows of 64 and of 256 characters from a zero state, the stream, and the
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.harness import RESULTS, as_text, machine, rounded
@@ -23,12 +23,12 @@ WINDOWS = 200 * 64
 PROTOCOLS = ("windows_64", "windows_256", "stream")
 
 
-def row_of(name: str, text: str, seed: int) -> dict[str, Any]:
+def row_of(settings: Mapping[str, Any], text: str) -> dict[str, Any]:
     """One seed's training and its losses."""
     corpus, _ = whole(text)
-    done = trained(corpus, {"recipe": name, "seed": seed})
+    done = trained(corpus, settings)
     return {
-        "seed": seed,
+        "seed": settings["seed"],
         "num_params": done.num_params,
         "steps": done.finished.step,
         "epochs": rounded(done.finished.chars_seen / len(corpus.train)),
@@ -44,13 +44,16 @@ def main(arguments: Sequence[str] = ()) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks quality", description=__doc__)
     parser.add_argument("--recipe", default="flash")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--minutes", type=float, help="instead of the recipe's own")
     parser.add_argument("--text", default="tinyshakespeare")
     asked = parser.parse_args(arguments)
-    suffix = "" if asked.text == "tinyshakespeare" else f"-{asked.text}"
+    own = {"recipe": asked.recipe} | ({"minutes": asked.minutes} if asked.minutes else {})
+    suffix = f"-{asked.minutes:g}min" if asked.minutes else ""
+    suffix += "" if asked.text == "tinyshakespeare" else f"-{asked.text}"
     path, rows = RESULTS / f"quality-{asked.recipe}{suffix}.json", []
     for seed in range(asked.seeds):
         with threads.limit(None):
-            rows.append(row_of(asked.recipe, asked.text, seed))
+            rows.append(row_of({**own, "seed": seed}, asked.text))
         print(json.dumps(rows[-1]), flush=True)
         summary = {
             protocol: {
@@ -64,7 +67,7 @@ def main(arguments: Sequence[str] = ()) -> None:
                 {
                     "machine": machine(),
                     "text": asked.text,
-                    "recipe": asked.recipe,
+                    **own,
                     "windows": WINDOWS,
                     "summary": summary,
                     "rows": rows,

@@ -1,7 +1,8 @@
 """Training on the CPU: how near to the machine's limit, how far from plain PyTorch, and how long until a small GPT's loss.
 
     speed    characters a second of charloom's step and of the same network as a plain PyTorch program writes it, and the share of
-             the float32 matrix peak that the products alone make of it; rounds of all, the peak's among them, take turns
+             the float32 matrix peak that the products alone make of it; rounds of all, the peak's among them, take turns;
+             on a processor with tiles of bfloat16 the same with ``precision="bfloat16"``, against the same float32 program
     gpt      nanoGPT's setting for a laptop, trained here, and the recipe ``flash`` in the same time, an eighth and a twelfth of it
 
 python -m benchmarks training          both, in ten minutes
@@ -18,6 +19,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -117,6 +119,8 @@ def matrix_peak() -> Callable[[], object]:
 
 def speed() -> dict[str, Any]:
     """Every case beside its plain program and the matrix peak of the same rounds."""
+    from charloom.engines.torch.precision import has_tiles
+
     ids = np.random.default_rng(0).integers(0, V, 400_000).astype(np.uint8)
     rows = []
     for name, (network, batch, window, has_plain) in CASES.items():
@@ -126,6 +130,8 @@ def speed() -> dict[str, Any]:
         )
         plan = Plan(ids, train_config)
         runs = {"peak": matrix_peak(), "charloom": charloom_run(config, plan, train_config)}
+        if has_tiles():
+            runs["bfloat16"] = charloom_run(config, plan, replace(train_config, precision="bfloat16"))
         if has_plain:
             runs["plain"] = plain_run(config, plan)
         seconds = interleave(runs, rounds=ROUNDS)
@@ -141,9 +147,14 @@ def speed() -> dict[str, Any]:
             "peak_gflops": rounded(peak / 1e9),
             "share_of_peak": rounded(made / peak),
         }
+        if "bfloat16" in runs:
+            row["bfloat16_chars_per_s"] = round(chars / statistics.median(seconds["bfloat16"]))
+            row["bfloat16_times_float32"] = rounded(median_ratio(seconds["charloom"], seconds["bfloat16"]))
         if has_plain:
             row["plain_chars_per_s"] = round(chars / statistics.median(seconds["plain"]))
             row["times_plain"] = rounded(median_ratio(seconds["plain"], seconds["charloom"]))
+            if "bfloat16" in runs:
+                row["bfloat16_times_plain"] = rounded(median_ratio(seconds["plain"], seconds["bfloat16"]))
         rows.append(row)
         print(row, flush=True)
     return {"threads": threads.available(), "rounds": ROUNDS, "rows": rows}

@@ -136,6 +136,7 @@ CONFLICTS = [
     (ModelConfig, {"dropout_char": 0.1}, "dropout_char is 0.1"),
     (ModelConfig, {"dropout_input": 0.1}, "dropout_input is 0.1"),
     (ModelConfig, {"dropout_branch": 0.1}, "dropout_branch is 0.1"),
+    (ModelConfig, {"cell": "mingru", "dropout_recurrent": 0.1}, "dropout_recurrent is 0.1"),
     (ModelConfig, {"dropout_layer": 0.1, "block": "residual"}, "dropout_layer is 0.1"),
     (ModelConfig, {"tie_embeddings": True}, "tie_embeddings with embedding_size None"),
     (TrainConfig, {"steps": 1, "minutes": 1.0}, "steps and minutes are both set"),

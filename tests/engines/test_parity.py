@@ -1,5 +1,7 @@
 """torch and scratch from the same weights: outputs, losses, gradients, twenty updates, checkpoints handed over half-way."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -194,10 +196,17 @@ def test_documents_that_begin_inside_windows_are_the_same(name, initial_state, r
     assert_training_is_the_same(PLAIN_CASES[name], settings, rng, boundary_id=2)
 
 
-@pytest.mark.parametrize("cell", ["elman", "lstm", "gru", "mingru"])
-@pytest.mark.parametrize("site", ["char", "input", "layer", "output", "all"])
+@pytest.mark.parametrize(
+    ("cell", "site"),
+    [
+        *itertools.product(["elman", "lstm", "gru", "mingru"], ["char", "input", "layer", "output", "all"]),
+        *itertools.product(["elman", "lstm", "gru"], ["recurrent", "recurrent and all"]),
+    ],
+)
 def test_dropout_drops_the_same(cell, site, rng):
-    sites = ("char", "input", "layer", "output") if site == "all" else (site,)
+    sites = ("char", "input", "layer", "output") if "all" in site else ()
+    sites += ("recurrent",) if "recurrent" in site else ()
+    sites = sites or (site,)
     rates = {f"dropout_{s}": 0.3 for s in sites}
     config = ModelConfig(cell=cell, hidden_size=H, num_layers=2, embedding_size=4, **rates)
     assert_training_is_the_same(config, train_config(learning_rate=0.01, seed=5), rng)

@@ -13,11 +13,13 @@ SIZES = [1, 10_000, 10_001, 100_000, 300_001, 5_000_000, 5_000_001, 10**11]
 
 
 @pytest.mark.parametrize("engine", ["torch", "scratch", "fused"])
+@pytest.mark.parametrize("minutes", [None, 0.5, 10, 600])
 @pytest.mark.parametrize("num_chars", SIZES)
-def test_every_size_of_text_has_a_row_that_its_engine_trains(num_chars, engine):
-    row, reason = choose_default(num_chars, "cpu", engine)
+def test_every_size_of_text_has_a_row_that_its_engine_trains(num_chars, minutes, engine):
+    row, reason = choose_default(num_chars, "cpu", engine, minutes)
     assert engine in row.engines
     assert num_chars <= row.up_to_chars
+    assert (minutes or 0) >= row.from_minutes
     assert row.reason in reason
     assert row.measured in reason
     model = with_settings(ModelConfig(), row.settings)
@@ -27,6 +29,31 @@ def test_every_size_of_text_has_a_row_that_its_engine_trains(num_chars, engine):
 
 def test_auto_takes_the_rows_of_torch():
     assert choose_default(10**6, "cpu", "auto") == choose_default(10**6, "cpu", "torch")
+
+
+def test_more_time_takes_a_row_that_needs_it():
+    long = [row for row in default_rows() if row.from_minutes]
+    assert long
+    for row in long:
+        enough = choose_default(row.up_to_chars, row.device, row.engines[0], row.from_minutes)
+        assert enough[0] == row
+        assert f"in {row.from_minutes:g} minutes" in enough[1]
+        assert choose_default(row.up_to_chars, row.device, row.engines[0], row.from_minutes - 0.1)[0] != row
+
+
+def test_the_time_allowed_is_the_flags_or_the_default_of_two_minutes():
+    long = next(row for row in default_rows() if row.from_minutes)
+    reason = {
+        budget: resolve(None, flags, num_chars=long.up_to_chars).reason
+        for budget, flags in {
+            "long": {"minutes": long.from_minutes},
+            "none": {},
+            "steps": {"steps": 10**9},
+            "epochs": {"epochs": 1000, "minutes": None},
+        }.items()
+    }
+    assert long.reason in reason.pop("long")
+    assert all(long.reason not in other for other in reason.values())
 
 
 def test_a_device_without_rows_borrows_the_cpus_and_says_so():

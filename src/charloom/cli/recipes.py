@@ -18,7 +18,7 @@ def recipes(
 ) -> None:
     """List.
 
-    Where train is given no recipe, the row of the table that fits the training text and the device is taken.
+    Where train is given no recipe, the row of the table that fits the training text, the time and the device is taken.
     """
     from charloom.recipes import default_rows, find_recipe, named_recipes
 
@@ -33,7 +33,7 @@ def recipes(
         width = max(len(recipe.name) for recipe in named)
         for recipe in named:
             show.line(f"  {recipe.name:<{width}}  {recipe.about}")
-    show.line("the default recipe, by the length of the training text and the device:")
+    show.line("the default recipe, by the length of the training text, the time allowed and the device:")
     for row in rows:
         _print_row(show, row)
     show.object(
@@ -57,7 +57,8 @@ def _print_recipe(show: Show, recipe: Recipe) -> None:
 
 def _print_row(show: Show, row: DefaultRow) -> None:
     limit = f"up to {row.up_to_chars:,} characters" if row.up_to_chars < 10**12 else "larger"
-    show.line(f"  {limit}, {row.device}, {' or '.join(row.engines)}: {row.reason}")
+    time = f", from {row.from_minutes:g} minutes on" if row.from_minutes else ""
+    show.line(f"  {limit}{time}, {row.device}, {' or '.join(row.engines)}: {row.reason}")
     show.line(f"    measured: {row.measured}")
     show.line(
         "    " + " ".join(f"--{name.replace('_', '-')} {value}" for name, value in row.settings.items())
@@ -84,6 +85,7 @@ def _recipe_object(recipe: Recipe) -> dict[str, Any]:
 def _row_object(row: DefaultRow) -> dict[str, Any]:
     return {
         "up_to_chars": row.up_to_chars if row.up_to_chars < 10**12 else None,
+        "from_minutes": row.from_minutes,
         "device": row.device,
         "engines": list(row.engines),
         "settings": dict(row.settings),

@@ -80,6 +80,9 @@ class ModelConfig:
     dropout_branch: float = setting(
         0.0, "dropout on what a residual branch adds to the stream", at_least=0.0, below=1.0
     )
+    dropout_recurrent: float = setting(
+        0.0, "dropout of recurrent weights, drawn once a window (DropConnect)", at_least=0.0, below=1.0
+    )
     dropout_output: float = setting(0.0, "dropout on what the output layer reads", at_least=0.0, below=1.0)
     tie_embeddings: bool = setting(False, "the output layer reuses the embedding's weights")
     forget_bias: float = setting(1.0, "initial bias of the LSTM's forget gate")
@@ -137,6 +140,11 @@ class ModelConfig:
                 self.block == "residual",
                 "residual layers have no dropout between them",
                 "use --dropout-branch",
+            ),
+            "dropout_recurrent": (
+                self.cell == "mingru",
+                "the gates of a minGRU read no state: it has no recurrent weights",
+                "use --dropout-branch or --dropout-output",
             ),
             "dropout_branch": (
                 self.block == "plain",
@@ -248,7 +256,8 @@ class TrainConfig:
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
     engine: Literal["auto", "torch", "scratch", "fused"] = setting("auto", "auto, torch, scratch or fused")
     precision: Literal["float32", "float64", "bfloat16"] = setting(
-        "float32", "arithmetic of training; bfloat16 keeps float32 weights"
+        "float32",
+        "arithmetic of training; bfloat16 rounds the factors of products, where a GPU or a CPU with AMX multiplies those faster",
     )
     threads: int | None = setting(
         None, "processor threads; none = every core this process may use", at_least=1, at_most=4096

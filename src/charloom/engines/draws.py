@@ -5,6 +5,7 @@ Each is a function of (seed, purpose, step, lane), so engines, batches and resum
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, UInt16
     from numpy import ndarray as Array
 
-SITES = {"input": 0, "layer": 1, "branch": 2, "output": 3, "char": 4}
-"""Dropout sites; their numbers are part of every mask's address and never change."""
+SITES = {"input": 0, "layer": 1, "branch": 2, "output": 3, "char": 4, "recurrent": 5}
+"""Dropout sites; their numbers are part of every mask's address and never change. All but the last mask activations."""
 
 LEVELS = 65536
 """A mask takes 16 random bits an element, so a rate is rounded to a multiple of 1/65,536."""
@@ -71,6 +72,28 @@ class Masks:
 def has_dropout(config: ModelConfig) -> bool:
     """Whether any site has dropout."""
     return any(getattr(config, f"dropout_{site}") > 0 for site in SITES)
+
+
+def kept_weights(
+    config: ModelConfig, seed: int, step: int, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, Bool[Array, "GH H"]]:
+    """Which recurrent weights stay for one window, the same for all its lanes: True where one does, by parameter.
+
+    Source: DropConnect, Wan et al. (2013); on the recurrent matrix of an LSTM, Merity et al. (2018).
+
+    Args:
+        config: the rate, ``dropout_recurrent``.
+        seed: the run's.
+        step: updates taken before this one.
+        shapes: of the network's parameters; those that are no recurrent matrix are left out.
+    """
+    masks_ = Masks(config, seed, step, range(0))
+    threshold, kept = masks_.threshold("recurrent"), {}
+    for name, shape in shapes.items():
+        if threshold and name.endswith(".w_hh"):
+            purpose = masks_.purpose("recurrent", int(name.split(".")[1]))
+            kept[name] = masks.random_halves(seed, purpose, step, range(shape[0]), shape[1]) >= threshold
+    return kept
 
 
 def fresh_state(config: ModelConfig, train_config: TrainConfig, step: int, lanes: range) -> State:

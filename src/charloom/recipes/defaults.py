@@ -1,4 +1,4 @@
-"""The default recipe: a row of a measured table, chosen by the size of the corpus and the device.
+"""The default recipe: a row of a measured table, chosen by the size of the corpus, the device and the time allowed.
 
 The table is ``defaults.toml``; each row says what was measured with it. A device without rows of its own takes the CPU's,
 and the reason says so.
@@ -22,6 +22,7 @@ class DefaultRow:
 
     Attributes:
         up_to_chars: the largest training part it is for.
+        from_minutes: the least time it needs to win.
         device: cpu or cuda.
         engines: who trains with them.
         settings: as in a recipe.
@@ -30,6 +31,7 @@ class DefaultRow:
     """
 
     up_to_chars: int
+    from_minutes: float
     device: str
     engines: tuple[str, ...]
     settings: Mapping[str, Any]
@@ -39,11 +41,12 @@ class DefaultRow:
 
 @cache
 def default_rows() -> tuple[DefaultRow, ...]:
-    """Every row, smallest corpus first."""
+    """Every row, smallest corpus first, of one size the longest first."""
     table = tomllib.loads((resources.files("charloom.recipes") / "defaults.toml").read_text("utf-8"))
     rows = [
         DefaultRow(
             row.get("up_to_chars", _LARGEST),
+            row.get("from_minutes", 0.0),
             row["device"],
             tuple(row.get("engines", ["torch"])),
             table.get("common", {}) | row["settings"],
@@ -52,16 +55,19 @@ def default_rows() -> tuple[DefaultRow, ...]:
         )
         for row in table["row"]
     ]
-    return tuple(sorted(rows, key=lambda row: row.up_to_chars))
+    return tuple(sorted(rows, key=lambda row: (row.up_to_chars, -row.from_minutes)))
 
 
-def choose_default(num_chars: int, device: str, engine: str = "torch") -> tuple[DefaultRow, str]:
-    """The row for a corpus, a device and an engine, and the sentence that gives the reason.
+def choose_default(
+    num_chars: int, device: str, engine: str = "torch", minutes: float | None = None
+) -> tuple[DefaultRow, str]:
+    """The row for a corpus, a device, an engine and a budget, and the sentence that gives the reason.
 
     Args:
         num_chars: characters of the training part.
         device: the resolved device, as ``cuda:1``.
         engine: the resolved engine; ``auto`` takes the rows of torch.
+        minutes: the time allowed; None where the budget is no time, which the rows for any time then serve.
     """
     kind = device.partition(":")[0]
     engine = "torch" if engine == "auto" else engine
@@ -70,6 +76,7 @@ def choose_default(num_chars: int, device: str, engine: str = "torch") -> tuple[
     rows = [row for row in own if row.device == kind]
     borrowed = not rows
     rows = rows or [row for row in own if row.device == "cpu"]
-    row = next(row for row in rows if num_chars <= row.up_to_chars)
+    row = next(row for row in rows if num_chars <= row.up_to_chars and (minutes or 0.0) >= row.from_minutes)
     note = f"; no row was measured on {kind}, so the CPU's is used" if borrowed else ""
-    return row, f"{num_chars:,} characters to train on: {row.reason} ({row.measured}){note}"
+    time = f" in {minutes:g} minutes" if row.from_minutes else ""
+    return row, f"{num_chars:,} characters to train on{time}: {row.reason} ({row.measured}){note}"

@@ -68,7 +68,9 @@ def resolve(
             recipe.sample,
         )
     else:
-        row, reason = choose_default(num_chars, device, flags.get("engine") or "auto")
+        other = any(flags.get(name) is not None for name in _BUDGETS)
+        minutes = flags.get("minutes") if other else DEFAULT_MINUTES
+        row, reason = choose_default(num_chars, device, flags.get("engine") or "auto", minutes)
         base, label, sample = row.settings, "default", {}
     settings = _with_budget(base, flags)
     return Resolved(

@@ -1,18 +1,30 @@
 """What the torch learner alone has: a graph that is cut, masks as tensors, memory that fused optimisers walk, bfloat16."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from charloom.config import ModelConfig
 from charloom.engines import draws
-from charloom.engines.torch import network
+from charloom.engines.torch import network, precision
 from charloom.engines.torch.dropout import Dropout
 from charloom.errors import DivergedError
+from charloom.parameters import initial_parameters
 from charloom.text.windows import Plan
 
-from ..cases import SHORT_CASES, random_state
-from ..learners import CARRY, SMALL, make, one_pass, random_text, random_window
+from ..cases import SHORT_CASES, V, random_state
+from ..learners import (
+    CARRY,
+    SMALL,
+    learner_of,
+    make,
+    one_pass,
+    random_text,
+    random_window,
+    train_config,
+)
 
 every_stack = pytest.mark.parametrize("config", SHORT_CASES.values(), ids=SHORT_CASES.keys())
 
@@ -76,14 +88,57 @@ def test_gradients_lie_in_memory_as_their_parameters_do(config, rng):
         assert p.grad.stride() == p.stride(), name
 
 
-@every_stack
-def test_bfloat16_trains_every_cell_with_float32_weights(config, rng):
-    learner, settings = make("torch", config, rng, precision="bfloat16", state_reset_probability=0.3)
-    boundary = Plan(random_text(rng), settings, boundary_id=2)
-    state, metrics = learner.advance(boundary, 0, 3, learner.initial_state(range(3)))
-    assert np.isfinite(metrics.loss).all()
+def trained_in(arithmetic, config):
+    """(Tensors, metrics) of three updates whose windows hold resets, of a network wide enough for a library to round its products."""
+    config = replace(config, hidden_size=64)
+    train = train_config(precision=arithmetic, state_reset_probability=0.3, learning_rate=1e-3)
+    learner = learner_of("torch", initial_parameters(config, V, 0), config, train)
+    plan = Plan(random_text(np.random.default_rng(2)), train, boundary_id=2)
+    state, metrics = learner.advance(plan, 0, 3, learner.initial_state(range(3)))
     assert all(p.dtype == torch.float32 for p in learner.params.values())
     assert all(x.dtype == torch.float32 for layer in state for x in layer.values())
+    return learner.tensors(), metrics
+
+
+@every_stack
+def test_autocast_as_on_a_gpu_trains_every_cell_with_float32_weights(config, monkeypatch):
+    if config.cell == "lstm" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        pytest.skip("this processor's library has no LSTM in bfloat16 for every width")
+    _, exact = trained_in("float32", config)
+    cast = lambda device, *, wanted: torch.autocast(device.type, torch.bfloat16, enabled=wanted)  # noqa: E731
+    monkeypatch.setattr(precision, "autocast", cast)
+    _, rounded = trained_in("bfloat16", config)
+    assert (rounded.loss != exact.loss).any()
+    np.testing.assert_allclose(rounded.loss, exact.loss, rtol=0.01)
+
+
+@every_stack
+def test_bfloat16_without_tiles_is_float32(config, monkeypatch):
+    monkeypatch.setattr(precision, "has_tiles", lambda: False)
+    expected, _ = trained_in("float32", config)
+    found, _ = trained_in("bfloat16", config)
+    for name, x in expected.items():
+        np.testing.assert_array_equal(found[name], x, err_msg=name)
+
+
+@pytest.mark.skipif(not precision.has_tiles(), reason="this processor has no tiles of bfloat16")
+@every_stack
+def test_tiles_round_products_and_nothing_else(config):
+    _, exact = trained_in("float32", config)
+    _, rounded = trained_in("bfloat16", config)
+    assert (rounded.loss != exact.loss).any()
+    np.testing.assert_allclose(rounded.loss, exact.loss, rtol=0.01)
+
+
+def test_products_are_rounded_inside_a_stretch_alone(rng, monkeypatch):
+    monkeypatch.setattr(precision, "has_tiles", lambda: True)
+    seen = []
+    learner, train = make("torch", SMALL, rng, precision="bfloat16")
+    monkeypatch.setattr(learner, "_update", lambda *_, **__: seen.append(precision.in_tiles()) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        learner.advance(Plan(random_text(rng), train), 0, 1, learner.initial_state(range(3)))
+    assert seen == [True]
+    assert not precision.in_tiles()
 
 
 def test_evaluation_network_is_the_trained_one(rng):

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from charloom.config import ModelConfig, TrainConfig
+from charloom.engines.torch import precision
 from charloom.engines.torch.muon import Muon, orthogonalise
 from charloom.engines.torch.optimisers import Optimiser, is_hidden_matrix, num_blocks
 from charloom.parameters import parameter_shapes
@@ -100,8 +101,14 @@ def test_muon_moves_every_stacked_matrix_by_itself(blocks, shape, rng):
     np.testing.assert_allclose(before - stacked.detach().numpy(), step * expected, **ROUNDING)
 
 
-def test_what_muon_makes_is_nearly_orthogonal(rng):
-    x = orthogonalise(torch.tensor(rng.normal(size=(3, 8, 20))))
+@pytest.mark.parametrize("rounds", [False, True], ids=["exact", "in tiles"])
+def test_what_muon_makes_is_nearly_orthogonal(rounds, rng, monkeypatch):
+    monkeypatch.setattr(precision, "has_tiles", lambda: True)
+    n = torch.tensor(rng.normal(size=(3, 8, 20)), dtype=torch.float32)
+    with precision.tiles(torch.device("cpu"), wanted=rounds):
+        x = orthogonalise(n)
+    assert x.dtype == n.dtype
+    assert torch.equal(x, x.bfloat16().float()) == rounds
     singular = torch.linalg.svdvals(x)
     assert (
         0.5 < float(singular.min()) < float(singular.max()) < 1.3

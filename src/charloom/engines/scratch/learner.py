@@ -82,6 +82,8 @@ class ScratchLearner:
         last_only = self.train_config.objective == "last"
         lanes = range(len(window.inputs))
         params = self._folded(self.params)
+        kept = self._kept_weights(step, params)
+        params = params | {name: params[name] * scale for name, scale in kept.items()}
         logits, after, tape = network.forward(
             self.config,
             params,
@@ -100,12 +102,21 @@ class ScratchLearner:
         if self.train_config.loss == "mean":
             d_y /= targets.size
         gradients, _ = network.backward(self.config, params, tape, d_y)
+        for name, scale in kept.items():
+            gradients[name] *= scale
         for name in (
             self.params.keys() - params.keys()
         ):  # both biases of a pair have the gradient of their sum
             gradients[name] = gradients[name.removesuffix(_PAIR)][: len(self.params[name])]
         gradients |= {name: np.zeros_like(self.params[name]) for name in self.frozen}
         return float(total), targets.size, gradients, after
+
+    def _kept_weights(self, step: int, params: Mapping[str, Array]) -> dict[str, Array]:
+        """What each recurrent weight is multiplied with in this window; empty where all stay."""
+        scale = draws.Masks(self.config, self.train_config.seed, step, range(0)).scale("recurrent")
+        shapes = {name: p.shape for name, p in params.items()}
+        kept = draws.kept_weights(self.config, self.train_config.seed, step, shapes)
+        return {name: mask * params[name].dtype.type(scale) for name, mask in kept.items()}
 
     def tensors(self) -> dict[str, Array]:
         """All that a checkpoint holds."""

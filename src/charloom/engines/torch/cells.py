@@ -2,8 +2,9 @@
 
 Each cell file holds `step`, its numbered equations for one time step, and the call of a library's kernel for a whole window where
 there is one. This file alone decides what a window takes. On a CPU that is our own `recurrence` and `loops`, but for the LSTM
-in float32, whose oneDNN kernel is as fast. Elsewhere, without Numba or in an autocast it is the library, unless a row's state is
-reset inside the window (documents end there) or the library has none; then it is `step` after `step`.
+in float32, whose oneDNN kernel is as fast (it rounds nothing: where products are rounded, ours is faster). Elsewhere, without Numba
+or in an autocast it is the library, unless a row's state is reset inside the window (documents end there) or the library has
+none; then it is `step` after `step`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from charloom.config import ModelConfig
-from charloom.engines.torch import elman, gru, loops, lstm, mingru, recurrence
+from charloom.engines.torch import elman, gru, loops, lstm, mingru, precision, recurrence
 from charloom.engines.torch.recurrence import project
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def unroll(
     if config.cell == "mingru":
         return mingru.scan(project(x, params["w_ih"], params["bias"]), state, resets, fresh)
     in_one_call = resets is None and not _is_wide(x, params["w_ih"])
-    as_fast = config.cell == "lstm" and params["w_ih"].dtype == torch.float32
+    as_fast = config.cell == "lstm" and params["w_ih"].dtype == torch.float32 and not precision.in_tiles()
     if loops.fit(params["w_ih"]) and not (in_one_call and as_fast):
         return recurrence.unroll(config, params, x, state, resets, fresh)
     if in_one_call and (found := _library(config, params, x, state)) is not None:

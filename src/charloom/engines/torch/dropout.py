@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -43,9 +44,42 @@ class Dropout:
         """True where an element stays; on another device torch's generator draws, seeded by the same address."""
         if x.device.type == "cpu":
             return torch.from_numpy(self.masks.kept(site, layer, len(x), x.shape[2])).transpose(0, 1)
-        purpose, lane = self.masks.purpose(site, layer), self.masks.lanes.start
-        low, high = random_bits(self.masks.seed, purpose, self.masks.step, [lane], 2)[0].tolist()
-        generator = torch.Generator(x.device).manual_seed(low + (high << 31))
         shape = (*x.shape[:2], 1) if site == "char" else x.shape
-        drawn = torch.rand(shape, device=x.device, generator=generator)
-        return drawn >= self.masks.threshold(site) / draws.LEVELS
+        return _drawn_there(self.masks, site, layer, self.masks.lanes.start, shape, x.device)
+
+
+def thinned(
+    config: ModelConfig, seed: int, step: int, params: Mapping[str, Tensor]
+) -> dict[str, Float[Tensor, "GH H"]]:
+    """What each recurrent weight is multiplied with in this window; empty where all stay.
+
+    Args:
+        config: the rate.
+        seed: the run's.
+        step: updates taken before this one.
+        params: the network's tensors.
+    """
+    masks = draws.Masks(config, seed, step, range(0))
+    if masks.threshold("recurrent") == 0:
+        return {}
+    matrices = {name: p for name, p in params.items() if name.endswith(".w_hh")}
+    kept = {
+        name: _drawn_there(masks, "recurrent", int(name.split(".")[1]), 0, p.shape, p.device)
+        for name, p in matrices.items()
+        if p.device.type != "cpu"
+    }
+    here = {name: tuple(p.shape) for name, p in matrices.items() if name not in kept}
+    kept |= {
+        name: torch.from_numpy(mask) for name, mask in draws.kept_weights(config, seed, step, here).items()
+    }
+    return {name: mask.to(params[name].dtype) * masks.scale("recurrent") for name, mask in kept.items()}
+
+
+def _drawn_there(
+    masks: draws.Masks, site: str, layer: int, lane: int, shape: Sequence[int], device: torch.device
+) -> Bool[Tensor, "..."]:
+    """A mask of the device's own generator, seeded by the address that the numbers of a CPU have."""
+    low, high = random_bits(masks.seed, masks.purpose(site, layer), masks.step, [lane], 2)[0].tolist()
+    generator = torch.Generator(device).manual_seed(low + (high << 31))
+    drawn = torch.rand(tuple(shape), device=device, generator=generator)
+    return drawn >= masks.threshold(site) / draws.LEVELS

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from charloom.config import ModelConfig, TrainConfig
 from charloom.engines import Metrics, Signal, State, diverged, draws, frozen_parameters, state_like
-from charloom.engines.torch import network
-from charloom.engines.torch.dropout import Dropout
+from charloom.engines.torch import network, precision
+from charloom.engines.torch.dropout import Dropout, thinned
 from charloom.engines.torch.model import (
     DTYPES,
     TorchModel,
@@ -68,6 +68,7 @@ class TorchLearner:
         self.knots: Knots = ((0, 0.0), (max(1, train_config.steps or 1), 1.0))
         self.shards = Shards()
         self.grad_norms = torch.zeros(0)  # of the last update, by parameter
+        self.rounds = train_config.precision == "bfloat16"
         self.watchful = self.device.type == "cpu"  # elsewhere to look at a number is to wait for it
 
     def set_progress(self, knots: Knots) -> None:
@@ -107,7 +108,8 @@ class TorchLearner:
         """
         count = len(window.targets) if self.train_config.objective == "last" else window.targets.size
         parts = self.shards.split(len(window.inputs), self.device)
-        passes = self.shards.run(lambda rows: self._pass(step, window, state, rows, count), parts)
+        kept = thinned(self.config, self.train_config.seed, step, self.params)
+        passes = self.shards.run(lambda rows: self._pass(step, window, state, rows, count, kept), parts)
         total, gradients, after = passes[0]
         for other_total, other_gradients, _ in passes[1:]:
             total = total + other_total
@@ -181,12 +183,13 @@ class TorchLearner:
 
     def _stretch(self, plan: Plan, steps: range, state: State) -> tuple[State, Metrics]:
         lanes, measured, counts = range(plan.batch_size), [], []
-        for step in steps:
-            window = plan.window(step, lanes)
-            begin = state if plan.carries else self._zeros(window)
-            state, loss, norm, count = self._update(step, window, begin, look=self.watchful)
-            measured.append(torch.stack([loss, norm]))
-            counts.append(count)
+        with precision.tiles(self.device, wanted=self.rounds):
+            for step in steps:
+                window = plan.window(step, lanes)
+                begin = state if plan.carries else self._zeros(window)
+                state, loss, norm, count = self._update(step, window, begin, look=self.watchful)
+                measured.append(torch.stack([loss, norm]))
+                counts.append(count)
         numbers = to_numpy(torch.stack(measured)).astype(np.float64) if measured else np.zeros((0, 2))
         return state, Metrics(numbers[:, 0], numbers[:, 1], np.array(counts, np.int64))
 
@@ -213,27 +216,35 @@ class TorchLearner:
         return after, loss, norm, count
 
     def _pass(
-        self, step: int, window: Window, state: State, rows: slice, count: int
+        self,
+        step: int,
+        window: Window,
+        state: State,
+        rows: slice,
+        count: int,
+        kept: Mapping[str, Tensor],
     ) -> tuple[Tensor, list[Tensor], State]:
         """Some rows of a window forward and back: their summed loss, their part of every gradient, the state behind them."""
         part = Window(window.inputs[rows], window.targets[rows], window.resets[rows])
         begin = state_like(state, lambda x: x[rows])
-        total, after = self._loss(step, part, begin, range(rows.start, rows.stop))
+        total, after = self._loss(step, part, begin, range(rows.start, rows.stop), kept)
         objective = total if self.train_config.loss == "sum" else total / count
         # fused optimisers walk through memory: a gradient in another layout would move the wrong elements
         found = torch.autograd.grad(objective, list(self.optimiser.params.values()))
         return total.detach(), [gradient.contiguous() for gradient in found], after
 
-    def _loss(self, step: int, window: Window, state: State, lanes: range) -> tuple[Tensor, State]:
+    def _loss(
+        self, step: int, window: Window, state: State, lanes: range, kept: Mapping[str, Tensor]
+    ) -> tuple[Tensor, State]:
         """The summed loss of some lanes' predictions, and the state behind them with its gradient cut."""
+        params = self._folded(self.params)
+        params = params | {name: params[name] * scale for name, scale in kept.items()}
         last_only = self.train_config.objective == "last"
         drops = draws.has_dropout(self.config)
-        with torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.train_config.precision == "bfloat16"
-        ):
+        with precision.autocast(self.device, wanted=self.rounds):
             logits, after = network.forward(
                 self.config,
-                self._folded(self.params),
+                params,
                 to_device(window.inputs, self.device),
                 state,
                 resets=torch.as_tensor(window.resets) if window.resets.any() else None,

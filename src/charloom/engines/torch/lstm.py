@@ -13,7 +13,6 @@ Shapes: T time, B batch, X input size, H hidden size. State is h and c, each (B,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -37,21 +36,9 @@ def step(
 def fused(
     params: Mapping[str, Tensor], x: Float[Tensor, "T B X"], state: Mapping[str, Tensor]
 ) -> tuple[Float[Tensor, "T B H"], dict[str, Tensor]]:
-    """The same function over a whole window in one library call (oneDNN on a CPU, cuDNN).
-
-    Where the processor has no bfloat16, oneDNN has no such kernel for some widths: there the call is in float32.
-    """
+    """The same function over a whole window in one library call (oneDNN on a CPU, cuDNN)."""
     bias = params["bias"]
     weights = [params["w_ih"], params["w_hh"], bias, torch.zeros_like(bias)]
     begin = (state["h"][None], state["c"][None])
-    with torch.autocast(
-        x.device.type, enabled=torch.is_autocast_enabled(x.device.type) and _has_kernel(x.device)
-    ):
-        outputs, h, c = torch.lstm(x, begin, weights, True, 1, 0.0, torch.is_grad_enabled(), False, False)
+    outputs, h, c = torch.lstm(x, begin, weights, True, 1, 0.0, torch.is_grad_enabled(), False, False)
     return outputs, {"h": h[0], "c": c[0]}
-
-
-@cache
-def _has_kernel(device: torch.device) -> bool:
-    """Whether the library's kernel takes every width in the precision of an autocast."""
-    return device.type != "cpu" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -7,8 +7,8 @@
 
 Source: Jordan et al. (2024), "Muon: an optimizer for hidden layers in neural networks", with its a, b, c; the step size of (4) is that
 of Liu et al. (2025), "Muon is scalable for LLM training", equation 4. Where we differ: the gates stacked in one matrix are orthogonalised
-one by one, for each is a map of its own; everything stays in the precision of the parameters (a processor without bfloat16 is
-slow in it); and all matrices of one shape go through (3) together.
+one by one, for each is a map of its own; (3) is in bfloat16 only where the processor multiplies it in tiles, else in the precision of
+the parameters; and all matrices of one shape go through (3) together.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
+
+from charloom.engines.torch import precision
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -82,10 +84,11 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalise(n: Float[Tensor, "N r c"]) -> Float[Tensor, "N r c"]:
-    """Equation (3) for N matrices with r ≤ c."""
+    """Equation (3) for N matrices with r ≤ c, in bfloat16 where products on the CPU are being rounded to it."""
     a, b, c = COEFFICIENTS
     x: Tensor = n / torch.linalg.matrix_norm(n, keepdim=True).clamp_min(_TINY)
+    x = x.bfloat16() if precision.in_tiles() else x
     for _ in range(STEPS):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x
+    return x.to(n.dtype)

@@ -1,0 +1,50 @@
+"""What ``precision = "bfloat16"`` rounds, and where: factors of matrix products, never weights, sums, states or losses.
+
+On a GPU that is torch's autocast, around the way forwards. On a CPU whose processor multiplies tiles of bfloat16 (Intel's AMX) the
+library rounds the factors of every float32 product inside and adds up in float32: tensors stay float32 (but for `muon`'s, which iterates in
+bfloat16), and the compiled loops between the products stay in use. Any other processor computes as with float32: without tiles oneDNN multiplies float32 too, a tenth slower than what
+torch takes otherwise.
+
+Source: torch.backends, ``fp32_precision``; oneDNN's guide to floating-point math modes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
+
+import torch
+
+
+def autocast(device: torch.device, *, wanted: bool) -> AbstractContextManager[object]:
+    """Round inside this block where the device is no CPU; torch rounds the way back as it did the way forwards."""
+    if not wanted or device.type == "cpu":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
+
+
+@contextmanager
+def tiles(device: torch.device, *, wanted: bool) -> Iterator[None]:
+    """Round inside this block, in every thread of the process, where the device is a CPU that has tiles."""
+    if not (wanted and device.type == "cpu" and has_tiles()):
+        yield
+        return
+    settings = torch.backends.mkldnn.matmul
+    before = settings.fp32_precision
+    settings.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        settings.fp32_precision = before
+
+
+def in_tiles() -> bool:
+    """Whether products on the CPU are being rounded now."""
+    return bool(torch.backends.mkldnn.matmul.fp32_precision == "bf16")
+
+
+@cache
+def has_tiles() -> bool:
+    """Whether this processor multiplies tiles of bfloat16."""
+    return bool(torch.backends.mkldnn.is_available() and torch.cpu._is_amx_tile_supported())
