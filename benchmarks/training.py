@@ -38,7 +38,7 @@ ROUNDS, STEPS = 7, 2
 PEAK_SIZE = 1_024
 WINDOWS = 200 * 64
 DOCUMENTED_STEP_S = 0.036
-"""A step of the small GPT on a two-core machine with AVX-512 (nanoGPT's own program)."""
+"""A step of the small GPT on a two-core machine with AVX-512 (nanoGPT's own program): where ours is slower, its time is this one's."""
 
 CASES: dict[str, tuple[dict[str, Any], int, int, bool]] = {
     "residual minGRU 3x192": (
@@ -174,7 +174,7 @@ def gpt() -> dict[str, Any]:
         model.step(*batch)
         steps_s.append(time.perf_counter() - began)
     loss = windows_loss(_Scored(model), corpus.validation, window=CONTEXT, num_windows=WINDOWS).loss_nats
-    total_s = sum(steps_s)
+    total_s = min(sum(steps_s), STEPS * DOCUMENTED_STEP_S)
     rows = []
     for part in (1, 8, 12):
         minutes = total_s / part / 60
@@ -194,7 +194,8 @@ def gpt() -> dict[str, Any]:
         "num_params": model.num_params,
         "step_s": rounded(statistics.median(steps_s)),
         "documented_step_s": DOCUMENTED_STEP_S,
-        "train_time_s": rounded(total_s),
+        "train_time_s": rounded(sum(steps_s)),
+        "counted_s": rounded(total_s),
         "windows_64": rounded(loss),
         "flash": rows,
     }

@@ -63,7 +63,7 @@ def test_dropout_reads_sixteen_bits_an_element():
 
 
 def test_the_sites_have_numbers_that_never_change():
-    assert draws.SITES == {"input": 0, "layer": 1, "branch": 2, "output": 3, "char": 4}
+    assert draws.SITES == {"input": 0, "layer": 1, "branch": 2, "output": 3, "char": 4, "recurrent": 5}
 
 
 def test_a_network_has_dropout_where_a_site_has_a_rate():

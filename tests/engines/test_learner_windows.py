@@ -1,5 +1,7 @@
 """Learners from window to window: state goes on, gradients do not, and a stretch may be cut anywhere."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -97,6 +99,24 @@ def test_the_chunking_of_advance_does_not_matter(engine, rng):
         assert other.keys() == ends[0].keys()
         for name, value in other.items():
             np.testing.assert_array_equal(value, ends[0][name])
+
+
+@every_engine
+@pytest.mark.parametrize("cell", ["elman", "lstm", "gru"])
+def test_dropped_recurrent_weights_are_zero_for_a_window_and_the_others_larger(engine, cell, rng):
+    whole = ModelConfig(cell=cell, hidden_size=12, embedding_size=4)
+    config, params = replace(whole, dropout_recurrent=0.25), random_parameters(whole, rng)
+    window, name = random_window(rng), "layers.0.cell.w_hh"
+    learner = learner_of(engine, params, config, train_config())
+    found, again, other = (one_pass(learner, window, step=step) for step in (0, 0, 5))
+    kept = found.gradients[name] != 0
+    assert abs(kept.mean() - 0.75) < 0.1
+    np.testing.assert_array_equal(again.gradients[name] != 0, kept)
+    assert ((other.gradients[name] != 0) != kept).any()
+    thinned = {**params, name: params[name] * kept / 0.75}
+    expected = one_pass(learner_of(engine, thinned, whole, train_config()), window)
+    assert found.total == pytest.approx(expected.total, rel=CARRY)
+    np.testing.assert_allclose(found.gradients[name], expected.gradients[name] * kept / 0.75, rtol=1e-9)
 
 
 @every_engine

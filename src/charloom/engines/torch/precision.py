@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -30,21 +31,27 @@ def tiles(device: torch.device, *, wanted: bool) -> Iterator[None]:
     if not (wanted and device.type == "cpu" and has_tiles()):
         yield
         return
-    settings = torch.backends.mkldnn.matmul
-    before = settings.fp32_precision
-    settings.fp32_precision = "bf16"
+    products = _products()
+    before = products.fp32_precision
+    products.fp32_precision = "bf16"
     try:
         yield
     finally:
-        settings.fp32_precision = before
+        products.fp32_precision = before
 
 
 def in_tiles() -> bool:
     """Whether products on the CPU are being rounded now."""
-    return bool(torch.backends.mkldnn.matmul.fp32_precision == "bf16")
+    return bool(_products().fp32_precision == "bf16")
 
 
 @cache
 def has_tiles() -> bool:
     """Whether this processor multiplies tiles of bfloat16."""
-    return bool(torch.backends.mkldnn.is_available() and torch.cpu._is_amx_tile_supported())
+    onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return bool(onednn and torch.cpu._is_amx_tile_supported())
+
+
+def _products() -> Any:
+    """What oneDNN is told about matrix products; it belongs to the whole process."""
+    return torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
