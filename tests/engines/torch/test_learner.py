@@ -15,16 +15,7 @@ from charloom.parameters import initial_parameters
 from charloom.text.windows import Plan
 
 from ..cases import SHORT_CASES, V, random_state
-from ..learners import (
-    CARRY,
-    SMALL,
-    learner_of,
-    make,
-    one_pass,
-    random_text,
-    random_window,
-    train_config,
-)
+from ..learners import CARRY, SMALL, learner_of, make, one_pass, random_text, random_window, train_config
 
 every_stack = pytest.mark.parametrize("config", SHORT_CASES.values(), ids=SHORT_CASES.keys())
 

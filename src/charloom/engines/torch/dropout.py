@@ -63,15 +63,16 @@ def thinned(
     if masks.threshold("recurrent") == 0:
         return {}
     matrices = {name: p for name, p in params.items() if name.endswith(".w_hh")}
-    kept = {
-        name: _drawn_there(masks, "recurrent", int(name.split(".")[1]), 0, p.shape, p.device)
-        for name, p in matrices.items()
-        if p.device.type != "cpu"
-    }
-    here = {name: tuple(p.shape) for name, p in matrices.items() if name not in kept}
-    kept |= {
-        name: torch.from_numpy(mask) for name, mask in draws.kept_weights(config, seed, step, here).items()
-    }
+    device = next(iter(params.values())).device
+    if device.type == "cpu":
+        shapes = {name: tuple(p.shape) for name, p in matrices.items()}
+        here = draws.kept_weights(config, seed, step, shapes)
+        kept = {name: torch.from_numpy(mask) for name, mask in here.items()}
+    else:
+        kept = {
+            name: _drawn_there(masks, "recurrent", int(name.split(".")[1]), 0, p.shape, device)
+            for name, p in matrices.items()
+        }
     return {name: mask.to(params[name].dtype) * masks.scale("recurrent") for name, mask in kept.items()}
 
 
