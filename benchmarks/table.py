@@ -5,33 +5,49 @@ training part (`benchmarks.trials`): six a factor of two apart, three between th
 with another seed. Everything else is the same for all rows. Beside them: charloom's recipes in their own time, the primed n-gram of the best order
 and xz. `benchmarks.training` has the small GPT.
 
+Time is equal by count: all rows of a text take updates in turn on a machine with nothing else to do, the median says how long one takes on
+two cores, and a row learns for as many updates as fit into its minutes. So no row is charged for a slow spell of a shared machine, and the
+trainings themselves may run beside each other, one a core, as long as they please.
+
 python -m benchmarks table                       goes on where ``results/table.json`` and ``results/table-trials.jsonl`` end
 python -m benchmarks.table tinyshakespeare anna  those texts alone
+python -m benchmarks.table pace                  how long updates take, anew: everything that was measured with the old paces goes
 
-Losses are of the last tenth, nats a character; the mean and the spread of `SEEDS` seeds.
+Losses are of the last tenth, nats a character; the mean and the spread of the seeds.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import multiprocessing
+import os
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing.queues import Queue
+from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import RESULTS, as_text, machine, rounded
+from benchmarks.harness import RESULTS, as_text, interleave, machine, rounded
+from benchmarks.training import STEPS, charloom_run
 from benchmarks.trials import QUICK_WINDOWS, judged, trained, whole
 from charloom import threads
 from charloom.config import ModelConfig
 from charloom.parameters import count_parameters
+from charloom.recipes import Resolved, find_recipe, resolve
+from charloom.text import Corpus
+from charloom.text.windows import Plan
 from charloom.training.closing import measure_baselines
 
 TEXTS = ("tinyshakespeare", "anna", "moliere", "arabic_wiki")
-PARAMS, MINUTES, TRIAL_MINUTES, SEEDS = 400_000, 1.0, 0.25, 3
+PARAMS, MINUTES, TRIAL_MINUTES, SEEDS = 400_000, 1.0, 0.15, 3
+PACE_ROUNDS = 15
 WINDOWS = 200 * 64
 COARSE = tuple(1e-3 * 2**i for i in range(6))
-RECIPES = ("flash",)
+RECIPES: Mapping[str, int] = {"flash": 3, "best": 1}
+"""Seeds of each: what `best` takes on four texts would be hours."""
 COMMON: Mapping[str, Any] = {
     "recipe": "flash",  # its optimiser, schedule, averaging and resets; the network is the row's
     "batch_size": 32,
@@ -48,6 +64,7 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
     for block in ("plain", "residual")
 }
 TRIALS, TABLE = RESULTS / "table-trials.jsonl", RESULTS / "table.json"
+PACE, BESIDE = "seconds an update", "n-gram and xz"
 
 
 def sized(network: Mapping[str, Any], vocab_size: int) -> int:
@@ -65,42 +82,82 @@ def sized(network: Mapping[str, Any], vocab_size: int) -> int:
     return min(range(8, 1_025, 8), key=distance)
 
 
+def settings_of(row: str, vocab_size: int) -> dict[str, Any]:
+    """What a row trains with, but for its learning rate, its seed and its updates."""
+    if row in RECIPES:
+        return {"recipe": row}
+    network = ROWS[row]
+    return {**COMMON, **network, "hidden_size": sized(network, vocab_size)}
+
+
+def resolved(settings: Mapping[str, Any], num_chars: int) -> Resolved:
+    """Settings over their recipe."""
+    flags = {name: value for name, value in settings.items() if name != "recipe"}
+    return resolve(find_recipe(settings["recipe"]), {"patience": None, **flags}, num_chars=num_chars)
+
+
+def paces(corpus: Corpus) -> dict[str, float]:
+    """Seconds an update of every row on two cores: medians of rounds in which all take turns."""
+    contestants: dict[str, Callable[[], object]] = {}
+    for row in (*ROWS, *RECIPES):
+        own = resolved(settings_of(row, len(corpus.vocab)), len(corpus.train))
+        plan = Plan(corpus.train, own.train_config)
+        contestants[row] = charloom_run(own.model_config, plan, own.train_config)
+    seconds = interleave(contestants, rounds=PACE_ROUNDS)
+    return {row: rounded(statistics.median(times) / STEPS) for row, times in seconds.items()}
+
+
+def updates(row: str, corpus: Corpus, pace: float) -> int:
+    """How many updates a row's time is: `MINUTES`, a recipe's own minutes, and no more passes than it allows."""
+    if row not in RECIPES:
+        return round(60 * MINUTES / pace)
+    config = resolved(settings_of(row, len(corpus.vocab)), len(corpus.train)).train_config
+    assert config.minutes is not None
+    steps = round(60 * config.minutes / pace)
+    if config.max_epochs is None:
+        return steps
+    return min(steps, round(config.max_epochs * Plan(corpus.train, config).steps_per_epoch))
+
+
 class Book:
     """What was measured already, so that a table of hours can be made in pieces."""
 
     def __init__(self) -> None:
-        lines = TRIALS.read_text("utf-8").splitlines() if TRIALS.exists() else []
-        self.trials = [json.loads(line) for line in lines]
+        self.trials = _lines(TRIALS)
         self.table: dict[str, Any] = json.loads(TABLE.read_text("utf-8")) if TABLE.exists() else {}
 
     def trial(self, text: str, row: str, settings: Mapping[str, Any]) -> float:
         """The loss of a short training: windows of 256 of the slice that no table uses."""
-        key = {"text": text, "row": row, **{k: settings[k] for k in ("learning_rate", "seed")}}
+        key = {"text": text, "row": row, **{k: settings[k] for k in ("learning_rate", "seed", "steps")}}
         for known in self.trials:
             if all(known[k] == value for k, value in key.items()):
                 return float(known["windows_256"])
         _, corpus = whole(text)
-        done = trained(corpus, {**settings, "minutes": TRIAL_MINUTES})
-        losses = judged(done.model, corpus, num_windows=QUICK_WINDOWS)
-        line = {**key, **{k: rounded(v) for k, v in losses.items()}, "steps": done.finished.step}
+        losses = judged(trained(corpus, settings).model, corpus, num_windows=QUICK_WINDOWS)
+        line = {**key, **{k: rounded(v) for k, v in losses.items()}}
         self.trials.append(line)
         with TRIALS.open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
         print(json.dumps(line), flush=True)
         return float(line["windows_256"])
 
-    def keep(self, text: str, row: str, figures: Mapping[str, Any]) -> None:
+    def keep(self, text: str, row: str, figures: Any) -> None:
         """Write a row of the table."""
-        self.table.setdefault("texts", {}).setdefault(text, {})[row] = dict(figures)
-        self.table = {"machine": machine(), "params": PARAMS, "minutes": MINUTES, "windows": WINDOWS} | {
-            "texts": self.table["texts"]
-        }
+        self.table.setdefault("texts", {}).setdefault(text, {})[row] = figures
+        head = {"params": PARAMS, "minutes": MINUTES, "windows": WINDOWS}
+        self.table = head | {"texts": self.table["texts"]}
         TABLE.write_text(as_text(self.table), encoding="utf-8")
         print(text, row, json.dumps(figures), flush=True)
 
     def has(self, text: str, row: str) -> bool:
         """Whether a row of the table is there."""
         return row in self.table.get("texts", {}).get(text, {})
+
+    def forget(self, text: str) -> None:
+        """Drop a text and its trials: what they were is worth nothing at another pace."""
+        self.table.get("texts", {}).pop(text, None)
+        self.trials = [line for line in self.trials if line["text"] != text]
+        TRIALS.write_text("".join(json.dumps(line) + "\n" for line in self.trials), encoding="utf-8")
 
 
 def tuned(book: Book, text: str, row: str, settings: Mapping[str, Any]) -> float:
@@ -117,55 +174,90 @@ def tuned(book: Book, text: str, row: str, settings: Mapping[str, Any]) -> float
     return float(f"{min(means, key=means.__getitem__):.3g}")
 
 
-def measured(text: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """`SEEDS` trainings on the whole training part, judged by the last tenth."""
+def measured(text: str, settings: Mapping[str, Any], seeds: int) -> dict[str, Any]:
+    """Trainings on the whole training part, one for each seed, judged by the last tenth."""
     corpus, _ = whole(text)
     runs = []
-    for seed in range(SEEDS):
+    for seed in range(seeds):
         done = trained(corpus, {**settings, "seed": seed})
         runs.append((done, judged(done.model, corpus, num_windows=WINDOWS)))
+    finished = runs[0][0].finished
     figures: dict[str, Any] = {
         "num_params": runs[0][0].num_params,
-        "chars_seen": [done.finished.chars_seen for done, _ in runs],
-        "train_time_s": [rounded(done.finished.train_time_s) for done, _ in runs],
+        "updates": finished.step,
+        "epochs": rounded(finished.chars_seen / len(corpus.train)),
+        "seeds": seeds,
     }
     for protocol in runs[0][1]:
         losses = [found[protocol] for _, found in runs]
         figures[protocol] = {
             "mean": rounded(statistics.fmean(losses)),
-            "sd": rounded(statistics.stdev(losses)),
+            "sd": rounded(statistics.stdev(losses)) if seeds > 1 else None,
         }
     return figures
 
 
-def main(texts: Sequence[str] = TEXTS) -> None:
-    """Measure what the files do not hold yet."""
-    book = Book()
+def beside(corpus: Corpus) -> dict[str, Any]:
+    """What needs no network."""
+    found = measure_baselines(corpus)
+    assert found.ngram_bits_per_char is not None
+    assert found.xz_bits_per_char is not None
+    return {
+        "order": found.ngram_order,
+        "ngram_stream": rounded(found.ngram_bits_per_char * math.log(2)),
+        "xz_stream": rounded(found.xz_bits_per_char * math.log(2)),
+    }
+
+
+def row_of(text: str, row: str, pace: float) -> dict[str, Any]:
+    """Tune and measure one row: what a process does on its core."""
+    corpus, _ = whole(text)
+    if row == BESIDE:
+        return beside(corpus)
+    settings = {**settings_of(row, len(corpus.vocab)), "minutes": None}
+    steps = updates(row, corpus, pace)
     with threads.limit(None):
-        for text in texts:
-            corpus, _ = whole(text)
-            if not book.has(text, "n-gram and xz"):
-                found = measure_baselines(corpus)
-                assert found.ngram_bits_per_char is not None
-                assert found.xz_bits_per_char is not None
-                figures = {
-                    "order": found.ngram_order,
-                    "ngram_stream": rounded(found.ngram_bits_per_char * math.log(2)),
-                    "xz_stream": rounded(found.xz_bits_per_char * math.log(2)),
-                }
-                book.keep(text, "n-gram and xz", figures)
-            for row, network in ROWS.items():
-                if book.has(text, row):
-                    continue
-                width = sized(network, len(corpus.vocab))
-                settings = {**COMMON, **network, "hidden_size": width}
-                rate = tuned(book, text, row, settings)
-                figures = measured(text, {**settings, "learning_rate": rate, "minutes": MINUTES})
-                book.keep(text, row, {"hidden_size": width, "learning_rate": rate, **figures})
-            for recipe in RECIPES:
-                if not book.has(text, recipe):
-                    book.keep(text, recipe, measured(text, {"recipe": recipe}))
+        if row in RECIPES:
+            return measured(text, {**settings, "steps": steps}, RECIPES[row])
+        trial_steps = round(steps * TRIAL_MINUTES / MINUTES)
+        rate = tuned(Book(), text, row, {**settings, "steps": trial_steps})
+        found = measured(text, {**settings, "steps": steps, "learning_rate": rate}, SEEDS)
+    return {"hidden_size": settings["hidden_size"], "learning_rate": rate, **found}
+
+
+def keep_to_one_core(cores: Queue[int]) -> None:
+    """Begin a process: it takes a core for itself."""
+    os.sched_setaffinity(0, {cores.get()})
+
+
+def main(arguments: Sequence[str] = ()) -> None:
+    """Measure what the files do not hold yet."""
+    texts = [text for text in arguments if text != "pace"] or TEXTS
+    book = Book()
+    for text in texts:
+        if "pace" in arguments:
+            book.forget(text)
+        if not book.has(text, PACE):
+            with threads.limit(None):
+                book.keep(text, PACE, {"machine": machine(), **paces(whole(text)[0])})
+    missing = [(text, row) for text in texts for row in (BESIDE, *ROWS, *RECIPES) if not book.has(text, row)]
+    spawn = multiprocessing.get_context("spawn")
+    cores: Queue[int] = spawn.Queue()
+    available = sorted(os.sched_getaffinity(0))
+    for core in available:
+        cores.put(core)
+    with ProcessPoolExecutor(len(available), spawn, keep_to_one_core, (cores,)) as processes:
+        pending = {
+            processes.submit(row_of, text, row, book.table["texts"][text][PACE].get(row, 0.0)): (text, row)
+            for text, row in missing
+        }
+        for done in as_completed(pending):
+            book.keep(*pending[done], done.result())
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or TEXTS)
+    main(sys.argv[1:])

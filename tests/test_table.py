@@ -6,8 +6,9 @@ import math
 import pytest
 
 from benchmarks import table, trials
-from charloom.config import ModelConfig
+from charloom.config import ModelConfig, TextConfig
 from charloom.parameters import count_parameters
+from charloom.text import read_corpus
 
 
 @pytest.mark.parametrize("vocab_size", [65, 433])
@@ -34,7 +35,7 @@ def book(tmp_path, monkeypatch):
     def trained(_corpus, settings):
         asked.append((settings["learning_rate"], settings["seed"]))
         done = type("Done", (), {})()
-        done.model, done.finished = settings, type("Finished", (), {"step": 1})()
+        done.model = settings
         return done
 
     def judged(model, _corpus, **_):
@@ -50,18 +51,18 @@ def book(tmp_path, monkeypatch):
 
 
 def test_twelve_trials_find_the_rate_nearest_to_the_best(book):
-    assert table.tuned(book, "text", "row", {}) == pytest.approx(4e-3 * 2**0.25, rel=1e-2)
+    assert table.tuned(book, "text", "row", {"steps": 9}) == pytest.approx(4e-3 * 2**0.25, rel=1e-2)
     assert len(book.asked) == len(set(book.asked)) == 12
     assert [seed for _, seed in book.asked].count(1) == 3
 
 
 def test_trials_that_were_made_are_not_made_again(book):
-    first = table.tuned(book, "text", "row", {})
+    first = table.tuned(book, "text", "row", {"steps": 9})
     again = table.Book()
-    assert table.tuned(again, "text", "row", {}) == first
+    assert table.tuned(again, "text", "row", {"steps": 9}) == first
     assert len(book.asked) == 12
     assert len([json.loads(line) for line in table.TRIALS.read_text("utf-8").splitlines()]) == 12
-    table.tuned(again, "text", "other row", {})
+    table.tuned(again, "text", "other row", {"steps": 9})
     assert len(book.asked) == 24
 
 
@@ -70,6 +71,45 @@ def test_a_row_that_is_kept_is_there_in_the_next_book(book):
     book.keep("text", "row", {"windows_256": {"mean": 1.5, "sd": 0.1}})
     assert table.Book().has("text", "row")
     assert json.loads(table.TABLE.read_text("utf-8"))["texts"]["text"]["row"]["windows_256"]["mean"] == 1.5
+
+
+def test_other_paces_forget_what_was_measured_with_the_old_ones(book):
+    table.tuned(book, "text", "row", {"steps": 9})
+    table.tuned(book, "other text", "row", {"steps": 9})
+    book.keep("text", "row", {})
+    book.forget("text")
+    assert not book.has("text", "row")
+    again = table.Book()
+    assert {line["text"] for line in again.trials} == {"other text"}
+    table.tuned(again, "text", "row", {"steps": 9})
+    assert len(book.asked) == 36
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """A hundred thousand characters of three kinds, a tenth held out."""
+    (tmp_path / "text.txt").write_text("abc" * 33_334, encoding="utf-8")
+    return read_corpus([tmp_path / "text.txt"], TextConfig(val_fraction=0.1))
+
+
+def test_a_row_learns_for_as_many_updates_as_its_minutes_hold(corpus):
+    assert table.updates("gru plain", corpus, 0.02) == 60 * table.MINUTES / 0.02
+    assert table.updates("flash", corpus, 0.02) == 90 / 0.02
+
+
+def test_a_recipe_makes_no_more_passes_than_it_allows(corpus):
+    one_pass = -(-((len(corpus.train) - 1 - 63) // 64) // 64)
+    assert table.updates("best", corpus, 1e-4) == 8 * one_pass
+    assert table.updates("best", corpus, 10.0) == 57
+
+
+def test_every_row_gets_a_pace(corpus, monkeypatch):
+    monkeypatch.setattr(table, "PACE_ROUNDS", 1)
+    monkeypatch.setattr(table, "ROWS", {"gru plain": table.ROWS["gru plain"]})
+    monkeypatch.setattr(table, "RECIPES", {"flash": 1})
+    found = table.paces(corpus)
+    assert set(found) == {"gru plain", "flash"}
+    assert all(0 < pace < 60 for pace in found.values())
 
 
 def test_settings_are_read_as_their_kinds():

@@ -7,6 +7,7 @@ from charloom.engines import load_engine
 from charloom.errors import ConfigError
 from charloom.parameters import initial_parameters
 from charloom.recipes.defaults import choose_default, default_rows
+from charloom.recipes.files import find_recipe
 from charloom.recipes.resolve import check_settings, resolve
 
 SIZES = [1, 10_000, 10_001, 100_000, 300_001, 5_000_000, 5_000_001, 10**11]
@@ -54,6 +55,18 @@ def test_the_time_allowed_is_the_flags_or_the_default_of_two_minutes():
     }
     assert long.reason in reason.pop("long")
     assert all(long.reason not in other for other in reason.values())
+
+
+def test_a_row_may_be_a_recipe_in_the_time_that_is_allowed():
+    rows = [row for row in default_rows() if row.recipe]
+    assert rows
+    for row in rows:
+        recipe = find_recipe(row.recipe)
+        assert "minutes" in recipe.settings
+        assert "minutes" not in row.settings
+        assert {name: row.settings[name] for name in recipe.settings if name != "minutes"} == {
+            name: value for name, value in recipe.settings.items() if name != "minutes"
+        }
 
 
 def test_a_device_without_rows_borrows_the_cpus_and_says_so():

@@ -88,6 +88,7 @@ def _row_object(row: DefaultRow) -> dict[str, Any]:
         "from_minutes": row.from_minutes,
         "device": row.device,
         "engines": list(row.engines),
+        "recipe": row.recipe,
         "settings": dict(row.settings),
         "reason": row.reason,
         "measured": row.measured,

@@ -1,6 +1,7 @@
 """The default recipe: a row of a measured table, chosen by the size of the corpus, the device and the time allowed.
 
-The table is ``defaults.toml``; each row says what was measured with it. A device without rows of its own takes the CPU's,
+The table is ``defaults.toml``; each row says what was measured with it. A row's settings are those of a recipe but for its budget, or
+the table's common ones, with its own over them. A device without rows of its own takes the CPU's,
 and the reason says so.
 """
 
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
+
+from charloom.recipes.files import BUDGETS, find_recipe
 
 _LARGEST = 10**12
 
@@ -25,6 +28,7 @@ class DefaultRow:
         from_minutes: the least time it needs to win.
         device: cpu or cuda.
         engines: who trains with them.
+        recipe: whose settings they are, or None.
         settings: as in a recipe.
         reason: why these, in a sentence.
         measured: what was measured with them, with the text and the budget.
@@ -34,6 +38,7 @@ class DefaultRow:
     from_minutes: float
     device: str
     engines: tuple[str, ...]
+    recipe: str | None
     settings: Mapping[str, Any]
     reason: str
     measured: str
@@ -49,7 +54,9 @@ def default_rows() -> tuple[DefaultRow, ...]:
             row.get("from_minutes", 0.0),
             row["device"],
             tuple(row.get("engines", ["torch"])),
-            table.get("common", {}) | row["settings"],
+            row.get("recipe"),
+            (_without_budget(row["recipe"]) if "recipe" in row else table["common"])
+            | row.get("settings", {}),
             row["reason"],
             row["measured"],
         )
@@ -80,3 +87,7 @@ def choose_default(
     note = f"; no row was measured on {kind}, so the CPU's is used" if borrowed else ""
     time = f" in {minutes:g} minutes" if row.from_minutes else ""
     return row, f"{num_chars:,} characters to train on{time}: {row.reason} ({row.measured}){note}"
+
+
+def _without_budget(recipe: str) -> dict[str, Any]:
+    return {name: value for name, value in find_recipe(recipe).settings.items() if name not in BUDGETS}

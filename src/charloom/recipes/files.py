@@ -24,6 +24,8 @@ from charloom.errors import ConfigError
 
 _TABLES = {"text": TextConfig, "model": ModelConfig, "train": TrainConfig}
 _FACTS = ("about", "source")
+BUDGETS = ("epochs", "steps", "minutes", "plan")
+"""What says how long to train, in one unit or another; ``max_epochs`` only ends it sooner."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,8 @@ from typing import Any
 from charloom.config import ModelConfig, TextConfig, TrainConfig, setting_names, unknown_key, with_settings
 from charloom.errors import ConfigError
 from charloom.recipes.defaults import choose_default, default_rows
-from charloom.recipes.files import Recipe
+from charloom.recipes.files import BUDGETS, Recipe
 
-_BUDGETS = ("epochs", "steps", "minutes", "plan")
 _OF_ONE_BLOCK = ("embedding_size", "dropout_branch", "dropout_layer")
 """What a base sets for its own block alone: left out where a flag chooses the other."""
 
@@ -68,7 +67,7 @@ def resolve(
             recipe.sample,
         )
     else:
-        other = any(flags.get(name) is not None for name in _BUDGETS)
+        other = any(flags.get(name) is not None for name in BUDGETS)
         minutes = flags.get("minutes") if other else DEFAULT_MINUTES
         row, reason = choose_default(num_chars, device, flags.get("engine") or "auto", minutes)
         base, label, sample = row.settings, "default", {}
@@ -108,8 +107,8 @@ def _with_budget(base: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str,
         base = {name: value for name, value in base.items() if name not in _OF_ONE_BLOCK}
     if "embedding_size" in flags and flags["embedding_size"] is None:
         base = {name: value for name, value in base.items() if name not in ("dropout_char", "dropout_input")}
-    asked = any(flags.get(name) is not None for name in _BUDGETS)
-    settings = {name: value for name, value in base.items() if not (asked and name in _BUDGETS)} | dict(flags)
-    if all(settings.get(name) is None for name in _BUDGETS):
+    asked = any(flags.get(name) is not None for name in BUDGETS)
+    settings = {name: value for name, value in base.items() if not (asked and name in BUDGETS)} | dict(flags)
+    if all(settings.get(name) is None for name in BUDGETS):
         settings["minutes"] = DEFAULT_MINUTES
     return settings
