@@ -11,6 +11,7 @@ trainings themselves may run beside each other, one a core, as long as they plea
 
 python -m benchmarks table                       goes on where ``results/table.json`` and ``results/table-trials.jsonl`` end
 python -m benchmarks.table tinyshakespeare anna  those texts alone
+python -m benchmarks.table show                  the tables of the README and of docs/explanation/table.md
 python -m benchmarks.table pace                  how long updates take, anew: everything that was measured with the old paces goes
 
 Losses are of the last tenth, nats a character; the mean and the spread of the seeds.
@@ -24,7 +25,7 @@ import multiprocessing
 import os
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing.queues import Queue
 from pathlib import Path
@@ -102,7 +103,9 @@ def paces(corpus: Corpus) -> dict[str, float]:
     for row in (*ROWS, *RECIPES):
         own = resolved(settings_of(row, len(corpus.vocab)), len(corpus.train))
         plan = Plan(corpus.train, own.train_config)
-        contestants[row] = charloom_run(own.model_config, plan, own.train_config)
+        contestants[row] = charloom_run(
+            own.model_config, plan, own.train_config, vocab_size=len(corpus.vocab)
+        )
     seconds = interleave(contestants, rounds=PACE_ROUNDS)
     return {row: rounded(statistics.median(times) / STEPS) for row, times in seconds.items()}
 
@@ -225,6 +228,44 @@ def row_of(text: str, row: str, pace: float) -> dict[str, Any]:
     return {"hidden_size": settings["hidden_size"], "learning_rate": rate, **found}
 
 
+def shown(texts: Mapping[str, Mapping[str, Any]], protocol: str) -> str:
+    """Markdown: a line for every row, a column for every text, mean ± standard deviation of the seeds in nats a character.
+
+    Example:
+        >>> figures = {"tiny": {"gru plain": {"stream": {"mean": 1.5, "sd": 0.01}}}}
+        >>> print(shown(figures, "stream").splitlines()[2])
+        | gru plain | 1.500 ± 0.010 |
+    """
+
+    def loss(rows: Mapping[str, Any], row: str) -> str:
+        found = rows.get(row, {}).get(protocol)
+        if found is None:
+            return ""
+        return f"{found['mean']:.3f}" + ("" if found["sd"] is None else f" ± {found['sd']:.3f}")
+
+    lines = {row: [loss(rows, row) for rows in texts.values()] for row in (*ROWS, *RECIPES)}
+    if protocol == "stream":
+        for name, key in {"n-gram, primed": "ngram_stream", "xz": "xz_stream"}.items():
+            figures = [rows.get(BESIDE, {}).get(key) for rows in texts.values()]
+            lines[name] = ["" if figure is None else f"{figure:.3f}" for figure in figures]
+    return _markdown(texts, lines)
+
+
+def settings_shown(texts: Mapping[str, Mapping[str, Any]]) -> str:
+    """Markdown: width, chosen learning rate, weights and passes of every row, text by text."""
+
+    def chosen(rows: Mapping[str, Any], row: str) -> str:
+        found = rows.get(row)
+        if found is None:
+            return ""
+        tuned = f"width {found['hidden_size']}, η {found['learning_rate']:g}, " if row in ROWS else ""
+        return f"{tuned}{found['num_params']:,} weights, {found['epochs']:.1f} passes"
+
+    return _markdown(
+        texts, {row: [chosen(rows, row) for rows in texts.values()] for row in (*ROWS, *RECIPES)}
+    )
+
+
 def keep_to_one_core(cores: Queue[int]) -> None:
     """Begin a process: it takes a core for itself."""
     os.sched_setaffinity(0, {cores.get()})
@@ -232,8 +273,13 @@ def keep_to_one_core(cores: Queue[int]) -> None:
 
 def main(arguments: Sequence[str] = ()) -> None:
     """Measure what the files do not hold yet."""
-    texts = [text for text in arguments if text != "pace"] or TEXTS
+    texts = [text for text in arguments if text not in ("pace", "show")] or TEXTS
     book = Book()
+    if "show" in arguments:
+        for protocol in ("stream", "windows_256", "windows_64"):
+            print(protocol, shown(book.table["texts"], protocol), sep="\n\n")
+        print(settings_shown(book.table["texts"]))
+        return
     for text in texts:
         if "pace" in arguments:
             book.forget(text)
@@ -253,6 +299,12 @@ def main(arguments: Sequence[str] = ()) -> None:
         }
         for done in as_completed(pending):
             book.keep(*pending[done], done.result())
+
+
+def _markdown(columns: Iterable[str], lines: Mapping[str, Sequence[str]]) -> str:
+    columns = list(columns)
+    told = [f"| {name} | {' | '.join(cells)} |" for name, cells in lines.items() if any(cells)]
+    return "\n".join(["| | " + " | ".join(columns) + " |", "|---|" + "--:|" * len(columns), *told]) + "\n"
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

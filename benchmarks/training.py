@@ -89,10 +89,12 @@ def products_a_char(config: ModelConfig) -> int:
     )
 
 
-def charloom_run(config: ModelConfig, plan: Plan, train_config: TrainConfig) -> Callable[[], object]:
+def charloom_run(
+    config: ModelConfig, plan: Plan, train_config: TrainConfig, *, vocab_size: int = V
+) -> Callable[[], object]:
     """A function that takes `STEPS` updates on the torch engine."""
     learner = load_engine("torch").learner(
-        initial_parameters(config, V, 0), config, train_config, device="cpu"
+        initial_parameters(config, vocab_size, 0), config, train_config, device="cpu"
     )
     state = learner.initial_state(range(plan.batch_size))
     return lambda: learner.advance(plan, 0, STEPS, state)

@@ -87,8 +87,8 @@ def test_other_paces_forget_what_was_measured_with_the_old_ones(book):
 
 @pytest.fixture
 def corpus(tmp_path):
-    """A hundred thousand characters of three kinds, a tenth held out."""
-    (tmp_path / "text.txt").write_text("abc" * 33_334, encoding="utf-8")
+    """A hundred thousand characters of a hundred kinds, a tenth held out."""
+    (tmp_path / "text.txt").write_text("".join(map(chr, range(0x100, 0x164))) * 1_000, encoding="utf-8")
     return read_corpus([tmp_path / "text.txt"], TextConfig(val_fraction=0.1))
 
 
