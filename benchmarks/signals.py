@@ -1,65 +1,103 @@
-"""What it costs a training to tell the signals of every parameter: the same training with them and without, in turn.
+"""What it costs a training to tell the signals of every parameter.
 
 python -m benchmarks signals
 
-Seconds of `advance` and of writing ``events.jsonl`` for the same steps; the difference is the price, as a share of the training. The must is
-2 %.
+The same short stretch of updates with a look at its last one, written to ``events.jsonl``, and without, in turn and in turned order; the median
+of the differences is the price of a look. A run takes `SIGNALS` looks at most, so its share of a training is that price times the looks over
+the training's seconds. The must is 2 %. The worst case is a run so short that every update is looked at.
 """
 
 from __future__ import annotations
 
 import statistics
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import charloom.training.loop as loop
-from benchmarks.harness import interleave, median_ratio, rounded, write_results
+from benchmarks.harness import rounded, write_results
 from benchmarks.trials import whole
 from charloom import threads
+from charloom.engines import load_engine
+from charloom.parameters import initial_parameters
 from charloom.recipes import find_recipe, resolve
 from charloom.runs import Run
-from charloom.training import train
+from charloom.text.windows import Plan
+from charloom.training.events import to_json
+from charloom.training.pacing import Pacer
+from charloom.training.signals import SIGNALS, observed
 
-CASES: Mapping[str, Mapping[str, Any]] = {
-    "flash, residual minGRU 2×128": {"recipe": "flash", "steps": 150},
-    "LSTM 2×512 (system C's form)": {"recipe": "anna-lstm", "steps": 6},
-    "GRU 1×256": {"cell": "gru", "block": "plain", "embedding_size": 64, "hidden_size": 256, "steps": 150},
-    "online Elman 1×128": {"recipe": "moliere-elman", "steps": 20_000},
+CASES: Mapping[str, tuple[Mapping[str, Any], int, int]] = {
+    "flash, residual minGRU 2×128": ({"recipe": "flash"}, 2, 100),
+    "best, residual LSTM 2×256": ({"recipe": "best"}, 2, 30),
+    "LSTM 2×512 (system C's form)": ({"recipe": "anna-lstm"}, 2, 12),
+    "GRU 1×256": (
+        {"cell": "gru", "block": "plain", "embedding_size": 64, "hidden_size": 256, "minutes": 2.0},
+        2,
+        100,
+    ),
+    "online Elman 1×128": ({"recipe": "moliere-elman"}, 500, 200),
+    "GRU 1×128 in NumPy": (
+        {"engine": "scratch", "cell": "gru", "block": "plain", "hidden_size": 128, "minutes": 2.0},
+        2,
+        100,
+    ),
 }
-ROUNDS = 7
+"""(settings, updates of a stretch, pairs of stretches)."""
+
+
+def price(settings: Mapping[str, Any], updates: int, pairs: int) -> dict[str, float]:
+    """Seconds of an update, of a look, and the look's share of a training."""
+    corpus, _ = whole("tinyshakespeare")
+    flags = {key: value for key, value in settings.items() if key != "recipe"}
+    recipe = find_recipe(settings["recipe"]) if "recipe" in settings else None
+    own = resolve(recipe, {"patience": None, **flags}, num_chars=len(corpus.train))
+    plan = Plan(corpus.train, own.train_config)
+    learner = load_engine(own.train_config.engine).learner(
+        initial_parameters(own.model_config, len(corpus.vocab), 0),
+        own.model_config,
+        own.train_config,
+        device="cpu",
+    )
+    pacer = Pacer(own.train_config, plan.steps_per_epoch)
+    learner.set_progress(pacer.knots)
+    state, step = learner.initial_state(range(plan.batch_size)), 0
+    seconds: dict[bool, list[float]] = {False: [], True: []}
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run.create(Path(folder) / "run", {})
+        for pair in range(pairs + 2):
+            for looks in (False, True) if pair % 2 else (True, False):
+                began = time.perf_counter()
+                if looks:
+                    state, _, told = observed(
+                        learner, plan, step, step + updates, state, clip_norm=own.train_config.clip_norm
+                    )
+                    run.append(to_json(told))
+                else:
+                    state, _ = learner.advance(plan, step, updates, state)
+                step += updates
+                if pair >= 2:
+                    seconds[looks].append(time.perf_counter() - began)
+    look_s = statistics.median(a - b for a, b in zip(seconds[True], seconds[False], strict=True))
+    update_s = statistics.median(seconds[False]) / updates
+    minutes = own.train_config.minutes
+    training_s = 60 * minutes if minutes is not None else pacer.last_step * update_s
+    looks = min(SIGNALS, training_s / update_s)
+    return {
+        "update_s": rounded(update_s),
+        "look_s": rounded(look_s),
+        "training_s": rounded(training_s),
+        "cost": rounded(looks * look_s / training_s),
+        "cost_where_every_update_is_looked_at": rounded(look_s / update_s),
+    }
 
 
 def main() -> None:
     """Measure and write ``results/signals.json``."""
-    corpus, _ = whole("tinyshakespeare")
     told = {}
-    for name, settings in CASES.items():
-        flags = {key: value for key, value in settings.items() if key != "recipe"}
-        recipe = find_recipe(settings["recipe"]) if "recipe" in settings else None
-        resolved = resolve(recipe, {"patience": None, **flags}, num_chars=len(corpus.train))
-
-        def run(signals: int, resolved: Any = resolved) -> None:
-            kept, loop.SIGNALS = loop.SIGNALS, signals
-            try:
-                with tempfile.TemporaryDirectory() as folder:
-                    run = Run.create(Path(folder) / "run", {})
-                    for event in train(corpus, resolved.model_config, resolved.train_config, run):
-                        if getattr(event, "progress", 0.0) >= 1.0:
-                            break  # the closing measurements are no part of it
-            finally:
-                loop.SIGNALS = kept
-
+    for name, (settings, updates, pairs) in CASES.items():
         with threads.limit(None):
-            seconds = interleave(
-                {"with": lambda run=run: run(400), "without": lambda run=run: run(0)}, rounds=ROUNDS
-            )
-        share = median_ratio(seconds["with"], seconds["without"]) - 1
-        told[name] = {
-            "seconds_without": rounded(statistics.median(seconds["without"])),
-            "seconds_with": rounded(statistics.median(seconds["with"])),
-            "cost": rounded(share),
-        }
-        print(f"{name:32} {share:+.2%}", flush=True)
-    print(write_results("signals", {"cases": told}))
+            told[name] = price(settings, updates, pairs)
+        print(f"{name:32} {told[name]}", flush=True)
+    print(write_results("signals", {"signals_a_run": SIGNALS, "cases": told}))
