@@ -43,10 +43,10 @@ from charloom.text.windows import Plan
 from charloom.training.closing import measure_baselines
 
 TEXTS = ("tinyshakespeare", "anna", "moliere", "arabic_wiki")
-PARAMS, MINUTES, TRIAL_MINUTES, SEEDS = 400_000, 1.0, 0.15, 3
+PARAMS, MINUTES, TRIAL_MINUTES, SEEDS = 400_000, 1.0, 0.25, 3
 PACE_ROUNDS = 15
 WINDOWS = 200 * 64
-COARSE = tuple(1e-3 * 2**i for i in range(6))
+COARSE = tuple(2e-3 * 2**i for i in range(6))
 RECIPES: Mapping[str, int] = {"flash": 3, "best": 1}
 """Seeds of each: what `best` takes on four texts would be hours."""
 COMMON: Mapping[str, Any] = {
@@ -58,6 +58,7 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
     f"{cell} {block}": {
         "cell": cell,
         "block": block,
+        "embedding_size": None if block == "residual" else 64,  # a residual network has one of its width
         # minGRU's gates read no state: one plain layer of it can only sum what it has read
         "num_layers": 2 if block == "residual" or cell == "mingru" else 1,
     }

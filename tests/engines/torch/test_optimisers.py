@@ -7,7 +7,7 @@ import torch
 from charloom.config import ModelConfig, TrainConfig
 from charloom.engines.torch import precision
 from charloom.engines.torch.muon import Muon, orthogonalise
-from charloom.engines.torch.optimisers import Optimiser, is_hidden_matrix, num_blocks
+from charloom.engines.torch.optimisers import Optimiser, hidden_matrices, num_blocks
 from charloom.parameters import parameter_shapes
 
 from ..updates import (
@@ -124,13 +124,22 @@ def test_the_gates_of_a_cell_are_matrices_of_their_own(cell, gates):
         assert num_blocks(name, params) == expected
 
 
+def moved_by_muon(**settings):
+    shapes = parameter_shapes(ModelConfig(hidden_size=4, **settings), 6)
+    return hidden_matrices({name: torch.zeros(shape) for name, shape in shapes.items()})
+
+
 def test_muon_takes_the_matrices_between_hidden_layers_and_no_other():
-    config = ModelConfig(hidden_size=4, block="residual", cell="lstm")
-    shapes = parameter_shapes(config, 6)
-    taken = {name for name, shape in shapes.items() if is_hidden_matrix(name, torch.zeros(shape))}
-    assert taken == {
+    assert moved_by_muon(block="residual", cell="lstm") == {
         f"layers.0.{part}" for part in ("cell.w_ih", "cell.w_hh", "proj", "mlp.gate", "mlp.up", "mlp.down")
     }
+
+
+def test_an_input_matrix_with_a_column_a_character_is_an_embedding():
+    assert moved_by_muon(cell="gru", num_layers=2) == {
+        f"layers.{part}" for part in ("0.cell.w_hh", "1.cell.w_ih", "1.cell.w_hh")
+    }
+    assert "layers.0.cell.w_ih" in moved_by_muon(cell="gru", embedding_size=3)
 
 
 @pytest.mark.parametrize(("method", "settings"), [*VARIANTS, ("muon", {})], ids=str)

@@ -48,11 +48,7 @@ class Optimiser:
 
     def __init__(self, params: Mapping[str, Tensor], config: TrainConfig) -> None:
         self.params = dict(params)
-        hidden = {
-            name
-            for name, p in self.params.items()
-            if config.optimizer == "muon" and is_hidden_matrix(name, p)
-        }
+        hidden = hidden_matrices(self.params) if config.optimizer == "muon" else set()
         rest = [name for name in self.params if name not in hidden]
         self.parts = [self._build(config, "adamw" if config.optimizer == "muon" else config.optimizer, rest)]
         if hidden:
@@ -100,9 +96,15 @@ class Optimiser:
         return _method(config, method, list(groups))
 
 
-def is_hidden_matrix(name: str, p: Tensor) -> bool:
-    """Whether Muon moves this parameter: a matrix between two hidden layers."""
-    return p.dim() == 2 and name.startswith("layers.") and "conv" not in name
+def hidden_matrices(params: Mapping[str, Tensor]) -> set[str]:
+    """The parameters that Muon moves: matrices between two hidden layers.
+
+    Where characters come in one-hot, the first layer's input matrix has a column for each of them: it is an embedding, and a rare
+    character's column shall not move as far as a frequent one's.
+    """
+    one_hot = set() if "embedding" in params else {"layers.0.cell.w_ih"}
+    matrices = {name for name, p in params.items() if p.dim() == 2 and name.startswith("layers.")}
+    return {name for name in matrices - one_hot if "conv" not in name}
 
 
 def num_blocks(name: str, params: Mapping[str, Tensor]) -> int:
