@@ -5,14 +5,14 @@ training part (`benchmarks.trials`): six a factor of two apart, three between th
 with another seed. Everything else is the same for all rows. Beside them: charloom's recipes in their own time, the primed n-gram of the best order
 and xz. `benchmarks.training` has the small GPT.
 
-Time is equal by count: all rows of a text take updates in turn on a machine with nothing else to do, the median says how long one takes on
-two cores, and a row learns for as many updates as fit into its minutes. So no row is charged for a slow spell of a shared machine, and the
-trainings themselves may run beside each other, one a core, as long as they please.
+Time is equal by count: all rows of a text take updates in turn on two cores with nothing else to do, the median over the rounds says what an
+update costs in updates of ``flash``, and a minute is `UPDATES_A_MINUTE` of those. So no row is charged for a slow spell of a shared machine, a
+faster machine repeats the same trainings, and these may run beside each other, one a core, as long as they please.
 
 python -m benchmarks table                       goes on where ``results/table.json`` and ``results/table-trials.jsonl`` end
 python -m benchmarks.table tinyshakespeare anna  those texts alone
 python -m benchmarks.table show                  the tables of the README and of docs/explanation/table.md
-python -m benchmarks.table pace                  how long updates take, anew: everything that was measured with the old paces goes
+python -m benchmarks.table costs                 what updates cost, anew: everything that was measured with the old costs goes
 
 Losses are of the last tenth, nats a character; the mean and the spread of the seeds.
 """
@@ -31,8 +31,8 @@ from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import RESULTS, as_text, interleave, machine, rounded
-from benchmarks.training import STEPS, charloom_run
+from benchmarks.harness import RESULTS, as_text, interleave, machine, median_ratio, rounded
+from benchmarks.training import charloom_run
 from benchmarks.trials import QUICK_WINDOWS, judged, trained, whole
 from charloom import threads
 from charloom.config import ModelConfig
@@ -43,8 +43,10 @@ from charloom.text.windows import Plan
 from charloom.training.closing import measure_baselines
 
 TEXTS = ("tinyshakespeare", "anna", "moliere", "arabic_wiki")
-PARAMS, MINUTES, TRIAL_MINUTES, SEEDS = 400_000, 1.0, 0.25, 3
-PACE_ROUNDS = 15
+PARAMS, MINUTES, TRIAL_MINUTES, SEEDS = 400_000, 1.0, 0.2, 3
+UPDATES_A_MINUTE = 1_000
+"""Of ``flash``: two cores of an AMD EPYC with AVX-512 made 1,180, of an Intel Xeon with AMX 720 to 2,870, as busy as its host was."""
+COST_ROUNDS = 11
 WINDOWS = 200 * 64
 COARSE = tuple(2e-3 * 2**i for i in range(6))
 RECIPES: Mapping[str, int] = {"flash": 3, "best": 1}
@@ -66,7 +68,7 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
     for block in ("plain", "residual")
 }
 TRIALS, TABLE = RESULTS / "table-trials.jsonl", RESULTS / "table.json"
-PACE, BESIDE = "seconds an update", "n-gram and xz"
+COSTS, BESIDE = "cost of an update", "n-gram and xz"
 
 
 def sized(network: Mapping[str, Any], vocab_size: int) -> int:
@@ -98,8 +100,8 @@ def resolved(settings: Mapping[str, Any], num_chars: int) -> Resolved:
     return resolve(find_recipe(settings["recipe"]), {"patience": None, **flags}, num_chars=num_chars)
 
 
-def paces(corpus: Corpus) -> dict[str, float]:
-    """Seconds an update of every row on two cores: medians of rounds in which all take turns."""
+def costs(corpus: Corpus) -> dict[str, float]:
+    """What an update of every row costs, in updates of ``flash``: medians of rounds in which all take turns."""
     contestants: dict[str, Callable[[], object]] = {}
     for row in (*ROWS, *RECIPES):
         own = resolved(settings_of(row, len(corpus.vocab)), len(corpus.train))
@@ -107,17 +109,17 @@ def paces(corpus: Corpus) -> dict[str, float]:
         contestants[row] = charloom_run(
             own.model_config, plan, own.train_config, vocab_size=len(corpus.vocab)
         )
-    seconds = interleave(contestants, rounds=PACE_ROUNDS)
-    return {row: rounded(statistics.median(times) / STEPS) for row, times in seconds.items()}
+    seconds = interleave(contestants, rounds=COST_ROUNDS)
+    return {row: rounded(median_ratio(times, seconds["flash"])) for row, times in seconds.items()}
 
 
-def updates(row: str, corpus: Corpus, pace: float) -> int:
+def updates(row: str, corpus: Corpus, cost: float) -> int:
     """How many updates a row's time is: `MINUTES`, a recipe's own minutes, and no more passes than it allows."""
     if row not in RECIPES:
-        return round(60 * MINUTES / pace)
+        return round(MINUTES * UPDATES_A_MINUTE / cost)
     config = resolved(settings_of(row, len(corpus.vocab)), len(corpus.train)).train_config
     assert config.minutes is not None
-    steps = round(60 * config.minutes / pace)
+    steps = round(config.minutes * UPDATES_A_MINUTE / cost)
     if config.max_epochs is None:
         return steps
     return min(steps, round(config.max_epochs * Plan(corpus.train, config).steps_per_epoch))
@@ -148,7 +150,12 @@ class Book:
     def keep(self, text: str, row: str, figures: Any) -> None:
         """Write a row of the table."""
         self.table.setdefault("texts", {}).setdefault(text, {})[row] = figures
-        head = {"params": PARAMS, "minutes": MINUTES, "windows": WINDOWS}
+        head = {
+            "params": PARAMS,
+            "minutes": MINUTES,
+            "updates_a_minute": UPDATES_A_MINUTE,
+            "windows": WINDOWS,
+        }
         self.table = head | {"texts": self.table["texts"]}
         TABLE.write_text(as_text(self.table), encoding="utf-8")
         print(text, row, json.dumps(figures), flush=True)
@@ -158,7 +165,7 @@ class Book:
         return row in self.table.get("texts", {}).get(text, {})
 
     def forget(self, text: str) -> None:
-        """Drop a text and its trials: what they were is worth nothing at another pace."""
+        """Drop a text and its trials: what they were is worth nothing at other costs."""
         self.table.get("texts", {}).pop(text, None)
         self.trials = [line for line in self.trials if line["text"] != text]
         TRIALS.write_text("".join(json.dumps(line) + "\n" for line in self.trials), encoding="utf-8")
@@ -213,13 +220,13 @@ def beside(corpus: Corpus) -> dict[str, Any]:
     }
 
 
-def row_of(text: str, row: str, pace: float) -> dict[str, Any]:
+def row_of(text: str, row: str, cost: float) -> dict[str, Any]:
     """Tune and measure one row: what a process does on its core."""
     corpus, _ = whole(text)
     if row == BESIDE:
         return beside(corpus)
     settings = {**settings_of(row, len(corpus.vocab)), "minutes": None}
-    steps = updates(row, corpus, pace)
+    steps = updates(row, corpus, cost)
     with threads.limit(None):
         if row in RECIPES:
             return measured(text, {**settings, "steps": steps}, RECIPES[row])
@@ -274,7 +281,7 @@ def keep_to_one_core(cores: Queue[int]) -> None:
 
 def main(arguments: Sequence[str] = ()) -> None:
     """Measure what the files do not hold yet."""
-    texts = [text for text in arguments if text not in ("pace", "show")] or TEXTS
+    texts = [text for text in arguments if text not in ("costs", "show")] or TEXTS
     book = Book()
     if "show" in arguments:
         for protocol in ("stream", "windows_256", "windows_64"):
@@ -282,11 +289,11 @@ def main(arguments: Sequence[str] = ()) -> None:
         print(settings_shown(book.table["texts"]))
         return
     for text in texts:
-        if "pace" in arguments:
+        if "costs" in arguments:
             book.forget(text)
-        if not book.has(text, PACE):
+        if not book.has(text, COSTS):
             with threads.limit(None):
-                book.keep(text, PACE, {"machine": machine(), **paces(whole(text)[0])})
+                book.keep(text, COSTS, {"machine": machine(), **costs(whole(text)[0])})
     missing = [(text, row) for text in texts for row in (BESIDE, *ROWS, *RECIPES) if not book.has(text, row)]
     spawn = multiprocessing.get_context("spawn")
     cores: Queue[int] = spawn.Queue()
@@ -295,7 +302,7 @@ def main(arguments: Sequence[str] = ()) -> None:
         cores.put(core)
     with ProcessPoolExecutor(len(available), spawn, keep_to_one_core, (cores,)) as processes:
         pending = {
-            processes.submit(row_of, text, row, book.table["texts"][text][PACE].get(row, 0.0)): (text, row)
+            processes.submit(row_of, text, row, book.table["texts"][text][COSTS].get(row, 0.0)): (text, row)
             for text, row in missing
         }
         for done in as_completed(pending):

@@ -73,7 +73,7 @@ def test_a_row_that_is_kept_is_there_in_the_next_book(book):
     assert json.loads(table.TABLE.read_text("utf-8"))["texts"]["text"]["row"]["windows_256"]["mean"] == 1.5
 
 
-def test_other_paces_forget_what_was_measured_with_the_old_ones(book):
+def test_other_costs_forget_what_was_measured_with_the_old_ones(book):
     table.tuned(book, "text", "row", {"steps": 9})
     table.tuned(book, "other text", "row", {"steps": 9})
     book.keep("text", "row", {})
@@ -93,23 +93,24 @@ def corpus(tmp_path):
 
 
 def test_a_row_learns_for_as_many_updates_as_its_minutes_hold(corpus):
-    assert table.updates("gru plain", corpus, 0.02) == 60 * table.MINUTES / 0.02
-    assert table.updates("flash", corpus, 0.02) == 90 / 0.02
+    assert table.updates("gru plain", corpus, 1.25) == table.MINUTES * table.UPDATES_A_MINUTE / 1.25
+    assert table.updates("flash", corpus, 1.0) == 1.5 * table.UPDATES_A_MINUTE
 
 
 def test_a_recipe_makes_no_more_passes_than_it_allows(corpus):
     one_pass = -(-((len(corpus.train) - 1 - 63) // 64) // 64)
-    assert table.updates("best", corpus, 1e-4) == 8 * one_pass
-    assert table.updates("best", corpus, 10.0) == 57
+    assert table.updates("best", corpus, 1e-2) == 8 * one_pass
+    assert table.updates("best", corpus, 100.0) == 9.5 * table.UPDATES_A_MINUTE / 100
 
 
-def test_every_row_gets_a_pace(corpus, monkeypatch):
-    monkeypatch.setattr(table, "PACE_ROUNDS", 1)
+def test_every_row_gets_a_cost(corpus, monkeypatch):
+    monkeypatch.setattr(table, "COST_ROUNDS", 1)
     monkeypatch.setattr(table, "ROWS", {"gru plain": table.ROWS["gru plain"]})
     monkeypatch.setattr(table, "RECIPES", {"flash": 1})
-    found = table.paces(corpus)
+    found = table.costs(corpus)
     assert set(found) == {"gru plain", "flash"}
-    assert all(0 < pace < 60 for pace in found.values())
+    assert found["flash"] == 1.0
+    assert 0.01 < found["gru plain"] < 100.0
 
 
 def test_settings_are_read_as_their_kinds():
