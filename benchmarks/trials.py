@@ -27,7 +27,7 @@ from charloom import threads
 from charloom.config import TextConfig
 from charloom.engines import Model, load_engine
 from charloom.evaluation.protocols import stream_loss, windows_loss
-from charloom.modelfile import read_model
+from charloom.modelfile import ModelFile, read_model
 from charloom.parameters import count_parameters
 from charloom.recipes import find_recipe, resolve
 from charloom.reproduce.systems import BESIDE
@@ -46,12 +46,14 @@ class Trained:
     """A model and what its training took.
 
     Attributes:
-        model: as it was at the end: nobody chose among its validations.
+        kept: the model as it was at the end: nobody chose among its validations.
+        model: the same, bound to its engine.
         finished: the last event.
         num_params: parameters.
         settings: as they were named.
     """
 
+    kept: ModelFile
     model: Model
     finished: Finished
     num_params: int
@@ -85,6 +87,7 @@ def trained(corpus: Corpus, settings: Mapping[str, Any]) -> Trained:
         kept = read_model(run.model_path)
     assert isinstance(finished, Finished)
     return Trained(
+        kept,
         load_engine("auto").model(kept.parameters, kept.model_config),
         finished,
         count_parameters(kept.model_config, len(corpus.vocab)),

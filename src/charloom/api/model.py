@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,36 +15,25 @@ import numpy as np
 from charloom.config import (
     SampleConfig,
     TextConfig,
-    TrainConfig,
     from_dict,
     nearest,
-    without_dropout,
 )
 from charloom.engines import Model as EngineModel
 from charloom.engines import load_engine
 from charloom.errors import ConfigError, DataError, RunError, missing_extra
 from charloom.evaluation.copies import COPY_FROM_CHARS, Novelty, TrainingText, novelty_of
-from charloom.evaluation.protocols import Protocol, Score, dynamic_loss, stream_loss, windows_loss
+from charloom.evaluation.dynamic import dynamic_score
+from charloom.evaluation.protocols import Protocol, Score, stream_loss, windows_loss
 from charloom.evaluation.surprisal import Surprisals, surprisals_of
 from charloom.generation import Piece, Sample, Session, Writing, encode_prompt, write
 from charloom.launch import Source, corpus_of
 from charloom.modelfile import ModelFile, read_model, write_model
 from charloom.runs import Run
 from charloom.text import Corpus, Vocabulary, encode_for_scoring, read_text
-from charloom.text.windows import Plan, fit_batch
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from numpy import ndarray as Array
-
-DYNAMIC = {
-    "optimizer": "sgd",
-    "learning_rate": 0.05,
-    "schedule": "constant",
-    "clip_norm": 1.0,
-    "bptt_length": 32,
-}
-"""How a model learns while it is scored, unless settings say otherwise."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +186,15 @@ class Model:
         ids, unknown, extra_nats = self._ids_to_score(text, split, on_note)
         boundary = self.vocab.boundary_id
         if protocol == "dynamic":
-            score = self._dynamic(ids, settings)
+            score = dynamic_score(
+                self.file.parameters,
+                self.file.model_config,
+                ids,
+                settings=settings,
+                engine=self.engine,
+                device=self.device,
+                boundary_id=boundary,
+            )
         elif protocol == "windows":
             score = windows_loss(
                 self.bound, ids, window=window, num_windows=num_windows, seed=seed, boundary_id=boundary
@@ -322,16 +319,6 @@ class Model:
         scoring = encode_for_scoring(self.vocab, words, self.file.text_config)
         charged = int((scoring.ids[1:] == self.vocab.unk_id).sum()) if self.vocab.unk_id is not None else 0
         return scoring.ids, scoring.num_unknown, charged * scoring.extra_nats
-
-    def _dynamic(self, ids: Any, settings: Mapping[str, Any]) -> Score:
-        fixed = {"batching": "stream", "batch_size": 1, "stream_offset": "fixed", "epochs": 1}
-        config, _ = fit_batch(
-            len(ids), from_dict(TrainConfig, {**DYNAMIC, **settings, **fixed}, source="eval")
-        )
-        network = without_dropout(self.file.model_config)
-        engine = load_engine(self.engine)
-        learner = engine.learner(self.file.parameters, network, config, device=self.device)
-        return dynamic_loss(learner, Plan(ids, config, boundary_id=self.vocab.boundary_id))
 
 
 def load(path: Source, *, engine: str = "auto", device: str = "cpu", precision: str = "float32") -> Model:
