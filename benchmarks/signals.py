@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import rounded, write_results
-from benchmarks.trials import whole
+from benchmarks.trials import resolved, whole
 from charloom import threads
 from charloom.engines import load_engine
 from charloom.parameters import initial_parameters
-from charloom.recipes import find_recipe, resolve
 from charloom.runs import Run
 from charloom.text.windows import Plan
 from charloom.training.events import to_json
@@ -50,9 +49,7 @@ CASES: Mapping[str, tuple[Mapping[str, Any], int, int]] = {
 def price(settings: Mapping[str, Any], updates: int, pairs: int) -> dict[str, float]:
     """Seconds of an update, of a look, and the look's share of a training."""
     corpus, _ = whole("tinyshakespeare")
-    flags = {key: value for key, value in settings.items() if key != "recipe"}
-    recipe = find_recipe(settings["recipe"]) if "recipe" in settings else None
-    own = resolve(recipe, {"patience": None, **flags}, num_chars=len(corpus.train))
+    own = resolved(settings, len(corpus.train))
     plan = Plan(corpus.train, own.train_config)
     learner = load_engine(own.train_config.engine).learner(
         initial_parameters(own.model_config, len(corpus.vocab), 0),

@@ -33,11 +33,10 @@ from typing import Any
 
 from benchmarks.harness import RESULTS, as_text, interleave, machine, median_ratio, rounded
 from benchmarks.training import charloom_run
-from benchmarks.trials import QUICK_WINDOWS, judged, trained, whole
+from benchmarks.trials import QUICK_WINDOWS, judged, resolved, trained, whole
 from charloom import threads
 from charloom.config import ModelConfig
 from charloom.parameters import count_parameters
-from charloom.recipes import Resolved, find_recipe, resolve
 from charloom.text import Corpus
 from charloom.text.windows import Plan
 from charloom.training.closing import measure_baselines
@@ -92,12 +91,6 @@ def settings_of(row: str, vocab_size: int) -> dict[str, Any]:
         return {"recipe": row}
     network = ROWS[row]
     return {**COMMON, **network, "hidden_size": sized(network, vocab_size)}
-
-
-def resolved(settings: Mapping[str, Any], num_chars: int) -> Resolved:
-    """Settings over their recipe."""
-    flags = {name: value for name, value in settings.items() if name != "recipe"}
-    return resolve(find_recipe(settings["recipe"]), {"patience": None, **flags}, num_chars=num_chars)
 
 
 def costs(corpus: Corpus) -> dict[str, float]:

@@ -29,7 +29,7 @@ from charloom.engines import Model, load_engine
 from charloom.evaluation.protocols import stream_loss, windows_loss
 from charloom.modelfile import ModelFile, read_model
 from charloom.parameters import count_parameters
-from charloom.recipes import find_recipe, resolve
+from charloom.recipes import Resolved, find_recipe, resolve
 from charloom.reproduce.systems import BESIDE
 from charloom.runs import Run
 from charloom.text import Corpus, read_corpus
@@ -73,16 +73,19 @@ def whole(name: str) -> tuple[Corpus, Corpus]:
     return corpus, replace(corpus, train=ids[:edge], validation=ids[edge:])
 
 
-def trained(corpus: Corpus, settings: Mapping[str, Any]) -> Trained:
-    """Train on a corpus without showing it what is held out; ``recipe`` among the settings names the base."""
+def resolved(settings: Mapping[str, Any], num_chars: int) -> Resolved:
+    """Settings over their base, which ``recipe`` among them names; without patience, for nothing is held out."""
     flags = {name: value for name, value in settings.items() if name != "recipe"}
     recipe = find_recipe(settings["recipe"]) if "recipe" in settings else None
-    resolved = resolve(recipe, {"patience": None, **flags}, num_chars=len(corpus.train))
+    return resolve(recipe, {"patience": None, **flags}, num_chars=num_chars)
+
+
+def trained(corpus: Corpus, settings: Mapping[str, Any]) -> Trained:
+    """Train on a corpus without showing it what is held out."""
+    own = resolved(settings, len(corpus.train))
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder) / "run", {})
-        for event in train(
-            replace(corpus, validation=None), resolved.model_config, resolved.train_config, run
-        ):
+        for event in train(replace(corpus, validation=None), own.model_config, own.train_config, run):
             finished = event
         kept = read_model(run.model_path)
     assert isinstance(finished, Finished)
