@@ -1,8 +1,8 @@
 """The table that nobody has published: four cells, plain and residual, with as many parameters and as much time, on four texts.
 
 Every row has about `PARAMS` parameters and `MINUTES` of two cores. Its learning rate is chosen by twelve short trials on a slice of the
-training part (`benchmarks.trials`): six a factor of two apart, three between the best of them and its neighbours, and the best three again
-with another seed. Everything else is the same for all rows. Beside them: charloom's recipes in their own time, the primed n-gram of the best order
+training part (`benchmarks.trials`): six of a fifth of the time, a factor of two apart; four of half the time, from the best of them down, for a
+longer training wants a smaller rate; and the best two of those again with another seed. Everything else is the same for all rows. Beside them: charloom's recipes in their own time, the primed n-gram of the best order
 and xz. `benchmarks.training` has the small GPT.
 
 Time is equal by count: all rows of a text take updates in turn on two cores with nothing else to do, the median over the rounds says what an
@@ -42,12 +42,15 @@ from charloom.text.windows import Plan
 from charloom.training.closing import measure_baselines
 
 TEXTS = ("tinyshakespeare", "anna", "moliere", "arabic_wiki")
-PARAMS, MINUTES, TRIAL_MINUTES, SEEDS = 400_000, 1.0, 0.2, 3
+PARAMS, MINUTES, SEEDS = 400_000, 1.0, 3
 UPDATES_A_MINUTE = 1_000
 """Of ``flash``: two cores of an AMD EPYC with AVX-512 made 1,180, of an Intel Xeon with AMX 720 to 2,870, as busy as its host was."""
 COST_ROUNDS = 11
 WINDOWS = 200 * 64
 COARSE = tuple(2e-3 * 2**i for i in range(6))
+FINE = (1.0, 2**-0.5, 2**-1, 2**-1.5)
+SHORT, LONG = 0.2, 0.5
+"""Shares of the time that trials take: a fifth alone chose rates twice too large, and cost a residual GRU 0.05 nats (docs/lab-log.md, 29)."""
 RECIPES: Mapping[str, int] = {"flash": 3, "best": 1}
 """Seeds of each: what `best` takes on four texts would be hours."""
 COMMON: Mapping[str, Any] = {
@@ -167,16 +170,17 @@ class Book:
 
 
 def tuned(book: Book, text: str, row: str, settings: Mapping[str, Any]) -> float:
-    """The learning rate that twelve trials choose."""
+    """The learning rate that twelve trials choose for so many updates as ``steps`` says."""
 
-    def loss(rate: float, seed: int = 0) -> float:
-        return book.trial(text, row, {**settings, "learning_rate": float(f"{rate:.3g}"), "seed": seed})
+    def loss(rate: float, share: float, seed: int = 0) -> float:
+        steps = max(1, round(settings["steps"] * share))
+        own = {"learning_rate": float(f"{rate:.3g}"), "seed": seed, "steps": steps}
+        return book.trial(text, row, {**settings, **own})
 
-    losses = {rate: loss(rate) for rate in COARSE}
-    best = min(losses, key=losses.__getitem__)
-    losses |= {best * 2**step: loss(best * 2**step) for step in (-0.5, 0.25, 0.5)}
-    finalists = sorted(losses, key=losses.__getitem__)[:3]
-    means = {rate: (losses[rate] + loss(rate, seed=1)) / 2 for rate in finalists}
+    best = min(COARSE, key=lambda rate: loss(rate, SHORT))
+    losses = {best * factor: loss(best * factor, LONG) for factor in FINE}
+    finalists = sorted(losses, key=losses.__getitem__)[:2]
+    means = {rate: losses[rate] + loss(rate, LONG, seed=1) for rate in finalists}
     return float(f"{min(means, key=means.__getitem__):.3g}")
 
 
@@ -225,8 +229,7 @@ def row_of(text: str, row: str, cost: float) -> dict[str, Any]:
     with threads.limit(None):
         if row in RECIPES:
             return measured(text, {**settings, "steps": steps}, RECIPES[row])
-        trial_steps = round(steps * TRIAL_MINUTES / MINUTES)
-        rate = tuned(Book(), text, row, {**settings, "steps": trial_steps})
+        rate = tuned(Book(), text, row, {**settings, "steps": steps})
         found = measured(text, {**settings, "steps": steps, "learning_rate": rate}, SEEDS)
     return {"hidden_size": settings["hidden_size"], "learning_rate": rate, **found}
 
