@@ -11,7 +11,7 @@ faster machine repeats the same trainings, and these may run beside each other, 
 
 python -m benchmarks table                       goes on where ``results/table.json`` and ``results/table-trials.jsonl`` end
 python -m benchmarks.table tinyshakespeare anna  those texts alone
-python -m benchmarks.table show                  the tables of the README and of docs/explanation/table.md
+python -m benchmarks.table show                  what it holds so far, as Markdown
 python -m benchmarks.table costs                 what updates cost, anew: everything that was measured with the old costs goes
 
 Losses are of the last tenth, nats a character; the mean and the spread of the seeds.
