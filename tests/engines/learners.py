@@ -64,7 +64,8 @@ def one_pass(learner, window, *, step=0, state=None):
 def update(learner, window, *, step=0, state=None):
     """One update on a window: (state behind it, loss, gradient norm, characters)."""
     state = learner.initial_state(range(len(window.inputs))) if state is None else state
-    after, loss, grad_norm, chars = learner._update(step, window, state)
+    after, *numbers, chars = learner._update(step, window, state)
+    loss, grad_norm = (numbers[0] if len(numbers) == 1 else numbers)[:2]
     return after, float(loss), float(grad_norm), chars
 
 

@@ -15,7 +15,20 @@ from charloom.parameters import initial_parameters
 from charloom.text.windows import Plan
 
 from ..cases import SHORT_CASES, V, random_state
-from ..learners import CARRY, SMALL, learner_of, make, one_pass, random_text, random_window, train_config
+from ..learners import (
+    CARRY,
+    SMALL,
+    assert_states_equal,
+    learner_of,
+    make,
+    one_pass,
+    random_text,
+    random_window,
+    train_config,
+)
+
+RATE32 = 1e-6
+"""A learning rate in float32 is off by up to 6e-8 of itself; six updates add up."""
 
 every_stack = pytest.mark.parametrize("config", SHORT_CASES.values(), ids=SHORT_CASES.keys())
 
@@ -163,6 +176,46 @@ def test_who_looks_only_when_the_stretch_has_ended_trains_the_same(settings, rng
     np.testing.assert_allclose(mine.grad_norm, theirs.grad_norm, rtol=CARRY)
     for name, x in tensors.items():
         np.testing.assert_allclose(x, expected[name], rtol=CARRY, atol=CARRY, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"optimizer": "muon", "average_decay": 0.9}, {"objective": "last", "batching": "random"}],
+    ids=str,
+)
+def test_the_update_that_a_gpu_records_is_the_same_update(settings, monkeypatch):
+    """Here it runs as it stands: rates that lie on the device, in float32, and nothing that changes from step to step beside them."""
+    found = []
+    for recorded in (False, True):
+        learner, train = make(
+            "torch", SMALL, np.random.default_rng(1), learning_rate=0.01, clip_norm=0.1, **settings
+        )
+        learner.watchful = not recorded
+        learner.recorder = unrecorded(learner) if recorded else None
+        plan = Plan(random_text(np.random.default_rng(2)), train, boundary_id=2)
+        state, metrics = learner.advance(plan, 0, 6, learner.initial_state(range(3)))
+        found.append((learner.tensors(), metrics, learner.export_state(state), learner.grad_norms))
+    (expected, theirs, behind, norms), (tensors, mine, state, own_norms) = found
+    np.testing.assert_allclose(mine.loss, theirs.loss, rtol=RATE32)
+    np.testing.assert_allclose(mine.grad_norm, theirs.grad_norm, rtol=RATE32)
+    np.testing.assert_array_equal(mine.chars, theirs.chars)
+    np.testing.assert_allclose(own_norms, norms, rtol=RATE32)
+    assert_states_equal(state, behind, rtol=RATE32, atol=RATE32)
+    for name, x in tensors.items():
+        np.testing.assert_allclose(x, expected[name], rtol=RATE32, atol=RATE32, err_msg=name)
+
+
+def unrecorded(learner):
+    """A recorder that records nothing."""
+
+    class Unrecorded:
+        def forget(self):
+            """Nothing to forget."""
+
+        def __call__(self, batch, state, rates):
+            return learner._take(batch, state, rates)
+
+    return Unrecorded()
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon", "sgd"])

@@ -7,6 +7,7 @@ import torch
 from charloom.config import ModelConfig
 from charloom.engines.kernels import compiling
 from charloom.engines.torch import ENGINE, network, recurrence
+from charloom.engines.torch.batch import resets_on
 from charloom.parameters import state_shapes
 
 from ..cases import CASES, SHORT_CASES, random_ids, random_parameters, random_resets, random_state
@@ -28,15 +29,23 @@ def tensors(named, *, grad=False):
     return {name: torch.tensor(x, dtype=torch.float64, requires_grad=grad) for name, x in named.items()}
 
 
+def marked(resets):
+    return None if resets is None else resets_on(torch.device("cpu"), resets)
+
+
+def as_tensor(resets):
+    return None if resets is None else torch.tensor(resets)
+
+
 @every_case
 @pytest.mark.parametrize("with_resets", [False, True], ids=["carried", "resets"])
 def test_forward_and_its_gradients_are_those_of_the_written_out_equations(config, with_resets, rng):
     params = tensors(random_parameters(config, rng), grad=True)
     begin = [tensors(layer, grad=True) for layer in random_state(state_shapes(config), 2, rng)]
     ids = torch.tensor(random_ids(rng, 2, 6))
-    resets = torch.tensor(random_resets(rng, 2, 6)) if with_resets else None
-    ours, after = network.forward(config, params, ids, begin, resets=resets)
-    theirs, expected = reference.forward(config, params, ids, begin, resets)
+    resets = random_resets(rng, 2, 6) if with_resets else None
+    ours, after = network.forward(config, params, ids, begin, resets=marked(resets))
+    theirs, expected = reference.forward(config, params, ids, begin, as_tensor(resets))
     torch.testing.assert_close(ours, theirs, **PARITY)
     for i, layer in enumerate(expected):
         for key, x in layer.items():
@@ -89,9 +98,9 @@ def test_resets_return_to_the_given_fresh_state(config, rng):
             layer["conv"].zero_()
     start = [tensors(layer) for layer in random_state(state_shapes(config), 2, rng)]
     ids = torch.tensor(random_ids(rng, 2, 6))
-    resets = torch.zeros(2, 6, dtype=torch.bool)
+    resets = np.zeros((2, 6), bool)
     resets[:, 2] = True
-    joined, _ = network.forward(config, params, ids, start, resets=resets, fresh=fresh)
+    joined, _ = network.forward(config, params, ids, start, resets=marked(resets), fresh=fresh)
     alone, _ = network.forward(config, params, ids[:, 2:], fresh)
     torch.testing.assert_close(joined[:, 2:], alone, rtol=0, atol=CARRY)
 
@@ -135,9 +144,9 @@ def test_a_tied_model_writes_with_its_embedding(rng):
 def test_a_residual_block_of_unusual_make_follows_the_equations(settings, rng):
     config = ModelConfig(hidden_size=4, block="residual", cell="lstm", **settings)
     params = tensors(random_parameters(config, rng))
-    ids, resets = torch.tensor(random_ids(rng, 2, 6)), torch.tensor(random_resets(rng, 2, 6))
+    ids, resets = torch.tensor(random_ids(rng, 2, 6)), random_resets(rng, 2, 6)
     begin = [tensors(x) for x in random_state(state_shapes(config), 2, rng)]
     for marks in (None, resets):
-        ours, _ = network.forward(config, params, ids, begin, resets=marks)
-        theirs, _ = reference.forward(config, params, ids, begin, marks)
+        ours, _ = network.forward(config, params, ids, begin, resets=marked(marks))
+        theirs, _ = reference.forward(config, params, ids, begin, as_tensor(marks))
         torch.testing.assert_close(ours, theirs, **PARITY)

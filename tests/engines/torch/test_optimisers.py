@@ -7,7 +7,7 @@ import torch
 from charloom.config import ModelConfig, TrainConfig
 from charloom.engines.torch import precision
 from charloom.engines.torch.muon import Muon, orthogonalise
-from charloom.engines.torch.optimisers import Optimiser, hidden_matrices, num_blocks
+from charloom.engines.torch.optimisers import RECORDABLE, Optimiser, hidden_matrices, num_blocks
 from charloom.parameters import parameter_shapes
 
 from ..updates import (
@@ -101,18 +101,40 @@ def test_muon_moves_every_stacked_matrix_by_itself(blocks, shape, rng):
     np.testing.assert_allclose(before - stacked.detach().numpy(), step * expected, **ROUNDING)
 
 
-@pytest.mark.parametrize("rounds", [False, True], ids=["exact", "in tiles"])
-def test_what_muon_makes_is_nearly_orthogonal(rounds, rng, monkeypatch):
-    monkeypatch.setattr(precision, "has_tiles", lambda: True)
+@pytest.mark.parametrize("rounds", [False, True], ids=["exact", "bfloat16"])
+def test_what_muon_makes_is_nearly_orthogonal(rounds, rng):
     n = torch.tensor(rng.normal(size=(3, 8, 20)), dtype=torch.float32)
-    with precision.tiles(torch.device("cpu"), wanted=rounds):
-        x = orthogonalise(n)
+    x = orthogonalise(n, rounds=rounds)
     assert x.dtype == n.dtype
     assert torch.equal(x, x.bfloat16().float()) == rounds
     singular = torch.linalg.svdvals(x)
     assert (
         0.5 < float(singular.min()) < float(singular.max()) < 1.3
     )  # Jordan's coefficients end near 1, not at it
+
+
+@pytest.mark.parametrize("asked", ["float32", "bfloat16"])
+@pytest.mark.parametrize("tiles", [False, True])
+def test_muon_rounds_where_the_networks_products_are_rounded(asked, tiles, monkeypatch):
+    monkeypatch.setattr(precision, "has_tiles", lambda: tiles)
+    params = {name: torch.zeros(2, 2, requires_grad=True) for name in ("layers.0.proj", "out.weight")}
+    _, muon = Optimiser(params, TrainConfig(optimizer="muon", precision=asked)).parts
+    assert muon.rounds == (tiles and asked == "bfloat16")
+
+
+@pytest.mark.parametrize("method", RECORDABLE)
+def test_a_rate_that_lies_on_the_device_is_the_same_rate(method, rng):
+    found = []
+    for kind in (float, torch.tensor):
+        weights = {name: x.copy() for name, x in start(np.random.default_rng(3)).items()}
+        params, optimiser = make(TrainConfig(optimizer=method, weight_decay=0.125), weights)
+        for step in range(3):
+            for p in params.values():
+                p.grad = torch.ones_like(p) * (step - 1.5)
+            optimiser.step(kind(0.25 * step))  # in binary, so that float32 holds it
+        found.append([p.detach().numpy() for p in params.values()])
+    for mine, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, theirs, **ROUNDING)
 
 
 @pytest.mark.parametrize(("cell", "gates"), [("elman", 1), ("lstm", 4), ("gru", 3), ("mingru", 2)])

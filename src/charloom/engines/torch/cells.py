@@ -101,8 +101,9 @@ def _library(
     config: ModelConfig, params: Tensors, x: Tensor, state: Tensors
 ) -> tuple[Float[Tensor, "T B H"], dict[str, Tensor]] | None:
     w_ih = params["w_ih"]
-    if x.dtype == torch.int64:
-        x = F.one_hot(x, w_ih.shape[1]).to(w_ih.dtype)
-    if config.cell == "elman":
-        return elman.fused(params, x, state, config.activation)
-    return lstm.fused(params, x, state) if config.cell == "lstm" else gru.fused(params, x, state)
+    x = F.one_hot(x, w_ih.shape[1]) if x.dtype == torch.int64 else x
+    with precision.exact(w_ih.device):
+        x = x.to(w_ih.dtype)
+        if config.cell == "elman":
+            return elman.fused(params, x, state, config.activation)
+        return lstm.fused(params, x, state) if config.cell == "lstm" else gru.fused(params, x, state)

@@ -1,4 +1,4 @@
-"""Dropout as a function of (seed, site, step, lane): the masks of every engine, and torch's own numbers on a GPU."""
+"""Dropout as a function of (seed, site, step, lane): the masks of every engine, and on a GPU its own numbers, of (seed, step)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,23 @@ import torch
 from charloom.config import ModelConfig
 from charloom.engines import draws
 from charloom.engines.torch import loops
-from charloom.rng import random_bits
+from charloom.rng import Purpose, random_bits
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
     from torch import Tensor
+
+
+def noise_of(config: ModelConfig, device: torch.device) -> torch.Generator | None:
+    """What draws the masks on a device that draws them itself; None on a CPU, whose masks have an address each."""
+    return None if device.type == "cpu" or not draws.has_dropout(config) else torch.Generator(device)
+
+
+def begin_noise(noise: torch.Generator | None, seed: int, step: int) -> None:
+    """Let a device's masks of one update be a function of (seed, step): the network asks for them in the same order every time."""
+    if noise is not None:
+        low, high = random_bits(seed, Purpose.DROPOUT, step, [0], 2)[0].tolist()
+        noise.manual_seed(low + (high << 31))
 
 
 class Dropout:
@@ -25,10 +37,18 @@ class Dropout:
         seed: the run's.
         step: updates taken before this one.
         lanes: global rows that the window's rows are.
+        noise: as `noise_of` gives it.
     """
 
-    def __init__(self, config: ModelConfig, seed: int, step: int, lanes: range) -> None:
-        self.masks = draws.Masks(config, seed, step, lanes)
+    def __init__(
+        self,
+        config: ModelConfig,
+        seed: int,
+        step: int,
+        lanes: range,
+        noise: torch.Generator | None = None,
+    ) -> None:
+        self.masks, self.noise = draws.Masks(config, seed, step, lanes), noise
 
     def __call__(self, site: str, layer: int, x: Float[Tensor, "T B W"]) -> Float[Tensor, "T B W"]:
         """Mask the activations of a site."""
@@ -41,15 +61,19 @@ class Dropout:
         return dropped
 
     def _kept(self, site: str, layer: int, x: Float[Tensor, "T B W"]) -> Bool[Tensor, "T B W"]:
-        """True where an element stays; on another device torch's generator draws, seeded by the same address."""
-        if x.device.type == "cpu":
+        """True where an element stays."""
+        if self.noise is None:
             return torch.from_numpy(self.masks.kept(site, layer, len(x), x.shape[2])).transpose(0, 1)
         shape = (*x.shape[:2], 1) if site == "char" else x.shape
-        return _drawn_there(self.masks, site, layer, self.masks.lanes.start, shape, x.device)
+        return _drawn_there(self.noise, self.masks.threshold(site), shape)
 
 
 def thinned(
-    config: ModelConfig, seed: int, step: int, params: Mapping[str, Tensor]
+    config: ModelConfig,
+    seed: int,
+    step: int,
+    params: Mapping[str, Tensor],
+    noise: torch.Generator | None = None,
 ) -> dict[str, Float[Tensor, "GH H"]]:
     """What each recurrent weight is multiplied with in this window; empty where all stay.
 
@@ -58,29 +82,23 @@ def thinned(
         seed: the run's.
         step: updates taken before this one.
         params: the network's tensors.
+        noise: as `noise_of` gives it.
     """
     masks = draws.Masks(config, seed, step, range(0))
     if masks.threshold("recurrent") == 0:
         return {}
     matrices = {name: p for name, p in params.items() if name.endswith(".w_hh")}
-    device = next(iter(params.values())).device
-    if device.type == "cpu":
+    if noise is None:
         shapes = {name: tuple(p.shape) for name, p in matrices.items()}
         here = draws.kept_weights(config, seed, step, shapes)
         kept = {name: torch.from_numpy(mask) for name, mask in here.items()}
     else:
         kept = {
-            name: _drawn_there(masks, "recurrent", int(name.split(".")[1]), 0, p.shape, device)
-            for name, p in matrices.items()
+            name: _drawn_there(noise, masks.threshold("recurrent"), p.shape) for name, p in matrices.items()
         }
     return {name: mask.to(params[name].dtype) * masks.scale("recurrent") for name, mask in kept.items()}
 
 
-def _drawn_there(
-    masks: draws.Masks, site: str, layer: int, lane: int, shape: Sequence[int], device: torch.device
-) -> Bool[Tensor, "..."]:
-    """A mask of the device's own generator, seeded by the address that the numbers of a CPU have."""
-    low, high = random_bits(masks.seed, masks.purpose(site, layer), masks.step, [lane], 2)[0].tolist()
-    generator = torch.Generator(device).manual_seed(low + (high << 31))
-    drawn = torch.rand(tuple(shape), device=device, generator=generator)
-    return drawn >= masks.threshold(site) / draws.LEVELS
+def _drawn_there(noise: torch.Generator, threshold: int, shape: Sequence[int]) -> Bool[Tensor, "..."]:
+    drawn = torch.rand(tuple(shape), device=noise.device, generator=noise)
+    return drawn >= threshold / draws.LEVELS

@@ -1,7 +1,8 @@
 """A network in training on torch: windows in, updated parameters and metrics out.
 
 One step: window → loss → gradient, lanes shared among threads → clip → optimiser → average. Everything random in it is a function of
-(seed, step, lane), so a stretch may be cut anywhere.
+(seed, step, lane), so a stretch may be cut anywhere. On a CUDA device nobody asks the device for anything inside a stretch, and an update is one
+recorded graph.
 """
 
 from __future__ import annotations
@@ -16,17 +17,18 @@ from torch.nn import functional as F
 from charloom.config import ModelConfig, TrainConfig
 from charloom.engines import Metrics, Signal, State, diverged, draws, frozen_parameters, state_like
 from charloom.engines.torch import network, precision
-from charloom.engines.torch.dropout import Dropout, thinned
+from charloom.engines.torch.batch import Batch, to_device, upload
+from charloom.engines.torch.dropout import Dropout, begin_noise, noise_of, thinned
+from charloom.engines.torch.graphs import Recorder
 from charloom.engines.torch.model import (
     DTYPES,
     TorchModel,
     export_state,
     joined,
-    to_device,
     to_numpy,
     zero_state,
 )
-from charloom.engines.torch.optimisers import Optimiser
+from charloom.engines.torch.optimisers import RECORDABLE, Optimiser
 from charloom.engines.torch.shards import Shards
 from charloom.parameters import initial_bias_pair
 from charloom.schedule import Knots, average_decay, learning_rate
@@ -67,9 +69,11 @@ class TorchLearner:
         self.average = {n: p.detach().clone() for n, p in self.params.items()} if averages else None
         self.knots: Knots = ((0, 0.0), (max(1, train_config.steps or 1), 1.0))
         self.shards = Shards()
-        self.grad_norms = torch.zeros(0)  # of the last update, by parameter
+        self.grad_norms = np.zeros(0)  # of the last update, by parameter
         self.rounds = train_config.precision == "bfloat16"
         self.watchful = self.device.type == "cpu"  # elsewhere to look at a number is to wait for it
+        self.noise = noise_of(config, self.device)
+        self.recorder = Recorder(self._take, self.noise) if self._can_record() else None
 
     def set_progress(self, knots: Knots) -> None:
         """Set the map from step to progress that the learning rate follows."""
@@ -106,10 +110,16 @@ class TorchLearner:
             The summed loss of its predictions, their number, the gradient of the objective in every parameter that learns, and
             the state behind the window: its gradient is cut here.
         """
-        count = len(window.targets) if self.train_config.objective == "last" else window.targets.size
+        count = self._count(window)
         parts = self.shards.split(len(window.inputs), self.device)
-        kept = thinned(self.config, self.train_config.seed, step, self.params)
-        passes = self.shards.run(lambda rows: self._pass(step, window, state, rows, count, kept), parts)
+        begin_noise(self.noise, self.train_config.seed, step)
+        kept = thinned(self.config, self.train_config.seed, step, self.params, self.noise)
+
+        def compute(rows: slice) -> tuple[Tensor, list[Tensor], State]:
+            batch, begin = upload(window, rows, self.device), state_like(state, lambda x: x[rows])
+            return self._pass(step, batch, begin, range(rows.start, rows.stop), count, kept)
+
+        passes = self.shards.run(compute, parts)
         total, gradients, after = passes[0]
         for other_total, other_gradients, _ in passes[1:]:
             total = total + other_total
@@ -141,6 +151,8 @@ class TorchLearner:
         self.optimiser.load_moments(moments)
         if self.average is not None:
             self.average = {name: self._tensor(groups["average"][name]) for name in self.params}
+        if self.recorder is not None:
+            self.recorder.forget()
 
     def model(self) -> TorchModel:
         """The model to validate and ship: the averaged weights where averaging is on."""
@@ -160,7 +172,7 @@ class TorchLearner:
         numbers = to_numpy(
             torch.stack([torch.stack(moved), torch.stack(torch._foreach_norm(list(before.values())))])
         )
-        grad_norms = dict(zip(self.optimiser.params, to_numpy(self.grad_norms).tolist(), strict=True))
+        grad_norms = dict(zip(self.optimiser.params, self.grad_norms.tolist(), strict=True))
         return (
             state,
             metrics,
@@ -187,74 +199,120 @@ class TorchLearner:
             for step in steps:
                 window = plan.window(step, lanes)
                 begin = state if plan.carries else self._zeros(window)
-                state, loss, norm, count = self._update(step, window, begin, look=self.watchful)
-                measured.append(torch.stack([loss, norm]))
+                if self.recorder is None:
+                    state, numbers, count = self._update(step, window, begin, look=self.watchful)
+                else:
+                    state, numbers, count = self._launch(self.recorder, step, window, begin)
+                measured.append(numbers)
                 counts.append(count)
-        numbers = to_numpy(torch.stack(measured)).astype(np.float64) if measured else np.zeros((0, 2))
-        return state, Metrics(numbers[:, 0], numbers[:, 1], np.array(counts, np.int64))
+        if self.recorder is not None:
+            state = state_like(state, torch.clone)
+        found = to_numpy(torch.stack(measured)).astype(np.float64) if measured else np.zeros((0, 2))
+        self.grad_norms = found[-1:, 2:].ravel()
+        return state, Metrics(found[:, 0], found[:, 1], np.array(counts, np.int64))
 
     def _update(
         self, step: int, window: Window, state: State, *, look: bool = True
-    ) -> tuple[State, Tensor, Tensor, int]:
-        """One update: (state behind the window, mean loss, gradient norm, characters).
+    ) -> tuple[State, Tensor, int]:
+        """One update: the state behind the window, what `_measured` says, and the predictions.
 
         Raises:
             DivergedError: `look`, and loss or norm is not finite; nothing has moved.
         """
         total, count, named, after = self.gradients(step, window, state)
-        gradients, loss = list(named.values()), total / count
-        self.grad_norms = torch.stack(torch._foreach_norm(gradients))
-        norm = self.grad_norms.norm()
-        if look and not (np.isfinite(float(loss)) and np.isfinite(float(norm))):
+        numbers = self._measured(total / count, list(named.values()))
+        if look and not np.isfinite(to_numpy(numbers[:2])).all():
             counts = {name: int((~torch.isfinite(g)).sum()) for name, g in named.items()}
-            raise diverged(step, float(loss), counts)
+            raise diverged(step, float(numbers[0]), counts)
+        self._move(list(named.values()), numbers[1], *self._rates(step))
+        return after, numbers, count
+
+    def _launch(
+        self, recorder: Recorder, step: int, window: Window, state: State
+    ) -> tuple[State, Tensor, int]:
+        """The same by the recorder: what differs from update to update goes to the device beforehand."""
+        begin_noise(self.noise, self.train_config.seed, step)
+        rates = to_device(np.array(self._rates(step), np.float32), self.device)
+        numbers, after = recorder(upload(window, slice(None), self.device), state, rates)
+        return after, numbers.clone(), self._count(window)
+
+    def _take(self, batch: Batch, state: State, rates: Tensor) -> tuple[Tensor, State]:
+        """One update on a device: what is recorded."""
+        count = len(batch.targets) if self.train_config.objective == "last" else batch.targets.numel()
+        kept = thinned(self.config, self.train_config.seed, 0, self.params, self.noise)
+        total, gradients, after = self._pass(0, batch, state, range(len(batch.inputs)), count, kept)
+        numbers = self._measured(total / count, gradients)
+        self._move(gradients, numbers[1], rates[0], rates[1])
+        return numbers, after
+
+    def _measured(self, loss: Tensor, gradients: list[Tensor]) -> Tensor:
+        """(2 + P,): an update's mean loss, its gradient norm and that of each of P parameters."""
+        norms = torch.stack(torch._foreach_norm(gradients))
+        return torch.cat([loss.view(1), norms.norm().view(1), norms])
+
+    def _move(
+        self, gradients: list[Tensor], norm: Tensor, rate: float | Tensor, share: float | Tensor
+    ) -> None:
+        """Clip, take the optimiser's step, and let the average come nearer by a `share` of the way."""
         self._clip(gradients, norm)
         for p, gradient in zip(self.optimiser.params.values(), gradients, strict=True):
             p.grad = gradient
-        self.optimiser.step(learning_rate(self.train_config, self.knots, step))
-        self._update_average(step)
-        return after, loss, norm, count
+        self.optimiser.step(rate)
+        self._update_average(share)
+
+    def _rates(self, step: int) -> tuple[float, float]:
+        """(Learning rate, share of the way that the average goes) of an update."""
+        config = self.train_config
+        share = 0.0 if config.average_decay is None else 1 - average_decay(config, step)
+        return learning_rate(config, self.knots, step), share
+
+    def _count(self, window: Window) -> int:
+        """The predictions of an update."""
+        last = self.train_config.objective == "last"
+        return len(window.targets) if last else window.targets.size
+
+    def _can_record(self) -> bool:
+        """Whether an update is a function of the device alone: a state drawn anew for every window comes from the CPU."""
+        config = self.train_config
+        fixed = config.initial_state == "zeros" and config.optimizer in RECORDABLE
+        return fixed and self.device.type == "cuda"
 
     def _pass(
         self,
         step: int,
-        window: Window,
+        batch: Batch,
         state: State,
-        rows: slice,
+        lanes: range,
         count: int,
         kept: Mapping[str, Tensor],
     ) -> tuple[Tensor, list[Tensor], State]:
-        """Some rows of a window forward and back: their summed loss, their part of every gradient, the state behind them."""
-        part = Window(window.inputs[rows], window.targets[rows], window.resets[rows])
-        begin = state_like(state, lambda x: x[rows])
-        total, after = self._loss(step, part, begin, range(rows.start, rows.stop), kept)
+        """Some lanes forward and back: their summed loss, their part of every gradient, the state behind them."""
+        total, after = self._loss(step, batch, state, lanes, kept)
         objective = total if self.train_config.loss == "sum" else total / count
         # fused optimisers walk through memory: a gradient in another layout would move the wrong elements
         found = torch.autograd.grad(objective, list(self.optimiser.params.values()))
         return total.detach(), [gradient.contiguous() for gradient in found], after
 
     def _loss(
-        self, step: int, window: Window, state: State, lanes: range, kept: Mapping[str, Tensor]
+        self, step: int, batch: Batch, state: State, lanes: range, kept: Mapping[str, Tensor]
     ) -> tuple[Tensor, State]:
         """The summed loss of some lanes' predictions, and the state behind them with its gradient cut."""
         params = self._folded(self.params)
         params = params | {name: params[name] * scale for name, scale in kept.items()}
-        last_only = self.train_config.objective == "last"
+        last_only, seed = self.train_config.objective == "last", self.train_config.seed
         drops = draws.has_dropout(self.config)
         with precision.autocast(self.device, wanted=self.rounds):
             logits, after = network.forward(
                 self.config,
                 params,
-                to_device(window.inputs, self.device),
+                batch.inputs,
                 state,
-                resets=torch.as_tensor(window.resets) if window.resets.any() else None,
+                resets=batch.resets,
                 fresh=self._fresh(step, lanes) if self.train_config.initial_state == "normal" else None,
-                dropout=Dropout(self.config, self.train_config.seed, step, lanes)
-                if drops
-                else network.no_dropout,
+                dropout=Dropout(self.config, seed, step, lanes, self.noise) if drops else network.no_dropout,
                 last_only=last_only,
             )
-        targets = to_device(window.targets[:, -1:] if last_only else window.targets, self.device)
+        targets = batch.targets[:, -1:] if last_only else batch.targets
         total = F.cross_entropy(logits.flatten(0, 1).to(self.dtype), targets.flatten(), reduction="sum")
         return total, state_like(after, lambda x: x.detach().to(self.dtype))
 
@@ -273,6 +331,8 @@ class TorchLearner:
             p.copy_(params[name])
         self.optimiser.load_moments(moments)
         self.average = average or None
+        if self.recorder is not None:
+            self.recorder.forget()
 
     def _fresh(self, step: int, lanes: range) -> State:
         return self.import_state(draws.fresh_state(self.config, self.train_config, step, lanes))
@@ -294,8 +354,13 @@ class TorchLearner:
             torch._foreach_clamp_max_(gradients, clip_value)
 
     @torch.no_grad()
-    def _update_average(self, step: int) -> None:
+    def _update_average(self, share: float | Tensor) -> None:
         if self.average is None:
             return
-        decay = average_decay(self.train_config, step)
-        torch._foreach_lerp_(list(self.average.values()), list(self.params.values()), 1 - decay)
+        average, params = list(self.average.values()), list(self.params.values())
+        if isinstance(share, float):
+            torch._foreach_lerp_(average, params, share)
+        else:
+            way = torch._foreach_sub(params, average)
+            torch._foreach_mul_(way, share)
+            torch._foreach_add_(average, way)

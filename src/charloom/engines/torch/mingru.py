@@ -13,9 +13,10 @@ Shapes: T time, B batch, X input size, H hidden size. State is h, (B, H).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.autograd.function import once_differentiable
 
 from charloom.engines.torch import loops
 
@@ -68,14 +69,41 @@ def linear_scan(
 ) -> Float[Tensor, "T B H"]:
     """h_t = keep_t ⊙ h_{t−1} + update_t in ⌈log₂ T⌉ passes, each over the whole window: what a GPU runs side by side.
 
-    After k passes, (keep_t, update_t) are those of the 2ᵏ steps that end at t taken as one.
+    After k passes, (keep_t, update_t) are those of the 2ᵏ steps that end at t taken as one. Its derivative is a scan too, from the end:
+    g_t = d_h_t + keep_{t+1} ⊙ g_{t+1}, and then d_update = g, d_keep_t = g_t ⊙ h_{t−1}.
 
     Source: Hillis & Steele (1986), "Data parallel algorithms"; the composition of linear steps as in Blelloch (1990).
     """
+    h: Tensor = _LinearScan.apply(keep, update, h0)  # type: ignore[no-untyped-call]
+    return h
+
+
+class _LinearScan(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, keep: Tensor, update: Tensor, h0: Tensor) -> Tensor:
+        first = torch.addcmul(update[:1], keep[:1], h0)
+        h = _add_up(keep[1:], torch.cat([first, update[1:]]), forwards=True)
+        ctx.save_for_backward(keep, h, h0)
+        return h
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        keep, h, h0 = ctx.saved_tensors
+        g = _add_up(keep[1:], d_h, forwards=False)
+        return g * torch.cat([h0[None], h[:-1]]), g, g[0] * keep[0]
+
+
+def _add_up(
+    between: Float[Tensor, "T-1 B H"], x: Float[Tensor, "T B H"], *, forwards: bool
+) -> Float[Tensor, "T B H"]:
+    """y_t = x_t + between_{t−1} ⊙ y_{t−1}, or from the end y_t = x_t + between_t ⊙ y_{t+1}."""
     span = 1
-    while span < len(keep):
-        before_keep, before_update = keep[:-span], update[:-span]
-        update = torch.cat([update[:span], torch.addcmul(update[span:], keep[span:], before_update)])
-        keep = torch.cat([keep[:span], keep[span:] * before_keep])
-        span *= 2
-    return torch.addcmul(update, keep, h0)
+    while span < len(x):
+        y = torch.empty_like(x)
+        moved, done = (y[span:], y[:span]) if forwards else (y[:-span], y[-span:])
+        here, there = (x[span:], x[:-span]) if forwards else (x[:-span], x[span:])
+        done.copy_(x[:span] if forwards else x[-span:])
+        torch.addcmul(here, between, there, out=moved)
+        between, x, span = between[span:] * between[:-span], y, 2 * span
+    return x

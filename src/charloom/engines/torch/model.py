@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from charloom.config import ModelConfig
 from charloom.engines import State, state_like
 from charloom.engines.torch import network
+from charloom.engines.torch.batch import resets_on, to_device
 from charloom.engines.torch.shards import Shards
 from charloom.parameters import state_shapes
 from charloom.text.windows import Window
@@ -84,7 +85,7 @@ class TorchModel:
 
         @torch.inference_mode()
         def compute(rows: slice) -> tuple[Tensor, State]:
-            part = None if resets is None else torch.as_tensor(np.asarray(resets)[rows])
+            part = None if resets is None else resets_on(self.device, np.asarray(resets)[rows])
             begin = state_like(state, lambda x: x[rows])
             logits, after = network.forward(
                 self.config, self.params, self._ids(ids[rows]), begin, resets=part
@@ -99,12 +100,6 @@ class TorchModel:
 
     def _ids(self, ids: Any) -> Tensor:
         return to_device(np.asarray(ids, np.int64), self.device)
-
-
-def to_device(array: Array, device: torch.device) -> Tensor:
-    """The same numbers on a device; a GPU fetches them while the host goes on."""
-    tensor = torch.as_tensor(array)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def joined(parts: list[State]) -> State:

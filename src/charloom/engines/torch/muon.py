@@ -7,7 +7,7 @@
 
 Source: Jordan et al. (2024), "Muon: an optimizer for hidden layers in neural networks", with its a, b, c; the step size of (4) is that
 of Liu et al. (2025), "Muon is scalable for LLM training", equation 4. Where we differ: the gates stacked in one matrix are orthogonalised
-one by one, for each is a map of its own; (3) is in bfloat16 only where the processor multiplies it in tiles, else in the precision of
+one by one, for each is a map of its own; (3) is in bfloat16 only where the network's products are, else in the precision of
 the parameters; and all matrices of one shape go through (3) together.
 """
 
@@ -18,8 +18,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-
-from charloom.engines.torch import precision
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -39,13 +37,19 @@ class Muon(torch.optim.Optimizer):
         groups: as for any torch optimiser; each may have a ``weight_decay``.
         lr: η.
         blocks: how many matrices a parameter holds one above the other; one where it is not named.
+        rounds: whether (3) is in bfloat16.
     """
 
     def __init__(
-        self, groups: Iterable[dict[str, Any]], *, lr: float, blocks: Mapping[Tensor, int] | None = None
+        self,
+        groups: Iterable[dict[str, Any]],
+        *,
+        lr: float,
+        blocks: Mapping[Tensor, int] | None = None,
+        rounds: bool = False,
     ) -> None:
         super().__init__(groups, {"lr": lr, "weight_decay": 0.0})
-        self.blocks = dict(blocks or {})
+        self.blocks, self.rounds = dict(blocks or {}), rounds
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]  # noqa: ARG002 - nothing is re-evaluated
@@ -53,9 +57,13 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             ahead = [self._look_ahead(p) for p in params]
+            lr = group["lr"]  # where a graph was recorded a tensor, so that its value may change
             for p, direction in zip(params, self._orthogonalised(params, ahead), strict=True):
-                p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.add_(direction, alpha=-group["lr"])  # (4)
+                p.mul_(1 - lr * group["weight_decay"])
+                if isinstance(lr, torch.Tensor):
+                    p.addcmul_(direction, lr, value=-1)  # (4)
+                else:
+                    p.add_(direction, alpha=-lr)  # (4)
 
     def _look_ahead(self, p: Tensor) -> Tensor:
         state, d = self.state[p], p.grad
@@ -73,7 +81,7 @@ class Muon(torch.optim.Optimizer):
                 pieces.setdefault((wide.shape[0], wide.shape[1]), []).append((i, wide))
         found: list[list[Tensor]] = [[] for _ in params]
         for (_, columns), owned in pieces.items():
-            scaled = orthogonalise(torch.stack([block for _, block in owned]))
+            scaled = orthogonalise(torch.stack([block for _, block in owned]), rounds=self.rounds)
             scaled *= AS_LARGE_AS_ADAMW * math.sqrt(columns)
             for (i, _), x in zip(owned, scaled, strict=True):
                 found[i].append(x)
@@ -83,11 +91,11 @@ class Muon(torch.optim.Optimizer):
         ]
 
 
-def orthogonalise(n: Float[Tensor, "N r c"]) -> Float[Tensor, "N r c"]:
-    """Equation (3) for N matrices with r ≤ c, in bfloat16 where products on the CPU are being rounded to it."""
+def orthogonalise(n: Float[Tensor, "N r c"], *, rounds: bool = False) -> Float[Tensor, "N r c"]:
+    """Equation (3) for N matrices with r ≤ c, in bfloat16 where it `rounds`."""
     a, b, c = COEFFICIENTS
     x: Tensor = n / torch.linalg.matrix_norm(n, keepdim=True).clamp_min(_TINY)
-    x = x.bfloat16() if precision.in_tiles() else x
+    x = x.bfloat16() if rounds else x
     for _ in range(STEPS):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)

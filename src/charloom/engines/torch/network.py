@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-import torch
 from torch.nn import functional as F
 
 from charloom.config import ModelConfig
 from charloom.engines.torch import cells, residual
+from charloom.engines.torch.batch import Resets
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -45,7 +45,7 @@ def forward(
     ids: Int[Tensor, "B T"],
     state: TorchState,
     *,
-    resets: Bool[Tensor, "B T"] | None = None,
+    resets: Resets | None = None,
     fresh: TorchState | None = None,
     dropout: Dropout = no_dropout,
     last_only: bool = False,
@@ -57,8 +57,7 @@ def forward(
         params: its tensors under their full names.
         ids: characters, int64.
         state: one dict a layer.
-        resets: positions before which a row returns to `fresh`; None = nowhere. They lie on the CPU wherever the network
-            is: to ask a GPU for them would be to wait for it.
+        resets: where a row returns to `fresh`; None = nowhere.
         fresh: the state to return to; None = zeros.
         dropout: applied at the configured sites.
         last_only: logits of the last time step alone, (B, 1, V).
@@ -70,9 +69,8 @@ def forward(
     if fresh is None:
         fresh = [{key: x.new_zeros(()).expand_as(x) for key, x in layer.items()} for layer in state]
     if resets is not None:
-        first = resets[:, 0].to(ids.device)
-        state = [cells.return_to(f, s, first) for f, s in zip(fresh, state, strict=True)]
-        inner = inside(resets, ids.device)
+        state = [cells.return_to(f, s, resets.first) for f, s in zip(fresh, state, strict=True)]
+        inner = resets.inside
     x: Tensor = F.embedding(ids, params["embedding"]) if "embedding" in params else ids
     x = dropout("input", 0, dropout("char", 0, x)) if x.is_floating_point() else x
     after: TorchState = []
@@ -83,15 +81,6 @@ def forward(
     x = residual.norm(x, params["norm"]) if config.block == "residual" else x
     out = params["embedding"] if config.tie_embeddings else params["out.weight"]
     return F.linear(dropout("output", 0, x), out, params["out.bias"]).transpose(0, 1), after
-
-
-def inside(resets: Bool[Tensor, "B T"], device: torch.device) -> Bool[Tensor, "T B"] | None:
-    """The resets after the first position (that one is already applied), time first, or None where there are none."""
-    if not bool(resets[:, 1:].any()):
-        return None
-    rest = resets.t().clone(memory_format=torch.contiguous_format)
-    rest[0] = False
-    return rest.to(device)
 
 
 def _layer(

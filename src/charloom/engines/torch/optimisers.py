@@ -12,10 +12,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from charloom.config import TrainConfig
+from charloom.engines.torch import precision
 from charloom.engines.torch.muon import Muon
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+RECORDABLE = ("adam", "adamw", "muon")
+"""Methods that read their rate and their count of steps where they lie, and so may be part of a recorded graph."""
 
 
 class RootAdagrad(torch.optim.Optimizer):
@@ -48,14 +53,15 @@ class Optimiser:
 
     def __init__(self, params: Mapping[str, Tensor], config: TrainConfig) -> None:
         self.params = dict(params)
+        self.device = next(iter(params.values())).device
         hidden = hidden_matrices(self.params) if config.optimizer == "muon" else set()
         rest = [name for name in self.params if name not in hidden]
         self.parts = [self._build(config, "adamw" if config.optimizer == "muon" else config.optimizer, rest)]
         if hidden:
             self.parts.append(self._build(config, "muon", [name for name in self.params if name in hidden]))
 
-    def step(self, learning_rate: float) -> None:
-        """Take one update from the gradients in place."""
+    def step(self, learning_rate: float | Tensor) -> None:
+        """Take one update from the gradients in place; a rate that is a tensor is read where it lies."""
         for part in self.parts:
             for group in part.param_groups:
                 group["lr"] = learning_rate
@@ -92,8 +98,9 @@ class Optimiser:
         ]
         if method == "muon":
             blocks = {self.params[name]: num_blocks(name, self.params) for name in names}
-            return Muon(groups, lr=config.learning_rate, blocks=blocks)
-        return _method(config, method, list(groups))
+            rounds = config.precision == "bfloat16" and precision.is_native(self.device)
+            return Muon(groups, lr=config.learning_rate, blocks=blocks, rounds=rounds)
+        return _method(config, method, list(groups), recordable=self.device.type == "cuda")
 
 
 def hidden_matrices(params: Mapping[str, Tensor]) -> set[str]:
@@ -116,12 +123,13 @@ def num_blocks(name: str, params: Mapping[str, Tensor]) -> int:
     return 2 if w_hh is None else max(1, w_hh.shape[0] // w_hh.shape[1])
 
 
-def _method(config: TrainConfig, method: str, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+def _method(
+    config: TrainConfig, method: str, groups: list[dict[str, Any]], *, recordable: bool
+) -> torch.optim.Optimizer:
     lr, eps, betas = config.learning_rate, config.epsilon, (config.beta1, config.beta2)
-    if method == "adamw":
-        return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=True)
-    if method == "adam":
-        return torch.optim.Adam(groups, lr=lr, betas=betas, eps=eps, fused=True)
+    if method in RECORDABLE:
+        make = torch.optim.AdamW if method == "adamw" else torch.optim.Adam
+        return make(groups, lr=lr, betas=betas, eps=eps, fused=True, capturable=recordable)
     if method == "sgd":
         return torch.optim.SGD(groups, lr=lr, momentum=config.momentum, fused=True)
     if method == "rmsprop":

@@ -25,6 +25,11 @@ def autocast(device: torch.device, *, wanted: bool) -> AbstractContextManager[ob
     return torch.autocast(device.type, torch.bfloat16)
 
 
+def exact(device: torch.device) -> AbstractContextManager[object]:
+    """Round nothing inside this block of an autocast: cuDNN's recurrence would round to float16, which has no room for gradients."""
+    return torch.autocast(device.type, enabled=False)
+
+
 @contextmanager
 def tiles(device: torch.device, *, wanted: bool) -> Iterator[None]:
     """Round inside this block, in every thread of the process, where the device is a CPU that has tiles."""
@@ -43,6 +48,11 @@ def tiles(device: torch.device, *, wanted: bool) -> Iterator[None]:
 def in_tiles() -> bool:
     """Whether products on the CPU are being rounded now."""
     return bool(_products().fp32_precision == "bf16")
+
+
+def is_native(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 faster than float32."""
+    return device.type == "cuda" or (device.type == "cpu" and has_tiles())
 
 
 @cache
