@@ -43,11 +43,19 @@ def machine() -> dict[str, Any]:
     """Where a figure was measured."""
     return {
         "processor": _processor(),
+        **({} if (name := gpu()) is None else {"gpu": name}),
         "cores": threads.available(),
         "system": platform.platform(),
         "versions": versions(),
         "date": datetime.date.today().isoformat(),
     }
+
+
+def gpu() -> str | None:
+    """The first CUDA device's name, or None."""
+    import torch
+
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
 
 
 def write_results(name: str, results: Mapping[str, Any]) -> Path:

@@ -7,7 +7,8 @@ and xz. `benchmarks.training` has the small GPT.
 
 Time is equal by count: all rows of a text take updates in turn on two cores with nothing else to do, the median over the rounds says what an
 update costs in updates of ``flash``, and a minute is `UPDATES_A_MINUTE` of those. So no row is charged for a slow spell of a shared machine, a
-faster machine repeats the same trainings, and these may run beside each other, one a core, as long as they please.
+faster machine repeats the same trainings, and these may run beside each other, one a core, as long as they please; or on a GPU, several at once,
+which rounds otherwise and takes the same updates.
 
 python -m benchmarks table                       goes on where ``results/table.json`` and ``results/table-trials.jsonl`` end
 python -m benchmarks.table tinyshakespeare anna  those texts alone
@@ -25,13 +26,14 @@ import multiprocessing
 import os
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, nullcontext
 from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import RESULTS, as_text, interleave, machine, median_ratio, rounded
+from benchmarks.harness import RESULTS, as_text, gpu, interleave, machine, median_ratio, rounded
 from benchmarks.training import charloom_run
 from benchmarks.trials import QUICK_WINDOWS, judged, resolved, trained, whole
 from charloom import threads
@@ -69,6 +71,7 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
     for cell in ("elman", "lstm", "gru", "mingru")
     for block in ("plain", "residual")
 }
+STREAMS = 6
 TRIALS, TABLE = RESULTS / "table-trials.jsonl", RESULTS / "table.json"
 COSTS, BESIDE = "cost of an update", "n-gram and xz"
 
@@ -137,7 +140,8 @@ class Book:
         if (parent := multiprocessing.parent_process()) and not parent.is_alive():
             sys.exit("nobody is left to keep the row")
         _, corpus = whole(text)
-        losses = judged(trained(corpus, settings).model, corpus, num_windows=QUICK_WINDOWS)
+        model = trained(corpus, settings).model
+        losses = judged(model, corpus, num_windows=QUICK_WINDOWS, protocols=["windows_256"])
         line = {**key, **{k: rounded(v) for k, v in losses.items()}}
         self.trials.append(line)
         with TRIALS.open("a", encoding="utf-8") as log:
@@ -219,19 +223,20 @@ def beside(corpus: Corpus) -> dict[str, Any]:
     }
 
 
-def row_of(text: str, row: str, cost: float) -> dict[str, Any]:
-    """Tune and measure one row: what a process does on its core."""
+def row_of(text: str, row: str, cost: float, device: str) -> dict[str, Any]:
+    """Tune and measure one row: what a process does on its core, or a thread on its stream of a GPU."""
     corpus, _ = whole(text)
     if row == BESIDE:
         return beside(corpus)
-    settings = {**settings_of(row, len(corpus.vocab)), "minutes": None}
-    steps = updates(row, corpus, cost)
-    with threads.limit(None):
+    settings = {**settings_of(row, len(corpus.vocab)), "minutes": None, "device": device}
+    settings["steps"] = updates(row, corpus, cost)
+    where = {"trained_on": gpu() if device == "cuda" else machine()["processor"]}
+    with threads.limit(None) if device == "cpu" else nullcontext():  # threads share the pools: `workers` set them
         if row in RECIPES:
-            return measured(text, {**settings, "steps": steps}, RECIPES[row])
-        rate = tuned(Book(), text, row, {**settings, "steps": steps})
-        found = measured(text, {**settings, "steps": steps, "learning_rate": rate}, SEEDS)
-    return {"hidden_size": settings["hidden_size"], "learning_rate": rate, **found}
+            return measured(text, settings, RECIPES[row]) | where
+        rate = tuned(Book(), text, row, settings)
+        found = measured(text, {**settings, "learning_rate": rate}, SEEDS)
+    return {"hidden_size": settings["hidden_size"], "learning_rate": rate, **found, **where}
 
 
 def shown(texts: Mapping[str, Mapping[str, Any]], protocol: str) -> str:
@@ -277,6 +282,29 @@ def keep_to_one_core(cores: Queue[int]) -> None:
     os.sched_setaffinity(0, {cores.get()})
 
 
+def keep_to_one_stream() -> None:
+    """Begin a thread: what it launches on the GPU waits for nobody else's."""
+    import torch
+
+    torch.cuda.set_stream(torch.cuda.Stream())  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def workers(device: str) -> Iterator[Executor]:
+    """Who trains rows beside each other."""
+    if device == "cuda":
+        with threads.limit(None), ThreadPoolExecutor(STREAMS, initializer=keep_to_one_stream) as pool:
+            yield pool
+        return
+    spawn = multiprocessing.get_context("spawn")
+    cores: Queue[int] = spawn.Queue()
+    available = sorted(os.sched_getaffinity(0))
+    for core in available:
+        cores.put(core)
+    with ProcessPoolExecutor(len(available), spawn, keep_to_one_core, (cores,)) as pool:
+        yield pool
+
+
 def main(arguments: Sequence[str] = ()) -> None:
     """Measure what the files do not hold yet."""
     texts = [text for text in arguments if text not in ("costs", "show")] or TEXTS
@@ -290,17 +318,17 @@ def main(arguments: Sequence[str] = ()) -> None:
         if "costs" in arguments:
             book.forget(text)
         if not book.has(text, COSTS):
+            assert gpu() is None, "costs are of two cores: measure them on a machine without a GPU first"
             with threads.limit(None):
                 book.keep(text, COSTS, {"machine": machine(), **costs(whole(text)[0])})
     missing = [(text, row) for text in texts for row in (BESIDE, *ROWS, *RECIPES) if not book.has(text, row)]
-    spawn = multiprocessing.get_context("spawn")
-    cores: Queue[int] = spawn.Queue()
-    available = sorted(os.sched_getaffinity(0))
-    for core in available:
-        cores.put(core)
-    with ProcessPoolExecutor(len(available), spawn, keep_to_one_core, (cores,)) as processes:
+    device = "cpu" if gpu() is None else "cuda"
+    with workers(device) as pool:
         pending = {
-            processes.submit(row_of, text, row, book.table["texts"][text][COSTS].get(row, 0.0)): (text, row)
+            pool.submit(row_of, text, row, book.table["texts"][text][COSTS].get(row, 0.0), device): (
+                text,
+                row,
+            )
             for text, row in missing
         }
         for done in as_completed(pending):

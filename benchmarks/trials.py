@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import RESULTS, machine, rounded
+from benchmarks.harness import RESULTS, gpu, machine, rounded
 from charloom import threads
 from charloom.config import TextConfig
 from charloom.engines import Model, load_engine
@@ -37,6 +37,7 @@ from charloom.training import train
 from charloom.training.events import Finished
 
 LOG = RESULTS / "trials.jsonl"
+PROTOCOLS = ("windows_64", "windows_256", "stream")
 QUICK_WINDOWS = 1_000
 """Windows that judge a trial: a standard error near 0.003 nats, the same windows for all."""
 
@@ -89,25 +90,34 @@ def trained(corpus: Corpus, settings: Mapping[str, Any]) -> Trained:
             finished = event
         kept = read_model(run.model_path)
     assert isinstance(finished, Finished)
+    device = settings.get("device", "cpu")
     return Trained(
         kept,
-        load_engine("auto").model(kept.parameters, kept.model_config),
+        load_engine("auto" if device == "cpu" else "torch").model(
+            kept.parameters, kept.model_config, device=device
+        ),
         finished,
         count_parameters(kept.model_config, len(corpus.vocab)),
         settings,
     )
 
 
-def judged(model: Model, corpus: Corpus, *, num_windows: int) -> dict[str, float]:
+def judged(
+    model: Model, corpus: Corpus, *, num_windows: int, protocols: Sequence[str] = PROTOCOLS
+) -> dict[str, float]:
     """Held-out nats a character: windows of 64 and of 256 from a zero state, and the stream."""
-    assert corpus.validation is not None
-    losses = {
-        f"windows_{length}": windows_loss(
-            model, corpus.validation, window=length, num_windows=num_windows
-        ).loss_nats
-        for length in (64, 256)
-    }
-    return losses | {"stream": stream_loss(model, corpus.validation).loss_nats}
+    ids = corpus.validation
+    assert ids is not None
+    side_by_side = 64 if str(getattr(model, "device", "cpu")) == "cpu" else 1_024
+
+    def loss(protocol: str) -> float:
+        if protocol == "stream":
+            return stream_loss(model, ids).loss_nats
+        length = int(protocol.removeprefix("windows_"))
+        found = windows_loss(model, ids, window=length, num_windows=num_windows, batch_size=side_by_side)
+        return found.loss_nats
+
+    return {protocol: loss(protocol) for protocol in protocols}
 
 
 def settings_of(words: Sequence[str]) -> dict[str, Any]:
@@ -157,7 +167,7 @@ def main(arguments: Sequence[str]) -> int:
             "num_params": done.num_params,
             "train_time_s": rounded(done.finished.train_time_s),
             "chars_per_s": round(done.finished.chars_seen / done.finished.train_time_s),
-            "processor": machine()["processor"],
+            "processor": gpu() if "cuda" in str(done.settings.get("device")) else machine()["processor"],
             "date": machine()["date"],
         }
         print(json.dumps(line), flush=True)

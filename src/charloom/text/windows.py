@@ -22,8 +22,11 @@ from charloom.errors import DataError
 from charloom.rng import Purpose, permutation, uniforms, uniforms_at
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Int
+    from jaxtyping import Bool, Float64, Int
     from numpy import ndarray as Array
+
+
+_BLOCK = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,7 @@ class Plan:
         N, B, T = len(ids), config.batch_size, config.bptt_length
         assert N > T, "fit_batch first"
         shifts = config.stream_offset == "random" and config.state_reset == "epoch"
+        self._offset_of, self._draws_of = (-1, 0), ((-1, range(0)), np.empty((0, 0)))
         self._slack = min(T - 1, N - 1 - B * T) if shifts and N - 1 > B * T else 0
         self._lane_length = (N - 1 - self._slack) // B
         self._num_windows = _num_sliding(N, T, config.stride)
@@ -196,8 +200,7 @@ class Plan:
             stretch = (stretch + epoch) % self.batch_size
         fresh = self._begins(step, lanes)
         if config.state_reset_probability > 0:
-            draws = uniforms(config.seed, Purpose.RESET, step, lanes, 1)[:, 0]
-            fresh |= draws < config.state_reset_probability
+            fresh |= self._reset_draws(step, lanes) < config.state_reset_probability
         starts = self._offset(epoch) + stretch * distance + place * T
         return starts, min(T, self._lane_length - place * T), fresh
 
@@ -213,7 +216,21 @@ class Plan:
     def _offset(self, epoch: int) -> int:
         if not self._slack:
             return 0
-        return int(uniforms(self.config.seed, Purpose.OFFSET, epoch, [0], 1)[0, 0] * (self._slack + 1))
+        if self._offset_of[0] != epoch:
+            drawn = uniforms(self.config.seed, Purpose.OFFSET, epoch, [0], 1)[0, 0]
+            self._offset_of = epoch, int(drawn * (self._slack + 1))
+        return self._offset_of[1]
+
+    def _reset_draws(self, step: int, lanes: range) -> Float64[Array, " L"]:
+        """A uniform number for each lane; drawn for `_BLOCK` steps together, which takes hardly longer than for one."""
+        block, place = divmod(step, _BLOCK)
+        if self._draws_of[0] != (block, lanes):
+            steps = np.repeat(np.arange(block * _BLOCK, (block + 1) * _BLOCK), len(lanes))
+            numbers = np.tile(np.arange(lanes.start, lanes.stop), _BLOCK)
+            drawn = uniforms_at(self.config.seed, Purpose.RESET, steps, numbers)
+            self._draws_of = (block, lanes), drawn.reshape(_BLOCK, len(lanes))
+        draws: Array = self._draws_of[1][place]
+        return draws
 
     def _random(self, step: int, lanes: range) -> tuple[Int[Array, " L"], int, Bool[Array, " L"]]:
         T = self.config.bptt_length

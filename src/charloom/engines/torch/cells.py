@@ -9,6 +9,7 @@ none; then it is `step` after `step`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -102,7 +103,9 @@ def _library(
 ) -> tuple[Float[Tensor, "T B H"], dict[str, Tensor]] | None:
     w_ih = params["w_ih"]
     x = F.one_hot(x, w_ih.shape[1]) if x.dtype == torch.int64 else x
-    with precision.exact(w_ih.device):
+    with precision.exact(w_ih.device), warnings.catch_warnings():
+        # cuDNN wants the weights of a layer behind one another; that it has to put them there costs a copy, which the graph holds
+        warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
         x = x.to(w_ih.dtype)
         if config.cell == "elman":
             return elman.fused(params, x, state, config.activation)

@@ -2,9 +2,9 @@
 
 A small network's step is hundreds of kernels of microseconds: launching them one by one takes longer than running them.
 
-    recorder(batch, state, rates) → (numbers, state behind the window)
+    recorder(update, batch, state, rates) → (numbers, state behind the window)
 
-The function recorded may read nothing but its arguments and what lies still on the device (parameters, moments, averages), and asks
+The update recorded may read nothing but its arguments and what lies still on the device (parameters, moments, averages), and asks
 the device for nothing. A graph reads and writes where it was recorded, so arguments are copied into its own; there is one for every shape of
 batch.
 
@@ -13,8 +13,11 @@ Source: Nvidia's CUDA graphs; what may stand inside one: torch.cuda.CUDAGraph, "
 
 from __future__ import annotations
 
+import gc
+import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,16 +45,19 @@ class _Recorded:
     numbers: Tensor
 
 
+_ALONE = threading.Lock()
+"""One recording at a time: it begins by waiting for the whole device, which would break into another's."""
+
+
 class Recorder:
     """Updates of one learner.
 
     Args:
-        update: moves the parameters.
-        noise: the generator that it draws from, if it does.
+        noise: the generator that they draw from, if they do.
     """
 
-    def __init__(self, update: Update, noise: torch.Generator | None) -> None:
-        self.update, self.noise = update, noise
+    def __init__(self, noise: torch.Generator | None) -> None:
+        self.noise = noise
         self._stream: torch.cuda.Stream | None = None
         self.forget()
 
@@ -60,14 +66,14 @@ class Recorder:
         self._seen: Counter[Any] = Counter()
         self._recorded: dict[Any, _Recorded] = {}
 
-    def __call__(self, batch: Batch, state: State, rates: Tensor) -> tuple[Tensor, State]:
+    def __call__(self, update: Update, batch: Batch, state: State, rates: Tensor) -> tuple[Tensor, State]:
         """One update. What it returns is overwritten by the next."""
         kind = tuple(None if x is None else tuple(x.shape) for x in _leaves(batch))
         self._seen[kind] += 1
         if self._seen[kind] <= WARM_UP:
-            return self._one_by_one(batch, state, rates)
+            return self._one_by_one(update, batch, state, rates)
         if kind not in self._recorded:
-            self._recorded[kind] = self._record(batch, state, rates)
+            self._recorded[kind] = self._record(update, batch, state, rates)
         own = self._recorded[kind]
         for mine, given in zip(_leaves(own.batch), _leaves(batch), strict=True):
             if mine is not None:
@@ -78,12 +84,12 @@ class Recorder:
         own.graph.replay()
         return own.numbers, own.state
 
-    def _one_by_one(self, batch: Batch, state: State, rates: Tensor) -> tuple[Tensor, State]:
+    def _one_by_one(self, update: Update, batch: Batch, state: State, rates: Tensor) -> tuple[Tensor, State]:
         """Launched kernel by kernel, on a stream of its own as a recording is."""
         here, aside = torch.cuda.current_stream(), self._aside()
         aside.wait_stream(here)
         with torch.cuda.stream(aside):
-            found = self.update(batch, state, rates)
+            found = update(batch, state, rates)
         here.wait_stream(aside)
         return found
 
@@ -92,16 +98,31 @@ class Recorder:
             self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         return self._stream
 
-    def _record(self, batch: Batch, state: State, rates: Tensor) -> _Recorded:
+    def _record(self, update: Update, batch: Batch, state: State, rates: Tensor) -> _Recorded:
         own = Batch(batch.inputs.clone(), batch.targets.clone(), _cloned(batch.resets))
         begin: State = [{key: x.clone() for key, x in layer.items()} for layer in state]
         own_rates, graph = rates.clone(), torch.cuda.CUDAGraph()
         if self.noise is not None:
             graph.register_generator_state(self.noise)
-        with torch.cuda.graph(graph, stream=self._aside()):
-            numbers, after = self.update(own, begin, own_rates)
+        # other threads may go on: what they do is not recorded
+        recording = torch.cuda.graph(graph, stream=self._aside(), capture_error_mode="thread_local")
+        with _ALONE, _no_collection(), recording:
+            numbers, after = update(own, begin, own_rates)
             _copy(begin, after)
         return _Recorded(graph, own, begin, own_rates, numbers)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Python's collector rests: it would give back the memory of some old graph in the middle of a recording, and break it."""
+    gc.collect()
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _cloned(resets: Resets | None) -> Resets | None:

@@ -73,7 +73,7 @@ class TorchLearner:
         self.rounds = train_config.precision == "bfloat16"
         self.watchful = self.device.type == "cpu"  # elsewhere to look at a number is to wait for it
         self.noise = noise_of(config, self.device)
-        self.recorder = Recorder(self._take, self.noise) if self._can_record() else None
+        self.recorder = Recorder(self.noise) if self._can_record() else None
 
     def set_progress(self, knots: Knots) -> None:
         """Set the map from step to progress that the learning rate follows."""
@@ -233,7 +233,7 @@ class TorchLearner:
         """The same by the recorder: what differs from update to update goes to the device beforehand."""
         begin_noise(self.noise, self.train_config.seed, step)
         rates = to_device(np.array(self._rates(step), np.float32), self.device)
-        numbers, after = recorder(upload(window, slice(None), self.device), state, rates)
+        numbers, after = recorder(self._take, upload(window, slice(None), self.device), state, rates)
         return after, numbers.clone(), self._count(window)
 
     def _take(self, batch: Batch, state: State, rates: Tensor) -> tuple[Tensor, State]:
