@@ -9,6 +9,7 @@ NAMES = {
     "blowup": "how system A blows up: five trainings without clipping and five with, and a microscope",
     "blowup_causes": "why it does: curvature by epoch, and one change at a time (after blowup)",
     "training": "training speed beside plain PyTorch and the matrix peak, and how long until a small GPT's loss",
+    "gpu": "a GPU: training speed beside cuDNN, time until 1.4697, and what the recipes learn there",
     "generation": "writing speed of the fused engine beside plain PyTorch and beside the bandwidth of the caches",
     "limits": "what recurrent networks cannot do: a measurement for each point of system E's closing list",
     "mutations": "which test turns red for every flipped sign and dropped term of the scratch engine",

@@ -231,7 +231,9 @@ def row_of(text: str, row: str, cost: float, device: str) -> dict[str, Any]:
     settings = {**settings_of(row, len(corpus.vocab)), "minutes": None, "device": device}
     settings["steps"] = updates(row, corpus, cost)
     where = {"trained_on": gpu() if device == "cuda" else machine()["processor"]}
-    with threads.limit(None) if device == "cpu" else nullcontext():  # threads share the pools: `workers` set them
+    with (
+        threads.limit(None) if device == "cpu" else nullcontext()
+    ):  # threads share the pools: `workers` set them
         if row in RECIPES:
             return measured(text, settings, RECIPES[row]) | where
         rate = tuned(Book(), text, row, settings)

@@ -90,24 +90,37 @@ def products_a_char(config: ModelConfig) -> int:
 
 
 def charloom_run(
-    config: ModelConfig, plan: Plan, train_config: TrainConfig, *, vocab_size: int = V
+    config: ModelConfig,
+    plan: Plan,
+    train_config: TrainConfig,
+    *,
+    vocab_size: int = V,
+    steps: int = STEPS,
+    device: str = "cpu",
 ) -> Callable[[], object]:
-    """A function that takes `STEPS` updates on the torch engine."""
+    """A function that takes some updates on the torch engine."""
     learner = load_engine("torch").learner(
-        initial_parameters(config, vocab_size, 0), config, train_config, device="cpu"
+        initial_parameters(config, vocab_size, 0), config, train_config, device=device
     )
     state = learner.initial_state(range(plan.batch_size))
-    return lambda: learner.advance(plan, 0, STEPS, state)
+    return lambda: learner.advance(plan, 0, steps, state)
 
 
-def plain_run(config: ModelConfig, plan: Plan) -> Callable[[], object]:
-    """A function that takes `STEPS` updates in plain PyTorch."""
+def plain_run(
+    config: ModelConfig, plan: Plan, *, steps: int = STEPS, device: str = "cpu"
+) -> Callable[[], object]:
+    """A function that takes some updates in plain PyTorch."""
     from benchmarks.baselines.plain_torch import PlainTrainer
 
     trainer = PlainTrainer(
-        config.cell, V, config.hidden_size, config.num_layers, dropout=config.dropout_output
+        config.cell,
+        V,
+        config.hidden_size,
+        config.num_layers,
+        dropout=config.dropout_output,
+        device=device,
     )
-    windows = [plan.window(step, range(plan.batch_size)) for step in range(STEPS)]
+    windows = [plan.window(step, range(plan.batch_size)) for step in range(steps)]
     return lambda: [trainer.step(window.inputs, window.targets) for window in windows]
 
 

@@ -1,4 +1,4 @@
-"""Training as a plain PyTorch program writes it: nn.LSTM or nn.GRU, Adam or AdamW, one window after another."""
+"""Training as a plain PyTorch program writes it: nn.RNN, nn.LSTM or nn.GRU, Adam or AdamW, one window after another."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from torch import nn
 
 
 class PlainTrainer:
-    """One-hot input or an embedding → nn.LSTM or nn.GRU → nn.Linear.
+    """One-hot input or an embedding → nn.RNN, nn.LSTM or nn.GRU → nn.Linear.
 
     Args:
-        kind: lstm or gru.
+        kind: elman, lstm or gru.
         vocab_size: V.
         hidden_size: H.
         num_layers: L.
@@ -21,6 +21,7 @@ class PlainTrainer:
         learning_rate: its step size.
         clip_norm: ceiling on the gradient norm; None = no clipping.
         carry: the state goes on into the next window, without its gradient.
+        device: where it trains.
     """
 
     def __init__(
@@ -36,9 +37,11 @@ class PlainTrainer:
         learning_rate: float = 2e-3,
         clip_norm: float | None = 1.0,
         carry: bool = True,
+        device: str = "cpu",
     ) -> None:
         torch.manual_seed(0)
-        make = {"lstm": nn.LSTM, "gru": nn.GRU}[kind]
+        make = {"elman": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[kind]
+        self.device = device
         between = dropout if num_layers > 1 else 0.0
         self.vocab_size, self.clip_norm, self.carry = vocab_size, clip_norm, carry
         self.embedding = None if embedding_size is None else nn.Embedding(vocab_size, embedding_size)
@@ -48,17 +51,20 @@ class PlainTrainer:
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(hidden_size, vocab_size)
         parts = [self.rnn, self.out, *([] if self.embedding is None else [self.embedding])]
+        for part in parts:
+            part.to(device)
         self.weights = [weight for part in parts for weight in part.parameters()]
         self.optimizer = optimizer(self.weights, lr=learning_rate)  # type: ignore[call-arg]
         self.state = None
 
     def step(self, inputs: np.ndarray, targets: np.ndarray) -> float:
         """One update on a window (B, T)."""
-        outputs, state = self.rnn(self._read(torch.from_numpy(inputs)), self.state)
+        outputs, state = self.rnn(self._read(torch.from_numpy(inputs).to(self.device)), self.state)
         if self.carry:
             self.state = tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
         loss = nn.functional.cross_entropy(
-            self.out(self.dropout(outputs)).flatten(0, 1), torch.from_numpy(targets).flatten()
+            self.out(self.dropout(outputs)).flatten(0, 1),
+            torch.from_numpy(targets).to(self.device).flatten(),
         )
         self.optimizer.zero_grad()
         loss.backward()

@@ -1,0 +1,149 @@
+"""A GPU: how fast each cell trains beside cuDNN in plain PyTorch, how long until 1.4697, and what the recipes learn there.
+
+    speed     characters a second of charloom's step, in float32 and with bfloat16, and of the same network as a plain PyTorch program
+              writes it (cuDNN in TF32, as PyTorch has it by default); all of a case take turns. minGRU has no such program:
+              beside it stands cuDNN's GRU of the same width and depth
+    target    `flash` for more and more updates, each number a whole training of three seeds, until windows of 256 come to 1.4697,
+              which nanoGPT reaches in three minutes of an A100
+    recipes   `flash` with as many updates as two cores make in its time, and `best` to its last pass, three seeds each
+
+python -m benchmarks gpu [speed] [target] [recipes]
+
+Losses are of tiny Shakespeare's last tenth, nats a character, over 200 × 64 random windows.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import RESULTS, as_text, gpu, interleave, machine, median_ratio, rounded
+from benchmarks.table import UPDATES_A_MINUTE
+from benchmarks.training import V, charloom_run, plain_run
+from benchmarks.trials import judged, trained, whole
+from charloom.config import ModelConfig, TrainConfig
+from charloom.engines.torch.graphs import WARM_UP
+from charloom.parameters import count_parameters
+from charloom.text.windows import Plan
+
+ROUNDS, STEPS, BATCH, WINDOW = 7, 20, 64, 64
+CASES: Mapping[str, dict[str, Any]] = {
+    "elman 2x512": {"cell": "elman", "hidden_size": 512, "num_layers": 2},
+    "lstm 2x512": {"cell": "lstm", "hidden_size": 512, "num_layers": 2},
+    "gru 2x512": {"cell": "gru", "hidden_size": 512, "num_layers": 2},
+    "mingru 2x512": {"cell": "mingru", "hidden_size": 512, "num_layers": 2},
+    "residual lstm 2x256": {"cell": "lstm", "block": "residual", "hidden_size": 256, "num_layers": 2},
+    "residual mingru 2x128": {"cell": "mingru", "block": "residual", "hidden_size": 128, "num_layers": 2},
+    "residual mingru 3x384": {"cell": "mingru", "block": "residual", "hidden_size": 384, "num_layers": 3},
+}
+TARGET, LADDER, SEEDS, WINDOWS = 1.4697, (600, 800, 1_000, 1_300, 1_600), 3, 200 * 64
+PROTOCOLS = ("windows_64", "windows_256")
+
+
+def speed() -> dict[str, Any]:
+    """Every case beside plain PyTorch."""
+    ids = np.random.default_rng(0).integers(0, V, 400_000).astype(np.uint8)
+    rows = []
+    for name, network in CASES.items():
+        config = ModelConfig(**network)
+        runs: dict[str, Callable[[], object]] = {}
+        for precision in ("float32", "bfloat16"):
+            own = TrainConfig(
+                steps=10**6,
+                batch_size=BATCH,
+                bptt_length=WINDOW,
+                schedule="constant",
+                stream_offset="fixed",
+                precision=precision,
+            )
+            plan = Plan(ids, own)
+            runs[precision] = charloom_run(config, plan, own, steps=STEPS, device="cuda")
+        plain = ModelConfig(
+            cell="gru" if config.cell == "mingru" else config.cell,
+            hidden_size=config.hidden_size,
+            num_layers=config.num_layers,
+        )
+        runs["plain"] = plain_run(plain, plan, steps=STEPS, device="cuda")
+        for run in [*runs.values()] * (WARM_UP + 1):
+            run()  # its first window, which begins a text, is recorded in the last of these
+        seconds = interleave(runs, rounds=ROUNDS)
+        row: dict[str, Any] = {
+            "model": name,
+            "beside": plain.cell,
+            "num_params": count_parameters(config, V),
+        }
+        for kind, times in seconds.items():
+            row[f"{kind}_chars_per_s"] = round(STEPS * BATCH * WINDOW / statistics.median(times))
+            if kind != "plain":
+                row[f"{kind}_times_plain"] = rounded(median_ratio(seconds["plain"], times))
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+    return {"batch": [BATCH, WINDOW], "rounds": ROUNDS, "rows": rows}
+
+
+def several(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Three seeds of one training on the GPU."""
+    corpus, _ = whole("tinyshakespeare")
+    runs = []
+    for seed in range(SEEDS):
+        done = trained(corpus, {**settings, "seed": seed, "device": "cuda"})
+        runs.append((done, judged(done.model, corpus, num_windows=WINDOWS, protocols=PROTOCOLS)))
+    losses = {p: [found[p] for _, found in runs] for p in PROTOCOLS}
+    figures = {
+        "num_params": runs[0][0].num_params,
+        "updates": runs[0][0].finished.step,
+        "epochs": rounded(runs[0][0].finished.chars_seen / len(corpus.train)),
+        "train_time_s": [rounded(done.finished.train_time_s) for done, _ in runs],
+        **{
+            p: {
+                "mean": rounded(statistics.fmean(own)),
+                "sd": rounded(statistics.stdev(own)),
+                "seeds": [rounded(loss) for loss in own],
+            }
+            for p, own in losses.items()
+        },
+    }
+    print(json.dumps({**settings, **figures}), flush=True)
+    return figures
+
+
+def target() -> dict[str, Any]:
+    """How few updates of `flash` are enough, and how many seconds those are."""
+    rows = []
+    for steps in LADDER:
+        rows.append(several({"recipe": "flash", "steps": steps, "minutes": None}))
+        if rows[-1]["windows_256"]["mean"] <= TARGET:
+            break
+    return {"windows_256": TARGET, "seeds": SEEDS, "rows": rows}
+
+
+def recipes() -> dict[str, Any]:
+    """What they learn."""
+    steps = round(1.5 * UPDATES_A_MINUTE)
+    return {
+        "flash": several({"recipe": "flash", "steps": steps, "minutes": None}),
+        "best": several({"recipe": "best"}),
+    }
+
+
+PARTS: Mapping[str, Callable[[], dict[str, Any]]] = {"speed": speed, "target": target, "recipes": recipes}
+
+
+def main(parts: Sequence[str] = tuple(PARTS)) -> None:
+    """Measure the parts named and write them to ``results/gpu.json`` beside the others' figures."""
+    assert gpu() is not None, "no CUDA device is here"
+    path = RESULTS / "gpu.json"
+    kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    for part in parts:
+        kept[part] = {"machine": machine(), **PARTS[part]()}
+        path.write_text(as_text(kept), encoding="utf-8")
+    print(path)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or tuple(PARTS))
