@@ -5,7 +5,7 @@
               beside it stands cuDNN's GRU of the same width and depth
     target    `flash` for more and more updates, each number a whole training of three seeds, until windows of 256 come to 1.4697,
               which nanoGPT reaches in three minutes of an A100
-    recipes   `flash` with as many updates as two cores make in its time, and `best` to its last pass, three seeds each
+    recipes   `flash` with as many updates as two cores make in its time, `best` and `record` to their last pass, three seeds each
 
 python -m benchmarks gpu [speed] [target] [recipes]
 
@@ -128,6 +128,7 @@ def recipes() -> dict[str, Any]:
     return {
         "flash": several({"recipe": "flash", "steps": steps, "minutes": None}),
         "best": several({"recipe": "best"}),
+        "record": several({"recipe": "record"}),
     }
 
 

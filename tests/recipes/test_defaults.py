@@ -7,7 +7,7 @@ from charloom.engines import load_engine
 from charloom.errors import ConfigError
 from charloom.parameters import initial_parameters
 from charloom.recipes.defaults import choose_default, default_rows
-from charloom.recipes.files import find_recipe
+from charloom.recipes.files import BUDGETS, find_recipe
 from charloom.recipes.resolve import check_settings, resolve
 
 SIZES = [1, 10_000, 10_001, 100_000, 300_001, 5_000_000, 5_000_001, 10**11]
@@ -16,8 +16,9 @@ SIZES = [1, 10_000, 10_001, 100_000, 300_001, 5_000_000, 5_000_001, 10**11]
 @pytest.mark.parametrize("engine", ["torch", "scratch", "fused"])
 @pytest.mark.parametrize("minutes", [None, 0.5, 10, 600])
 @pytest.mark.parametrize("num_chars", SIZES)
-def test_every_size_of_text_has_a_row_that_its_engine_trains(num_chars, minutes, engine):
-    row, reason = choose_default(num_chars, "cpu", engine, minutes)
+@pytest.mark.parametrize("device", ["cpu", "cuda:1", "mps"])
+def test_every_size_of_text_has_a_row_that_its_engine_trains(num_chars, minutes, engine, device):
+    row, reason = choose_default(num_chars, device, engine, minutes)
     assert engine in row.engines
     assert num_chars <= row.up_to_chars
     assert (minutes or 0) >= row.from_minutes
@@ -62,16 +63,20 @@ def test_a_row_may_be_a_recipe_in_the_time_that_is_allowed():
     assert rows
     for row in rows:
         recipe = find_recipe(row.recipe)
-        assert "minutes" in recipe.settings
-        assert "minutes" not in row.settings
-        assert {name: row.settings[name] for name in recipe.settings if name != "minutes"} == {
-            name: value for name, value in recipe.settings.items() if name != "minutes"
-        }
+        assert set(recipe.settings) & set(BUDGETS)
+        assert not set(row.settings) & set(BUDGETS)
+        kept = {name: value for name, value in recipe.settings.items() if name not in BUDGETS}
+        assert {name: row.settings[name] for name in kept} == kept
 
 
-def test_a_device_without_rows_borrows_the_cpus_and_says_so():
+def test_a_device_without_a_row_for_a_text_borrows_the_cpus_and_says_so():
     assert "no row was measured on mps" in choose_default(10**6, "mps", "torch")[1]
-    assert "no row" not in choose_default(10**6, "cpu", "torch")[1]
+    assert "no row was measured on cuda" in choose_default(10**3, "cuda:1", "torch")[1]
+    assert choose_default(10**3, "cuda", "torch")[0] == choose_default(10**3, "cpu", "torch")[0]
+    for device in ("cpu", "cuda"):
+        row, reason = choose_default(10**6, device, "torch")
+        assert row.device == device
+        assert "no row" not in reason
 
 
 def test_every_row_was_measured():

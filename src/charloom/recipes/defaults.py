@@ -1,8 +1,8 @@
 """The default recipe: a row of a measured table, chosen by the size of the corpus, the device and the time allowed.
 
 The table is ``defaults.toml``; each row says what was measured with it. A row's settings are those of a recipe but for its budget, or
-the table's common ones, with its own over them. A device without rows of its own takes the CPU's,
-and the reason says so.
+the table's common ones, with its own over them. Where a device has no row of its own for a size of text it takes the CPU's, and the
+reason says so.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class DefaultRow:
 
 @cache
 def default_rows() -> tuple[DefaultRow, ...]:
-    """Every row, smallest corpus first, of one size the longest first."""
+    """Every row, smallest corpus first, of one size another device's before the CPU's and then the longest first."""
     table = tomllib.loads((resources.files("charloom.recipes") / "defaults.toml").read_text("utf-8"))
     rows = [
         DefaultRow(
@@ -62,7 +62,7 @@ def default_rows() -> tuple[DefaultRow, ...]:
         )
         for row in table["row"]
     ]
-    return tuple(sorted(rows, key=lambda row: (row.up_to_chars, -row.from_minutes)))
+    return tuple(sorted(rows, key=lambda row: (row.up_to_chars, row.device == "cpu", -row.from_minutes)))
 
 
 def choose_default(
@@ -79,12 +79,15 @@ def choose_default(
     kind = device.partition(":")[0]
     engine = "torch" if engine == "auto" else engine
     known = {name for row in default_rows() for name in row.engines}
-    own = [row for row in default_rows() if (engine if engine in known else "torch") in row.engines]
-    rows = [row for row in own if row.device == kind]
-    borrowed = not rows
-    rows = rows or [row for row in own if row.device == "cpu"]
-    row = next(row for row in rows if num_chars <= row.up_to_chars and (minutes or 0.0) >= row.from_minutes)
-    note = f"; no row was measured on {kind}, so the CPU's is used" if borrowed else ""
+    rows = [row for row in default_rows() if (engine if engine in known else "torch") in row.engines]
+    row = next(
+        row
+        for row in rows
+        if row.device in (kind, "cpu")
+        and num_chars <= row.up_to_chars
+        and (minutes or 0.0) >= row.from_minutes
+    )
+    note = "" if row.device == kind else f"; no row was measured on {kind} for it, so the CPU's is used"
     time = f" in {minutes:g} minutes" if row.from_minutes else ""
     return row, f"{num_chars:,} characters to train on{time}: {row.reason} ({row.measured}){note}"
 
