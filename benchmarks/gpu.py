@@ -7,7 +7,8 @@
               which nanoGPT reaches in three minutes of an A100
     recipes   `flash` with as many updates as two cores make in its time, `best` and `record` to their last pass, three seeds each
 
-python -m benchmarks gpu [speed] [target] [recipes]
+python -m benchmarks gpu                          all three; python -m benchmarks.gpu speed: one of them, the others' figures stay
+python -m benchmarks.gpu show                     what they found, as Markdown
 
 Losses are of tiny Shakespeare's last tenth, nats a character, over 200 × 64 random windows.
 """
@@ -42,6 +43,7 @@ CASES: Mapping[str, dict[str, Any]] = {
     "residual mingru 3x384": {"cell": "mingru", "block": "residual", "hidden_size": 384, "num_layers": 3},
 }
 TARGET, LADDER, SEEDS, WINDOWS = 1.4697, (600, 800, 1_000, 1_300, 1_600), 3, 200 * 64
+KINDS = ("float32", "bfloat16")
 PROTOCOLS = ("windows_64", "windows_256")
 
 
@@ -52,7 +54,7 @@ def speed() -> dict[str, Any]:
     for name, network in CASES.items():
         config = ModelConfig(**network)
         runs: dict[str, Callable[[], object]] = {}
-        for precision in ("float32", "bfloat16"):
+        for precision in KINDS:
             own = TrainConfig(
                 steps=10**6,
                 batch_size=BATCH,
@@ -132,14 +134,66 @@ def recipes() -> dict[str, Any]:
     }
 
 
+def speeds_shown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown of `speed`.
+
+    Example:
+        >>> row = {"model": "lstm 1x8", "beside": "lstm", "plain_chars_per_s": 2000}
+        >>> row |= {f"{kind}_chars_per_s": 3000 for kind in KINDS} | {f"{kind}_times_plain": 1.5 for kind in KINDS}
+        >>> print(speeds_shown([row]).splitlines()[2])
+        | lstm 1×8 | 3,000 | 3,000 | 2,000 (lstm) | 1.50 | 1.50 |
+    """
+    lines = [
+        "| network | characters/s, float32 | with bfloat16 | plain PyTorch | float32 : plain | bfloat16 : plain |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for row in rows:
+        speeds = [f"{row[f'{kind}_chars_per_s']:,}" for kind in KINDS]
+        speeds.append(f"{row['plain_chars_per_s']:,} ({row['beside']})")
+        ratios = [f"{row[f'{kind}_times_plain']:.2f}" for kind in KINDS]
+        lines.append("| " + " | ".join([row["model"].replace("x", "×"), *speeds, *ratios]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def losses_shown(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """Markdown of `recipes`, or of what `target` tried: mean ± standard deviation of the seeds.
+
+    Example:
+        >>> loss = {"mean": 1.4, "sd": 0.01}
+        >>> row = {"updates": 100, "epochs": 2.04, "train_time_s": [3, 1, 2], "windows_64": loss, "windows_256": loss}
+        >>> print(losses_shown({"flash": row}).splitlines()[2])
+        | flash | 100 | 2.0 | 2.0 | 1.400 ± 0.010 | 1.400 ± 0.010 |
+    """
+    lines = [
+        "| recipe | updates | passes | training s | windows of 64 | windows of 256 |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for name, row in rows.items():
+        losses = [f"{row[p]['mean']:.3f} ± {row[p]['sd']:.3f}" for p in PROTOCOLS]
+        seconds = f"{statistics.median(row['train_time_s']):.1f}"
+        cells = [name, f"{row['updates']:,}", f"{row['epochs']:.1f}", seconds, *losses]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def shown(results: Mapping[str, Any]) -> list[str]:
+    """Markdown of all three parts."""
+    found = {name: row for name, row in results["recipes"].items() if name != "machine"}
+    tried = {f"flash, {row['updates']:,} updates": row for row in results["target"]["rows"]}
+    return [speeds_shown(results["speed"]["rows"]), losses_shown(found), losses_shown(tried)]
+
+
 PARTS: Mapping[str, Callable[[], dict[str, Any]]] = {"speed": speed, "target": target, "recipes": recipes}
 
 
 def main(parts: Sequence[str] = tuple(PARTS)) -> None:
     """Measure the parts named and write them to ``results/gpu.json`` beside the others' figures."""
-    assert gpu() is not None, "no CUDA device is here"
     path = RESULTS / "gpu.json"
     kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    if "show" in parts:
+        print(*shown(kept), sep="\n")
+        return
+    assert gpu() is not None, "no CUDA device is here"
     for part in parts:
         kept[part] = {"machine": machine(), **PARTS[part]()}
         path.write_text(as_text(kept), encoding="utf-8")
