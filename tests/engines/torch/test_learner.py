@@ -200,6 +200,7 @@ def test_the_update_that_a_gpu_records_is_the_same_update(settings, monkeypatch)
     np.testing.assert_allclose(mine.grad_norm, theirs.grad_norm, rtol=RATE32)
     np.testing.assert_array_equal(mine.chars, theirs.chars)
     np.testing.assert_allclose(own_norms, norms, rtol=RATE32)
+    assert np.linalg.norm(norms) == pytest.approx(theirs.grad_norm[-1])
     assert_states_equal(state, behind, rtol=RATE32, atol=RATE32)
     for name, x in tensors.items():
         np.testing.assert_allclose(x, expected[name], rtol=RATE32, atol=RATE32, err_msg=name)

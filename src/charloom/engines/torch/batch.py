@@ -21,7 +21,7 @@ class Resets:
 
     Attributes:
         first: before the first, (B,).
-        inside: before a later one, time first, (T, B), False at the first; None where no row does.
+        inside: before each, time first, (T, B); None where no row does before a later one than the first.
     """
 
     first: Bool[Tensor, "B"]
@@ -53,11 +53,7 @@ def resets_on(device: torch.device, resets: Bool[Array, "B T"]) -> Resets | None
     """Marks on a device. They are looked at here, on the CPU: to ask a GPU what they hold would be to wait for it."""
     if not resets.any():
         return None
-    inside = None
-    if resets[:, 1:].any():
-        rest = resets.T.copy()
-        rest[0] = False
-        inside = to_device(rest, device)
+    inside = to_device(resets.T.copy(), device) if resets[:, 1:].any() else None
     return Resets(to_device(resets[:, 0].copy(), device), inside)
 
 
