@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import RESULTS, as_text, gpu, interleave, machine, median_ratio, rounded
+from benchmarks.harness import RESULTS, gpu, interleave, median_ratio, rounded, write_parts
 from benchmarks.table import UPDATES_A_MINUTE
 from benchmarks.training import V, charloom_run, plain_run
 from benchmarks.trials import judged, trained, whole
@@ -188,16 +188,11 @@ PARTS: Mapping[str, Callable[[], dict[str, Any]]] = {"speed": speed, "target": t
 
 def main(parts: Sequence[str] = tuple(PARTS)) -> None:
     """Measure the parts named and write them to ``results/gpu.json`` beside the others' figures."""
-    path = RESULTS / "gpu.json"
-    kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
     if "show" in parts:
-        print(*shown(kept), sep="\n")
+        print(*shown(json.loads((RESULTS / "gpu.json").read_text("utf-8"))), sep="\n")
         return
     assert gpu() is not None, "no CUDA device is here"
-    for part in parts:
-        kept[part] = {"machine": machine(), **PARTS[part]()}
-        path.write_text(as_text(kept), encoding="utf-8")
-    print(path)
+    print(write_parts("gpu", {part: PARTS[part] for part in parts}))
 
 
 if __name__ == "__main__":

@@ -66,6 +66,16 @@ def write_results(name: str, results: Mapping[str, Any]) -> Path:
     return path
 
 
+def write_parts(name: str, parts: Mapping[str, Callable[[], Mapping[str, Any]]]) -> Path:
+    """Measure parts and write each to ``results/NAME.json`` as soon as it is there, with its machine; what else the file holds stays."""
+    path = RESULTS / f"{name}.json"
+    kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    for part, measure in parts.items():
+        kept[part] = {"machine": machine(), **measure()}
+        path.write_text(as_text(kept), encoding="utf-8")
+    return path
+
+
 def as_text(results: Mapping[str, Any]) -> str:
     """JSON with a line for every value, but one line for a whole list of numbers.
 

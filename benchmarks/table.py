@@ -7,8 +7,8 @@ and xz. `benchmarks.training` has the small GPT.
 
 Time is equal by count: all rows of a text take updates in turn on two cores with nothing else to do, the median over the rounds says what an
 update costs in updates of ``flash``, and a minute is `UPDATES_A_MINUTE` of those. So no row is charged for a slow spell of a shared machine, a
-faster machine repeats the same trainings, and these may run beside each other, one a core, as long as they please; or on a GPU, several at once,
-which rounds otherwise and takes the same updates.
+faster machine repeats the same trainings, and these may run beside each other, one a core, as long as they please; or on a GPU, one
+after another, which rounds otherwise and takes the same updates.
 
 python -m benchmarks table                       goes on where ``results/table.json`` and ``results/table-trials.jsonl`` end
 python -m benchmarks.table tinyshakespeare anna  those texts alone
@@ -71,7 +71,6 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
     for cell in ("elman", "lstm", "gru", "mingru")
     for block in ("plain", "residual")
 }
-STREAMS = 6
 TRIALS, TABLE = RESULTS / "table-trials.jsonl", RESULTS / "table.json"
 COSTS, BESIDE = "cost of an update", "n-gram and xz"
 
@@ -224,16 +223,14 @@ def beside(corpus: Corpus) -> dict[str, Any]:
 
 
 def row_of(text: str, row: str, cost: float, device: str) -> dict[str, Any]:
-    """Tune and measure one row: what a process does on its core, or a thread on its stream of a GPU."""
+    """Tune and measure one row: what a process does on its core, or the one thread of a GPU."""
     corpus, _ = whole(text)
     if row == BESIDE:
         return beside(corpus)
     settings = {**settings_of(row, len(corpus.vocab)), "minutes": None, "device": device}
     settings["steps"] = updates(row, corpus, cost)
     where = {"trained_on": gpu() if device == "cuda" else machine()["processor"]}
-    with (
-        threads.limit(None) if device == "cpu" else nullcontext()
-    ):  # threads share the pools: `workers` set them
+    with threads.limit(None) if device == "cpu" else nullcontext():  # on a GPU `workers` did
         if row in RECIPES:
             return measured(text, settings, RECIPES[row]) | where
         rate = tuned(Book(), text, row, settings)
@@ -284,18 +281,11 @@ def keep_to_one_core(cores: Queue[int]) -> None:
     os.sched_setaffinity(0, {cores.get()})
 
 
-def keep_to_one_stream() -> None:
-    """Begin a thread: what it launches on the GPU waits for nobody else's."""
-    import torch
-
-    torch.cuda.set_stream(torch.cuda.Stream())  # type: ignore[no-untyped-call]
-
-
 @contextmanager
 def workers(device: str) -> Iterator[Executor]:
     """Who trains rows beside each other."""
-    if device == "cuda":
-        with threads.limit(None), ThreadPoolExecutor(STREAMS, initializer=keep_to_one_stream) as pool:
+    if device == "cuda":  # one alone: the driver launches one after another (docs/lab-log.md, 30)
+        with threads.limit(None), ThreadPoolExecutor(1) as pool:
             yield pool
         return
     spawn = multiprocessing.get_context("spawn")

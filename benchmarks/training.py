@@ -14,7 +14,6 @@ character, over 200 × 64 random windows.
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 import time
@@ -24,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import RESULTS, as_text, interleave, machine, median_ratio, rounded
+from benchmarks.harness import interleave, median_ratio, rounded, write_parts
 from benchmarks.trials import judged, trained, whole
 from charloom import threads
 from charloom.config import ModelConfig, TrainConfig
@@ -235,13 +234,8 @@ PARTS: Mapping[str, Callable[[], dict[str, Any]]] = {"speed": speed, "gpt": gpt}
 
 def main(parts: Sequence[str] = tuple(PARTS)) -> None:
     """Measure the parts named and write them to ``results/training.json`` beside the others' figures."""
-    path = RESULTS / "training.json"
-    kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
     with threads.limit(None, blas=1):
-        for part in parts:
-            kept[part] = {"machine": machine(), **PARTS[part]()}
-            path.write_text(as_text(kept), encoding="utf-8")
-    print(path)
+        print(write_parts("training", {part: PARTS[part] for part in parts}))
 
 
 if __name__ == "__main__":

@@ -106,6 +106,23 @@ def test_resets_return_to_the_given_fresh_state(config, rng):
 
 
 @every_stack
+@pytest.mark.parametrize("has_numba", [True, False], ids=["numba", "library"])
+def test_a_row_knows_nothing_of_another_rows_resets(config, has_numba, rng, monkeypatch):
+    """Its fresh state, a convolution's inputs among it, is the same whether or not somebody else begins anew inside the window."""
+    monkeypatch.setattr(compiling, "HAS_NUMBA", has_numba and compiling.HAS_NUMBA)
+    params = tensors(random_parameters(config, rng))
+    fresh = [tensors(layer) for layer in random_state(state_shapes(config), 2, rng)]
+    start = [tensors(layer) for layer in random_state(state_shapes(config), 2, rng)]
+    ids = torch.tensor(random_ids(rng, 2, 6))
+    resets = np.zeros((2, 6), bool)
+    resets[0, 0] = True
+    alone, _ = network.forward(config, params, ids, start, resets=marked(resets), fresh=fresh)
+    resets[1, 3] = True
+    together, _ = network.forward(config, params, ids, start, resets=marked(resets), fresh=fresh)
+    torch.testing.assert_close(together[0], alone[0], rtol=0, atol=CARRY)
+
+
+@every_stack
 def test_one_hot_vectors_and_the_row_look_up_give_the_same_logits(config, rng, monkeypatch):
     model = bound(config, rng)
     ids = random_ids(rng, 2, 6)

@@ -21,7 +21,7 @@ class Resets:
 
     Attributes:
         first: before the first, (B,).
-        inside: before each, time first, (T, B); None where no row does before a later one than the first.
+        inside: before a later one, time first, (T, B), False at the first; None where no row does.
     """
 
     first: Bool[Tensor, "B"]
@@ -53,7 +53,12 @@ def resets_on(device: torch.device, resets: Bool[Array, "B T"]) -> Resets | None
     """Marks on a device. They are looked at here, on the CPU: to ask a GPU what they hold would be to wait for it."""
     if not resets.any():
         return None
-    inside = to_device(resets.T.copy(), device) if resets[:, 1:].any() else None
+    inside = None
+    if resets[:, 1:].any():
+        rest = resets.T.copy()
+        # a fresh state may hold inputs of a convolution: a reset inside the window would cut them off
+        rest[0] = False
+        inside = to_device(rest, device)
     return Resets(to_device(resets[:, 0].copy(), device), inside)
 
 
