@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from charloom.config import ModelConfig
-from charloom.engines.torch import cells, loops, mingru, recurrence, residual
+from charloom.engines.torch import cells, loops, mingru, products, recurrence, residual
 
 from .windows import TOLERANCE, B, H, T, random_cell
 
@@ -117,9 +117,11 @@ def test_mingru_is_its_scan(has_resets, rng, monkeypatch):
     ids=lambda s: "-".join(s.values()),
 )
 @pytest.mark.parametrize("one_hot", [False, True], ids=["dense", "one-hot"])
-@pytest.mark.parametrize("limit", [0, 512])
-def test_the_recurrence_equals_its_steps(settings, dtype, has_resets, one_hot, limit, rng, monkeypatch):
-    monkeypatch.setattr(recurrence, "ONE_HOT_LIMIT", limit)
+@pytest.mark.parametrize("way", ["compiled", "in Python"])
+def test_the_recurrence_equals_its_steps(settings, dtype, has_resets, one_hot, way, rng, monkeypatch):
+    if way == "in Python":
+        monkeypatch.setattr(products, "are_compiled", lambda: False)
+    assert products.are_compiled() == (way == "compiled")
     config, params, x, state = random_cell(settings, dtype, rng)
     if one_hot:
         x = torch.tensor(rng.integers(0, x.shape[2], size=(T, B)))
@@ -166,3 +168,31 @@ def test_what_lies_transposed_is_read_as_it_is(rng):
         torch.testing.assert_close(
             outputs, cells.unroll_steps(config, params, x, state, None, state)[0], rtol=1e-12, atol=1e-12
         )
+
+
+def test_a_gradient_that_lies_transposed_goes_all_the_way_back(rng):
+    config, params, x, state = random_cell({"cell": "gru"}, torch.float64, rng)
+    leaves = [*params.values(), x, *state.values()]
+    for leaf in leaves:
+        leaf.requires_grad_()
+    weights = torch.tensor(rng.normal(size=(H, B, T)))
+
+    def seen(unroll):
+        outputs, _ = unroll(config, params, x, state, None, state)
+        return [outputs.permute(2, 1, 0) * weights]
+
+    assert_same_function(lambda: seen(recurrence.unroll), lambda: seen(cells.unroll_steps), leaves, rng)
+
+
+def test_a_window_goes_back_as_often_as_it_is_asked(rng):
+    """What the way back writes on is used again by the next, and nothing of a window is kept there."""
+    found = []
+    for settings in ({"cell": "lstm"}, {"cell": "gru"}):
+        config, params, x, state = random_cell(settings, torch.float64, rng)
+        for p in params.values():
+            p.requires_grad_()
+        outputs, _ = recurrence.unroll(config, params, x, state, None, state)
+        found.append((outputs.square().sum(), list(params.values())))
+    first, again = ([torch.autograd.grad(*asked, retain_graph=True) for asked in found] for _ in range(2))
+    for mine, theirs in zip(first, again, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=0)

@@ -6,7 +6,7 @@ import torch
 
 from charloom.config import ModelConfig
 from charloom.engines.kernels import compiling
-from charloom.engines.torch import ENGINE, network, recurrence
+from charloom.engines.torch import ENGINE, cells, network
 from charloom.engines.torch.batch import resets_on
 from charloom.parameters import state_shapes
 
@@ -128,7 +128,7 @@ def test_one_hot_vectors_and_the_row_look_up_give_the_same_logits(config, rng, m
     ids = random_ids(rng, 2, 6)
     monkeypatch.setattr(compiling, "HAS_NUMBA", False)  # the library is given vectors, or no ids
     dense, _ = model.forward(ids, model.initial_state(2))
-    monkeypatch.setattr(recurrence, "ONE_HOT_LIMIT", 0)
+    monkeypatch.setattr(cells, "ONE_HOT_LIMIT", 0)
     looked_up, _ = model.forward(ids, model.initial_state(2))
     np.testing.assert_allclose(looked_up, dense, rtol=0, atol=CARRY)
 

@@ -8,6 +8,7 @@ from charloom.config import ModelConfig, TrainConfig
 from charloom.engines.torch import precision
 from charloom.engines.torch.muon import Muon, orthogonalise
 from charloom.engines.torch.optimisers import RECORDABLE, Optimiser, hidden_matrices, num_blocks
+from charloom.engines.torch.shards import Shards
 from charloom.parameters import parameter_shapes
 
 from ..updates import (
@@ -120,6 +121,24 @@ def test_muon_rounds_where_the_networks_products_are_rounded(asked, tiles, monke
     params = {name: torch.zeros(2, 2, requires_grad=True) for name in ("layers.0.proj", "out.weight")}
     _, muon = Optimiser(params, TrainConfig(optimizer="muon", precision=asked)).parts
     assert muon.rounds == (tiles and asked == "bfloat16")
+
+
+@pytest.mark.parametrize("method", ["adamw", "muon"])
+@pytest.mark.parametrize("number", [1, 2, 5, 20])
+def test_threads_share_every_parameter_once_and_none_has_nothing(method, number, monkeypatch):
+    shards = Shards()
+    monkeypatch.setattr(Shards, "number", number)
+    sizes = {"layers.0.proj": (30, 20), "layers.1.proj": (20, 20), "out.weight": (40, 20), "out.bias": (40,)}
+    params = {name: torch.zeros(shape, requires_grad=True) for name, shape in sizes.items()}
+    optimiser = Optimiser(params, TrainConfig(optimizer=method), shards)
+    owned = [
+        [p for part in share for g in part.param_groups for p in g["params"]] for share in optimiser.shares
+    ]
+    assert sorted(id(p) for share in owned for p in share) == sorted(map(id, params.values()))
+    assert len(owned) == min(number, len(params))
+    if number == 2:  # Muon takes a matrix of 20 rows four times as long as AdamW does
+        sizes = {"adamw": [840, 1000], "muon": [640, 1200]}
+        assert sorted(sum(p.numel() for p in share) for share in owned) == sizes[method]
 
 
 @pytest.mark.parametrize("method", RECORDABLE)

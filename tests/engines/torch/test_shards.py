@@ -54,6 +54,20 @@ def test_each_thread_computes_with_one_and_the_caller_keeps_its_own(threads):
     assert torch.get_num_threads() == 2
 
 
+def test_whoever_leads_keeps_to_one_thread_where_rows_are_shared(threads):
+    threads(2)
+    pool = shards.Shards()
+    with pool.leading(9, CPU):
+        assert torch.get_num_threads() == 1
+        assert len(pool.split(9, CPU)) == pool.number == 2
+    assert torch.get_num_threads() == 2
+    with pool.leading(1, CPU):
+        assert torch.get_num_threads() == 2
+    with pytest.raises(ValueError, match="inside"), pool.leading(9, CPU):
+        raise ValueError("inside")
+    assert torch.get_num_threads() == pool.number == 2
+
+
 def test_an_error_in_a_thread_is_the_callers(threads):
     def fail(part):
         if part == 1:
@@ -80,6 +94,7 @@ SETTINGS = [
     {"batching": "random", "objective": "last", "loss": "sum"},
     {"batching": "sliding", "stride": 40},  # its last batch has fewer rows
     {"initial_state": "normal", "state_reset_probability": 0.3},
+    {"optimizer": "muon", "weight_decay": 0.1},
 ]
 
 

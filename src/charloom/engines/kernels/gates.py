@@ -85,17 +85,19 @@ def lstm_backward(
 
 
 @compiled
-def gru_forward(a: Any, u: Any, b_hn: Any, h_before: Any, gates: Any, m: Any, h: Any) -> None:
-    """Compute (5) to (7): a, gates (B, 3H); u (B, 3H) is overwritten; h_before, m, h (B, H)."""
+def gru_forward(
+    x: Any, rows: Any, bias: Any, u: Any, b_hn: Any, h_before: Any, gates: Any, m: Any, h: Any
+) -> None:
+    """Compute (5) to (7): a = x[rows] + bias, x (R, 3H); gates (B, 3H); u (B, 3H) is overwritten; h_before, m, h (B, H)."""
     H = h.shape[1]
-    for b in range(a.shape[0]):
-        a_b, u_b, g_b, m_b, before, out = a[b], u[b], gates[b], m[b], h_before[b], h[b]
+    for b in range(u.shape[0]):
+        x_b, u_b, g_b, m_b, before, out = x[rows[b]], u[b], gates[b], m[b], h_before[b], h[b]
         for j in range(2 * H):
-            u_b[j] += a_b[j]
+            u_b[j] += x_b[j] + bias[j]
         activate(_SIGMOID, u_b[: 2 * H], g_b[: 2 * H])  # (5)
         for j in range(H):
             m_b[j] = u_b[2 * H + j] + b_hn[j]
-            u_b[2 * H + j] = a_b[2 * H + j] + g_b[j] * m_b[j]
+            u_b[2 * H + j] = x_b[2 * H + j] + bias[2 * H + j] + g_b[j] * m_b[j]
         activate(_TANH, u_b[2 * H :], g_b[2 * H :])  # (6)
         for j in range(H):
             out[j] = g_b[2 * H + j] + g_b[H + j] * (before[j] - g_b[2 * H + j])  # (7)

@@ -1,8 +1,7 @@
 """The four cells under one roof: project a window's inputs, then let time pass.
 
 Each cell file holds `step`, its numbered equations for one time step, and the call of a library's kernel for a whole window where
-there is one. This file alone decides what a window takes. On a CPU that is our own `recurrence` and `loops`, but for the LSTM
-in float32, whose oneDNN kernel is as fast (it rounds nothing: where products are rounded, ours is faster). Elsewhere, without Numba
+there is one. This file alone decides what a window takes. On a CPU that is our own `recurrence` and `loops`. Elsewhere, without Numba
 or in an autocast it is the library, unless a row's state is reset inside the window (documents end there) or the library has
 none; then it is `step` after `step`.
 """
@@ -18,13 +17,22 @@ from torch.nn import functional as F
 
 from charloom.config import ModelConfig
 from charloom.engines.torch import elman, gru, loops, lstm, mingru, precision, recurrence
-from charloom.engines.torch.recurrence import project
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
     from torch import Tensor
 
 Tensors = Mapping[str, "Tensor"]
+
+ONE_HOT_LIMIT = 512
+"""Up to this vocabulary a library's kernel is given one-hot vectors; beyond it a row look-up wins."""
+
+
+def project(x: Tensor, w_ih: Float[Tensor, "GH X"], bias: Float[Tensor, "GH"]) -> Float[Tensor, "T B GH"]:
+    """What a window's inputs bring to the gates: one product, or a row look-up where `x` holds ids (T, B)."""
+    if x.dtype == torch.int64:
+        return F.embedding(x, w_ih.t() + bias)
+    return F.linear(x, w_ih, bias)
 
 
 def step(
@@ -61,10 +69,9 @@ def unroll(
     """
     if config.cell == "mingru":
         return mingru.scan(project(x, params["w_ih"], params["bias"]), state, resets, fresh)
-    in_one_call = resets is None and not _is_wide(x, params["w_ih"])
-    as_fast = config.cell == "lstm" and params["w_ih"].dtype == torch.float32 and not precision.in_tiles()
-    if loops.fit(params["w_ih"]) and not (in_one_call and as_fast):
+    if loops.fit(params["w_ih"]):
         return recurrence.unroll(config, params, x, state, resets, fresh)
+    in_one_call = resets is None and not _is_wide(x, params["w_ih"])
     if in_one_call and (found := _library(config, params, x, state)) is not None:
         return found
     return unroll_steps(config, params, x, state, resets, fresh)
@@ -95,7 +102,7 @@ def return_to(fresh: Tensors, state: Tensors, rows: Bool[Tensor, "B"]) -> dict[s
 
 def _is_wide(x: Tensor, w_ih: Float[Tensor, "GH X"]) -> bool:
     """Whether a library's kernel would be given one-hot vectors so wide that the row look-up wins."""
-    return x.dtype == torch.int64 and w_ih.shape[1] > recurrence.ONE_HOT_LIMIT
+    return x.dtype == torch.int64 and w_ih.shape[1] > ONE_HOT_LIMIT
 
 
 def _library(

@@ -62,13 +62,12 @@ class TorchLearner:
             values |= initial_bias_pair(config, self.vocab_size, train_config.seed)
         self.params = {name: self._tensor(x).requires_grad_() for name, x in values.items()}
         self.frozen = frozen_parameters(train_config, self.params)
-        self.optimiser = Optimiser(
-            {name: p for name, p in self.params.items() if name not in self.frozen}, train_config
-        )
+        self.shards = Shards()
+        learning = {name: p for name, p in self.params.items() if name not in self.frozen}
+        self.optimiser = Optimiser(learning, train_config, self.shards)
         averages = train_config.average_decay is not None
         self.average = {n: p.detach().clone() for n, p in self.params.items()} if averages else None
         self.knots: Knots = ((0, 0.0), (max(1, train_config.steps or 1), 1.0))
-        self.shards = Shards()
         self.grad_norms = np.zeros(0)  # of the last update, by parameter
         self.rounds = train_config.precision == "bfloat16"
         self.watchful = self.device.type == "cpu"  # elsewhere to look at a number is to wait for it
@@ -195,7 +194,8 @@ class TorchLearner:
 
     def _stretch(self, plan: Plan, steps: range, state: State) -> tuple[State, Metrics]:
         lanes, measured, counts = range(plan.batch_size), [], []
-        with precision.tiles(self.device, wanted=self.rounds):
+        alone = self.shards.leading(len(lanes), self.device)
+        with alone, precision.tiles(self.device, wanted=self.rounds):
             for step in steps:
                 window = plan.window(step, lanes)
                 begin = state if plan.carries else self._zeros(window)

@@ -1,36 +1,34 @@
-"""Elman, LSTM and GRU over a window on a CPU: products by torch, everything between them compiled, derivatives written out.
+"""Elman, LSTM and GRU over a window on a CPU as one differentiable function: what `walks` need, and what they leave to do.
 
-    a_t = W_ih x_t + b                 (1)  for the whole window in one product (a row look-up where x is one-hot)
-    u_t = W_hh h_{t-1}                 (2)  a product a time step, then the loop of `kernels.gates`
-    d_h_{t-1} ← d_h_{t-1} + W_hhᵀ d_u_t     (3)  backwards: the gates' derivative, then a product
-    d_W_hh = Σ_t d_u_t h_{t-1}ᵀ,  d_W_ih = Σ_t d_a_t x_tᵀ        (4)  one product each, for the whole window
+    a_t = W_ih x_t + b                                           (1)  for the whole window in one product; one-hot: a row for each character
+    d_W_hh = Σ_t d_u_t h_{t-1}ᵀ,  d_W_ih = Σ_t d_a_t x_tᵀ        (2)  one product each, for the whole window
 
-PyTorch's own CPU kernels fuse the gates of an LSTM in float32 alone; those of a GRU are a dozen walks through memory.
+PyTorch's own CPU kernels fuse the gates of an LSTM in float32 alone, and copy the recurrent matrix at every time step; those of a GRU are
+a dozen walks through memory.
 
 Shapes: T time, B batch, X input size, H cell size, G blocks.
 """
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
 from charloom.config import ModelConfig
-from charloom.engines.kernels import gates
 from charloom.engines.kernels.functions import ACTIVATIONS
-from charloom.engines.torch.loops import array
+from charloom.engines.torch import products, walks
+from charloom.engines.torch.loops import array, marks
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
+    from jaxtyping import Bool, Float, Int
+    from numpy import ndarray as Array
     from torch import Tensor
-
-ONE_HOT_LIMIT = 512
-"""Up to this vocabulary the gradient of a row look-up is a product with dense one-hot vectors; beyond it rows are added up."""
 
 
 def unroll(
@@ -53,27 +51,18 @@ def unroll(
 _WEIGHTS = ("w_ih", "w_hh", "bias", "bias_hn")
 
 
-def project(x: Tensor, w_ih: Float[Tensor, "GH X"], bias: Float[Tensor, "GH"]) -> Float[Tensor, "T B GH"]:
-    """Equation (1): one product, or a row look-up where `x` holds ids (T, B)."""
-    if x.dtype == torch.int64:
-        return F.embedding(x, w_ih.t() + bias)
-    return F.linear(x, w_ih, bias)
-
-
 class _Track:
     """One state through a window: `values[t]` is before time step t and `values[t + 1]` after it; `read` is what step t sees."""
 
     def __init__(self, T: int, start: Tensor, resets: Bool[Tensor, "T B"] | None, fresh: Tensor) -> None:
         self.values = start.new_empty(T + 1, *start.shape)
         self.values[0] = start
-        self.resets, self.fresh = resets, fresh
         self.read = self.values[:-1] if resets is None else torch.empty_like(self.values[1:])
+        self.fresh = fresh
 
-    def begin(self, t: int) -> Tensor:
-        """What time step t reads: the state before it, in rows that begin anew the fresh one."""
-        if self.resets is not None:
-            torch.where(self.resets[t].unsqueeze(1), self.fresh, self.values[t], out=self.read[t])
-        return self.read[t]
+    def arrays(self) -> tuple[Array, Array, Array]:
+        """(Fresh, values, read) as a walk takes them."""
+        return array(self.fresh), array(self.values), array(self.read)
 
 
 class _Recurrence(torch.autograd.Function):
@@ -96,144 +85,92 @@ class _Recurrence(torch.autograd.Function):
         h0: Tensor,
         c0: Tensor | None,
     ) -> tuple[Tensor, Tensor | None]:
-        a = project(x, w_ih, bias).contiguous()
-        h = _Track(len(a), h0, resets, fresh["h"])
-        c = None if c0 is None else _Track(len(a), c0, resets, fresh["c"])
+        T, B = x.shape[:2]
+        h = _Track(T, h0, resets, fresh["h"])
+        c = None if c0 is None else _Track(T, c0, resets, fresh["c"])
+        one_hot = _is_one_hot(x)
+        projected = (w_ih.t() if one_hot else x.flatten(0, 1) @ w_ih.t()).contiguous()  # (1)
+        # nobody reads a row of its own again once its gates are there
+        kept = h0.new_empty(T, B, len(w_hh)) if one_hot else projected.view(T, B, -1)
+        m = torch.empty_like(h.values[1:]) if kind == "gru" else h0.new_empty(0)
+        w = _laid_out(w_hh, transposed=True)
+        given = array(projected), array(bias), _rows(x), w, marks(resets), *h.arrays()
         if isinstance(kind, int):
-            kept = _elman_forward(kind, a, w_hh, h)
+            _walk(walks.elman_forward, kind, *given)
+            kept = h0.new_empty(0)
         elif kind == "gru":
             assert bias_hn is not None
-            kept = _gru_forward(a, w_hh, bias_hn, h)
+            _walk(walks.gru_forward, *given, array(bias_hn), array(kept), array(m))
         else:
             assert c is not None
-            kept = _lstm_forward(a, w_hh, h, c)
+            _walk(walks.lstm_forward, *given, *c.arrays(), array(kept))
         ctx.kind, ctx.resets = kind, resets
         tracks = (h.values, h.read) + (() if c is None else (c.values, c.read))
-        ctx.save_for_backward(x, w_ih, w_hh, *kept, *tracks)
+        ctx.save_for_backward(x, w_ih, w_hh, kept, m, *tracks)
         return h.values[1:], None if c is None else c.values[-1]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_h: Tensor, d_c: Tensor | None) -> tuple[Tensor | None, ...]:
-        x, w_ih, w_hh, *saved = ctx.saved_tensors
-        d_h, carried = d_h.contiguous(), torch.zeros_like(d_h[0])
-        d_a = d_h.new_empty(*d_h.shape[:2], len(w_hh))
+        x, w_ih, w_hh, kept, m, *tracks = ctx.saved_tensors
+        h, read = tracks[:2]
+        one_hot = _is_one_hot(x)
+        carried, d_a = d_h.new_zeros(d_h.shape[1:]), _desk("a", (*d_h.shape[:2], len(w_hh)), d_h)
         d_u, d_bias_hn = d_a, None
+        d_bias = d_h.new_zeros(len(w_hh))
+        d_rows = d_h.new_zeros((w_ih.shape[1], len(w_hh)) if one_hot else (0, 0))
+        ways = _rows(x), _laid_out(w_hh), marks(ctx.resets), array(d_h), array(carried)
+        found = array(d_a), array(d_bias), array(d_rows)
         if ctx.kind == "gru":
-            kept, m, _, read = saved
-            d_u = torch.empty_like(d_a)
-            _gru_backward(kept, m, read, w_hh, ctx.resets, d_h, carried, d_a, d_u)
+            d_u = _desk("u", d_a.shape, d_h)
+            _walk(walks.gru_backward, array(kept), array(m), array(read), *ways, array(d_u), *found)
             d_bias_hn = d_u[:, :, 2 * d_h.shape[2] :].sum((0, 1))
         elif ctx.kind == "lstm":
             assert d_c is not None
-            kept, _, read, c, c_read = saved
             d_c = d_c.clone(memory_format=torch.contiguous_format)
-            _lstm_backward(kept, c_read, c, w_hh, ctx.resets, d_h, carried, d_c, d_a)
+            cells = [array(y) for y in tracks[2:]]
+            _walk(walks.lstm_backward, array(kept), *cells, *ways, array(d_c), *found)
         else:
-            h, read = saved
-            _elman_backward(ctx.kind, h, w_hh, ctx.resets, d_h, carried, d_a)
+            _walk(walks.elman_backward, ctx.kind, array(h), *ways, *found)
         flat = d_a.flatten(0, 1)
-        d_w_hh = d_u.flatten(0, 1).t() @ read.flatten(0, 1)  # (4)
-        d_x, d_w_ih = _pull_back_projection(x, w_ih, flat, wanted=ctx.needs_input_grad[3])
-        return None, None, None, d_x, d_w_ih, d_w_hh, flat.sum(0), d_bias_hn, carried, d_c
+        d_w_hh = d_u.flatten(0, 1).t() @ read.flatten(0, 1)  # (2)
+        if one_hot:
+            return None, None, None, None, d_rows.t(), d_w_hh, d_bias, d_bias_hn, carried, d_c
+        d_x = (flat @ w_ih).view(x.shape) if ctx.needs_input_grad[3] else None
+        d_w_ih = flat.t() @ x.flatten(0, 1)  # (2)
+        return None, None, None, d_x, d_w_ih, d_w_hh, d_bias, d_bias_hn, carried, d_c
 
 
-def _elman_forward(activation: int, a: Tensor, w_hh: Tensor, h: _Track) -> tuple[Tensor, ...]:
-    u, w, values = torch.empty_like(a[0]), w_hh.t(), array(h.values)
-    for t in range(len(a)):
-        torch.addmm(a[t], h.begin(t), w, out=u)  # (2)
-        gates.elman_forward(activation, array(u), values[t + 1])
-    return ()
+_desks = threading.local()
 
 
-def _elman_backward(
-    activation: int,
-    h: Tensor,
-    w_hh: Tensor,
-    resets: Tensor | None,
-    d_h: Tensor,
-    carried: Tensor,
-    d_a: Tensor,
-) -> None:
-    values, above, behind, d_as = (array(y) for y in (h, d_h, carried, d_a))
-    for t in reversed(range(len(d_a))):
-        gates.elman_backward(activation, values[t + 1], above[t], behind, d_as[t])
-        torch.mm(d_a[t], w_hh, out=carried)  # (3)
-        _cut(resets, t, carried)
+def _desk(name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Room that a thread has for itself and uses again: a new one of this size would be handed out, and emptied, page by page each time."""
+    desk: Tensor | None = getattr(_desks, name, None)
+    size = math.prod(shape)
+    if desk is None or desk.dtype != like.dtype or len(desk) < size:
+        desk = like.new_empty(size)
+        setattr(_desks, name, desk)
+    return desk[:size].view(shape)
 
 
-def _lstm_forward(a: Tensor, w_hh: Tensor, h: _Track, c: _Track) -> tuple[Tensor, ...]:
-    u, w, kept = torch.empty_like(a[0]), w_hh.t(), torch.empty_like(a)
-    sums, i_f_g_o, hs, cs, read = (array(y) for y in (u, kept, h.values, c.values, c.read))
-    for t in range(len(a)):
-        torch.addmm(a[t], h.begin(t), w, out=u)  # (2)
-        c.begin(t)
-        gates.lstm_forward(sums, read[t], i_f_g_o[t], cs[t + 1], hs[t + 1])
-    return (kept,)
+def _walk(walk: Any, *arguments: Any) -> None:
+    """Compiled as a whole, or by the same lines in Python."""
+    (walk if products.are_compiled() else walk.py_func)(*arguments)
 
 
-def _lstm_backward(
-    kept: Tensor,
-    c_read: Tensor,
-    c: Tensor,
-    w_hh: Tensor,
-    resets: Tensor | None,
-    d_h: Tensor,
-    carried: Tensor,
-    d_c: Tensor,
-    d_a: Tensor,
-) -> None:
-    i_f_g_o, read, cs, above = (array(y) for y in (kept, c_read, c, d_h))
-    behind, d_cell, d_as = (array(y) for y in (carried, d_c, d_a))
-    room = np.empty_like(above[0, 0])
-    for t in reversed(range(len(d_a))):
-        gates.lstm_backward(i_f_g_o[t], read[t], cs[t + 1], above[t], behind, d_cell, d_as[t], room)
-        torch.mm(d_a[t], w_hh, out=carried)  # (3)
-        _cut(resets, t, carried, d_c)
+def _laid_out(w: Tensor, *, transposed: bool = False) -> Array:
+    """A matrix as the products of a walk read it fastest; torch's own lay it out anew each time, however it lies."""
+    if products.are_compiled():
+        return products.spread(w, transposed=transposed)
+    found: Array = (w.t() if transposed else w).detach().numpy()
+    return found
 
 
-def _gru_forward(a: Tensor, w_hh: Tensor, bias_hn: Tensor, h: _Track) -> tuple[Tensor, ...]:
-    u, w, kept, m = torch.empty_like(a[0]), w_hh.t(), torch.empty_like(a), torch.empty_like(h.values[1:])
-    sums, b_hn, projected, r_z_n, ms = (array(y) for y in (u, bias_hn, a, kept, m))
-    values, read = array(h.values), array(h.read)
-    for t in range(len(a)):
-        torch.mm(h.begin(t), w, out=u)  # (2)
-        gates.gru_forward(projected[t], sums, b_hn, read[t], r_z_n[t], ms[t], values[t + 1])
-    return (kept, m)
+def _is_one_hot(x: Tensor) -> bool:
+    return x.dtype == torch.int64
 
 
-def _gru_backward(
-    kept: Tensor,
-    m: Tensor,
-    h_read: Tensor,
-    w_hh: Tensor,
-    resets: Tensor | None,
-    d_h: Tensor,
-    carried: Tensor,
-    d_a: Tensor,
-    d_u: Tensor,
-) -> None:
-    r_z_n, ms, read, above, behind, d_as, d_us = (array(y) for y in (kept, m, h_read, d_h, carried, d_a, d_u))
-    for t in reversed(range(len(d_a))):
-        gates.gru_backward(r_z_n[t], ms[t], read[t], above[t], behind, d_as[t], d_us[t])
-        carried.addmm_(d_u[t], w_hh)  # (3)
-        _cut(resets, t, carried)
-
-
-def _cut(resets: Tensor | None, t: int, *gradients: Tensor) -> None:
-    """Let nothing through to the time step before a row begins anew."""
-    if resets is not None:
-        for gradient in gradients:
-            gradient.masked_fill_(resets[t].unsqueeze(1), 0.0)
-
-
-def _pull_back_projection(
-    x: Tensor, w_ih: Float[Tensor, "GH X"], d_a: Float[Tensor, "R GH"], *, wanted: bool
-) -> tuple[Tensor | None, Tensor]:
-    """The gradients of (1) in its input, where it is wanted, and in its weights."""
-    if x.dtype != torch.int64:
-        return (d_a @ w_ih).view(x.shape) if wanted else None, d_a.t() @ x.flatten(0, 1)
-    V, ids = w_ih.shape[1], x.flatten()
-    if V <= ONE_HOT_LIMIT:
-        return None, d_a.t() @ F.one_hot(ids, V).to(d_a.dtype)
-    return None, w_ih.new_zeros(V, len(w_ih)).index_add_(0, ids, d_a).t()
+def _rows(x: Tensor) -> Int[Array, "T B"]:
+    """Which row of the projected inputs each time step reads: its character's, or its own."""
+    return array(x) if _is_one_hot(x) else np.arange(x.shape[0] * x.shape[1]).reshape(x.shape[:2])

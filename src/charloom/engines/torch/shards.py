@@ -3,12 +3,16 @@
 Rows of a batch know nothing of each other until their gradients are added, so one division at the top replaces one inside every
 operation: no thread waits for another between two products, and what a core has just written it still has at hand. Parts are
 added in the order of their lanes: the bits depend on the number of threads and on nothing else.
+
+Whoever calls keeps to one thread meanwhile (`Shards.leading`): the threads of torch's own pool spin for milliseconds after each operation that
+they shared, each on a core that a part of ours is waiting for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -26,6 +30,26 @@ class Shards:
     def __init__(self) -> None:
         self._threads: ThreadPoolExecutor | None = None
         self._size = 0
+        self._led: int | None = None
+
+    @property
+    def number(self) -> int:
+        """How many threads there are."""
+        return self._led or torch.get_num_threads()
+
+    @contextmanager
+    def leading(self, num_rows: int, device: torch.device) -> Iterator[None]:
+        """Keep the caller to one thread inside this block, if so many rows are shared at all."""
+        if len(self.split(num_rows, device)) == 1:
+            yield
+            return
+        self._led = self.number
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(self._led)
+            self._led = None
 
     def split(self, num_rows: int, device: torch.device) -> list[slice]:
         """Neighbouring rows, one part a thread, as even as can be; all in one part where sharing does not pay.
@@ -35,7 +59,7 @@ class Shards:
             >>> Shards().split(9, torch.device("cpu"))
             [slice(0, 5, None), slice(5, 9, None)]
         """
-        parts = min(torch.get_num_threads(), num_rows // LEAST_ROWS) if device.type == "cpu" else 1
+        parts = min(self.number, num_rows // LEAST_ROWS) if device.type == "cpu" else 1
         parts = max(1, parts)
         cuts = [-(-num_rows * i // parts) for i in range(parts + 1)]
         return [slice(start, stop) for start, stop in zip(cuts, cuts[1:], strict=False)]
