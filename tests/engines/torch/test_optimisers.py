@@ -123,22 +123,44 @@ def test_muon_rounds_where_the_networks_products_are_rounded(asked, tiles, monke
     assert muon.rounds == (tiles and asked == "bfloat16")
 
 
+EVEN = {"layers.0.proj": (20, 20), "layers.1.proj": (20, 20), "out.weight": (40, 20), "out.bias": (40,)}
+LONE = {"layers.0.cell.w_hh": (60, 60), "out.weight": (40, 20)}
+
+
 @pytest.mark.parametrize("method", ["adamw", "muon"])
-@pytest.mark.parametrize("number", [1, 2, 5, 20])
-def test_threads_share_every_parameter_once_and_none_has_nothing(method, number, monkeypatch):
+@pytest.mark.parametrize(
+    ("sizes", "number", "expected"),
+    [
+        (EVEN, 1, {"adamw": [1640], "muon": [1640]}),
+        (EVEN, 2, {"adamw": [800, 840], "muon": [440, 1200]}),
+        (EVEN, 3, {"adamw": [1640], "muon": [400, 400, 840]}),
+        (LONE, 2, {"adamw": [4400], "muon": [4400]}),
+    ],
+)
+def test_threads_share_the_parameters_where_that_is_even(sizes, number, expected, method, monkeypatch):
     shards = Shards()
     monkeypatch.setattr(Shards, "number", number)
-    sizes = {"layers.0.proj": (30, 20), "layers.1.proj": (20, 20), "out.weight": (40, 20), "out.bias": (40,)}
     params = {name: torch.zeros(shape, requires_grad=True) for name, shape in sizes.items()}
     optimiser = Optimiser(params, TrainConfig(optimizer=method), shards)
     owned = [
         [p for part in share for g in part.param_groups for p in g["params"]] for share in optimiser.shares
     ]
     assert sorted(id(p) for share in owned for p in share) == sorted(map(id, params.values()))
-    assert len(owned) == min(number, len(params))
-    if number == 2:  # Muon takes a matrix of 20 rows four times as long as AdamW does
-        sizes = {"adamw": [840, 1000], "muon": [640, 1200]}
-        assert sorted(sum(p.numel() for p in share) for share in owned) == sizes[method]
+    assert sorted(sum(p.numel() for p in share) for share in owned) == expected[method]
+
+
+def test_what_is_not_shared_has_every_thread(monkeypatch):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    shards, seen = Shards(), []
+    params = {name: torch.zeros(shape, requires_grad=True) for name, shape in LONE.items()}
+    optimiser = Optimiser(params, TrainConfig(), shards)
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda _: seen.append(torch.get_num_threads()))
+    with shards.leading(64, torch.device("cpu")):
+        optimiser.step(0.1)
+        assert torch.get_num_threads() == 1
+    torch.set_num_threads(before)
+    assert seen == [2]
 
 
 @pytest.mark.parametrize("method", RECORDABLE)

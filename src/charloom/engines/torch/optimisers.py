@@ -7,6 +7,7 @@ go to AdamW at the same rate.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +20,9 @@ from charloom.engines.torch.shards import Shards
 if TYPE_CHECKING:
     from torch import Tensor
 
+
+UNEVEN = 1.3
+"""Times its part that one thread may have of the work; with more, all of them work on one parameter after another."""
 
 RECORDABLE = ("adam", "adamw", "muon")
 """Methods that read their rate and their count of steps where they lie, and so may be part of a recorded graph."""
@@ -76,7 +80,8 @@ class Optimiser:
                     group["lr"] = learning_rate
                 part.step()
 
-        self.shards.run(move, self.shares)
+        with self.shards.together() if len(self.shares) == 1 else nullcontext():
+            self.shards.run(move, self.shares)
 
     def moments(self) -> dict[str, Tensor]:
         """Every moment, as ``name.key``."""
@@ -100,15 +105,17 @@ class Optimiser:
                 part.state[p] = own
 
     def _shared(self, number: int) -> list[list[str]]:
-        """The parameters' names in shares of about as much work: the largest first, each to whom has least."""
+        """The parameters' names in shares of about as much work, the most to whom has least; in one where one parameter is most of it."""
         work = {name: p.numel() * (self._muons_work(name) + 1) for name, p in self.params.items()}
         shares: list[list[str]] = [[] for _ in range(number)]
         for name in sorted(work, key=work.__getitem__, reverse=True):
             min(shares, key=lambda share: sum(work[n] for n in share)).append(name)
-        return [sorted(share, key=list(work).index) for share in shares if share]
+        if max(sum(work[n] for n in share) for share in shares) > UNEVEN * sum(work.values()) / number:
+            return [list(work)]
+        return [sorted(share, key=list(work).index) for share in shares]
 
     def _muons_work(self, name: str) -> int:
-        """Its multiplications for an element, in updates of AdamW: five steps, three products each, at 50 a microsecond to 1,000."""
+        """Its multiplications for an element, in updates of AdamW: five steps of three products, a hundred of them as long as one."""
         rows, columns = self.params[name].shape if name in self.hidden else (0, 0)
         return min(rows // num_blocks(name, self.params), columns) * 15 // 100
 

@@ -51,6 +51,18 @@ class Shards:
             torch.set_num_threads(self._led)
             self._led = None
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Give the leading caller all threads inside this block: for what cannot be shared out."""
+        if self._led is None:
+            yield
+            return
+        torch.set_num_threads(self._led)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(1)
+
     def split(self, num_rows: int, device: torch.device) -> list[slice]:
         """Neighbouring rows, one part a thread, as even as can be; all in one part where sharing does not pay.
 
