@@ -184,6 +184,34 @@ def test_a_gradient_that_lies_transposed_goes_all_the_way_back(rng):
     assert_same_function(lambda: seen(recurrence.unroll), lambda: seen(cells.unroll_steps), leaves, rng)
 
 
+def test_who_reads_leaves_nothing_that_a_training_could_not_write_on(rng, monkeypatch):
+    monkeypatch.setattr(recurrence._rooms, "free", [])
+    config, params, x, state = random_cell({"cell": "gru"}, torch.float64, rng)
+    with torch.inference_mode():
+        read, _ = recurrence.unroll(config, params, x, state, None, state)
+    left = [room.data_ptr() for room in recurrence._rooms.free]
+    params["w_hh"].requires_grad_()
+    outputs, _ = recurrence.unroll(config, params, x, state, None, state)
+    assert len(left) == 2
+    assert not recurrence._rooms.free  # both are in use again
+    outputs.sum().backward()
+    torch.testing.assert_close(outputs, read, rtol=0, atol=0)
+    assert {*left} < {room.data_ptr() for room in recurrence._rooms.free}
+
+
+def test_rooms_are_of_the_size_and_precision_asked_for_and_not_too_many():
+    rooms, like = recurrence._Rooms(), torch.zeros(1, dtype=torch.float64)
+    first = rooms.take(like, 3, 4)
+    rooms.give(first)
+    assert rooms.take(like, 3, 5).data_ptr() != first.data_ptr()
+    assert rooms.take(like.float(), 3, 4).dtype == torch.float32
+    again = rooms.take(like, 4, 3)
+    assert (again.data_ptr(), again.shape) == (first.data_ptr(), (4, 3))
+    for size in range(1, 40):
+        rooms.give(rooms.take(like, size))
+    assert [room.numel() for room in rooms.free] == list(range(40 - recurrence.ROOMS, 40))
+
+
 def test_a_window_goes_back_as_often_as_it_is_asked(rng):
     """What the way back writes on is used again by the next, and nothing of a window is kept there."""
     found = []

@@ -51,6 +51,35 @@ def unroll(
 _WEIGHTS = ("w_ih", "w_hh", "bias", "bias_hn")
 
 
+class _Rooms(threading.local):
+    """Large arrays of one thread that nobody reads any more, for the next window of the same size.
+
+    What is freed goes back to the system, and what is asked for anew comes page by page and emptied: of a window of an LSTM 2×512,
+    batch 64 × 100, a tenth of its time.
+    """
+
+    def __init__(self) -> None:
+        self.free: list[Tensor] = []
+
+    def take(self, like: Tensor, *shape: int) -> Tensor:
+        """An array of this shape, whatever it holds."""
+        size = math.prod(shape)
+        for i, x in enumerate(self.free):
+            if x.dtype == like.dtype and x.numel() == size:
+                return self.free.pop(i).view(shape)
+        with torch.inference_mode(False):  # what an evaluation leaves, a training may write on
+            return like.new_empty(shape)
+
+    def give(self, *arrays: Tensor) -> None:
+        """Take back what no one will read; the oldest beyond `ROOMS` are freed."""
+        self.free += arrays
+        del self.free[:-ROOMS]
+
+
+ROOMS = 16
+_rooms = _Rooms()
+
+
 class _Track:
     """One state through a window: `values[t]` is before time step t and `values[t + 1]` after it; `read` is what step t sees."""
 
@@ -65,15 +94,11 @@ class _Track:
         return array(self.fresh), array(self.values), array(self.read)
 
 
-class _Recurrence(torch.autograd.Function):
-    """(kind, resets, fresh, x, w_ih, w_hh, bias, bias_hn, h0, c0) → (h of every time step, the last c).
+class _Window:
+    """A window read forwards: its states, and what the way back wants to know of the gates; arguments as for `_Recurrence`."""
 
-    The kind is ``lstm``, ``gru``, or the number of an elman network's activation.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
+    def __init__(
+        self,
         kind: str | int,
         resets: Tensor | None,
         fresh: Mapping[str, Tensor],
@@ -84,74 +109,86 @@ class _Recurrence(torch.autograd.Function):
         bias_hn: Tensor | None,
         h0: Tensor,
         c0: Tensor | None,
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> None:
         T, B = x.shape[:2]
-        h = _Track(T, h0, resets, fresh["h"])
-        c = None if c0 is None else _Track(T, c0, resets, fresh["c"])
-        one_hot = _is_one_hot(x)
-        projected = (w_ih.t() if one_hot else x.flatten(0, 1) @ w_ih.t()).contiguous()  # (1)
-        # nobody reads a row of its own again once its gates are there
-        kept = h0.new_empty(T, B, len(w_hh)) if one_hot else projected.view(T, B, -1)
-        m = torch.empty_like(h.values[1:]) if kind == "gru" else h0.new_empty(0)
+        self.h = _Track(T, h0, resets, fresh["h"])
+        self.c = None if c0 is None else _Track(T, c0, resets, fresh["c"])
+        self.gates = _rooms.take(h0, T, B, len(w_hh))
+        self.m = _rooms.take(h0, T, B, h0.shape[1]) if kind == "gru" else None
+        if _is_one_hot(x):
+            projected = w_ih.t().contiguous()
+        else:  # where they stand the gates will stand: nobody reads a row of its own again
+            projected = torch.mm(x.flatten(0, 1), w_ih.t(), out=self.gates.view(T * B, -1))  # (1)
         w = _laid_out(w_hh, transposed=True)
-        given = array(projected), array(bias), _rows(x), w, marks(resets), *h.arrays()
+        given = array(projected), array(bias), _rows(x), w, marks(resets), *self.h.arrays()
         if isinstance(kind, int):
             _walk(walks.elman_forward, kind, *given)
-            kept = h0.new_empty(0)
         elif kind == "gru":
             assert bias_hn is not None
-            _walk(walks.gru_forward, *given, array(bias_hn), array(kept), array(m))
+            assert self.m is not None
+            _walk(walks.gru_forward, *given, array(bias_hn), array(self.gates), array(self.m))
         else:
-            assert c is not None
-            _walk(walks.lstm_forward, *given, *c.arrays(), array(kept))
-        ctx.kind, ctx.resets = kind, resets
-        tracks = (h.values, h.read) + (() if c is None else (c.values, c.read))
-        ctx.save_for_backward(x, w_ih, w_hh, kept, m, *tracks)
-        return h.values[1:], None if c is None else c.values[-1]
+            assert self.c is not None
+            _walk(walks.lstm_forward, *given, *self.c.arrays(), array(self.gates))
+
+    def done(self) -> None:
+        """Nobody reads the gates again."""
+        _rooms.give(*(x for x in (self.gates, self.m) if x is not None))
+
+
+class _Recurrence(torch.autograd.Function):
+    """(kind, resets, fresh, x, w_ih, w_hh, bias, bias_hn, h0, c0) → (h of every time step, the last c).
+
+    The kind is ``lstm``, ``gru``, or the number of an elman network's activation.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, kind: str | int, resets: Tensor | None, fresh: Mapping[str, Tensor], *tensors: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        window = _Window(kind, resets, fresh, *tensors)
+        if any(ctx.needs_input_grad):
+            ctx.kind, ctx.resets, ctx.fresh, ctx.window = kind, resets, fresh, window
+            ctx.save_for_backward(*tensors)
+        else:
+            window.done()
+        return window.h.values[1:], None if window.c is None else window.c.values[-1]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_h: Tensor, d_c: Tensor | None) -> tuple[Tensor | None, ...]:
-        x, w_ih, w_hh, kept, m, *tracks = ctx.saved_tensors
-        h, read = tracks[:2]
-        one_hot = _is_one_hot(x)
-        carried, d_a = d_h.new_zeros(d_h.shape[1:]), _desk("a", (*d_h.shape[:2], len(w_hh)), d_h)
+        x, w_ih, w_hh, *_ = ctx.saved_tensors
+        # whoever goes back a second time finds the gates gone
+        window: Any = ctx.window or _Window(ctx.kind, ctx.resets, ctx.fresh, *ctx.saved_tensors)
+        ctx.window = None
+        carried, d_a = d_h.new_zeros(d_h.shape[1:]), _rooms.take(d_h, *d_h.shape[:2], len(w_hh))
         d_u, d_bias_hn = d_a, None
         d_bias = d_h.new_zeros(len(w_hh))
-        d_rows = d_h.new_zeros((w_ih.shape[1], len(w_hh)) if one_hot else (0, 0))
+        d_rows = d_h.new_zeros((w_ih.shape[1], len(w_hh)) if _is_one_hot(x) else (0, 0))
+        gates, read = array(window.gates), array(window.h.read)
         ways = _rows(x), _laid_out(w_hh), marks(ctx.resets), array(d_h), array(carried)
         found = array(d_a), array(d_bias), array(d_rows)
         if ctx.kind == "gru":
-            d_u = _desk("u", d_a.shape, d_h)
-            _walk(walks.gru_backward, array(kept), array(m), array(read), *ways, array(d_u), *found)
+            d_u = _rooms.take(d_h, *d_a.shape)
+            _walk(walks.gru_backward, gates, array(window.m), read, *ways, array(d_u), *found)
             d_bias_hn = d_u[:, :, 2 * d_h.shape[2] :].sum((0, 1))
         elif ctx.kind == "lstm":
             assert d_c is not None
             d_c = d_c.clone(memory_format=torch.contiguous_format)
-            cells = [array(y) for y in tracks[2:]]
-            _walk(walks.lstm_backward, array(kept), *cells, *ways, array(d_c), *found)
+            _, *cells = window.c.arrays()
+            _walk(walks.lstm_backward, gates, *cells, *ways, array(d_c), *found)
         else:
-            _walk(walks.elman_backward, ctx.kind, array(h), *ways, *found)
+            _walk(walks.elman_backward, ctx.kind, array(window.h.values), *ways, *found)
         flat = d_a.flatten(0, 1)
-        d_w_hh = d_u.flatten(0, 1).t() @ read.flatten(0, 1)  # (2)
-        if one_hot:
-            return None, None, None, None, d_rows.t(), d_w_hh, d_bias, d_bias_hn, carried, d_c
-        d_x = (flat @ w_ih).view(x.shape) if ctx.needs_input_grad[3] else None
-        d_w_ih = flat.t() @ x.flatten(0, 1)  # (2)
+        d_w_hh = d_u.flatten(0, 1).t() @ window.h.read.flatten(0, 1)  # (2)
+        if _is_one_hot(x):
+            d_x, d_w_ih = None, d_rows.t()
+        else:
+            d_x = (flat @ w_ih).view(x.shape) if ctx.needs_input_grad[3] else None
+            d_w_ih = flat.t() @ x.flatten(0, 1)  # (2)
+        window.done()
+        _rooms.give(d_a, *([] if d_u is d_a else [d_u]))
         return None, None, None, d_x, d_w_ih, d_w_hh, d_bias, d_bias_hn, carried, d_c
-
-
-_desks = threading.local()
-
-
-def _desk(name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """Room that a thread has for itself and uses again: a new one of this size would be handed out, and emptied, page by page each time."""
-    desk: Tensor | None = getattr(_desks, name, None)
-    size = math.prod(shape)
-    if desk is None or desk.dtype != like.dtype or len(desk) < size:
-        desk = like.new_empty(size)
-        setattr(_desks, name, desk)
-    return desk[:size].view(shape)
 
 
 def _walk(walk: Any, *arguments: Any) -> None:
