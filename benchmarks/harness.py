@@ -39,10 +39,15 @@ def median_ratio(numerator: list[float], denominator: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(numerator, denominator, strict=True))
 
 
+PRODUCTS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+"""Instructions that decide how fast matrices are multiplied: a processor's name does not tell whether its host lends them."""
+
+
 def machine() -> dict[str, Any]:
     """Where a figure was measured."""
     return {
-        "processor": _processor(),
+        "processor": _cpuinfo("model name") or platform.processor() or platform.machine(),
+        "multiplies_with": " ".join(found for found in PRODUCTS if found in _cpuinfo("flags").split()),
         **({} if (name := gpu()) is None else {"gpu": name}),
         "cores": threads.available(),
         "system": platform.platform(),
@@ -103,9 +108,10 @@ def rounded(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def _processor() -> str:
+def _cpuinfo(key: str) -> str:
+    """What Linux says of the first processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")

@@ -14,8 +14,8 @@ FREE = {"charloom", "charloom.__main__"}  # the door: names of the package, reso
 TYPING_ONLY = {"jaxtyping", "numpy", "torch", "matplotlib"}  # under TYPE_CHECKING, anywhere
 TOGETHER = {"runs": "modelfile"}  # a checkpoint has the model file's container
 FURTHER = {
-    "numba": {"engines", "engines/fused"},
-    "llvmlite": {"engines/fused"},
+    "numba": {"engines", "engines/torch", "engines/fused"},
+    "llvmlite": {"engines/torch", "engines/fused"},
     "torch": {"engines/torch"},
     "matplotlib": {"plots"},
     "safetensors": {"modelfile", "runs"},
