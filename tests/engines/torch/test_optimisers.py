@@ -149,18 +149,23 @@ def test_threads_share_the_parameters_where_that_is_even(sizes, number, expected
     assert sorted(sum(p.numel() for p in share) for share in owned) == expected[method]
 
 
-def test_what_is_not_shared_has_every_thread(monkeypatch):
+@pytest.mark.parametrize(
+    ("sizes", "leads", "seen"),
+    [(EVEN, True, [1, 1]), (EVEN, False, [2, 2]), (LONE, True, [2]), (LONE, False, [2])],
+    ids=["shared", "no batch is shared", "one matrix", "one matrix, no batch is shared"],
+)
+def test_a_thread_has_its_share_and_what_is_not_shared_has_all_of_them(sizes, leads, seen, monkeypatch):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
-    shards, seen = Shards(), []
-    params = {name: torch.zeros(shape, requires_grad=True) for name, shape in LONE.items()}
+    shards, found = Shards(), []
+    params = {name: torch.zeros(shape, requires_grad=True) for name, shape in sizes.items()}
     optimiser = Optimiser(params, TrainConfig(), shards)
-    monkeypatch.setattr(torch.optim.AdamW, "step", lambda _: seen.append(torch.get_num_threads()))
-    with shards.leading(64, torch.device("cpu")):
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda _: found.append(torch.get_num_threads()))
+    with shards.leading(64 if leads else 1, torch.device("cpu")):
         optimiser.step(0.1)
-        assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == (1 if leads else 2)
     torch.set_num_threads(before)
-    assert seen == [2]
+    assert found == seen
 
 
 @pytest.mark.parametrize("method", RECORDABLE)

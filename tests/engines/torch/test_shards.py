@@ -60,9 +60,11 @@ def test_whoever_leads_keeps_to_one_thread_where_rows_are_shared(threads):
     with pool.leading(9, CPU):
         assert torch.get_num_threads() == 1
         assert len(pool.split(9, CPU)) == pool.number == 2
+        assert pool.is_led
     assert torch.get_num_threads() == 2
     with pool.leading(1, CPU):
         assert torch.get_num_threads() == 2
+        assert not pool.is_led
     with pytest.raises(ValueError, match="inside"), pool.leading(9, CPU):
         raise ValueError("inside")
     assert torch.get_num_threads() == pool.number == 2

@@ -6,8 +6,7 @@ go to AdamW at the same rate.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -49,7 +48,7 @@ class RootAdagrad(torch.optim.Optimizer):
 
 
 class Optimiser:
-    """torch's optimisers behind one learning rate, their moments named after their parameters; on a CPU threads share the parameters.
+    """torch's optimisers behind one learning rate, their moments named after their parameters; on a CPU threads that share a batch share the parameters too.
 
     Args:
         params: trainable tensors under their names.
@@ -73,15 +72,14 @@ class Optimiser:
 
     def step(self, learning_rate: float | Tensor) -> None:
         """Take one update from the gradients in place; a rate that is a tensor is read where it lies."""
-
-        def move(share: list[torch.optim.Optimizer]) -> None:
-            for part in share:
-                for group in part.param_groups:
-                    group["lr"] = learning_rate
-                part.step()
-
-        with self.shards.together() if len(self.shares) == 1 else nullcontext():
-            self.shards.run(move, self.shares)
+        for part in self.parts:
+            for group in part.param_groups:
+                group["lr"] = learning_rate
+        if len(self.shares) > 1 and self.shards.is_led:
+            self.shards.run(_step, self.shares)
+        else:
+            with self.shards.together():
+                _step(self.parts)
 
     def moments(self) -> dict[str, Tensor]:
         """Every moment, as ``name.key``."""
@@ -138,6 +136,11 @@ class Optimiser:
             rounds = config.precision == "bfloat16" and precision.is_native(self.device)
             return Muon(groups, lr=config.learning_rate, blocks=blocks, rounds=rounds)
         return _method(config, method, list(groups), recordable=self.device.type == "cuda")
+
+
+def _step(parts: Sequence[torch.optim.Optimizer]) -> None:
+    for part in parts:
+        part.step()
 
 
 def hidden_matrices(params: Mapping[str, Tensor]) -> set[str]:

@@ -37,6 +37,11 @@ class Shards:
         """How many threads there are."""
         return self._led or torch.get_num_threads()
 
+    @property
+    def is_led(self) -> bool:
+        """Whether somebody is `leading` now."""
+        return self._led is not None
+
     @contextmanager
     def leading(self, num_rows: int, device: torch.device) -> Iterator[None]:
         """Keep the caller to one thread inside this block, if so many rows are shared at all."""
