@@ -238,6 +238,11 @@ def row_of(text: str, row: str, cost: float, device: str) -> dict[str, Any]:
     return {"hidden_size": settings["hidden_size"], "learning_rate": rate, **found, **where}
 
 
+def complete(texts: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The texts whose every row has been measured, in the order of `TEXTS`."""
+    return {t: texts[t] for t in TEXTS if {BESIDE, *ROWS, *RECIPES} <= texts.get(t, {}).keys()}
+
+
 def shown(texts: Mapping[str, Mapping[str, Any]], protocol: str) -> str:
     """Markdown: a line for every row, a column for every text, mean ± standard deviation of the seeds in nats a character.
 

@@ -10,6 +10,8 @@ from charloom.config import ModelConfig, TextConfig
 from charloom.parameters import count_parameters
 from charloom.text import read_corpus
 
+from .conftest import ROOT
+
 
 @pytest.mark.parametrize("vocab_size", [65, 433])
 @pytest.mark.parametrize("row", table.ROWS)
@@ -98,6 +100,23 @@ def test_other_costs_forget_what_was_measured_with_the_old_ones(book):
     assert {line["text"] for line in again.trials} == {"other text"}
     table.tuned(again, "text", "row", {"steps": 9})
     assert len(book.asked) == 36
+
+
+def test_the_pages_show_every_text_that_is_complete():
+    texts = table.complete(json.loads(table.TABLE.read_text("utf-8"))["texts"])
+    assert texts
+    page = (ROOT / "docs" / "explanation" / "table.md").read_text("utf-8")
+    for protocol in ("stream", "windows_256", "windows_64"):
+        assert table.shown(texts, protocol) in page
+    assert table.settings_shown(texts) in page
+    assert table.shown(texts, "stream") in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_a_text_is_complete_when_every_row_is_there():
+    rows = {key: {} for key in (table.BESIDE, *table.ROWS, *table.RECIPES)}
+    almost = {row: {} for row in rows if row != "best"}
+    texts = {"moliere": almost, "anna": rows, "tinyshakespeare": rows | {table.COSTS: {}}}
+    assert list(table.complete(texts)) == ["tinyshakespeare", "anna"]
 
 
 @pytest.fixture
