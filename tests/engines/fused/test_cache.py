@@ -1,8 +1,9 @@
 """A second process finds every compiled loop on disk."""
 
-import os
 import subprocess
 import sys
+
+from ..caches import assert_found_by_a_second_process
 
 SCRIPT = """
 import numpy as np
@@ -23,22 +24,12 @@ model = learner.model()
 models.compile_loops("float32")
 model.losses(Plan(ids, train_config).window(0, range(1)), model.initial_state(1))
 loops = (walks.walk_characters, walks.walk_windows, models.read, models.write, models.score)
-print(*(sum(loop.stats.cache_misses.values()) for loop in loops), *(sum(loop.stats.cache_hits.values()) for loop in loops))
 """
 
 
 def test_a_second_process_does_not_compile_again(tmp_path):
-    env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
-    counts = [
-        subprocess.run(
-            [sys.executable, "-c", SCRIPT], env=env, check=True, capture_output=True, text=True
-        ).stdout.split()
-        for _ in range(2)
-    ]
-    assert counts == [
-        ["1"] * 5 + ["0"] * 5,
-        ["0"] * 5 + ["1"] * 5,
-    ]  # one form for all settings of one precision
+    """One form for all settings of one precision."""
+    assert_found_by_a_second_process(SCRIPT, 5, tmp_path)
 
 
 WITHOUT_RIGHTS = """

@@ -1,9 +1,6 @@
 """Products inside compiled loops: what NumPy multiplies, however the rows lie; and when they are taken."""
 
 import ctypes
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,6 +9,8 @@ import torch
 from charloom.engines.kernels import compiling
 from charloom.engines.kernels.compiling import compiled
 from charloom.engines.torch import precision, products
+
+from ..caches import assert_found_by_a_second_process
 
 ROUNDING = {np.float32: 1e-5, np.float64: 1e-13}
 
@@ -82,16 +81,8 @@ for cell in ("elman", "lstm", "gru"):
     outputs, _ = cells.unroll(config, params, torch.zeros(3, 2, dtype=torch.int64), state, None, state)
     outputs.sum().backward()
 loops = [getattr(walks, f"{cell}_{way}") for cell in ("elman", "lstm", "gru") for way in ("forward", "backward")]
-print(*(sum(loop.stats.cache_misses.values()) for loop in loops), *(sum(loop.stats.cache_hits.values()) for loop in loops))
 """
 
 
 def test_a_second_process_does_not_compile_the_walks_again(tmp_path):
-    env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
-    counts = [
-        subprocess.run(
-            [sys.executable, "-c", SCRIPT], env=env, check=True, capture_output=True, text=True
-        ).stdout.split()
-        for _ in range(2)
-    ]
-    assert counts == [["1"] * 6 + ["0"] * 6, ["0"] * 6 + ["1"] * 6]
+    assert_found_by_a_second_process(SCRIPT, 6, tmp_path)

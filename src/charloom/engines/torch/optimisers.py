@@ -110,7 +110,7 @@ class Optimiser:
             min(shares, key=lambda share: sum(work[n] for n in share)).append(name)
         if max(sum(work[n] for n in share) for share in shares) > UNEVEN * sum(work.values()) / number:
             return [list(work)]
-        return [sorted(share, key=list(work).index) for share in shares]
+        return [sorted(share, key=list(work).index) for share in shares if share]
 
     def _muons_work(self, name: str) -> int:
         """Its multiplications for an element, in updates of AdamW: five steps of three products, a hundred of them as long as one."""

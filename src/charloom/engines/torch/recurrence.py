@@ -67,16 +67,15 @@ class _Rooms(threading.local):
         for i, x in enumerate(self.free):
             if x.dtype == like.dtype and x.numel() == size:
                 return self.free.pop(i).view(shape)
+        del self.free[:1]  # as many are held as were ever in use at once
         with torch.inference_mode(False):  # what an evaluation leaves, a training may write on
             return like.new_empty(shape)
 
     def give(self, *arrays: Tensor) -> None:
-        """Take back what no one will read; the oldest beyond `ROOMS` are freed."""
+        """Take back what no one will read."""
         self.free += arrays
-        del self.free[:-ROOMS]
 
 
-ROOMS = 16
 _rooms = _Rooms()
 
 
@@ -120,16 +119,16 @@ class _Window:
         else:  # where they stand the gates will stand: nobody reads a row of its own again
             projected = torch.mm(x.flatten(0, 1), w_ih.t(), out=self.gates.view(T * B, -1))  # (1)
         w = _laid_out(w_hh, transposed=True)
-        given = array(projected), array(bias), _rows(x), w, marks(resets), *self.h.arrays()
+        inputs, h = (array(projected), array(bias), _rows(x), w, marks(resets)), self.h.arrays()
         if isinstance(kind, int):
-            _walk(walks.elman_forward, kind, *given)
+            _walk(walks.elman_forward, kind, inputs, h)
         elif kind == "gru":
             assert bias_hn is not None
             assert self.m is not None
-            _walk(walks.gru_forward, *given, array(bias_hn), array(self.gates), array(self.m))
+            _walk(walks.gru_forward, inputs, h, array(bias_hn), array(self.gates), array(self.m))
         else:
             assert self.c is not None
-            _walk(walks.lstm_forward, *given, *self.c.arrays(), array(self.gates))
+            _walk(walks.lstm_forward, inputs, h, self.c.arrays(), array(self.gates))
 
     def done(self) -> None:
         """Nobody reads the gates again."""
@@ -170,15 +169,14 @@ class _Recurrence(torch.autograd.Function):
         found = array(d_a), array(d_bias), array(d_rows)
         if ctx.kind == "gru":
             d_u = _rooms.take(d_h, *d_a.shape)
-            _walk(walks.gru_backward, gates, array(window.m), read, *ways, array(d_u), *found)
+            _walk(walks.gru_backward, gates, array(window.m), read, array(d_u), ways, found)
             d_bias_hn = d_u[:, :, 2 * d_h.shape[2] :].sum((0, 1))
         elif ctx.kind == "lstm":
             assert d_c is not None
             d_c = d_c.clone(memory_format=torch.contiguous_format)
-            _, *cells = window.c.arrays()
-            _walk(walks.lstm_backward, gates, *cells, *ways, array(d_c), *found)
+            _walk(walks.lstm_backward, gates, window.c.arrays(), array(d_c), ways, found)
         else:
-            _walk(walks.elman_backward, ctx.kind, array(window.h.values), *ways, *found)
+            _walk(walks.elman_backward, ctx.kind, array(window.h.values), ways, found)
         flat = d_a.flatten(0, 1)
         d_w_hh = d_u.flatten(0, 1).t() @ window.h.read.flatten(0, 1)  # (2)
         if _is_one_hot(x):

@@ -6,12 +6,16 @@
 
 Each walk is compiled as a whole; where `products.are_compiled` says no, it is walked in Python by the same lines (``.py_func``).
 
-Shapes: T time, B batch, H cell size, G blocks, R rows of `x`. `x` (R, G·H) holds W_ih x, and `rows` (T, B) which row of it a time step
-reads: its own, or its character's. `w` is W_hhᵀ (H, G·H) forwards, W_hh backwards. `h` and `c` (T + 1, B, H) are the state before every
-time step and after the last; `read` (T, B, H) is what time step t sees of it: where `resets` (T, B) marks a row it is `fresh`. Without
-resets, (0, 0), `read` is `h[:-1]` itself. `kept` (T, B, G·H) are the gates; it may be the memory of `x` where each row is read once.
-A backward walk takes `d_h` (T, B, H) from above and `carried` (B, H) from behind, and leaves in `carried` what goes on before the window,
-in `d_a` (T, B, G·H) the gradient in what the gates read; `d_x` is (R, G·H), or (0, 0) where `d_a` says the same.
+Shapes: T time, B batch, H cell size, G blocks, R rows of `x`. Every walk takes its arrays in groups:
+
+    inputs  x (R, G·H) holds W_ih x; bias (G·H); rows (T, B), which row of x a time step reads: its own, or its character's; w = W_hhᵀ
+            (H, G·H); resets (T, B), or (0, 0) for none
+    h, c    the fresh state (B, H); the state before every time step and after the last (T + 1, B, H); what time step t reads of it
+            (T, B, H): where a reset marks a row it is the fresh one, and without resets it is the state itself
+    ways    rows, W_hh and resets again; d_h (T, B, H) from above; carried (B, H) from behind, replaced by what goes on before the window
+    found   d_a (T, B, G·H), the gradient in what the gates read; d_bias; d_x (R, G·H), or (0, 0) where d_a says the same
+
+`kept` (T, B, G·H) are the gates; it may be the memory of `x` where each row is read once.
 """
 
 from __future__ import annotations
@@ -26,84 +30,54 @@ from charloom.engines.torch.products import product
 
 
 @compiled
-def elman_forward(
-    activation: Any, x: Any, bias: Any, rows: Any, w: Any, resets: Any, fresh: Any, h: Any, read: Any
-) -> None:
+def elman_forward(activation: Any, inputs: Any, h: Any) -> None:
     """Walk forwards."""
-    u = np.empty_like(h[0])
+    x, bias, rows, w, resets = inputs
+    fresh, values, read = h
+    u = np.empty_like(fresh)
     for t in range(rows.shape[0]):
-        _begin(resets, t, fresh, h, read)
+        _begin(resets, t, fresh, values, read)
         product(read[t], w, u, False)  # (1)
         _add(x, rows[t], bias, u)
-        gates.elman_forward(activation, u, h[t + 1])
+        gates.elman_forward(activation, u, values[t + 1])
 
 
 @compiled
-def elman_backward(
-    activation: Any,
-    h: Any,
-    rows: Any,
-    w: Any,
-    resets: Any,
-    d_h: Any,
-    carried: Any,
-    d_a: Any,
-    d_bias: Any,
-    d_x: Any,
-) -> None:
-    """Walk back."""
+def elman_backward(activation: Any, values: Any, ways: Any, found: Any) -> None:
+    """Walk back; `values` are those of h."""
+    rows, w, resets, d_h, carried = ways
+    d_a, d_bias, d_x = found
     total = np.empty_like(d_bias)
     for t in range(rows.shape[0] - 1, -1, -1):
-        gates.elman_backward(activation, h[t + 1], d_h[t], carried, d_a[t])
+        gates.elman_backward(activation, values[t + 1], d_h[t], carried, d_a[t])
         product(d_a[t], w, carried, False)  # (2)
         _cut(resets, t, carried)
         _give_back(d_a[t], rows[t], total, d_bias, d_x)
 
 
 @compiled
-def lstm_forward(
-    x: Any,
-    bias: Any,
-    rows: Any,
-    w: Any,
-    resets: Any,
-    fresh: Any,
-    h: Any,
-    read: Any,
-    fresh_c: Any,
-    c: Any,
-    c_read: Any,
-    kept: Any,
-) -> None:
-    """Walk forwards and leave the gates in `kept` (T, B, 4H)."""
+def lstm_forward(inputs: Any, h: Any, c: Any, kept: Any) -> None:
+    """Walk forwards and leave the gates in `kept`."""
+    x, bias, rows, w, resets = inputs
+    (fresh, values, read), (fresh_c, cells, read_c) = h, c
     u = np.empty_like(kept[0])
     for t in range(rows.shape[0]):
-        _begin(resets, t, fresh, h, read)
-        _begin(resets, t, fresh_c, c, c_read)
+        _begin(resets, t, fresh, values, read)
+        _begin(resets, t, fresh_c, cells, read_c)
         product(read[t], w, u, False)  # (1)
         _add(x, rows[t], bias, u)
-        gates.lstm_forward(u, c_read[t], kept[t], c[t + 1], h[t + 1])
+        gates.lstm_forward(u, read_c[t], kept[t], cells[t + 1], values[t + 1])
 
 
 @compiled
-def lstm_backward(
-    kept: Any,
-    c: Any,
-    c_read: Any,
-    rows: Any,
-    w: Any,
-    resets: Any,
-    d_h: Any,
-    carried: Any,
-    d_c: Any,
-    d_a: Any,
-    d_bias: Any,
-    d_x: Any,
-) -> None:
-    """Walk back; `d_c` (B, H) comes from behind the window and goes on before it."""
+def lstm_backward(kept: Any, c: Any, d_c: Any, ways: Any, found: Any) -> None:
+    """Walk back; `d_c` (B, H) comes from behind the window and is replaced by what goes on before it."""
+    rows, w, resets, d_h, carried = ways
+    d_a, d_bias, d_x = found
+    _, cells, read_c = c
     room, total = np.empty_like(carried[0]), np.empty_like(d_bias)
     for t in range(rows.shape[0] - 1, -1, -1):
-        gates.lstm_backward(kept[t], c_read[t], c[t + 1], d_h[t], carried, d_c, d_a[t], room)
+        gates.lstm_backward(kept[t], read_c[t], cells[t + 1], d_h[t], carried, d_c, d_a[t], room)
         product(d_a[t], w, carried, False)  # (2)
         _cut(resets, t, carried)
         _cut(resets, t, d_c)
@@ -111,43 +85,22 @@ def lstm_backward(
 
 
 @compiled
-def gru_forward(
-    x: Any,
-    bias: Any,
-    rows: Any,
-    w: Any,
-    resets: Any,
-    fresh: Any,
-    h: Any,
-    read: Any,
-    bias_hn: Any,
-    kept: Any,
-    m: Any,
-) -> None:
-    """Walk forwards and leave the gates in `kept` (T, B, 3H), W_hn h + b_hn in `m` (T, B, H)."""
+def gru_forward(inputs: Any, h: Any, bias_hn: Any, kept: Any, m: Any) -> None:
+    """Walk forwards and leave the gates in `kept`, W_hn h + b_hn in `m` (T, B, H)."""
+    x, bias, rows, w, resets = inputs
+    fresh, values, read = h
     u = np.empty_like(kept[0])
     for t in range(rows.shape[0]):
-        _begin(resets, t, fresh, h, read)
+        _begin(resets, t, fresh, values, read)
         product(read[t], w, u, False)  # (1)
-        gates.gru_forward(x, rows[t], bias, u, bias_hn, read[t], kept[t], m[t], h[t + 1])
+        gates.gru_forward(x, rows[t], bias, u, bias_hn, read[t], kept[t], m[t], values[t + 1])
 
 
 @compiled
-def gru_backward(
-    kept: Any,
-    m: Any,
-    read: Any,
-    rows: Any,
-    w: Any,
-    resets: Any,
-    d_h: Any,
-    carried: Any,
-    d_u: Any,
-    d_a: Any,
-    d_bias: Any,
-    d_x: Any,
-) -> None:
-    """Walk back; `d_u` (T, B, 3H) is the gradient in u."""
+def gru_backward(kept: Any, m: Any, read: Any, d_u: Any, ways: Any, found: Any) -> None:
+    """Walk back; `read` is that of h, `d_u` (T, B, 3H) the gradient in u."""
+    rows, w, resets, d_h, carried = ways
+    d_a, d_bias, d_x = found
     total = np.empty_like(d_bias)
     for t in range(rows.shape[0] - 1, -1, -1):
         gates.gru_backward(kept[t], m[t], read[t], d_h[t], carried, d_a[t], d_u[t])
