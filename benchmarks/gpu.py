@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import RESULTS, gpu, interleave, median_ratio, rounded, write_parts
+from benchmarks.harness import RESULTS, gpu, interleave, mean_and_sd, median_ratio, rounded, write_parts
 from benchmarks.table import UPDATES_A_MINUTE
 from benchmarks.training import V, charloom_run, plain_run
 from benchmarks.trials import judged, trained, whole
@@ -101,14 +101,7 @@ def several(settings: Mapping[str, Any]) -> dict[str, Any]:
         "updates": runs[0][0].finished.step,
         "epochs": rounded(runs[0][0].finished.chars_seen / len(corpus.train)),
         "train_time_s": [rounded(done.finished.train_time_s) for done, _ in runs],
-        **{
-            p: {
-                "mean": rounded(statistics.fmean(own)),
-                "sd": rounded(statistics.stdev(own)),
-                "seeds": [rounded(loss) for loss in own],
-            }
-            for p, own in losses.items()
-        },
+        **{p: {**mean_and_sd(own), "seeds": [rounded(loss) for loss in own]} for p, own in losses.items()},
     }
     print(json.dumps({**settings, **figures}), flush=True)
     return figures

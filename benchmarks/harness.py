@@ -8,7 +8,7 @@ import platform
 import re
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,17 @@ def as_text(results: Mapping[str, Any]) -> str:
         r"\[\s+((?:-?[\d.]+(?:[eE][-+]?\d+)?|null)(?:,\s+(?:-?[\d.]+(?:[eE][-+]?\d+)?|null))*)\s+\]"
     )
     return numbers.sub(lambda found: "[" + re.sub(r"\s+", " ", found[1]) + "]", text) + "\n"
+
+
+def mean_and_sd(values: Sequence[float]) -> dict[str, float | None]:
+    """Mean and standard deviation of a figure's seeds; one seed has no deviation.
+
+    Example:
+        >>> mean_and_sd([1.0, 2.0, 3.0]), mean_and_sd([1.5])
+        ({'mean': 2.0, 'sd': 1.0}, {'mean': 1.5, 'sd': None})
+    """
+    sd = rounded(statistics.stdev(values)) if len(values) > 1 else None
+    return {"mean": rounded(statistics.fmean(values)), "sd": sd}
 
 
 def rounded(value: float) -> float:

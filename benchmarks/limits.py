@@ -18,7 +18,6 @@ import json
 import math
 import statistics
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -40,7 +39,6 @@ from charloom.reproduce.best import own_choice
 from charloom.reproduce.rehearse import rehearse
 from charloom.reproduce.systems import System, corpus_path
 from charloom.text import Corpus, read_corpus
-from charloom.text.windows import Window
 from charloom.training.closing import measure_baselines
 
 (E,), (D,) = find_systems("moliere-elman"), find_systems("shakespeare-scratch")
@@ -200,34 +198,16 @@ def _held_out(model: Model, corpus: Corpus) -> float:
 # ------------------------------------------------------------------------------------------------ gpt
 
 
-class Stateless:
-    """A GPT as the windows protocol asks for it: its context is all it has, so there is no state."""
-
-    def __init__(self, gpt: Any) -> None:
-        self.gpt = gpt
-
-    def initial_state(self, _: int) -> list[Any]:
-        return []
-
-    def losses(self, window: Window, state: list[Any]) -> tuple[np.ndarray, list[Any]]:
-        return self.gpt.losses(window), state
-
-
 def gpt() -> dict[str, Any]:
     """nanoGPT's CPU setting on tiny Shakespeare, and the default recipe in the seconds that its steps took."""
-    from benchmarks.baselines.plain_gpt import CONTEXT, STEPS, PlainGPT, random_windows
+    from benchmarks.baselines.plain_gpt import CONTEXT, taught
 
     corpus = whole(D)
     assert corpus.validation is not None
-    rng, trainer, taken_s = np.random.default_rng(0), PlainGPT(len(corpus.vocab)), 0.0
     with threads.limit(None, blas=1) as num_threads:
-        for _ in range(STEPS):
-            batch = random_windows(corpus.train, rng)
-            began = time.perf_counter()
-            trainer.step(*batch)
-            taken_s += time.perf_counter() - began
-        theirs: Any = Stateless(trainer)
-        rows = [_scored("small GPT", theirs, corpus, CONTEXT, trainer.num_params, taken_s)]
+        trainer, seconds = taught(corpus.train, len(corpus.vocab))
+        taken_s = sum(seconds)
+        rows = [_scored("small GPT", trainer, corpus, CONTEXT, trainer.num_params, taken_s)]
     ours = own_choice(corpus, minutes=taken_s / 60)
     size = sum(p.size for p in ours.model.parameters().values())
     rows.append(_scored("default recipe", ours.model, corpus, CONTEXT, size, ours.train_time_s))

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.harness import RESULTS, as_text, machine, rounded
+from benchmarks.harness import RESULTS, as_text, machine, mean_and_sd, rounded
 from benchmarks.trials import judged, trained, whole
 from charloom import threads
 from charloom.evaluation.dynamic import dynamic_score
@@ -62,13 +61,7 @@ def main(arguments: Sequence[str] = ()) -> None:
         with threads.limit(None):
             rows.append(row_of({**own, "seed": seed}, asked.text, dynamic=asked.dynamic))
         print(json.dumps(rows[-1]), flush=True)
-        summary = {}
-        for protocol in (name for name in PROTOCOLS if name in rows[0]):
-            losses = [row[protocol] for row in rows]
-            summary[protocol] = {
-                "mean": rounded(statistics.fmean(losses)),
-                "sd": rounded(statistics.stdev(losses)) if len(losses) > 1 else None,
-            }
+        summary = {p: mean_and_sd([row[p] for row in rows]) for p in PROTOCOLS if p in rows[0]}
         path.write_text(
             as_text(
                 {

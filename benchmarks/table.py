@@ -2,8 +2,8 @@
 
 Every row has about `PARAMS` parameters and `MINUTES` of two cores. Its learning rate is chosen by twelve short trials on a slice of the
 training part (`benchmarks.trials`): six of a fifth of the time, a factor of two apart; four of half the time, from the best of them down, for a
-longer training wants a smaller rate; and the best two of those again with another seed. Everything else is the same for all rows. Beside them: charloom's recipes in their own time, the primed n-gram of the best order
-and xz. `benchmarks.training` has the small GPT.
+longer training wants a smaller rate; and the best two of those again with another seed. Everything else is the same for all rows. Beside them: charloom's recipes in their own time, a small GPT of nanoGPT's setting for a laptop in its own, the primed n-gram of the
+best order and xz.
 
 Time is equal by count: all rows of a text take updates in turn on two cores with nothing else to do, the median over the rounds says what an
 update costs in updates of ``flash``, and a minute is `UPDATES_A_MINUTE` of those. So no row is charged for a slow spell of a shared machine, a
@@ -24,7 +24,6 @@ import json
 import math
 import multiprocessing
 import os
-import statistics
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
@@ -33,11 +32,12 @@ from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import RESULTS, as_text, gpu, interleave, machine, median_ratio, rounded
+from benchmarks.harness import RESULTS, as_text, gpu, interleave, machine, mean_and_sd, median_ratio, rounded
 from benchmarks.training import charloom_run
 from benchmarks.trials import QUICK_WINDOWS, judged, resolved, trained, whole
 from charloom import threads
 from charloom.config import ModelConfig
+from charloom.evaluation.protocols import windows_loss
 from charloom.parameters import count_parameters
 from charloom.text import Corpus
 from charloom.text.windows import Plan
@@ -71,6 +71,8 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
     for cell in ("elman", "lstm", "gru", "mingru")
     for block in ("plain", "residual")
 }
+GPT = "small GPT"
+TRAINED = (*ROWS, *RECIPES, GPT)
 TRIALS, TABLE = RESULTS / "table-trials.jsonl", RESULTS / "table.json"
 COSTS, BESIDE = "cost of an update", "n-gram and xz"
 
@@ -190,24 +192,35 @@ def tuned(book: Book, text: str, row: str, settings: Mapping[str, Any]) -> float
 def measured(text: str, settings: Mapping[str, Any], seeds: int) -> dict[str, Any]:
     """Trainings on the whole training part, one for each seed, judged by the last tenth."""
     corpus, _ = whole(text)
-    runs = []
+    losses = []
     for seed in range(seeds):
         done = trained(corpus, {**settings, "seed": seed})
-        runs.append((done, judged(done.model, corpus, num_windows=WINDOWS)))
-    finished = runs[0][0].finished
-    figures: dict[str, Any] = {
-        "num_params": runs[0][0].num_params,
-        "updates": finished.step,
-        "epochs": rounded(finished.chars_seen / len(corpus.train)),
+        losses.append(judged(done.model, corpus, num_windows=WINDOWS))
+    return {
+        "num_params": done.num_params,
+        "updates": done.finished.step,
+        "epochs": rounded(done.finished.chars_seen / len(corpus.train)),
         "seeds": seeds,
+        **{protocol: mean_and_sd([found[protocol] for found in losses]) for protocol in losses[0]},
     }
-    for protocol in runs[0][1]:
-        losses = [found[protocol] for _, found in runs]
-        figures[protocol] = {
-            "mean": rounded(statistics.fmean(losses)),
-            "sd": rounded(statistics.stdev(losses)) if seeds > 1 else None,
-        }
-    return figures
+
+
+def small_gpt(corpus: Corpus) -> dict[str, Any]:
+    """nanoGPT's setting for a laptop, to its end; its context is 64, so windows of 64 judge it."""
+    from benchmarks.baselines.plain_gpt import BATCH, CONTEXT, STEPS, taught
+
+    assert corpus.validation is not None
+    losses = []
+    for seed in range(SEEDS):
+        model, _ = taught(corpus.train, len(corpus.vocab), seed=seed)
+        losses.append(windows_loss(model, corpus.validation, window=CONTEXT, num_windows=WINDOWS).loss_nats)
+    return {
+        "num_params": model.num_params,
+        "updates": STEPS,
+        "epochs": rounded(STEPS * BATCH * CONTEXT / len(corpus.train)),
+        "seeds": SEEDS,
+        f"windows_{CONTEXT}": mean_and_sd(losses),
+    }
 
 
 def beside(corpus: Corpus) -> dict[str, Any]:
@@ -227,6 +240,9 @@ def row_of(text: str, row: str, cost: float, device: str) -> dict[str, Any]:
     corpus, _ = whole(text)
     if row == BESIDE:
         return beside(corpus)
+    if row == GPT:
+        with threads.limit(None):
+            return small_gpt(corpus) | {"trained_on": machine()["processor"]}
     settings = {**settings_of(row, len(corpus.vocab)), "minutes": None, "device": device}
     settings["steps"] = updates(row, corpus, cost)
     where = {"trained_on": gpu() if device == "cuda" else machine()["processor"]}
@@ -240,7 +256,7 @@ def row_of(text: str, row: str, cost: float, device: str) -> dict[str, Any]:
 
 def complete(texts: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     """The texts whose every row has been measured, in the order of `TEXTS`."""
-    return {t: texts[t] for t in TEXTS if {BESIDE, *ROWS, *RECIPES} <= texts.get(t, {}).keys()}
+    return {t: texts[t] for t in TEXTS if {BESIDE, *TRAINED} <= texts.get(t, {}).keys()}
 
 
 def shown(texts: Mapping[str, Mapping[str, Any]], protocol: str) -> str:
@@ -258,7 +274,7 @@ def shown(texts: Mapping[str, Mapping[str, Any]], protocol: str) -> str:
             return ""
         return f"{found['mean']:.3f}" + ("" if found["sd"] is None else f" ± {found['sd']:.3f}")
 
-    lines = {row: [loss(rows, row) for rows in texts.values()] for row in (*ROWS, *RECIPES)}
+    lines = {row: [loss(rows, row) for rows in texts.values()] for row in TRAINED}
     if protocol == "stream":
         for name, key in {"n-gram, primed": "ngram_stream", "xz": "xz_stream"}.items():
             figures = [rows.get(BESIDE, {}).get(key) for rows in texts.values()]
@@ -276,9 +292,7 @@ def settings_shown(texts: Mapping[str, Mapping[str, Any]]) -> str:
         tuned = f"width {found['hidden_size']}, η {found['learning_rate']:g}, " if row in ROWS else ""
         return f"{tuned}{found['num_params']:,} weights, {found['epochs']:.1f} passes"
 
-    return _markdown(
-        texts, {row: [chosen(rows, row) for rows in texts.values()] for row in (*ROWS, *RECIPES)}
-    )
+    return _markdown(texts, {row: [chosen(rows, row) for rows in texts.values()] for row in TRAINED})
 
 
 def keep_to_one_core(cores: Queue[int]) -> None:
@@ -318,7 +332,7 @@ def main(arguments: Sequence[str] = ()) -> None:
             assert gpu() is None, "costs are of two cores: measure them on a machine without a GPU first"
             with threads.limit(None):
                 book.keep(text, COSTS, {"machine": machine(), **costs(whole(text)[0])})
-    missing = [(text, row) for text in texts for row in (BESIDE, *ROWS, *RECIPES) if not book.has(text, row)]
+    missing = [(text, row) for text in texts for row in (BESIDE, *TRAINED) if not book.has(text, row)]
     device = "cpu" if gpu() is None else "cuda"
     with workers(device) as pool:
         pending = {

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import statistics
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -176,18 +175,11 @@ def speed() -> dict[str, Any]:
 
 def gpt() -> dict[str, Any]:
     """The small GPT to its end, then ``flash`` in its time and in parts of it."""
-    from benchmarks.baselines.plain_gpt import CONTEXT, STEPS, PlainGPT, random_windows
+    from benchmarks.baselines.plain_gpt import CONTEXT, STEPS, taught
 
     corpus, _ = whole("tinyshakespeare")
-    train_ids, rng = np.asarray(corpus.train), np.random.default_rng(0)
-    model = PlainGPT(len(corpus.vocab))
-    steps_s = []
-    for _ in range(STEPS):
-        batch = random_windows(train_ids, rng)
-        began = time.perf_counter()
-        model.step(*batch)
-        steps_s.append(time.perf_counter() - began)
-    loss = windows_loss(_Scored(model), corpus.validation, window=CONTEXT, num_windows=WINDOWS).loss_nats
+    model, steps_s = taught(corpus.train, len(corpus.vocab))
+    loss = windows_loss(model, corpus.validation, window=CONTEXT, num_windows=WINDOWS).loss_nats
     total_s = min(sum(steps_s), STEPS * DOCUMENTED_STEP_S)
     rows = []
     for part in (1, 8, 12):
@@ -213,20 +205,6 @@ def gpt() -> dict[str, Any]:
         "windows_64": rounded(loss),
         "flash": rows,
     }
-
-
-class _Scored:
-    """The small GPT as `windows_loss` asks a model: every window from an empty context."""
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
-
-    def initial_state(self, _rows: int) -> None:
-        """None: it has no state."""
-
-    def losses(self, window: Any, _state: None) -> tuple[np.ndarray, None]:
-        """The loss of each target."""
-        return self.model.losses(window), None
 
 
 PARTS: Mapping[str, Callable[[], dict[str, Any]]] = {"speed": speed, "gpt": gpt}

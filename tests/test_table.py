@@ -113,8 +113,8 @@ def test_the_pages_show_every_text_that_is_complete():
 
 
 def test_a_text_is_complete_when_every_row_is_there():
-    rows = {key: {} for key in (table.BESIDE, *table.ROWS, *table.RECIPES)}
-    almost = {row: {} for row in rows if row != "best"}
+    rows = {key: {} for key in (table.BESIDE, *table.TRAINED)}
+    almost = {row: {} for row in rows if row != table.GPT}
     texts = {"moliere": almost, "anna": rows, "tinyshakespeare": rows | {table.COSTS: {}}}
     assert list(table.complete(texts)) == ["tinyshakespeare", "anna"]
 
@@ -135,6 +135,20 @@ def test_a_recipe_makes_no_more_passes_than_it_allows(corpus):
     one_pass = -(-((len(corpus.train) - 1 - 63) // 64) // 64)
     assert table.updates("best", corpus, 1e-2) == 8 * one_pass
     assert table.updates("best", corpus, 100.0) == 9.5 * table.UPDATES_A_MINUTE / 100
+
+
+def test_the_small_gpt_is_judged_in_its_own_context(corpus, monkeypatch):
+    pytest.importorskip("torch")
+    from benchmarks.baselines import plain_gpt
+
+    monkeypatch.setattr(plain_gpt, "STEPS", 3)
+    monkeypatch.setattr(table, "WINDOWS", 64)
+    found = table.small_gpt(corpus)
+    assert found["updates"] == 3
+    assert found["epochs"] == pytest.approx(3 * 12 * 64 / len(corpus.train), rel=1e-3)
+    assert found["windows_64"]["mean"] == pytest.approx(math.log(100), abs=0.3)
+    assert found["windows_64"]["sd"] > 0  # its seeds draw other weights and other windows
+    assert "windows_256" not in found
 
 
 def test_every_row_gets_a_cost(corpus, monkeypatch):

@@ -12,6 +12,7 @@ Shapes: B batch, T time, D width, V vocabulary.
 from __future__ import annotations
 
 import math
+import time
 
 import numpy as np
 import torch
@@ -112,15 +113,29 @@ class PlainGPT:
         self.taken += 1
         return float(loss.detach())
 
-    def losses(self, windows: Window) -> np.ndarray:
-        """The loss of each target, (B, T), nats: every window begins with an empty context."""
+    def initial_state(self, _: int) -> None:
+        """None: what it reads of a window is all it knows."""
+
+    def losses(self, windows: Window, _: None = None) -> tuple[np.ndarray, None]:
+        """The loss of each target, (B, T), nats, and no state: every window begins with an empty context."""
         with torch.no_grad():
-            return self._losses(windows.inputs, windows.targets).numpy()
+            return self._losses(windows.inputs, windows.targets).numpy(), None
 
     def _losses(self, inputs: np.ndarray, targets: np.ndarray) -> torch.Tensor:
         logits = self.model(torch.from_numpy(inputs)).flatten(0, 1)  # (B·T, V)
         losses = functional.cross_entropy(logits, torch.from_numpy(targets).reshape(-1), reduction="none")
         return losses.view(targets.shape)
+
+
+def taught(ids: np.ndarray, vocab_size: int, *, seed: int = 0) -> tuple[PlainGPT, list[float]]:
+    """A network that has taken its `STEPS` on a text, and the seconds of each of them."""
+    trainer, rng, seconds = PlainGPT(vocab_size, seed=seed), np.random.default_rng(seed), []
+    for _ in range(STEPS):
+        batch = random_windows(ids, rng)
+        began = time.perf_counter()
+        trainer.step(*batch)
+        seconds.append(time.perf_counter() - began)
+    return trainer, seconds
 
 
 def learning_rate(step: int, num_steps: int) -> float:
