@@ -33,11 +33,14 @@ def data():
     return folder
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True)
 def _one_thread():
-    """Hold torch at one thread, where it is installed; a training that asks for more gets more."""
+    """Every test finds torch at one thread, where torch is installed, and leaves it so; a training that asks for more gets more."""
     try:
         import torch
     except ImportError:
+        yield
         return
     torch.set_num_threads(1)
+    yield
+    assert torch.get_num_threads() == 1, "this test left torch with another number of threads"

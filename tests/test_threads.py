@@ -1,17 +1,18 @@
 """One number for every pool, restored afterwards."""
 
+import contextlib
 import os
 import sys
 
 import pytest
+import threadpoolctl
 import torch
-from threadpoolctl import threadpool_info
 
 from charloom import threads
 
 
 def blas_threads():
-    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+    return {pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"}
 
 
 def test_limit_sets_torch_and_blas_and_restores_them():
@@ -32,6 +33,15 @@ def test_limit_restores_after_an_error():
     before = torch.get_num_threads()
     with pytest.raises(KeyError), threads.limit(before + 1):
         raise KeyError
+    assert torch.get_num_threads() == before
+
+
+def test_torch_is_restored_by_limit_itself(monkeypatch):
+    # threadpoolctl restores OpenMP's pools too, where it sees torch's; a torch built on another pool it does not see
+    monkeypatch.setattr(threadpoolctl, "threadpool_limits", lambda **_: contextlib.nullcontext())
+    before = torch.get_num_threads()
+    with threads.limit(before + 1):
+        assert torch.get_num_threads() == before + 1
     assert torch.get_num_threads() == before
 
 

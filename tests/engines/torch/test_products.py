@@ -8,7 +8,7 @@ import torch
 
 from charloom.engines.kernels import compiling
 from charloom.engines.kernels.compiling import compiled
-from charloom.engines.torch import precision, products
+from charloom.engines.torch import precision, products, tiles
 
 from ..caches import assert_found_by_a_second_process
 
@@ -25,13 +25,13 @@ def multiplied(a, b, out, adds):
 @pytest.mark.parametrize("way", [multiplied, multiplied.py_func], ids=["compiled", "in Python"])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 5, 3), (4, 1, 7), (33, 17, 65)], ids=str)
 def test_a_product_is_numpys_wherever_the_rows_lie(shape, way, adds, dtype, rng):
-    assert products.are_compiled()
     M, K, N = shape
     a, b = rng.normal(size=(M, K)).astype(dtype), rng.normal(size=(K, N)).astype(dtype)
     room = np.full((M, N + 3), 2, dtype)
     out = room[:, :N]
     expected = a @ b + (2 if adds else 0)
-    way(a, products.spread(torch.tensor(b)), out, adds)
+    assert products.are_compiled(torch.tensor(b).dtype)
+    way(a, products.laid_out(torch.tensor(b)), out, adds)
     np.testing.assert_allclose(out, expected, rtol=ROUNDING[dtype], atol=ROUNDING[dtype])
     assert (room[:, N:] == 2).all()
 
@@ -41,14 +41,19 @@ def test_a_product_is_numpys_wherever_the_rows_lie(shape, way, adds, dtype, rng)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_rows_are_spread_by_a_cache_line(shape, transposed, dtype, rng):
     w = torch.tensor(rng.normal(size=shape), dtype=dtype).requires_grad_()
-    found = products.spread(w, transposed=transposed)
+    found = products.laid_out(w, transposed=transposed)
     np.testing.assert_array_equal(found, (w.t() if transposed else w).detach().numpy())
     assert found.strides[0] == found.shape[1] * found.itemsize + 64
 
 
-def test_where_products_are_rounded_they_are_torchs(monkeypatch):
+@pytest.mark.parametrize("transposed", [False, True])
+def test_where_products_are_rounded_and_no_kernel_is_there_they_are_torchs(transposed, monkeypatch):
     monkeypatch.setattr(precision, "in_tiles", lambda: True)
-    assert not products.are_compiled()
+    monkeypatch.setattr(tiles, "are_there", lambda: False)
+    assert not products.are_compiled(torch.float32)
+    w = torch.arange(6.0).view(2, 3)
+    found = products.laid_out(w, transposed=transposed)
+    np.testing.assert_array_equal(found, (w.t() if transposed else w).numpy())
 
 
 @pytest.mark.parametrize("missing", ["library", "function", "numba", "truth"], ids=lambda what: f"no {what}")

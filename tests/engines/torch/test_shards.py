@@ -17,9 +17,8 @@ CLOSE = {"rtol": 1e-10, "atol": 1e-12}
 
 @pytest.fixture
 def threads():
-    before = torch.get_num_threads()
     yield torch.set_num_threads
-    torch.set_num_threads(before)
+    torch.set_num_threads(1)
 
 
 @pytest.mark.parametrize(

@@ -1,27 +1,24 @@
 """Matrix products inside a compiled loop: torch's own BLAS, called without the interpreter.
 
 A time step's product takes a tenth of a millisecond, and on the way to it through Python two threads wait for one interpreter's lock. The
-BLAS that torch brings along (MKL, OpenBLAS or Accelerate) is in reach: its address is looked up in torch's library and
-made known to the compiler under a name of ours. Where it is not there, or while products are rounded to bfloat16 (oneDNN does
-that, behind torch), the same loop runs in Python and multiplies by `torch.mm`.
+BLAS that torch brings along (MKL, OpenBLAS or Accelerate) is in reach, and so is, while factors are rounded to bfloat16, oneDNN's
+kernel (`tiles`): a matrix that is multiplied by at every time step is `laid_out` for the one or the other. Where it is not there, the same
+loop runs in Python and multiplies by `torch.mm`.
 
 Source: the reference BLAS, ``xGEMM``; it counts columns first, so out = a b is asked for as outᵀ = bᵀ aᵀ.
 """
 
 from __future__ import annotations
 
-import ctypes
-import platform
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from charloom.engines.kernels import compiling
-from charloom.engines.torch import precision
+from charloom.engines.torch import library, precision, tiles
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -36,7 +33,7 @@ _AS_IT_LIES = ord("N")
 
 
 def product(a: Any, b: Any, out: Any, adds: Any) -> None:
-    """Out = a b, or where `adds` out += a b: a (M, K), b (K, N), out (M, N), the elements of each row side by side."""
+    """Out = a b, or where `adds` out += a b: a (M, K), b (K, N) as it was `laid_out`, out (M, N), the elements of each row side by side."""
     left, right, result = torch.from_numpy(a), torch.from_numpy(b), torch.from_numpy(out)
     if adds:
         result.addmm_(left, right)
@@ -44,19 +41,26 @@ def product(a: Any, b: Any, out: Any, adds: Any) -> None:
         torch.mm(left, right, out=result)
 
 
-def spread(w: Float[Tensor, "R C"], *, transposed: bool = False) -> Float[Array, "..."]:
+def laid_out(w: Float[Tensor, "R C"], *, transposed: bool = False) -> Array:
+    """A matrix as `product` wants it now; torch's own lays it out anew each time, however it lies."""
+    given: Array = w.detach().contiguous().numpy()
+    if not are_compiled(w.dtype):
+        return given.T if transposed else given
+    return (tiles.panels if precision.in_tiles() else spread)(given, transposed=transposed)
+
+
+def spread(w: Float[Array, "R C"], *, transposed: bool = False) -> Float[Array, "..."]:
     """A copy whose rows lie one cache line further apart than they are long, as a product with few rows reads it fastest.
 
     MKL multiplies few rows by a matrix as it lies, and by a transposed one after it has copied it, each time: 32 × 512 by 512 × 2048
     takes 0.73 ms transposed, 0.67 in rows of 2048, 0.44 in rows of 2048 + 16.
     """
-    given = w.detach().contiguous().numpy()
-    rows, columns = given.shape[::-1] if transposed else given.shape
-    copy = np.empty((rows, columns + CACHE_LINE // given.itemsize), given.dtype)[:, :columns]
+    rows, columns = w.shape[::-1] if transposed else w.shape
+    copy = np.empty((rows, columns + CACHE_LINE // w.itemsize), w.dtype)[:, :columns]
     if transposed:
-        _transpose(given, copy)
+        _transpose(w, copy)
     else:
-        copy[:] = given
+        copy[:] = w
     return copy
 
 
@@ -71,27 +75,20 @@ def _transpose(x: Any, out: Any) -> None:
                     out[k, n] = x[n, k]
 
 
-def are_compiled() -> bool:
+def are_compiled(dtype: torch.dtype) -> bool:
     """Whether `product` inside a compiled loop gives what `torch.mm` gives now."""
-    return _has_blas() and not precision.in_tiles()
+    if precision.in_tiles():
+        return dtype == torch.float32 and tiles.are_there()
+    return _has_blas()
 
 
 @cache
 def _has_blas() -> bool:
     """Look the functions up, make them known, and see that they multiply."""
-    if not compiling.HAS_NUMBA:
+    found = library.functions(_SYMBOLS) if compiling.HAS_NUMBA else None
+    if found is None:
         return False
-    from llvmlite import binding
-
-    suffix = {"Darwin": ".dylib", "Windows": ".dll"}.get(platform.system(), ".so")
-    name = ("" if suffix == ".dll" else "lib") + "torch_cpu" + suffix
-    try:
-        library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / name))
-        found = {ours: getattr(library, theirs) for ours, theirs in _SYMBOLS.items()}
-    except (OSError, AttributeError):
-        return False
-    for ours, function in found.items():
-        binding.add_symbol(ours, ctypes.cast(function, ctypes.c_void_p).value)
+    library.make_known(found)
     return all(_multiplies(dtype) for dtype in (np.float32, np.float64))
 
 
@@ -121,6 +118,13 @@ def _teach() -> None:
 
     @overload(product)
     def _compiled_product(a: Any, b: Any, out: Any, adds: Any) -> Callable[..., None]:  # noqa: ARG001
+        if b.ndim == tiles.AXES:
+
+            def multiply_in_tiles(a: Any, b: Any, out: Any, adds: Any) -> None:
+                tiles.multiply(a, b, out, adds)
+
+            return multiply_in_tiles
+
         gemm = gemms[a.dtype]
 
         def multiply(a: Any, b: Any, out: Any, adds: Any) -> None:

@@ -118,17 +118,17 @@ class _Window:
             projected = w_ih.t().contiguous()
         else:  # where they stand the gates will stand: nobody reads a row of its own again
             projected = torch.mm(x.flatten(0, 1), w_ih.t(), out=self.gates.view(T * B, -1))  # (1)
-        w = _laid_out(w_hh, transposed=True)
+        w = products.laid_out(w_hh, transposed=True)
         inputs, h = (array(projected), array(bias), _rows(x), w, marks(resets)), self.h.arrays()
         if isinstance(kind, int):
-            _walk(walks.elman_forward, kind, inputs, h)
+            _walk(walks.elman_forward, w_hh.dtype, kind, inputs, h)
         elif kind == "gru":
             assert bias_hn is not None
             assert self.m is not None
-            _walk(walks.gru_forward, inputs, h, array(bias_hn), array(self.gates), array(self.m))
+            _walk(walks.gru_forward, w_hh.dtype, inputs, h, array(bias_hn), array(self.gates), array(self.m))
         else:
             assert self.c is not None
-            _walk(walks.lstm_forward, inputs, h, self.c.arrays(), array(self.gates))
+            _walk(walks.lstm_forward, w_hh.dtype, inputs, h, self.c.arrays(), array(self.gates))
 
     def done(self) -> None:
         """Nobody reads the gates again."""
@@ -165,18 +165,18 @@ class _Recurrence(torch.autograd.Function):
         d_bias = d_h.new_zeros(len(w_hh))
         d_rows = d_h.new_zeros((w_ih.shape[1], len(w_hh)) if _is_one_hot(x) else (0, 0))
         gates, read = array(window.gates), array(window.h.read)
-        ways = _rows(x), _laid_out(w_hh), marks(ctx.resets), array(d_h), array(carried)
+        ways = _rows(x), products.laid_out(w_hh), marks(ctx.resets), array(d_h), array(carried)
         found = array(d_a), array(d_bias), array(d_rows)
         if ctx.kind == "gru":
             d_u = _rooms.take(d_h, *d_a.shape)
-            _walk(walks.gru_backward, gates, array(window.m), read, array(d_u), ways, found)
+            _walk(walks.gru_backward, w_hh.dtype, gates, array(window.m), read, array(d_u), ways, found)
             d_bias_hn = d_u[:, :, 2 * d_h.shape[2] :].sum((0, 1))
         elif ctx.kind == "lstm":
             assert d_c is not None
             d_c = d_c.clone(memory_format=torch.contiguous_format)
-            _walk(walks.lstm_backward, gates, window.c.arrays(), array(d_c), ways, found)
+            _walk(walks.lstm_backward, w_hh.dtype, gates, window.c.arrays(), array(d_c), ways, found)
         else:
-            _walk(walks.elman_backward, ctx.kind, array(window.h.values), ways, found)
+            _walk(walks.elman_backward, w_hh.dtype, ctx.kind, array(window.h.values), ways, found)
         flat = d_a.flatten(0, 1)
         d_w_hh = d_u.flatten(0, 1).t() @ window.h.read.flatten(0, 1)  # (2)
         if _is_one_hot(x):
@@ -189,17 +189,9 @@ class _Recurrence(torch.autograd.Function):
         return None, None, None, d_x, d_w_ih, d_w_hh, d_bias, d_bias_hn, carried, d_c
 
 
-def _walk(walk: Any, *arguments: Any) -> None:
+def _walk(walk: Any, dtype: torch.dtype, *arguments: Any) -> None:
     """Compiled as a whole, or by the same lines in Python."""
-    (walk if products.are_compiled() else walk.py_func)(*arguments)
-
-
-def _laid_out(w: Tensor, *, transposed: bool = False) -> Array:
-    """A matrix as the products of a walk read it fastest; torch's own lay it out anew each time, however it lies."""
-    if products.are_compiled():
-        return products.spread(w, transposed=transposed)
-    found: Array = (w.t() if transposed else w).detach().numpy()
-    return found
+    (walk if products.are_compiled(dtype) else walk.py_func)(*arguments)
 
 
 def _is_one_hot(x: Tensor) -> bool:

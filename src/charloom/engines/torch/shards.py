@@ -72,8 +72,9 @@ class Shards:
         """Neighbouring rows, one part a thread, as even as can be; all in one part where sharing does not pay.
 
         Example:
-            >>> torch.set_num_threads(2)
-            >>> Shards().split(9, torch.device("cpu"))
+            >>> from charloom import threads
+            >>> with threads.limit(2):
+            ...     Shards().split(9, torch.device("cpu"))
             [slice(0, 5, None), slice(5, 9, None)]
         """
         parts = min(self.number, num_rows // LEAST_ROWS) if device.type == "cpu" else 1
