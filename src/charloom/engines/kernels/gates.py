@@ -10,7 +10,7 @@
     mingru   z = σ(a_z), n = g(a_n)                                         (8)  g(a) = a + 0.5 where a ≥ 0, else σ(a)
              h_t = (1 − z) ⊙ h_{t-1} + z ⊙ n                                (9)
 
-`a` is W_ih x + b, in elman and lstm with W_hh h_{t-1} added. A forward loop leaves in `gates` what its derivative needs; a
+`a` is W_ih x + b, in elman and lstm with W_hh h_{t-1} added; minGRU's loops add its bias themselves. A forward loop leaves in `gates` what its derivative needs; a
 backward loop is given d_h, the loss's gradient in h_t from above, and `carried`, that from the time step behind, and
 replaces `carried` by the elementwise part of the gradient in h_{t-1}: what goes through a product is the caller's.
 
@@ -20,6 +20,8 @@ Shapes: B batch, T time, H cell size, G blocks; rows lie one behind the other. S
 from __future__ import annotations
 
 from typing import Any
+
+import numpy as np
 
 from charloom.engines.kernels.compiling import compiled
 from charloom.engines.kernels.functions import ACTIVATIONS, activate, pull_back_activation
@@ -125,45 +127,62 @@ def gru_backward(gates: Any, m: Any, h_before: Any, d_h: Any, carried: Any, d_a:
 
 
 @compiled
-def mingru_forward(a: Any, h0: Any, resets: Any, fresh: Any, z: Any, n: Any, h: Any) -> None:
-    """Compute (8), (9) over a window: a (T, B, 2H); h0, fresh (B, H); resets (T, B) or (0, 0); z, n, h (T, B, H)."""
+def mingru_forward(a: Any, bias: Any, begin: Any, z: Any, n: Any, h: Any) -> None:
+    """Compute (8), (9) over a window.
+
+    `a` (T, B, 2H) is W_ih x; bias (2H); begin: h0 (B, H), resets (T, B) or (0, 0), fresh (B, H); z, n, h (T, B, H).
+    """
+    h0, resets, fresh = begin
     T, B, H = h.shape
     half, zero = h.dtype.type(0.5), h.dtype.type(0)
+    bias_z, bias_n = bias[:H], bias[H:]
     for t in range(T):
         for b in range(B):
             before = h[t - 1, b] if t > 0 else h0[b]
             if resets.shape[0] > 0 and resets[t, b]:
                 before = fresh[b]
-            a_n, z_t, n_t, out = a[t, b, H:], z[t, b], n[t, b], h[t, b]
-            activate(_SIGMOID, a[t, b, :H], z_t)  # (8)
-            activate(_SIGMOID, a_n, n_t)  # of all: less than a branch costs
+            a_z, a_n, z_t, n_t, out = a[t, b, :H], a[t, b, H:], z[t, b], n[t, b], h[t, b]
             for j in range(H):
-                n_t[j] = a_n[j] + half if a_n[j] >= zero else n_t[j]
+                out[j] = a_z[j] + bias_z[j]
+                n_t[j] = a_n[j] + bias_n[j]
+            activate(_SIGMOID, out, z_t)  # (8); in place it would take eight times as long
+            activate(_SIGMOID, n_t, out)  # of all: less than a branch costs
+            for j in range(H):
+                n_t[j] = n_t[j] + half if n_t[j] >= zero else out[j]
             for j in range(H):
                 out[j] = before[j] + z_t[j] * (n_t[j] - before[j])  # (9)
 
 
 @compiled
-def mingru_backward(
-    z: Any, n: Any, h: Any, h0: Any, resets: Any, fresh: Any, d_h: Any, carried: Any, d_a: Any
-) -> None:
-    """Pull (8), (9) back over a window: `carried` (B, H) goes from the gradient behind the window to that in h0."""
+def mingru_backward(begin: Any, kept: Any, d_h: Any, carried: Any, d_a: Any, d_bias: Any) -> None:
+    """Pull (8), (9) back over a window: `carried` (B, H) goes from the gradient behind the window to that in h0.
+
+    begin: as forwards; kept: z, n, h. What is added to d_bias (2H) is the sum over the rows of a time step: of them all no sum has as
+    many terms as there are characters.
+    """
+    (h0, resets, fresh), (z, n, h) = begin, kept
     T, B, H = h.shape
     one, half, zero = h.dtype.type(1), h.dtype.type(0.5), h.dtype.type(0)
+    total = np.empty_like(d_bias)
     for t in range(T - 1, -1, -1):
+        total[:] = zero
         for b in range(B):
             before = h[t - 1, b] if t > 0 else h0[b]
             begins = resets.shape[0] > 0 and resets[t, b]
             if begins:
                 before = fresh[b]
             z_t, n_t, above, behind = z[t, b], n[t, b], d_h[t, b], carried[b]
-            d_z, d_n = d_a[t, b, :H], d_a[t, b, H:]
+            d_z, d_n, mine = d_a[t, b, :H], d_a[t, b, H:], d_a[t, b]
             for j in range(H):
                 d = above[j] + behind[j]
                 d_z[j] = d * (n_t[j] - before[j]) * (z_t[j] * (one - z_t[j]))  # (9), (8)
                 slope = one if n_t[j] >= half else n_t[j] * (one - n_t[j])
                 d_n[j] = d * z_t[j] * slope  # (9), (8)
                 behind[j] = d * (one - z_t[j])  # (9)
+            for j in range(2 * H):
+                total[j] += mine[j]
             if begins:
                 for j in range(H):
                     behind[j] = zero
+        for j in range(2 * H):
+            d_bias[j] += total[j]

@@ -10,6 +10,7 @@ import torch
 from charloom.config import ModelConfig, TrainConfig
 from charloom.engines import fused_alone
 from charloom.engines.torch.learner import TorchLearner
+from charloom.engines.torch.memory import keep_freed
 from charloom.engines.torch.model import DTYPES, TorchModel
 from charloom.errors import ConfigError
 
@@ -51,6 +52,7 @@ class TorchEngine:
         self, params: Mapping[str, Array], config: ModelConfig, train_config: TrainConfig, *, device: str
     ) -> TorchLearner:
         """Start training from parameters."""
+        keep_freed()
         return TorchLearner(params, config, train_config, device=resolve_device(device))
 
 

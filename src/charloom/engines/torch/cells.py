@@ -28,10 +28,12 @@ ONE_HOT_LIMIT = 512
 """Up to this vocabulary a library's kernel is given one-hot vectors; beyond it a row look-up wins."""
 
 
-def project(x: Tensor, w_ih: Float[Tensor, "GH X"], bias: Float[Tensor, "GH"]) -> Float[Tensor, "T B GH"]:
+def project(
+    x: Tensor, w_ih: Float[Tensor, "GH X"], bias: Float[Tensor, "GH"] | None
+) -> Float[Tensor, "T B GH"]:
     """What a window's inputs bring to the gates: one product, or a row look-up where `x` holds ids (T, B)."""
     if x.dtype == torch.int64:
-        return F.embedding(x, w_ih.t() + bias)
+        return F.embedding(x, w_ih.t().contiguous() if bias is None else w_ih.t() + bias)
     return F.linear(x, w_ih, bias)
 
 
@@ -67,9 +69,13 @@ def unroll(
     Returns:
         The hidden state at every time step and the state behind the last.
     """
+    fit = loops.fit(params["w_ih"])
     if config.cell == "mingru":
-        return mingru.scan(project(x, params["w_ih"], params["bias"]), state, resets, fresh)
-    if loops.fit(params["w_ih"]):
+        if not fit:
+            return mingru.scan(project(x, params["w_ih"], params["bias"]), state, resets, fresh)
+        h = loops.mingru(project(x, params["w_ih"], None), params["bias"], state["h"], resets, fresh["h"])
+        return h, {"h": h[-1]}
+    if fit:
         return recurrence.unroll(config, params, x, state, resets, fresh)
     in_one_call = resets is None and not _is_wide(x, params["w_ih"])
     if in_one_call and (found := _library(config, params, x, state)) is not None:

@@ -83,12 +83,13 @@ def drop(
 
 def mingru(
     a: Float[Tensor, "T B 2H"],
+    bias: Float[Tensor, "2H"],
     h0: Float[Tensor, "B H"],
     resets: Bool[Tensor, "T B"] | None,
     fresh: Float[Tensor, "B H"],
 ) -> Float[Tensor, "T B H"]:
-    """The gates of minGRU and its scan."""
-    h: Tensor = _MinGRU.apply(a, h0, resets, fresh)  # type: ignore[no-untyped-call]
+    """The gates of minGRU and its scan; `a` is W_ih x: to add the bias on the way through saves a copy of it for every row."""
+    h: Tensor = _MinGRU.apply(a, bias, h0, resets, fresh)  # type: ignore[no-untyped-call]
     return h
 
 
@@ -219,10 +220,13 @@ class _NormConv(torch.autograd.Function):
 
 class _MinGRU(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, a: Tensor, h0: Tensor, resets: Tensor | None, fresh: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, a: Tensor, bias: Tensor, h0: Tensor, resets: Tensor | None, fresh: Tensor
+    ) -> Tensor:
         T, B, H = a.shape[0], a.shape[1], a.shape[2] // 2
         z, n, h = (a.new_empty(T, B, H) for _ in range(3))
-        gates.mingru_forward(array(a), array(h0), marks(resets), array(fresh), *(array(x) for x in (z, n, h)))
+        begin = array(h0), marks(resets), array(fresh)
+        gates.mingru_forward(array(a), array(bias), begin, *(array(x) for x in (z, n, h)))
         ctx.save_for_backward(z, n, h, h0, fresh)
         ctx.resets = resets
         return h
@@ -232,15 +236,8 @@ class _MinGRU(torch.autograd.Function):
     def backward(ctx: Any, d_h: Tensor) -> tuple[Tensor | None, ...]:
         z, n, h, h0, fresh = ctx.saved_tensors
         d_a, carried = z.new_empty(*z.shape[:2], 2 * z.shape[2]), torch.zeros_like(h[0])
-        gates.mingru_backward(
-            array(z),
-            array(n),
-            array(h),
-            array(h0),
-            marks(ctx.resets),
-            array(fresh),
-            array(d_h),
-            array(carried),
-            array(d_a),
-        )
-        return d_a, carried, None, None
+        d_bias = z.new_zeros(d_a.shape[2])
+        begin, kept = (array(h0), marks(ctx.resets), array(fresh)), (array(z), array(n), array(h))
+        found = array(carried), array(d_a), array(d_bias)
+        gates.mingru_backward(begin, kept, array(d_h), *found)
+        return d_a, d_bias, carried, None, None

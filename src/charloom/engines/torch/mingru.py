@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from charloom.engines.torch import loops
-
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
     from torch import Tensor
@@ -50,9 +48,6 @@ def scan(
     """The same function over a whole window; `a_x` is (1) at every time step, resets return a row to `fresh`."""
     a_x = a_x.float() if a_x.dtype in (torch.bfloat16, torch.float16) else a_x
     h0, begin = state["h"].to(a_x.dtype), fresh["h"].to(a_x.dtype)
-    if loops.fit(a_x):
-        h = loops.mingru(a_x, h0, resets, begin)
-        return h, {"h": h[-1]}
     a_z, a_n = a_x.chunk(2, dim=2)
     z, n = torch.sigmoid(a_z), candidate(a_n)  # (2), (3)
     keep, update = 1 - z, z * n
