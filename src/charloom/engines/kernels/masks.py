@@ -35,6 +35,13 @@ def fill_words(out: Any, key0: Any, key1: Any, lane: Any, step: Any, purpose: An
         out[4 * block], out[4 * block + 1], out[4 * block + 2], out[4 * block + 3] = x0, x1, x2, x3
 
 
+@compiled_exactly
+def _fill_rows(out: Any, key0: Any, key1: Any, lanes: Any, step: Any, purpose: Any) -> None:
+    """`fill_words` for each of the lanes, a row of `out` (L, n) each."""
+    for i in range(out.shape[0]):
+        fill_words(out[i], key0, key1, lanes[i], step, purpose)
+
+
 def random_halves(seed: int, purpose: int, step: int, lanes: range, count: int) -> UInt16[Array, "L n"]:
     """Draw `count` 16-bit numbers a lane: the low, then the high half of each word of `rng.random_bits`.
 
@@ -47,8 +54,8 @@ def random_halves(seed: int, purpose: int, step: int, lanes: range, count: int) 
     else:
         bits = np.empty((len(lanes), words), np.uint32)
         key0, key1 = np.uint32(seed & 0xFFFFFFFF), np.uint32(seed >> 32)
-        for row, lane in zip(bits, lanes, strict=True):
-            fill_words(row, key0, key1, np.uint32(lane), np.uint32(step & 0xFFFFFFFF), np.uint32(purpose))
+        address = np.uint32(step & 0xFFFFFFFF), np.uint32(purpose)
+        _fill_rows(bits, key0, key1, np.array(lanes, np.uint32), *address)
     return bits.astype("<u4", copy=False).view("<u2")[:, :count]
 
 

@@ -13,11 +13,11 @@ import os
 import sys
 from functools import cache
 
+_MMAP_THRESHOLD, _TRIM_THRESHOLD, _TOP_PAD = -3, -1, -2  # their numbers in malloc.h
 _PARAMETERS = {
-    -3: 32
-    << 20,  # M_MMAP_THRESHOLD: larger blocks come one by one from the system; before glibc 2.35 the most
-    -1: 1 << 30,  # M_TRIM_THRESHOLD: so much may lie free before any of it is returned
-    -2: 64 << 20,  # M_TOP_PAD: at least so much is asked for at once: all of the heap of another thread
+    _MMAP_THRESHOLD: 32 << 20,  # larger blocks come one by one from the system; before glibc 2.35 the most
+    _TRIM_THRESHOLD: 1 << 30,  # so much may lie free before any of it is returned
+    _TOP_PAD: 64 << 20,  # at least so much is asked for at once: all of the heap of another thread
 }
 _WISHES = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES")
 
