@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import datetime
 import json
+import multiprocessing
+import os
 import platform
 import re
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,9 @@ from charloom import threads
 from charloom.launch import versions
 
 RESULTS = Path(__file__).parent / "results"
+
+_ENVIRONMENT = dict(os.environ)
+"""As the user's shell gave it: an engine that is loaded later asks OpenMP for shorter waits in it."""
 
 
 def interleave(contestants: Mapping[str, Callable[[], object]], *, rounds: int) -> dict[str, list[float]]:
@@ -32,6 +38,51 @@ def interleave(contestants: Mapping[str, Callable[[], object]], *, rounds: int) 
             run()
             seconds[name].append(time.perf_counter() - began)
     return seconds
+
+
+@contextmanager
+def apart(make: Callable[..., Callable[[], object]], *arguments: object) -> Iterator[Callable[[], object]]:
+    """What `make` returns, for `interleave`, run in a process of its own: what one program asks of its process's memory and threads, the other shall not have.
+
+    `make` is an importable function, and imports itself what reads the environment when it is loaded (torch does).
+
+    Raises:
+        EOFError: by the run, where the other process broke off; what happened stands on its stderr.
+    """
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(there, _ENVIRONMENT, make, arguments), daemon=True)
+    process.start()
+    there.close()
+
+    def run() -> None:
+        here.send("run")
+        here.recv()
+
+    try:
+        yield run
+    finally:
+        here.close()
+        process.join()
+
+
+def _serve(
+    pipe: Any,
+    environment: Mapping[str, str],
+    make: Callable[..., Callable[[], object]],
+    arguments: Sequence[object],
+) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    with threads.limit(None):
+        run = make(*arguments)
+        while True:
+            try:
+                pipe.recv()
+            except EOFError:
+                return
+            run()
+            pipe.send("done")
 
 
 def median_ratio(numerator: list[float], denominator: list[float]) -> float:

@@ -1,7 +1,7 @@
 """Training on the CPU: how near to the machine's limit, how far from plain PyTorch, and how long until a small GPT's loss.
 
-    speed    characters a second of charloom's step and of the same network as a plain PyTorch program writes it, and the share of
-             the float32 matrix peak that the products alone make of it; rounds of all, the peak's among them, take turns;
+    speed    characters a second of charloom's step and of the same network as a plain PyTorch program writes it, in a process of its
+             own, and the share of the float32 matrix peak that the products alone make of it; rounds of all, the peak's too, take turns;
              on a processor with tiles of bfloat16 the same with ``precision="bfloat16"``, against the same float32 program
     gpt      nanoGPT's setting for a laptop, trained here, and the recipe ``flash`` in the same time, an eighth and a twelfth of it
 
@@ -17,12 +17,13 @@ from __future__ import annotations
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import interleave, median_ratio, rounded, write_parts
+from benchmarks.harness import apart, interleave, median_ratio, rounded, write_parts
 from benchmarks.trials import judged, trained, whole
 from charloom import threads
 from charloom.config import ModelConfig, TrainConfig
@@ -145,9 +146,8 @@ def speed() -> dict[str, Any]:
         runs = {"peak": matrix_peak(), "charloom": charloom_run(config, plan, train_config)}
         if has_tiles():
             runs["bfloat16"] = charloom_run(config, plan, replace(train_config, precision="bfloat16"))
-        if has_plain:
-            runs["plain"] = plain_run(config, plan)
-        seconds = interleave(runs, rounds=ROUNDS)
+        with apart(plain_run, config, plan) if has_plain else nullcontext() as plain:
+            seconds = interleave(runs | ({"plain": plain} if plain else {}), rounds=ROUNDS)
         chars = STEPS * batch * window
         peak = 4 * 2 * PEAK_SIZE**3 / statistics.median(seconds["peak"])
         made = 6 * products_a_char(config) * chars / statistics.median(seconds["charloom"])

@@ -2,6 +2,7 @@
 
 import doctest
 import json
+import os
 
 import pytest
 
@@ -24,3 +25,31 @@ def test_what_is_written_reads_back_as_it_was():
     assert json.loads(text) == results
     assert '"means": [1.5, -2e-10, null, 3],\n' in text
     assert "é" in text
+
+
+def marking(path):
+    """A contestant that leaves its process's number in a file, and what an engine may have set in the environment."""
+    return lambda: path.write_text(f"{os.getpid()} {os.environ.get('SET_LATER')}")
+
+
+def breaking():
+    return lambda: 1 / 0
+
+
+def test_a_program_of_its_own_process_takes_turns(tmp_path, monkeypatch):
+    path = tmp_path / "pid"
+    monkeypatch.setenv("SET_LATER", "yes")
+    with harness.apart(marking, path) as run:
+        seconds = harness.interleave({"apart": run, "here": lambda: None}, rounds=2)
+    assert len(seconds["apart"]) == 2
+    other, late = path.read_text().split()
+    assert int(other) != os.getpid()
+    assert late == "None"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(other), 0)  # it ended with the block
+
+
+def test_a_program_that_breaks_off_in_its_own_process_is_no_figure(capfd):
+    with harness.apart(breaking) as run, pytest.raises(EOFError):
+        run()
+    assert "ZeroDivisionError" in capfd.readouterr().err

@@ -2,8 +2,8 @@
 
 A time step's product takes a tenth of a millisecond, and on the way to it through Python two threads wait for one interpreter's lock. The
 BLAS that torch brings along (MKL, OpenBLAS or Accelerate) is in reach, and so is, while factors are rounded to bfloat16, oneDNN's
-kernel (`tiles`): a matrix that is multiplied by at every time step is `laid_out` for the one or the other. Where it is not there, the same
-loop runs in Python and multiplies by `torch.mm`.
+kernel (`tiles`): a matrix that rows are multiplied by at every time step is `laid_out` for the one or the other. Where the one that is
+wanted is not in reach, the same loop runs in Python and multiplies by `torch.mm`.
 
 Source: the reference BLAS, ``xGEMM``; it counts columns first, so out = a b is asked for as outᵀ = bᵀ aᵀ.
 """

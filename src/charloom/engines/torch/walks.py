@@ -9,7 +9,7 @@ Each walk is compiled as a whole; where `products.are_compiled` says no, it is w
 Shapes: T time, B batch, H cell size, G blocks, R rows of `x`. Every walk takes its arrays in groups:
 
     inputs  x (R, G·H) holds W_ih x; bias (G·H); rows (T, B), which row of x a time step reads: its own, or its character's; w = W_hhᵀ
-            (H, G·H); resets (T, B), or (0, 0) for none
+            (H, G·H), as it was `products.laid_out`; resets (T, B), or (0, 0) for none
     h, c    the fresh state (B, H); the state before every time step and after the last (T + 1, B, H); what time step t reads of it
             (T, B, H): where a reset marks a row it is the fresh one, and without resets it is the state itself
     ways    rows, W_hh and resets again; d_h (T, B, H) from above; carried (B, H) from behind, replaced by what goes on before the window
