@@ -7,6 +7,7 @@
 
 python -m benchmarks training          both, in ten minutes
 python -m benchmarks.training speed    one of them; the other's figures stay
+python -m benchmarks.training show     the tables of docs/explanation/training.md
 
 Speed is measured on random characters: it does not depend on what they say. Losses are of tiny Shakespeare's last tenth, nats a
 character, over 200 × 64 random windows.
@@ -14,6 +15,7 @@ character, over 200 × 64 random windows.
 
 from __future__ import annotations
 
+import json
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import apart, interleave, median_ratio, rounded, write_parts
+from benchmarks.harness import RESULTS, apart, interleave, median_ratio, rounded, write_parts
 from benchmarks.trials import judged, trained, whole
 from charloom import threads
 from charloom.config import ModelConfig, TrainConfig
@@ -207,11 +209,57 @@ def gpt() -> dict[str, Any]:
     }
 
 
+Column = tuple[str, Callable[[Mapping[str, Any]], str]]
+
+
+def _number(key: str, form: str) -> Callable[[Mapping[str, Any]], str]:
+    return lambda row: f"{row[key]:{form}}" if key in row else "–"
+
+
+SPEED_COLUMNS: tuple[Column, ...] = (
+    (
+        "network, batch × window",
+        lambda r: f"{r['model'].replace('x', '×')}, {' × '.join(map(str, r['batch']))}",
+    ),
+    ("characters/s", _number("chars_per_s", ",")),
+    ("share of the matrix peak", _number("share_of_peak", ".2f")),
+    ("plain PyTorch", _number("plain_chars_per_s", ",")),
+    ("times plain", _number("times_plain", ".2f")),
+)
+TILES_COLUMNS: tuple[Column, ...] = (
+    ("in bfloat16", _number("bfloat16_chars_per_s", ",")),
+    ("times float32", _number("bfloat16_times_float32", ".2f")),
+    ("times plain", _number("bfloat16_times_plain", ".2f")),
+)
+GPT_COLUMNS: tuple[Column, ...] = (
+    ("`flash` for … of the GPT's time", lambda r: r["part_of_its_time"].removesuffix("/1")),
+    ("training s", _number("train_time_s", ".1f")),
+    ("windows of 64", _number("windows_64", ".3f")),
+    ("windows of 256", _number("windows_256", ".3f")),
+)
+
+
+def shown(results: Mapping[str, Any]) -> list[str]:
+    """Both parts as Markdown."""
+    rows = results["speed"]["rows"]
+    columns = SPEED_COLUMNS + (TILES_COLUMNS if "bfloat16_chars_per_s" in rows[0] else ())
+    return [_table(columns, rows), _table(GPT_COLUMNS, results["gpt"]["flash"])]
+
+
+def _table(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> str:
+    head = [" | ".join(name for name, _ in columns), "|".join(["---", *["--:"] * (len(columns) - 1)])]
+    lines = [" | ".join(show(row) for _, show in columns) for row in rows]
+    return f"| {head[0]} |\n|{head[1]}|\n" + "".join(f"| {line} |\n" for line in lines)
+
+
 PARTS: Mapping[str, Callable[[], dict[str, Any]]] = {"speed": speed, "gpt": gpt}
 
 
 def main(parts: Sequence[str] = tuple(PARTS)) -> None:
     """Measure the parts named and write them to ``results/training.json`` beside the others' figures."""
+    if "show" in parts:
+        print(*shown(json.loads((RESULTS / "training.json").read_text("utf-8"))), sep="\n")
+        return
     with threads.limit(None, blas=1):
         print(write_parts("training", {part: PARTS[part] for part in parts}))
 

@@ -1,9 +1,12 @@
 """The training benchmark's own arithmetic."""
 
+import json
+
 import pytest
 
 from benchmarks import training
 from charloom.config import ModelConfig
+from tests.conftest import ROOT
 
 V = training.V
 
@@ -30,3 +33,11 @@ def test_every_case_is_a_network_and_those_with_a_plain_program_are_plain():
         config = ModelConfig(**network)
         assert batch * window >= 2048
         assert not has_plain or (config.block == "plain" and config.cell in ("lstm", "gru"))
+
+
+@pytest.mark.parametrize("machine", ["training", "training-amx"])
+def test_the_page_shows_the_figures_of_the_file(machine):
+    page = (ROOT / "docs" / "explanation" / "training.md").read_text("utf-8")
+    results = json.loads((training.RESULTS / f"{machine}.json").read_text("utf-8"))
+    for table in training.shown(results):
+        assert table in page

@@ -1,9 +1,9 @@
 """What ``precision = "bfloat16"`` rounds, and where: factors of matrix products, never weights, sums, states or losses.
 
 On a GPU that is torch's autocast, around the way forwards. On a CPU whose processor multiplies tiles of bfloat16 (Intel's AMX) the
-library rounds the factors of every float32 product inside and adds up in float32: tensors stay float32 (but inside `muon`, which iterates in
-bfloat16), and the compiled loops between the products stay in use. Any other processor computes as with float32: without tiles oneDNN multiplies float32 too, a tenth slower than what
-torch takes otherwise.
+library rounds the factors of every float32 product inside and adds up in float32: tensors stay float32 (but inside `muon`, which
+iterates in bfloat16), and the compiled loops stay in use; a walk through a window rounds for itself (`tiles`). Any other processor
+computes as with float32: without tiles oneDNN multiplies float32 too, a tenth slower than what torch takes otherwise.
 
 Source: torch.backends, ``fp32_precision``; oneDNN's guide to floating-point math modes.
 """
