@@ -24,7 +24,13 @@ _ENVIRONMENT = dict(os.environ)
 """As the user's shell gave it: an engine that is loaded later asks OpenMP for shorter waits in it."""
 
 
-def interleave(contestants: Mapping[str, Callable[[], object]], *, rounds: int) -> dict[str, list[float]]:
+SILENCE_S = 0.05
+"""Before a turn, where programs of several processes take them: OpenMP's threads spin for some 20 ms behind their last loop."""
+
+
+def interleave(
+    contestants: Mapping[str, Callable[[], object]], *, rounds: int, silence_s: float = 0.0
+) -> dict[str, list[float]]:
     """Time each contestant once a round, in turn, after one unmeasured round: seconds.
 
     Taking turns lets a slow spell of a shared machine hit all of them alike.
@@ -34,6 +40,7 @@ def interleave(contestants: Mapping[str, Callable[[], object]], *, rounds: int) 
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, run in contestants.items():
+            time.sleep(silence_s)
             began = time.perf_counter()
             run()
             seconds[name].append(time.perf_counter() - began)
