@@ -24,23 +24,26 @@ _ENVIRONMENT = dict(os.environ)
 """As the user's shell gave it: an engine that is loaded later asks OpenMP for shorter waits in it."""
 
 
-SILENCE_S = 0.05
-"""Before a turn, where programs of several processes take them: OpenMP's threads spin for some 20 ms behind their last loop."""
-
-
 def interleave(
-    contestants: Mapping[str, Callable[[], object]], *, rounds: int, silence_s: float = 0.0
+    contestants: Mapping[str, Callable[[], object]], *, rounds: int, warm: bool = False
 ) -> dict[str, list[float]]:
     """Time each contestant once a round, in turn, after one unmeasured round: seconds.
 
     Taking turns lets a slow spell of a shared machine hit all of them alike.
+
+    Args:
+        contestants: what to time, by name.
+        rounds: turns of each.
+        warm: each turn begins with an unmeasured run. Where programs of several processes take turns, the threads of the one before spin
+            for some 20 ms behind their last loop; and a processor that was left in peace instead is slow for as long.
     """
     for run in contestants.values():
         run()
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, run in contestants.items():
-            time.sleep(silence_s)
+            if warm:
+                run()
             began = time.perf_counter()
             run()
             seconds[name].append(time.perf_counter() - began)

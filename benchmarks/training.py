@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import RESULTS, SILENCE_S, apart, interleave, median_ratio, rounded, write_parts
+from benchmarks.harness import RESULTS, apart, interleave, median_ratio, rounded, write_parts
 from benchmarks.trials import judged, trained, whole
 from charloom import threads
 from charloom.config import ModelConfig, TrainConfig
@@ -149,9 +149,7 @@ def speed() -> dict[str, Any]:
         if has_tiles():
             runs["bfloat16"] = charloom_run(config, plan, replace(train_config, precision="bfloat16"))
         with apart(plain_run, config, plan) if has_plain else nullcontext() as plain:
-            seconds = interleave(
-                runs | ({"plain": plain} if plain else {}), rounds=ROUNDS, silence_s=SILENCE_S
-            )
+            seconds = interleave(runs | ({"plain": plain} if plain else {}), rounds=ROUNDS, warm=True)
         chars = STEPS * batch * window
         peak = 4 * 2 * PEAK_SIZE**3 / statistics.median(seconds["peak"])
         made = 6 * products_a_char(config) * chars / statistics.median(seconds["charloom"])

@@ -53,3 +53,15 @@ def test_a_program_that_breaks_off_in_its_own_process_is_no_figure(capfd):
     with harness.apart(breaking) as run, pytest.raises(EOFError):
         run()
     assert "ZeroDivisionError" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_what_comes_first_in_a_turn_is_not_measured(warm, monkeypatch):
+    now, lengths = [0.0], iter([100.0] * (2 if warm else 1) + [1.0, 2.0, 4.0])
+    monkeypatch.setattr(harness.time, "perf_counter", lambda: now[0])
+
+    def run():
+        now[0] += next(lengths)
+
+    found = harness.interleave({"one": run}, rounds=2 if warm else 3, warm=warm)["one"]
+    assert found == ([1.0, 4.0] if warm else [1.0, 2.0, 4.0])
