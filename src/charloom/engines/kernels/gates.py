@@ -10,9 +10,9 @@
     mingru   z = σ(a_z), n = g(a_n)                                         (8)  g(a) = a + 0.5 where a ≥ 0, else σ(a)
              h_t = (1 − z) ⊙ h_{t-1} + z ⊙ n                                (9)
 
-`a` is W_ih x + b, in elman and lstm with W_hh h_{t-1} added; minGRU's loops add its bias themselves. A forward loop leaves in `gates` what its derivative needs; a
-backward loop is given d_h, the loss's gradient in h_t from above, and `carried`, that from the time step behind, and
-replaces `carried` by the elementwise part of the gradient in h_{t-1}: what goes through a product is the caller's.
+`a` is W_ih x + b, in elman and lstm with W_hh h_{t-1} added; minGRU's loops add its b themselves. A forward loop leaves in
+`gates` what its derivative needs; a backward loop is given d_h, the loss's gradient in h_t from above, and `carried`, that from the
+time step behind, and replaces `carried` by the elementwise part of the gradient in h_{t-1}: what goes through a product is the caller's.
 
 Shapes: B batch, T time, H cell size, G blocks; rows lie one behind the other. Sources stand in the scratch engine's files.
 """
@@ -145,7 +145,7 @@ def mingru_forward(a: Any, bias: Any, begin: Any, z: Any, n: Any, h: Any) -> Non
             for j in range(H):
                 out[j] = a_z[j] + bias_z[j]
                 n_t[j] = a_n[j] + bias_n[j]
-            activate(_SIGMOID, out, z_t)  # (8); in place it would take eight times as long
+            activate(_SIGMOID, out, z_t)  # (8); in place the whole loop takes twice as long
             activate(_SIGMOID, n_t, out)  # of all: less than a branch costs
             for j in range(H):
                 n_t[j] = n_t[j] + half if n_t[j] >= zero else out[j]
@@ -157,32 +157,39 @@ def mingru_forward(a: Any, bias: Any, begin: Any, z: Any, n: Any, h: Any) -> Non
 def mingru_backward(begin: Any, kept: Any, d_h: Any, carried: Any, d_a: Any, d_bias: Any) -> None:
     """Pull (8), (9) back over a window: `carried` (B, H) goes from the gradient behind the window to that in h0.
 
-    begin: as forwards; kept: z, n, h. What is added to d_bias (2H) is the sum over the rows of a time step: of them all no sum has as
-    many terms as there are characters.
+    begin: as forwards; kept: z, n, h; d_a (T, B, 2H) is the gradient in `a`, and d_bias (2H), to which it is added, that in the bias.
     """
     (h0, resets, fresh), (z, n, h) = begin, kept
     T, B, H = h.shape
     one, half, zero = h.dtype.type(1), h.dtype.type(0.5), h.dtype.type(0)
     total = np.empty_like(d_bias)
     for t in range(T - 1, -1, -1):
-        total[:] = zero
         for b in range(B):
             before = h[t - 1, b] if t > 0 else h0[b]
             begins = resets.shape[0] > 0 and resets[t, b]
             if begins:
                 before = fresh[b]
             z_t, n_t, above, behind = z[t, b], n[t, b], d_h[t, b], carried[b]
-            d_z, d_n, mine = d_a[t, b, :H], d_a[t, b, H:], d_a[t, b]
+            d_z, d_n = d_a[t, b, :H], d_a[t, b, H:]
             for j in range(H):
                 d = above[j] + behind[j]
                 d_z[j] = d * (n_t[j] - before[j]) * (z_t[j] * (one - z_t[j]))  # (9), (8)
                 slope = one if n_t[j] >= half else n_t[j] * (one - n_t[j])
                 d_n[j] = d * z_t[j] * slope  # (9), (8)
                 behind[j] = d * (one - z_t[j])  # (9)
-            for j in range(2 * H):
-                total[j] += mine[j]
             if begins:
                 for j in range(H):
                     behind[j] = zero
-        for j in range(2 * H):
-            d_bias[j] += total[j]
+        add_rows(d_a[t], total, d_bias)
+
+
+@compiled
+def add_rows(x: Any, total: Any, out: Any) -> None:
+    """Add to `out` (n,) the rows of x (B, n), first to each other in `total` (n,): over time no sum has as many terms as there are characters."""
+    for j in range(total.shape[0]):
+        total[j] = x[0, j]
+    for b in range(1, x.shape[0]):
+        for j in range(total.shape[0]):
+            total[j] += x[b, j]
+    for j in range(total.shape[0]):
+        out[j] += total[j]

@@ -138,14 +138,8 @@ def _add(x: Any, rows: Any, bias: Any, u: Any) -> None:
 
 @compiled
 def _give_back(d_a: Any, rows: Any, total: Any, d_bias: Any, d_x: Any) -> None:
-    """Compute (3): over the rows first, so that no sum has as many terms as there are characters; `total` (G·H,) is scratch space."""
-    for j in range(total.shape[0]):
-        total[j] = d_a[0, j]
-    for b in range(1, d_a.shape[0]):
-        for j in range(total.shape[0]):
-            total[j] += d_a[b, j]
-    for j in range(total.shape[0]):
-        d_bias[j] += total[j]
+    """Compute (3); `total` (G·H,) is scratch space."""
+    gates.add_rows(d_a, total, d_bias)
     if d_x.shape[0] > 0:
         for b in range(d_a.shape[0]):
             mine, out = d_a[b], d_x[rows[b]]
