@@ -15,6 +15,7 @@ import pytest
 
 from charloom import api
 from charloom.cli import main
+from charloom.config import TextConfig
 from charloom.modelfile import read_model
 from charloom.text import read_corpus
 
@@ -97,7 +98,7 @@ def test_a_golden_run_resumes_to_the_recorded_end(name, tmp_path, json_of):
 def test_the_golden_prepared_corpus_is_the_text():
     path = GOLDEN / "text.chars"
     assert hashlib.sha256(path.read_bytes()).hexdigest() == EXPECTED["prepared"]["sha256"]
-    prepared, read = read_corpus([str(path)]), read_corpus([str(GOLDEN / "text.txt")])
+    prepared, read = (read_corpus([str(p)], TextConfig()) for p in (path, GOLDEN / "text.txt"))
     assert prepared.sha256 == read.sha256
     assert prepared.vocab.decode(prepared.train) == read.vocab.decode(read.train)
     assert prepared.vocab.decode(prepared.validation) == read.vocab.decode(read.validation)
