@@ -1,4 +1,4 @@
-"""Every performance figure: ratios against a baseline measured in the same run, with medians.
+"""All performance figures: ratios to a baseline measured in the same run, as medians.
 
 python -m benchmarks            lists the benchmarks
 python -m benchmarks training   runs one and writes benchmarks/results/training.json

@@ -1,4 +1,4 @@
-"""Run a benchmark by its name, or list them."""
+"""Run benchmarks by name, or list them."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ import importlib
 import sys
 
 NAMES = {
-    "blowup": "how system A blows up: five trainings without clipping and five with, and a microscope",
-    "blowup_causes": "why it does: curvature by epoch, and one change at a time (after blowup)",
-    "training": "training speed beside plain PyTorch and the matrix peak, and how long until a small GPT's loss",
-    "gpu": "a GPU: training speed beside cuDNN, time until 1.4697, and what the recipes learn there",
-    "generation": "writing speed of the fused engine beside plain PyTorch and beside the bandwidth of the caches",
-    "limits": "what recurrent networks cannot do: a measurement for each point of system E's closing list",
-    "mutations": "which test turns red for every flipped sign and dropped term of the scratch engine",
-    "published": "how long the published forms of the five systems train here",
-    "table": "four cells, plain and residual, at equal parameters and time, on four texts (hours; goes on where it was)",
-    "seeds": "other seeds of the two published systems that take minutes each",
-    "quality": "what a recipe learns, seed by seed (--recipe flash, best or record)",
-    "verdicts": "whether inspect tells four faults apart on real texts, and is silent on ten healthy networks",
-    "signals": "what recording every parameter's signals costs a training",
-    "scratch": "training speed of NumPy and of the online trainer beside systems D and E as published",
+    "blowup": "how system A blows up: five trainings without clipping and five with, and one blow-up step by step",
+    "blowup_causes": "why it blows up: curvature by epoch, and one change at a time (run blowup first)",
+    "training": "training speed against plain PyTorch and the matrix peak, and the time to reach a small GPT's loss",
+    "gpu": "on a GPU: training speed against cuDNN, time to reach 1.4697, and the losses of the recipes",
+    "generation": "sampling speed of the fused engine against plain PyTorch and the bandwidth of the caches",
+    "limits": "limits of recurrent networks: a measurement for each point of system E's closing list",
+    "commits": "speed of this tree against another commit of it, training and generation (--against REV)",
+    "mutations": "the test that fails for each flipped sign and dropped term in the scratch engine",
+    "published": "training times of the published forms of the five systems",
+    "table": "four cells, plain and residual, at equal parameters and time, on four texts (hours; resumable)",
+    "seeds": "more seeds of the two published systems that take minutes per seed",
+    "quality": "losses of a recipe, seed by seed (--recipe flash, best or record)",
+    "verdicts": "whether inspect distinguishes four faults on real texts, without false alarms on ten healthy networks",
+    "signals": "the cost of recording every parameter's statistics during training",
+    "scratch": "training speed of NumPy and of the online trainer against systems D and E as published",
 }
 
 
 def main(arguments: list[str]) -> int:
-    """Run the benchmarks named; without a name, list them. An unknown name exits with 2. Options go to the one benchmark named."""
+    """Run the named benchmarks or list all; options go to a single benchmark. An unknown name returns 2."""
     first_option = next((i for i, word in enumerate(arguments) if word.startswith("-")), len(arguments))
     arguments, options = arguments[:first_option], arguments[first_option:]
     unknown = [name for name in arguments if name not in NAMES]

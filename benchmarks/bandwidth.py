@@ -1,4 +1,4 @@
-"""How fast this machine reads memory of one size, by one thread or several: the ceiling of a loop that reads every weight once."""
+"""Read bandwidth for a block of memory, by one or more threads: the limit of a loop that reads every weight."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SECONDS = 0.1
 
 @njit(nogil=True, fastmath={"reassoc"})
 def _sum(x, times):
-    """The sum of x (n,), so many times, in four streams; each time all of it is read again, for x[0] has changed."""
+    """Sum x (n,) `times` times in four streams; changing x[0] makes every pass read all of it again."""
     total, q = np.float32(0), x.shape[0] // 4
     for _ in range(times):
         a = b = c = d = np.float32(0)
@@ -31,7 +31,7 @@ def _sum(x, times):
 
 
 def reader(num_bytes: int, threads: int) -> tuple[Callable[[], object], int]:
-    """A function that reads `num_bytes` for about `SECONDS`, each of `threads` its own share; and the bytes that one call reads."""
+    """A function that reads `num_bytes`, split between threads, for about `SECONDS`; and its bytes per call."""
     shares = [aligned(max(64, num_bytes // 4 // threads), np.float32) for _ in range(threads)]
     pool = ThreadPoolExecutor(threads)
 

@@ -1,8 +1,9 @@
-"""Why system A blows up: five seeds without clipping and five with, to epoch 150, and a blow-up under the microscope.
+"""How system A blows up: five seeds each with and without clipping, to epoch 150, and one blow-up in detail.
 
-Each training is system A's recipe on its small text, on the scratch engine, which shows every gradient. A training has blown up
-where a batch costs more than `RISE` nats above the best epoch's mean. The microscope goes back to the last
-epoch before it and repeats every step, writing down for each parameter the gradient's norm, Adam's two moments and the move they make.
+Each training is system A's recipe on its small text, on the scratch engine, which exposes every gradient.
+Training has blown up when the loss of a batch is more than `RISE` nats above the best epoch's mean. The
+microscope returns to the epoch before the blow-up and repeats every step, recording for each parameter the
+gradient norm, Adam's two moments and the resulting update.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from charloom import threads
 from charloom.engines import Learner, load_engine
 from charloom.parameters import initial_parameters
 from charloom.reproduce import find_systems
-from charloom.reproduce.rehearse import Rehearsal, rehearse
-from charloom.text.windows import Plan
+from charloom.reproduce.train import TrainedSystem, train_system
+from charloom.text.batching import Plan
 
 (SYSTEM,) = find_systems("arabic-rnn-small")
 STEPS_PER_EPOCH = 49
@@ -29,14 +30,14 @@ RISE = 1.0
 
 
 class Watcher:
-    """Keeps the state of training at the end of the last two epochs, and sees the first blow-up."""
+    """A probe that keeps the training state of the last two epochs and detects the first blow-up."""
 
     def __init__(self) -> None:
         self.kept: dict[int, dict[str, np.ndarray]] = {}
         self.blew_up_at: int | None = None
         self.before: tuple[int, dict[str, np.ndarray]] | None = None
 
-    def __call__(self, done: Rehearsal, learner: Learner) -> None:
+    def __call__(self, done: TrainedSystem, learner: Learner) -> None:
         step = len(done.losses)
         if self.blew_up_at is None:
             means = [mean for _, mean in done.epoch_means()]
@@ -50,11 +51,11 @@ class Watcher:
             self.kept[step] = learner.tensors()
 
 
-def train(seed: int, clip_norm: float | None) -> tuple[dict[str, Any], Watcher, Rehearsal]:
-    """One training to epoch 150: its course, and what the watcher kept."""
+def train(seed: int, clip_norm: float | None) -> tuple[dict[str, Any], Watcher, TrainedSystem]:
+    """Train to epoch 150; return the losses, the watcher and the training."""
     watcher = Watcher()
     began = time.perf_counter()
-    done = rehearse(
+    done = train_system(
         SYSTEM,
         seed=seed,
         settings={"engine": "scratch", "epochs": float(EPOCHS), "clip_norm": clip_norm},
@@ -77,8 +78,8 @@ def train(seed: int, clip_norm: float | None) -> tuple[dict[str, Any], Watcher, 
     return row, watcher, done
 
 
-def microscope(watcher: Watcher, done: Rehearsal) -> dict[str, Any]:
-    """Every step from the epoch before a blow-up to a few behind it: a list for each fact of each parameter."""
+def microscope(watcher: Watcher, done: TrainedSystem) -> dict[str, Any]:
+    """Repeat the steps around a blow-up, from the epoch before it: a list per quantity and parameter."""
     assert watcher.before is not None
     assert watcher.blew_up_at is not None
     first, tensors = watcher.before
@@ -108,7 +109,7 @@ def microscope(watcher: Watcher, done: Rehearsal) -> dict[str, Any]:
 
 
 def columns(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Rows of equal shape as one such row of lists.
+    """Combine rows of equal shape into one row of lists.
 
     Example:
         >>> columns([{"step": 1, "of": {"x": 2}}, {"step": 3, "of": {"x": 4}}])
@@ -132,7 +133,7 @@ def _facts(name: str, gradients: Any, before: Any, learner: Any, moments: Any) -
 
 
 def main() -> None:
-    """Run what is missing, print the course of each training, and write ``results/blowup.json``."""
+    """Run the missing trainings, print each result and write ``results/blowup.json``."""
     path = RESULTS / "blowup.json"
     found = json.loads(path.read_text("utf-8")) if path.exists() else {"trainings": [], "microscope": {}}
     have = {(row["seed"], row["clip_norm"]) for row in found["trainings"]}

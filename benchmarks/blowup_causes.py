@@ -1,17 +1,19 @@
-"""What makes system A blow up: its curvature as Adam measures it, epoch by epoch, and one change at a time.
+"""Why system A blows up: its curvature preconditioned by Adam, epoch by epoch, and one change at a time.
 
-Adam moves by η m̂ / P, where P = √v̂ + ε. Along a direction of curvature it settles only while
+Adam moves by η m̂ / P with P = √v̂ + ε. Along a direction of curvature λ it is stable only while
 
     λ < (2 + 2 β₁) / ((1 − β₁) η) = 38,000             (1)
     λ = the largest eigenvalue of P^(−½) H P^(−½)      (2)  H is the Hessian of the mean loss
 
-and swings further with every step beyond it. λ is found by power iteration with differences of gradients, in float64, on every fourth batch
-together and on single ones; its eigenvector says which parameters swing. Then training goes on from four epochs before a blow-up, with
-one thing changed.
+and beyond that oscillates with growing amplitude. λ is found by power iteration with differences of
+gradients, in float64, on every fourth batch together and on single ones; its eigenvector shows which
+parameters oscillate. Then training continues from four epochs before a blow-up, with one thing changed.
 
-python -m benchmarks blowup_causes             does both; python -m benchmarks.blowup_causes curvature, or changes, one of them
+python -m benchmarks blowup_causes             runs both parts
+python -m benchmarks.blowup_causes curvature   runs one part: curvature or changes
 
-Needs ``results/blowup.json`` (python -m benchmarks blowup). Source: (1): Cohen et al. (2022), for a P that stands still.
+Needs ``results/blowup.json`` (python -m benchmarks blowup).
+Source: (1): Cohen et al. (2022), for a constant P.
 """
 
 from __future__ import annotations
@@ -29,17 +31,17 @@ from benchmarks.harness import RESULTS, rounded, write_results
 from charloom import threads
 from charloom.engines import Learner, load_engine
 from charloom.parameters import initial_parameters
-from charloom.reproduce.rehearse import Rehearsal, rehearse
-from charloom.text.windows import Plan, Window
+from charloom.reproduce.train import TrainedSystem, train_system
+from charloom.text.batching import Plan, Window
 
 SEED, BEFORE, ON = 0, 4, 12
-"""The training looked at; epochs before its blow-up where the changes begin; epochs that training goes on."""
+"""The seed; epochs between the start of the changes and its blow-up; epochs of training with a change."""
 
 MEASURED = (10, 30, 50, 60, 70, 75, 80, 83, 86, 88, 90)
-"""Epochs after which the curvature is measured, where training has not blown up yet."""
+"""Epochs after which the curvature is measured, if training has not blown up yet."""
 
 ALONE = (50, 70, 80, 86, 90)
-"""Those of them where each batch is measured by itself, too."""
+"""The epochs at which each batch is also measured separately."""
 
 EVERY, ITERATIONS, DISTANCE = 4, 15, 1e-4
 W_HH = "layers.0.cell.w_hh"
@@ -49,12 +51,12 @@ Tensors = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that is different from a step on.
+    """One change applied from a given step on.
 
     Attributes:
-        settings: of training.
-        second_moment: what v becomes of what it was before an update and is after it; None = it stays.
-        old_moment: begin with the second moment of `OLD` epochs.
+        settings: changed training settings.
+        second_moment: maps v before and after an update to the new v; None = no change.
+        old_moment: start with the second moment of epoch `OLD`.
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -75,24 +77,24 @@ CHANGES: Mapping[str, Change] = {
 }
 
 
-def train_to(epoch: int, wanted: set[int]) -> tuple[Rehearsal, dict[int, Tensors]]:
-    """Train up to an epoch as `benchmarks.blowup` does, and keep the learner's tensors after the epochs wanted."""
+def train_to(epoch: int, wanted: set[int]) -> tuple[TrainedSystem, dict[int, Tensors]]:
+    """Train up to an epoch as in `benchmarks.blowup`, keeping the learner's tensors after the `wanted` epochs."""
     kept: dict[int, Tensors] = {}
 
-    def keep(done: Rehearsal, learner: Learner) -> None:
+    def keep(done: TrainedSystem, learner: Learner) -> None:
         if (now := len(done.losses) // STEPS_PER_EPOCH) in wanted:
             kept[now] = learner.tensors()
 
     settings = {"engine": "scratch", "epochs": float(EPOCHS), "clip_norm": None}
     steps = epoch * STEPS_PER_EPOCH
-    done = rehearse(
+    done = train_system(
         SYSTEM, seed=SEED, settings=settings, num_steps=steps, look_every=STEPS_PER_EPOCH, look=keep
     )
     return done, kept
 
 
-def learner_with(done: Rehearsal, tensors: Tensors, **settings: Any) -> tuple[Any, Plan]:
-    """A learner that goes on from tensors with some settings changed, and its plan."""
+def learner_with(done: TrainedSystem, tensors: Tensors, **settings: Any) -> tuple[Any, Plan]:
+    """A learner that continues from tensors with some settings changed, and its plan."""
     config = replace(done.train_config, **settings)
     params = initial_parameters(done.model_config, len(done.corpus.vocab), config.seed)
     learner: Any = load_engine("scratch").learner(params, done.model_config, config, device="cpu")
@@ -103,7 +105,7 @@ def learner_with(done: Rehearsal, tensors: Tensors, **settings: Any) -> tuple[An
 # ------------------------------------------------------------------------------------------------ curvature
 
 
-def curvature(done: Rehearsal, tensors: Tensors, *, alone: bool) -> dict[str, Any]:
+def curvature(done: TrainedSystem, tensors: Tensors, *, alone: bool) -> dict[str, Any]:
     """λ of (2) and each parameter's share of its eigenvector; with `alone`, also λ of each batch's own loss."""
     learner, plan = learner_with(done, tensors, precision="float64")
     windows = [plan.window(step, range(64)) for step in range(0, STEPS_PER_EPOCH, EVERY)]
@@ -120,14 +122,14 @@ def curvature(done: Rehearsal, tensors: Tensors, *, alone: bool) -> dict[str, An
 
 
 def gradient_of(learner: Any, windows: list[Window]) -> Callable[[np.ndarray], np.ndarray]:
-    """The gradient of the mean loss of windows as a function of all weights."""
+    """The gradient of the mean loss over windows, as a function of all weights."""
     w, gathered = learner.flat.vector, np.empty_like(learner.flat.vector)
 
     def gradient(at: np.ndarray) -> np.ndarray:
         w[:] = at
         total = np.zeros_like(w)
         for window in windows:
-            found = learner.gradients(0, window, learner.model_state(len(window.inputs)))[2]
+            found = learner.gradients(0, window, learner.zeros(len(window.inputs)))[2]
             learner.flat.gather(found, gathered)
             total += gathered / len(windows)
         return total
@@ -138,7 +140,7 @@ def gradient_of(learner: Any, windows: list[Window]) -> Callable[[np.ndarray], n
 def largest_eigenvalue(
     gradient: Callable[[np.ndarray], np.ndarray], w: np.ndarray, P: np.ndarray
 ) -> tuple[float, np.ndarray]:
-    """The largest eigenvalue of P^(−½) H P^(−½) at w and its unit vector; H is the derivative of `gradient`, P a diagonal."""
+    """The largest eigenvalue of P^(−½) H P^(−½) at w and its unit eigenvector; H = ∂gradient/∂w, P diagonal."""
     z = np.random.default_rng(0).normal(size=w.shape)
     value = 0.0
     for _ in range(ITERATIONS):
@@ -154,14 +156,18 @@ def largest_eigenvalue(
 # ------------------------------------------------------------------------------------------------ one change at a time
 
 
-def go_on(done: Rehearsal, kept: Mapping[int, Tensors], epoch: int, change: Change) -> dict[str, Any]:
-    """Train on for `ON` epochs with one change: whether and when it blows up."""
+def continue_training(
+    done: TrainedSystem, kept: Mapping[int, Tensors], epoch: int, change: Change
+) -> dict[str, Any]:
+    """Continue training for `ON` epochs with one change; report whether and when it blows up."""
     tensors = dict(kept[epoch])
     if change.old_moment:
         tensors |= {name: x for name, x in kept[OLD].items() if name.endswith("exp_avg_sq")}
     learner, plan = learner_with(done, tensors, **change.settings)
     for name in learner.frozen:
-        learner.flat.views(learner.optimiser.moments["exp_avg"])[name][:] = 0  # it would go on moving
+        learner.flat.views(learner.optimiser.moments["exp_avg"])[name][:] = (
+            0  # otherwise it would keep moving
+        )
     first, state, losses = epoch * STEPS_PER_EPOCH, learner.initial_state(range(64)), []
     for step in range(first, first + ON * STEPS_PER_EPOCH):
         v = learner.optimiser.moments["exp_avg_sq"]
@@ -174,7 +180,7 @@ def go_on(done: Rehearsal, kept: Mapping[int, Tensors], epoch: int, change: Chan
 
 
 def course(losses: list[float], first: int, lowest: float) -> dict[str, Any]:
-    """Where a batch first costs more than `RISE` above the lowest epoch's mean, and the last epoch's mean."""
+    """The first step whose loss is more than `RISE` above the lowest epoch mean, and the last epoch's mean."""
     high = np.flatnonzero(np.array(losses) > lowest + RISE)
     return {
         "blew_up_at_step": first + int(high[0]) if len(high) else None,
@@ -183,19 +189,19 @@ def course(losses: list[float], first: int, lowest: float) -> dict[str, Any]:
     }
 
 
-def try_changes(done: Rehearsal, kept: Mapping[int, Tensors], epoch: int) -> list[dict[str, Any]]:
-    """Go on from an epoch with each change in turn."""
+def try_changes(done: TrainedSystem, kept: Mapping[int, Tensors], epoch: int) -> list[dict[str, Any]]:
+    """Continue from an epoch with each change separately."""
     rows = []
     for name, change in CHANGES.items():
-        rows.append({"change": name, **go_on(done, kept, epoch, change)})
+        rows.append({"change": name, **continue_training(done, kept, epoch, change)})
         print(rows[-1], flush=True)
     return rows
 
 
 def measure_curvature(
-    done: Rehearsal, kept: Mapping[int, Tensors], epochs: Sequence[int]
+    done: TrainedSystem, kept: Mapping[int, Tensors], epochs: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """λ after each epoch, beside Adam's memory of the gradients of w_hh and the gradients that it meets."""
+    """λ after each epoch, with the root of Adam's second moment of w_hh and the mean gradient norm."""
     rows = []
     for epoch in epochs:
         norms = done.grad_norms[(epoch - 1) * STEPS_PER_EPOCH : epoch * STEPS_PER_EPOCH]
@@ -214,7 +220,7 @@ def measure_curvature(
 
 
 def main(names: Sequence[str] = ()) -> int:
-    """Do what is named, changes or curvature, or both, and write ``results/blowup-causes.json``; the rest of it is kept."""
+    """Run the named parts (changes, curvature), or both, and update ``results/blowup-causes.json``."""
     path = RESULTS / "blowup-causes.json"
     trainings = json.loads((RESULTS / "blowup.json").read_text("utf-8"))["trainings"]
     blew_up = next(

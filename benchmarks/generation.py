@@ -1,8 +1,9 @@
-"""How fast the fused engine writes, beside plain PyTorch programs and beside what the caches give.
+"""Sampling speed of the fused engine, compared with plain PyTorch programs and with cache bandwidth.
 
-Each weight is read once a character, so a stream is as fast as its weights can be read: every row shows the bytes that it reads a
-second and what a plain reading loop reaches at the same size, in the same run. Baselines are plain writings of published forms; where
-one runs more than a fifth slower here than when it was first measured, the ratio is taken against that first figure.
+Each weight is read once per character, so a stream is as fast as its weights can be read: every row shows the
+bytes read per second and what a plain read loop of the same size reaches in the same run. The baselines are
+plain implementations of the published forms; if one runs more than a fifth slower here than when first
+measured, the ratio uses the first figure.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ from benchmarks.bandwidth import reader
 from benchmarks.harness import interleave, median_ratio, write_results
 from charloom import threads
 from charloom.config import ModelConfig
-from charloom.engines import Choice, load_engine
+from charloom.engines import SamplingParams, load_engine
 from charloom.engines.fused.packing import Network
-from charloom.generation.reading import first_rows
+from charloom.generation.prefill import prefill_batch
 from charloom.parameters import initial_parameters
 
 ROUNDS = 7
 SECONDS = 0.25
-"""About how long one timed run writes."""
+"""Approximate length of one timed run."""
 
 FIRST_MEASURED = {"LSTM 1×128": 2_900, "LSTM 2×512": 440, "system A": 515}
-"""Characters a second of the plain programs when they were first measured."""
+"""Characters per second of the plain programs when first measured."""
 
 SLOWER = 0.8
 
@@ -46,14 +47,14 @@ class Case:
     """One row of the table.
 
     Attributes:
-        name: of the network.
+        name: name of the network.
         config: the network.
         vocab_size: V.
         precision: float32 or int8.
-        threads: of one stream; of several samples, by rows.
-        batch: samples side by side.
+        threads: for a single stream, or for several samples by rows.
+        batch: samples generated in parallel.
         baseline: its name among the plain programs, or None.
-        must: what is asked for: (quantity, least).
+        must: requirements: (quantity, minimum).
     """
 
     name: str
@@ -85,7 +86,7 @@ CASES = (
 
 
 def weight_bytes(net: Network) -> int:
-    """Bytes of weights that one step of one row reads: every matrix, and one row of the table."""
+    """Bytes of weights read per step of one row: every matrix, and one row of the table."""
     matrices = [layer[name] for layer in net.layers for name in ("w_ih", "w_hh", "proj", "gate_up", "down")]
     total = 0
     for matrix in [m for m in matrices if m["at"] >= 0] + [net.ends[0]["out"]]:
@@ -95,17 +96,17 @@ def weight_bytes(net: Network) -> int:
 
 
 def writer(case: Case) -> tuple[Callable[[int], object], int]:
-    """A function that writes so many characters in each sample, and the bytes of weights it reads for each."""
+    """A function that generates `length` characters per sample, and the bytes of weights read for each."""
     params = initial_parameters(case.config, case.vocab_size, 0)
     model: Any = load_engine("fused").model(
         params, case.config, precision=case.precision, threads=case.threads
     )
-    rows = first_rows(model, [np.zeros(1, np.int64)] * case.batch, range(case.batch), 0)
-    return lambda length: model.write(rows, Choice(0), length), weight_bytes(model._net)
+    rows = prefill_batch(model, [np.zeros(1, np.int64)] * case.batch, range(case.batch), 0)
+    return lambda length: model.decode(rows, SamplingParams(0), length), weight_bytes(model._net)
 
 
 def long_enough(write: Callable[[int], object]) -> int:
-    """How many characters take about `SECONDS`."""
+    """The number of characters that takes about `SECONDS`."""
     import time
 
     length, took = 4, 0.0
@@ -118,7 +119,7 @@ def long_enough(write: Callable[[int], object]) -> int:
 
 
 def plain_programs() -> dict[str, Callable[[int], object]]:
-    """The baselines by name: functions that write so many characters."""
+    """The baselines by name: functions that generate a number of characters."""
     from benchmarks.baselines.plain_elman import WINDOW, PlainElman
     from benchmarks.baselines.plain_writer import PlainWriter
 
@@ -132,7 +133,7 @@ def plain_programs() -> dict[str, Callable[[int], object]]:
 
 
 def measure(case: Case, plain: dict[str, Callable[[int], object]]) -> dict[str, Any]:
-    """One row: the case, its baseline and a plain reading of as many bytes, in turn."""
+    """Measure one row: the case, its baseline and a plain read of as many bytes, taking turns."""
     write, num_bytes = writer(case)
     lengths = {"charloom": long_enough(write)}
     runs: dict[str, Callable[[], object]] = {"charloom": lambda: write(lengths["charloom"])}
@@ -142,7 +143,7 @@ def measure(case: Case, plain: dict[str, Callable[[int], object]]) -> dict[str, 
         runs["plain"] = lambda: theirs(lengths["plain"])
     if case.batch == 1:
         runs["reading"], bytes_read = reader(num_bytes, case.threads)
-    with threads.limit(1):  # the plain programs' pools; the fused engine has threads of its own
+    with threads.limit(1):  # for the plain programs; the fused engine has its own threads
         seconds = interleave(runs, rounds=ROUNDS)
     each = [s / (lengths["charloom"] * case.batch) for s in seconds["charloom"]]
     speed = 1 / statistics.median(each)
@@ -162,12 +163,12 @@ def measure(case: Case, plain: dict[str, Callable[[int], object]]) -> dict[str, 
             "share_of_bandwidth": round(median_ratio(each_byte, [s / num_bytes for s in each]), 2),
         }
     if case.baseline is not None:
-        row |= _beside(case, each, [s / lengths["plain"] for s in seconds["plain"]])
+        row |= _against_baseline(case, each, [s / lengths["plain"] for s in seconds["plain"]])
     row["reached"] = {f"{what} ≥ {least:g}": bool(row[what] >= least) for what, least in case.must}
     return row
 
 
-def _beside(case: Case, each: list[float], plain: list[float]) -> dict[str, Any]:
+def _against_baseline(case: Case, each: list[float], plain: list[float]) -> dict[str, Any]:
     first, measured = FIRST_MEASURED[str(case.baseline)], 1 / statistics.median(plain)
     against = "measured here"
     ratio = median_ratio(plain, each)
@@ -188,7 +189,7 @@ print(imported - began, time.perf_counter() - imported)
 
 
 def start() -> dict[str, float]:
-    """What a second process waits for before its first character: seconds to import, and to find the compiled loops."""
+    """Seconds before the first character of a second process: for imports, and to load the compiled loops."""
     found = [
         subprocess.run([sys.executable, "-c", START], check=True, capture_output=True, text=True).stdout
         for _ in range(ROUNDS)

@@ -1,16 +1,18 @@
-"""A GPU: how fast each cell trains beside cuDNN in plain PyTorch, how long until 1.4697, and what the recipes learn there.
+"""On a GPU: training speed of each cell compared with cuDNN, time to reach 1.4697, and losses of the recipes.
 
-    speed     characters a second of charloom's step, in float32 and with bfloat16, and of the same network as a plain PyTorch program
-              writes it (cuDNN in TF32, as PyTorch has it by default); all of a case take turns. minGRU has no such program:
-              beside it stands cuDNN's GRU of the same width and depth
-    target    `flash` for more and more updates, each number a whole training of three seeds, until windows of 256 come to 1.4697,
-              which nanoGPT reaches in three minutes of an A100
-    recipes   `flash` with as many updates as two cores make in its time, `best` and `record` to their last pass, three seeds each
+    speed     characters per second of charloom's step, in float32 and with bfloat16, and of the same network in
+              plain PyTorch (cuDNN in TF32, PyTorch's default), taking turns; minGRU, which has no plain program,
+              is compared with cuDNN's GRU of the same width and depth
+    target    `flash` with more and more updates, each a complete training of three seeds, until the loss on
+              windows of 256 reaches 1.4697, which nanoGPT reaches in three minutes on an A100
+    recipes   `flash` with as many updates as two cores make in its time, `best` and `record` to their last pass,
+              three seeds each
 
-python -m benchmarks gpu                          all three; python -m benchmarks.gpu speed: one of them, the others' figures stay
-python -m benchmarks.gpu show                     what they found, as Markdown
+python -m benchmarks gpu         runs all three
+python -m benchmarks.gpu speed   runs one of them and keeps the others' figures
+python -m benchmarks.gpu show    prints the results as Markdown
 
-Losses are of tiny Shakespeare's last tenth, nats a character, over 200 × 64 random windows.
+Losses are on the last tenth of tiny Shakespeare, in nats per character, over 200 × 64 random windows.
 """
 
 from __future__ import annotations
@@ -28,9 +30,9 @@ from benchmarks.table import UPDATES_A_MINUTE
 from benchmarks.training import V, charloom_run, plain_run
 from benchmarks.trials import judged, trained, whole
 from charloom.config import ModelConfig, TrainConfig
-from charloom.engines.torch.graphs import WARM_UP
+from charloom.engines.torch.cuda_graphs import WARM_UP
 from charloom.parameters import count_parameters
-from charloom.text.windows import Plan
+from charloom.text.batching import Plan
 
 ROUNDS, STEPS, BATCH, WINDOW = 7, 20, 64, 64
 CASES: Mapping[str, dict[str, Any]] = {
@@ -48,7 +50,7 @@ PROTOCOLS = ("windows_64", "windows_256")
 
 
 def speed() -> dict[str, Any]:
-    """Every case beside plain PyTorch."""
+    """Measure every case and its plain PyTorch program."""
     ids = np.random.default_rng(0).integers(0, V, 400_000).astype(np.uint8)
     rows = []
     for name, network in CASES.items():
@@ -72,7 +74,7 @@ def speed() -> dict[str, Any]:
         )
         runs["plain"] = plain_run(plain, plan, steps=STEPS, device="cuda")
         for run in [*runs.values()] * (WARM_UP + 1):
-            run()  # its first window, which begins a text, is recorded in the last of these
+            run()  # the first window, which starts a text, is recorded in the last of these
         seconds = interleave(runs, rounds=ROUNDS)
         row: dict[str, Any] = {
             "model": name,
@@ -89,7 +91,7 @@ def speed() -> dict[str, Any]:
 
 
 def several(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Three seeds of one training on the GPU."""
+    """Train three seeds on the GPU with the same settings."""
     corpus, _ = whole("tinyshakespeare")
     runs = []
     for seed in range(SEEDS):
@@ -108,7 +110,7 @@ def several(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def target() -> dict[str, Any]:
-    """How few updates of `flash` are enough, and how many seconds those are."""
+    """The smallest number of updates of `flash` that is enough, and its training time."""
     rows = []
     for steps in LADDER:
         rows.append(several({"recipe": "flash", "steps": steps, "minutes": None}))
@@ -118,7 +120,7 @@ def target() -> dict[str, Any]:
 
 
 def recipes() -> dict[str, Any]:
-    """What they learn."""
+    """Measure the three recipes."""
     steps = round(1.5 * UPDATES_A_MINUTE)
     return {
         "flash": several({"recipe": "flash", "steps": steps, "minutes": None}),
@@ -149,7 +151,7 @@ def speeds_shown(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def losses_shown(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """Markdown of `recipes`, or of what `target` tried: mean ± standard deviation of the seeds.
+    """Markdown of `recipes` or `target`: mean ± standard deviation over the seeds.
 
     Example:
         >>> loss = {"mean": 1.4, "sd": 0.01}
@@ -180,11 +182,11 @@ PARTS: Mapping[str, Callable[[], dict[str, Any]]] = {"speed": speed, "target": t
 
 
 def main(parts: Sequence[str] = tuple(PARTS)) -> None:
-    """Measure the parts named and write them to ``results/gpu.json`` beside the others' figures."""
+    """Measure the named parts and write them to ``results/gpu.json``, keeping the others."""
     if "show" in parts:
         print(*shown(json.loads((RESULTS / "gpu.json").read_text("utf-8"))), sep="\n")
         return
-    assert gpu() is not None, "no CUDA device is here"
+    assert gpu() is not None, "there is no CUDA device"
     print(write_parts("gpu", {part: PARTS[part] for part in parts}))
 
 

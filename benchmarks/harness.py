@@ -1,4 +1,4 @@
-"""What every benchmark shares: interleaved timing, medians, and a result file that says where it was measured."""
+"""Shared by all benchmarks: interleaved timing, medians, and result files that name the machine."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ from pathlib import Path
 from typing import Any
 
 from charloom import threads
-from charloom.launch import versions
+from charloom.jobs import versions
 
 RESULTS = Path(__file__).parent / "results"
 
 _ENVIRONMENT = dict(os.environ)
-"""As the user's shell gave it: an engine that is loaded later asks OpenMP for shorter waits in it."""
+"""The environment from the user's shell, before a loaded engine sets shorter OpenMP waits in it."""
 
 
 def interleave(
     contestants: Mapping[str, Callable[[], object]], *, rounds: int, warm: bool = False
 ) -> dict[str, list[float]]:
-    """Time each contestant once a round, in turn, after one unmeasured round: seconds.
+    """Time each contestant once per round, taking turns, after one unmeasured round; return seconds.
 
-    Taking turns lets a slow spell of a shared machine hit all of them alike.
+    Taking turns means that a slow phase of a shared machine affects all of them alike.
 
     Args:
-        contestants: what to time, by name.
-        rounds: turns of each.
-        warm: each turn begins with an unmeasured run. Where programs of several processes take turns, the threads of the one before spin
-            for some 20 ms behind their last loop; and a processor that was left in peace instead is slow for as long.
+        contestants: the functions to time, by name.
+        rounds: measured runs of each.
+        warm: start each turn with an unmeasured run. If programs in several processes take turns, the threads of the
+            previous one keep spinning for some 20 ms after their last loop, and a processor left idle is slow for as
+            long.
     """
     for run in contestants.values():
         run()
@@ -52,12 +53,13 @@ def interleave(
 
 @contextmanager
 def apart(make: Callable[..., Callable[[], object]], *arguments: object) -> Iterator[Callable[[], object]]:
-    """What `make` returns, for `interleave`, run in a process of its own: what one program asks of its process's memory and threads, the other shall not have.
+    """Run a contestant for `interleave` in its own process, with its own memory and thread settings.
 
-    `make` is an importable function, and imports itself what reads the environment when it is loaded (torch does).
+    `make` is an importable function that returns the function to run; modules that read the environment on
+    import, such as torch, are imported inside it.
 
     Raises:
-        EOFError: by the run, where the other process broke off; what happened stands on its stderr.
+        EOFError: raised by a run if the other process failed; the cause is on its stderr.
     """
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
@@ -96,16 +98,16 @@ def _serve(
 
 
 def median_ratio(numerator: list[float], denominator: list[float]) -> float:
-    """The median of the round-by-round ratios."""
+    """The median of the ratios per round."""
     return statistics.median(a / b for a, b in zip(numerator, denominator, strict=True))
 
 
 PRODUCTS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
-"""Instructions that decide how fast matrices are multiplied: a processor's name does not tell whether its host lends them."""
+"""Instructions that determine the speed of matrix products; the processor's name does not imply them."""
 
 
 def machine() -> dict[str, Any]:
-    """Where a figure was measured."""
+    """The machine, software and date of a measurement."""
     return {
         "processor": _cpuinfo("model name") or platform.processor() or platform.machine(),
         "multiplies_with": " ".join(found for found in PRODUCTS if found in _cpuinfo("flags").split()),
@@ -125,7 +127,7 @@ def gpu() -> str | None:
 
 
 def write_results(name: str, results: Mapping[str, Any]) -> Path:
-    """Write ``results/NAME.json`` with the machine beside the figures."""
+    """Write ``results/NAME.json`` with the figures and the machine."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(as_text({"machine": machine(), **results}), encoding="utf-8")
@@ -133,7 +135,7 @@ def write_results(name: str, results: Mapping[str, Any]) -> Path:
 
 
 def write_parts(name: str, parts: Mapping[str, Callable[[], Mapping[str, Any]]]) -> Path:
-    """Measure parts and write each to ``results/NAME.json`` as soon as it is there, with its machine; what else the file holds stays."""
+    """Measure parts, writing each with its machine to ``results/NAME.json`` when done; keep the other parts."""
     path = RESULTS / f"{name}.json"
     kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
     for part, measure in parts.items():
@@ -143,7 +145,7 @@ def write_parts(name: str, parts: Mapping[str, Callable[[], Mapping[str, Any]]])
 
 
 def as_text(results: Mapping[str, Any]) -> str:
-    """JSON with a line for every value, but one line for a whole list of numbers.
+    """JSON with one line per value and one line per list of numbers.
 
     Example:
         >>> print(as_text({"seed": 0, "means": [2.5, None]}), end="")
@@ -160,7 +162,7 @@ def as_text(results: Mapping[str, Any]) -> str:
 
 
 def mean_and_sd(values: Sequence[float]) -> dict[str, float | None]:
-    """Mean and standard deviation of a figure's seeds; one seed has no deviation.
+    """Mean and standard deviation over the seeds; a single seed has no deviation.
 
     Example:
         >>> mean_and_sd([1.0, 2.0, 3.0]), mean_and_sd([1.5])
@@ -171,7 +173,7 @@ def mean_and_sd(values: Sequence[float]) -> dict[str, float | None]:
 
 
 def rounded(value: float) -> float:
-    """Four significant digits: what a figure in a result file needs.
+    """Round to the four significant digits used in result files.
 
     Example:
         >>> rounded(0.0123456)
@@ -181,7 +183,7 @@ def rounded(value: float) -> float:
 
 
 def _cpuinfo(key: str) -> str:
-    """What Linux says of the first processor."""
+    """A field of the first processor in /proc/cpuinfo, empty if there is none."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:

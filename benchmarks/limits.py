@@ -1,15 +1,16 @@
-"""What recurrent networks cannot do: a measurement for each point of system E's closing list.
+"""Limits of recurrent networks: a measurement for each point of system E's closing list.
 
     context    information is hard to carry far    loss by the number of characters read since a zero state
     gradient   gradients vanish                    ‖∂L_t/∂s_{t−k}‖ by the lag k, for four networks of 128 units
-    speed      no parallelism over time            characters a second, learnt one by one and by windows
+    speed      no parallelism over time            characters per second, trained one by one and in windows
     room       little room for complex relations   held-out bits by the number of units
     gpt        transformers replace them           a small GPT, and the default recipe in the same seconds
 
 python -m benchmarks limits                measures all and writes results/limits.json; minutes
 python -m benchmarks.limits gradient gpt   measures those and keeps the others' figures
 
-Texts: the 50,000 characters of Molière that system E learns (its last tenth held out), all of Molière, tiny Shakespeare.
+Texts: the 50,000 characters of Molière that system E is trained on (its last tenth held out), all of Molière, and
+tiny Shakespeare.
 """
 
 from __future__ import annotations
@@ -28,18 +29,18 @@ from benchmarks.harness import RESULTS, as_text, interleave, machine, rounded
 from benchmarks.scratch import E_MODEL, E_TRAIN, ids_of, own, published
 from charloom import threads
 from charloom.config import ModelConfig, TextConfig, TrainConfig
-from charloom.engines import Model
-from charloom.engines.scratch.walk import grad_norm_by_lag, gradient_walk
+from charloom.engines import EngineModel
 from charloom.evaluation.protocols import stream_loss, windows_loss
 from charloom.insight.context import context_curve, enough
 from charloom.insight.gradient_flow import horizon
+from charloom.insight.gradient_grid import grad_norm_by_lag, gradient_grid
 from charloom.parameters import count_parameters
 from charloom.reproduce import find_systems
 from charloom.reproduce.best import own_choice
-from charloom.reproduce.rehearse import rehearse
 from charloom.reproduce.systems import System, corpus_path
+from charloom.reproduce.train import train_system
 from charloom.text import Corpus, read_corpus
-from charloom.training.closing import measure_baselines
+from charloom.training.final_report import measure_baselines
 
 (E,), (D,) = find_systems("moliere-elman"), find_systems("shakespeare-scratch")
 UNITS, EPOCHS = 128, 10
@@ -49,7 +50,7 @@ MINUTES = 2.0
 """The default recipe's own budget."""
 
 SHOWN = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
-"""Characters or lags whose figures are written down."""
+"""Characters or lags whose figures are recorded."""
 
 ROUNDS = 5
 MINGRU = ModelConfig(cell="mingru", block="residual", hidden_size=UNITS, num_layers=2)
@@ -60,7 +61,7 @@ Part = Callable[[], Mapping[str, Any]]
 
 
 def whole(system: System) -> Corpus:
-    """All of a system's file, its last tenth held out."""
+    """The whole file of a system, with its last tenth held out."""
     return read_corpus([corpus_path(system)], TextConfig(val_fraction=0.1))
 
 
@@ -68,8 +69,8 @@ def whole(system: System) -> Corpus:
 
 
 def context() -> dict[str, Any]:
-    """Loss of the same characters after 1, 2, … 256 characters since a zero state."""
-    elman, moliere = rehearse(E), whole(E)
+    """Loss on the same characters, 1, 2, … 256 characters after a zero state."""
+    elman, moliere = train_system(E), whole(E)
     networks = {
         "system E, 50,000 characters of Molière": (elman.trained, elman.corpus),
         "default recipe, the same": (own_choice(elman.corpus, minutes=MINUTES).model, elman.corpus),
@@ -94,8 +95,8 @@ def shown(values: np.ndarray, *, first: int) -> dict[str, float]:
 
 
 def gradient() -> dict[str, Any]:
-    """How the gradient of one loss fades on its way back: system E, and three networks of its size that read windows."""
-    elman = rehearse(E)
+    """How the gradient of a loss fades backwards in time: system E, and networks of its size on windows."""
+    elman = train_system(E)
     sizes: dict[str, Any] = {"hidden_size": UNITS, "embedding_size": None, "epochs": float(EPOCHS)}
     trained = {"system E, the gradient cut at every step": elman.trained}
     for name, cell in {
@@ -106,7 +107,7 @@ def gradient() -> dict[str, Any]:
         trained[f"{name}, windows of 64"] = own_choice(elman.corpus, **sizes, **cell).model
     rows = []
     for name, model in trained.items():
-        by_lag = mean_walk(model, elman.corpus.validation)
+        by_lag = mean_norm_by_lag(model, elman.corpus.validation)
         bits = stream_loss(model, elman.corpus.validation).bits_per_char
         rows.append(
             {
@@ -120,21 +121,21 @@ def gradient() -> dict[str, Any]:
     return {"units": UNITS, "epochs": EPOCHS, "lags": LAGS, "rows": rows}
 
 
-def mean_walk(model: Model, ids: np.ndarray) -> np.ndarray:
-    """‖∂L_t/∂s_{t−k}‖ by lag k on held-out passages; s is the whole state, of an LSTM h and c together."""
+def mean_norm_by_lag(model: EngineModel, ids: np.ndarray) -> np.ndarray:
+    """‖∂L_t/∂s_{t−k}‖ by lag k on held-out passages; s is the whole state, h and c together for an LSTM."""
     starts = np.linspace(0, len(ids) - LAGS - 2, PASSAGES).astype(int)
-    walks = [
-        gradient_walk(model.config, model.parameters(), ids[at : at + LAGS + 1].astype(int), LAGS)
+    grids = [
+        gradient_grid(model.config, model.parameters(), ids[at : at + LAGS + 1].astype(int), LAGS)
         for at in starts
     ]
-    return np.mean([grad_norm_by_lag(np.sqrt(sum(n**2 for n in walk.values()))) for walk in walks], axis=0)
+    return np.mean([grad_norm_by_lag(np.sqrt(sum(n**2 for n in grid.values()))) for grid in grids], axis=0)
 
 
 # ------------------------------------------------------------------------------------------------ speed
 
 
 def speed() -> dict[str, Any]:
-    """Characters a second in training: one update after each of them, and windows that a scan takes at once."""
+    """Characters per second in training: one update per character, and windows processed by one scan."""
     from benchmarks.baselines.plain_online_rnn import PlainOnlineRNN
 
     ids = ids_of(E.corpus, 50_000)
@@ -168,16 +169,16 @@ def speed() -> dict[str, Any]:
     return {"threads": threads.available(), "rounds": ROUNDS, "rows": rows}
 
 
-# ------------------------------------------------------------------------------------------------ room
+# ------------------------------------------------------------------------------------------------ capacity
 
 
-def room() -> dict[str, Any]:
+def capacity() -> dict[str, Any]:
     """Held-out bits of system E's form and of the default recipe, at 128, 256 and 512 units."""
-    rows, corpus = [], rehearse(E, num_steps=1).corpus
+    rows, corpus = [], train_system(E, num_steps=1).corpus
     for units in (UNITS, 2 * UNITS, 4 * UNITS):
-        beside = 1 / math.sqrt(len(corpus.vocab) + units)  # as PyTorch draws a layer that reads both
-        theirs = rehearse(E, settings={"hidden_size": units, "init_scale": beside}).trained
-        ours = own_choice(corpus, hidden_size=units, minutes=10.0).model  # 45 passes end it sooner
+        scale = 1 / math.sqrt(len(corpus.vocab) + units)  # PyTorch's bound for one layer that reads both
+        theirs = train_system(E, settings={"hidden_size": units, "init_scale": scale}).trained
+        ours = own_choice(corpus, hidden_size=units, minutes=10.0).model  # ends earlier, after 45 passes
         row = {
             "units": units,
             "system_e": _held_out(theirs, corpus),
@@ -189,7 +190,7 @@ def room() -> dict[str, Any]:
     return {"protocol": "stream", "ngram": ngram and round(ngram, 3), "rows": rows}
 
 
-def _held_out(model: Model, corpus: Corpus) -> float:
+def _held_out(model: EngineModel, corpus: Corpus) -> float:
     assert corpus.validation is not None
     with threads.limit(None):
         return round(stream_loss(model, corpus.validation).bits_per_char, 3)
@@ -199,7 +200,7 @@ def _held_out(model: Model, corpus: Corpus) -> float:
 
 
 def gpt() -> dict[str, Any]:
-    """nanoGPT's CPU setting on tiny Shakespeare, and the default recipe in the seconds that its steps took."""
+    """nanoGPT's CPU setting on tiny Shakespeare, and the default recipe in the same training time."""
     from benchmarks.baselines.plain_gpt import CONTEXT, taught
 
     corpus = whole(D)
@@ -215,7 +216,7 @@ def gpt() -> dict[str, Any]:
 
 
 def _scored(
-    name: str, model: Model, corpus: Corpus, window: int, num_params: int, train_time_s: float
+    name: str, model: EngineModel, corpus: Corpus, window: int, num_params: int, train_time_s: float
 ) -> dict[str, Any]:
     assert corpus.validation is not None
     with threads.limit(None):
@@ -234,13 +235,13 @@ PARTS: Mapping[str, Part] = {
     "context": context,
     "gradient": gradient,
     "speed": speed,
-    "room": room,
+    "room": capacity,
     "gpt": gpt,
 }
 
 
 def main(names: Sequence[str] = ()) -> int:
-    """Measure the parts named, or all, and write each into ``results/limits.json`` as it is done."""
+    """Measure the named parts, or all, and write each to ``results/limits.json`` when it is done."""
     path = RESULTS / "limits.json"
     for name in names or PARTS:
         print(name, flush=True)

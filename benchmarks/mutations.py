@@ -1,10 +1,10 @@
-"""Which test turns red when a sign flips or a term is dropped: every arithmetic line of the scratch engine, one change at a time.
+"""Which test fails when a sign is flipped or a term dropped in the scratch engine, one change at a time.
 
 python -m benchmarks.mutations           runs every mutant and writes docs/reference/mutations.md; minutes
-python -m benchmarks.mutations lstm gru  runs those modules' and rewrites their tables
+python -m benchmarks.mutations lstm gru  runs the mutants of those modules and rewrites their tables
 
-Each mutant is written into a copy of the package and tested in a fork of this process, which has loaded the libraries already.
-torch is kept out: the scratch engine's tests stand alone. Needs a system with fork.
+Each mutant is written into a copy of the package and tested in a fork of this process, which has already
+loaded the libraries. torch is not importable there: the scratch engine's tests do not need it. Requires fork.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TIMEOUT_S = 60
 
 _SCRATCH = "tests/engines/scratch/"
 _LEARNERS = tuple(
-    f"tests/engines/test_learner_{theme}.py" for theme in ("updates", "windows", "bias_pair", "checkpoints")
+    f"tests/engines/test_learner_{theme}.py" for theme in ("updates", "batching", "bias_pair", "checkpoints")
 )
 _WHOLE = (f"{_SCRATCH}test_cells.py", f"{_SCRATCH}test_network.py")
 
@@ -47,9 +47,16 @@ GUARDS = {
     "residual": (f"{_SCRATCH}test_residual.py", "tests/engines/test_contract.py"),
     "optimisers": (f"{_SCRATCH}test_optimisers.py", *_LEARNERS),
     "learner": (*_LEARNERS, "tests/engines/test_learner_dropout.py"),
-    "walk": (f"{_SCRATCH}test_walk.py",),
+    "gradient_grid": ("tests/insight/test_gradient_grid.py",),
 }
-"""Each module with the tests that guard it, the nearest first."""
+"""The tests that guard each module, most specific first."""
+
+
+def path_of(module: str) -> Path:
+    """The module's path in ``src``: in the scratch engine, or in the package that measures with it."""
+    folder = Path("charloom") / "insight" if module == "gradient_grid" else ENGINE
+    return folder / f"{module}.py"
+
 
 EQUIVALENT: dict[tuple[str, str, str], str] = {
     (
@@ -59,16 +66,16 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     ): "the same: a state has two axes, so its last is axis 1",
     (
         "learner",
-        "self.params.keys() - params.keys()",
+        "for name in self.params.keys() - params.keys():",
         "self.params.keys() - params.keys() → self.params.keys()",
     ): "the same: a parameter without a pair is given the gradient that it has",
     (
-        "walk",
+        "gradient_grid",
         "norms[:, k] = np.linalg.norm(d_s[0][key] + d_loss.get(key, 0), axis=1)",
         "d_s[0][key] + d_loss.get(key, 0) → d_s[0][key] - d_loss.get(key, 0)",
     ): "the same: every row has one loss, so one of the two terms is zero, and a norm has no sign",
 }
-"""(module, line, change) of mutants that compute the same, with the reason."""
+"""(module, line, change) of mutants that compute the same result, with the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +83,10 @@ class Mutant:
     """One change of one line.
 
     Attributes:
-        module: of the scratch engine.
-        line: the source line, without its comment.
-        change: what became what.
-        source: the whole mutated module.
+        module: name of the mutated module.
+        line: the source line without its comment.
+        change: old → new.
+        source: the complete mutated module.
     """
 
     module: str
@@ -96,8 +103,8 @@ class Mutant:
 
 
 def mutants(module: str) -> list[Mutant]:
-    """Every mutant of a module, in the order of its lines."""
-    source = (ROOT / "src" / ENGINE / f"{module}.py").read_bytes()
+    """All mutants of a module, in line order."""
+    source = (ROOT / "src" / path_of(module)).read_bytes()
     tree, lines = ast.parse(source), source.splitlines(keepends=True)
     found = []
     for node in ast.walk(tree):
@@ -113,7 +120,7 @@ def mutants(module: str) -> list[Mutant]:
 
 
 def replaced(lines: list[bytes], node: ast.expr | ast.stmt, text: str) -> bytes:
-    """The source with one node written anew; columns count bytes."""
+    """The source with one node replaced by `text`; columns count bytes."""
     start = sum(map(len, lines[: node.lineno - 1])) + node.col_offset
     end = sum(map(len, lines[: node.end_lineno - 1])) + node.end_col_offset
     source = b"".join(lines)
@@ -121,7 +128,7 @@ def replaced(lines: list[bytes], node: ast.expr | ast.stmt, text: str) -> bytes:
 
 
 def changes(node: ast.AST) -> Iterator[ast.expr | ast.stmt]:
-    """What one node becomes: another sign, a term or factor less, another power."""
+    """The mutations of one node: the other sign, a term or factor dropped, another power."""
     if isinstance(node, ast.BinOp) and not _joins(node.left, node.right):
         yield from _binary(node)
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
@@ -160,7 +167,7 @@ def _other_sign(sign: ast.operator) -> ast.operator:
 
 
 def _joins(*operands: ast.expr) -> bool:
-    """Whether + joins lists or texts here."""
+    """Whether + concatenates lists or strings here."""
     kinds = (ast.List, ast.ListComp, ast.JoinedStr, ast.IfExp)
     return any(
         isinstance(x, kinds) or (isinstance(x, ast.Constant) and isinstance(x.value, str)) for x in operands
@@ -171,7 +178,7 @@ def _joins(*operands: ast.expr) -> bool:
 
 
 class _FirstRed:
-    """A pytest plugin that remembers the first failure."""
+    """A pytest plugin that records the first failure."""
 
     def __init__(self) -> None:
         self.name = ""
@@ -188,7 +195,7 @@ class _FirstRed:
 
 
 def first_red(tests: tuple[str, ...]) -> str:
-    """The name of the first of these tests that fails in a fork of this process; empty where all pass."""
+    """The name of the first of these tests that fails in a fork of this process; empty if all pass."""
     out, into = os.pipe()
     child = os.fork()
     if child == 0:
@@ -206,14 +213,14 @@ def first_red(tests: tuple[str, ...]) -> str:
 
 
 def _test(tests: tuple[str, ...], into: int) -> None:
-    """Run tests, write the verdict and leave the fork."""
+    """Run tests, write the result and exit the fork."""
     import pytest
 
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
     os.dup2(silence, 2)
     red, codes = _FirstRed(), [3]
-    quiet = ["-x", "-q", "--assert=plain", "-k", "scratch"]
+    quiet = ["-x", "-q", "--assert=plain", "-k", "scratch or gradient_grid"]
     with contextlib.suppress(BaseException):
         codes = [int(pytest.main([*quiet, path], plugins=[red])) for path in tests if not red.name]
     if red.name or not any(codes):
@@ -223,7 +230,7 @@ def _test(tests: tuple[str, ...], into: int) -> None:
 
 @contextlib.contextmanager
 def copied_package() -> Iterator[Path]:
-    """A copy of the package that is imported instead of the one installed, with compiled loops warm and torch kept out."""
+    """A copy of the package, imported instead of the installed one, with loops compiled and torch blocked."""
     assert not any(name.partition(".")[0] == "charloom" for name in sys.modules)
     with tempfile.TemporaryDirectory(prefix="charloom-mutations-") as folder:
         shutil.copytree(
@@ -243,13 +250,13 @@ def copied_package() -> Iterator[Path]:
 
 
 def _warm_up() -> None:
-    """Import what every fork needs and compile what it calls, but no module that is mutated."""
+    """Import and compile everything the forks need, except the mutated modules."""
     import hypothesis.strategies  # noqa: F401 - loaded once, here
     import numpy as np
 
-    from charloom.engines.kernels import compiling, linear_scan, masks
+    from charloom.kernels import jit, linear_scan, masks
 
-    assert compiling.HAS_NUMBA
+    assert jit.HAS_NUMBA
     masks.random_halves(0, 0, 0, range(1), 8)
     for kind in ("float32", "float64", "complex128"):
         x = np.zeros((1, 2, 3), kind)
@@ -258,11 +265,11 @@ def _warm_up() -> None:
 
 
 def run(module: str, folder: Path) -> Iterator[tuple[Mutant, str]]:
-    """Each mutant of a module with the test that turns red."""
-    path = folder / ENGINE / f"{module}.py"
+    """Each mutant of a module with the test that fails."""
+    path = folder / path_of(module)
     original = path.read_bytes()
     red = first_red(GUARDS[module])
-    assert not red, f"{red} is red without any mutation"
+    assert not red, f"{red} fails without any mutation"
     try:
         for mutant in mutants(module):
             path.write_bytes(mutant.source)
@@ -275,7 +282,7 @@ def run(module: str, folder: Path) -> Iterator[tuple[Mutant, str]]:
 
 
 def page(tables: dict[str, str], date: str) -> str:
-    """The reference page: every mutant with the test that turned red, a table a module."""
+    """The reference page: a table per module of mutants and the tests that failed."""
     body = "\n".join(f"## {module}\n\n{tables[module]}" for module in GUARDS if module in tables)
     rows = listed(body)
     equivalent = sum(rows[key] for key in EQUIVALENT)
@@ -283,8 +290,9 @@ def page(tables: dict[str, str], date: str) -> str:
 
 # Mutations of the scratch engine
 
-Every sign of the engine's arithmetic flipped, every term and factor dropped, every power changed, one at a time, and the first
-test that turned red. A mutant that no test notices would be a line that no test guards.
+Every sign of the engine's arithmetic is flipped, every term and factor dropped and every power
+changed, one at a time; the tables list the first test that failed. A mutant that no test detects
+would be a line that no test guards.
 
 **{rows.total()} mutants: {rows.total() - equivalent} found by a test, {equivalent} that compute the same.** {date}.
 
@@ -292,7 +300,7 @@ test that turned red. A mutant that no test notices would be a line that no test
 
 
 def table(rows: list[tuple[Mutant, str]]) -> str:
-    """One module's mutants."""
+    """The table of one module's mutants."""
     head = "| line | mutation | red test |\n|---|---|---|\n"
     return head + "".join(
         f"| {_code(mutant.line)} | {_code(mutant.change)} | {_verdict(mutant, red)} |\n"
@@ -301,15 +309,13 @@ def table(rows: list[tuple[Mutant, str]]) -> str:
 
 
 def tables_of(text: str) -> dict[str, str]:
-    """The tables that a page holds, by module."""
+    """The tables on a page, by module."""
     sections = (section.partition("\n\n") for section in text.split("\n## ")[1:])
     return {module: rows.rstrip("\n") + "\n" for module, _, rows in sections}
 
 
 def _verdict(mutant: Mutant, red: str) -> str:
-    return EQUIVALENT.get(mutant.key, "") or (
-        _code(red.removeprefix("tests/engines/")) if red else "SURVIVED"
-    )
+    return EQUIVALENT.get(mutant.key, "") or (_code(red.removeprefix("tests/")) if red else "SURVIVED")
 
 
 def _code(text: str) -> str:
@@ -317,7 +323,7 @@ def _code(text: str) -> str:
 
 
 def listed(text: str) -> Counter[tuple[str, str, str]]:
-    """(module, line, change) of every row of the page."""
+    """Count (module, line, change) over the rows of the page."""
     rows: Counter[tuple[str, str, str]] = Counter()
     module = ""
     for row in text.replace("\\|", "\0").splitlines():
@@ -330,7 +336,7 @@ def listed(text: str) -> Counter[tuple[str, str, str]]:
 
 
 def main(names: Sequence[str] = ()) -> int:
-    """Run the mutants of the modules named, or of all, and write the page; 1 where one survives."""
+    """Run the mutants of the named modules, or of all, and write the page; return 1 if one survives."""
     began, num_survived = time.monotonic(), 0
     tables = tables_of(PAGE.read_text("utf-8")) if PAGE.exists() else {}
     with copied_package() as folder:
@@ -341,8 +347,8 @@ def main(names: Sequence[str] = ()) -> int:
                 print(f"survived: {mutant.line}   {mutant.change}", flush=True)
             num_survived += len(survived)
             tables[module] = table(rows)
+            PAGE.write_text(page(tables, datetime.date.today().isoformat()), encoding="utf-8", newline="\n")
             print(f"{module}: {len(rows)} mutants, {time.monotonic() - began:.0f} s", flush=True)
-    PAGE.write_text(page(tables, datetime.date.today().isoformat()), encoding="utf-8", newline="\n")
     print(f"wrote {PAGE}")
     return 1 if num_survived else 0
 

@@ -1,7 +1,8 @@
-"""How long the published forms train on this machine: plain writings of all five, timed for some steps each.
+"""Training times of the published forms here: plain implementations of all five, timed for some steps each.
 
-A system's whole time is its number of updates times the median of one. These are the budgets that charloom's own choice gets in
-``charloom reproduce NAME --best``: ``train_time_s`` of ``published.toml`` is what this program printed.
+A system's total time is its number of updates times the median time of one. These are the budgets of
+charloom's default recipe in ``charloom reproduce NAME --best``: ``train_time_s`` in ``published.toml`` was
+printed by this program.
 """
 
 from __future__ import annotations
@@ -26,24 +27,24 @@ Steps = Callable[[], object]
 
 
 def windows(vocab_size: int, batch: int, length: int, *, last: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Random text, for speed does not depend on what it says: inputs (B, T), and targets (B, T) or (B,)."""
+    """Random text, as speed does not depend on the content: inputs (B, T), and targets (B, T) or (B,)."""
     ids = np.random.default_rng(0).integers(0, vocab_size, (batch, length + 1))
     return ids[:, :-1], ids[:, -1] if last else ids[:, 1:]
 
 
 def on_windows(trainer: Any, window: tuple[np.ndarray, np.ndarray], steps: int) -> tuple[Steps, int]:
-    """A function that takes `steps` updates on windows, and their number."""
+    """A function that takes `steps` updates on windows, and `steps`."""
     return lambda: [trainer.step(*window) for _ in range(steps)], steps
 
 
 def on_text(trainer: Any, vocab_size: int, steps: int) -> tuple[Steps, int]:
-    """A function that takes `steps` updates along a text, and their number."""
+    """A function that takes `steps` updates along a text, and `steps`."""
     ids = np.random.default_rng(0).integers(0, vocab_size, 50_000)
     return lambda: trainer.train(ids, steps), steps
 
 
 def forms() -> dict[str, tuple[tuple[Steps, int], int]]:
-    """Each system: what takes some of its updates, how many those are, and how many it takes in all."""
+    """For each system a function that takes some updates, their number, and the number of all updates."""
     adam = {"optimizer": torch.optim.Adam}
     b = PlainTrainer(
         "lstm", 47, 128, 1, embedding_size=32, learning_rate=3e-3, clip_norm=None, carry=False, **adam
@@ -60,7 +61,7 @@ def forms() -> dict[str, tuple[tuple[Steps, int], int]]:
 
 
 def main() -> None:
-    """Time every form in turn, print its whole training time and write ``results/published.json``."""
+    """Time the forms, taking turns, print their total training times and write ``results/published.json``."""
     chosen = forms()
     seconds: dict[str, list[float]] = {name: [] for name in chosen}
     with threads.limit(None):

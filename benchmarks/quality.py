@@ -1,10 +1,11 @@
-"""What a recipe learns from tiny Shakespeare, seed by seed: the figures that the README quotes.
+"""Losses of a recipe on tiny Shakespeare, seed by seed: the figures quoted in docs/results.md.
 
 python -m benchmarks quality --recipe best [--seeds 3] [--minutes 3] [--text tinyshakespeare] [--dynamic]
 
-Each seed learns the first nine tenths without being shown the last, which judges the model that the budget ended with: nobody chooses
-among validations. Losses are nats a character: 200 × 64 random windows of 64 and of 256 characters from a zero state, the stream, and the
-stream learnt from after it is scored (--dynamic, which takes minutes).
+Each seed trains on the first nine tenths, and the final model is evaluated on the last tenth, which training
+never sees. Losses are in nats per character: 200 × 64 random windows of 64 and of 256 characters from a zero
+state, the stream, and the stream with dynamic evaluation, which trains on the text after scoring it
+(--dynamic; takes minutes).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ PROTOCOLS = ("windows_64", "windows_256", "stream", "dynamic")
 
 
 def row_of(settings: Mapping[str, Any], text: str, *, dynamic: bool) -> dict[str, Any]:
-    """One seed's training and its losses."""
+    """Train one seed and return its losses."""
     corpus, _ = whole(text)
     done = trained(corpus, settings)
     losses = judged(done.model, corpus, num_windows=WINDOWS)
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks quality", description=__doc__)
     parser.add_argument("--recipe", default="flash")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--minutes", type=float, help="instead of the recipe's own")
+    parser.add_argument("--minutes", type=float, help="budget, instead of the recipe's own")
     parser.add_argument("--text", default="tinyshakespeare")
     parser.add_argument("--dynamic", action="store_true")
     asked = parser.parse_args(arguments)

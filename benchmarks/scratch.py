@@ -1,11 +1,11 @@
-"""Training speed of what is written by hand: the online trainer, pure NumPy, and NumPy beside torch.
+"""Training speed of the online trainer and of pure NumPy, the latter also compared with torch.
 
     D   system D: 100 tanh units, windows of 25, Adagrad, batch 1, on tiny Shakespeare
-    E   system E: 128 sigmoid units, an update after every character, SGD, on the first 50,000 characters of Molière
-    LSTM 1×256, batch 32 × 64, AdamW: scratch beside torch
+    E   system E: 128 sigmoid units, one update per character, SGD, on the first 50,000 characters of Molière
+    LSTM 1×256, batch 32 × 64, AdamW: scratch against torch
 
-The baselines of D and E are plain writings of the published forms. Where a baseline runs more than a fifth slower here than when the
-systems were first measured, the ratio is taken against that first figure.
+The baselines of D and E are plain implementations of the published forms. If a baseline runs more than a
+fifth slower here than when the systems were first measured, the ratio uses the first figure.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from charloom import threads
 from charloom.config import ModelConfig, TrainConfig
 from charloom.engines import load_engine
 from charloom.parameters import initial_parameters
-from charloom.text.windows import Plan
+from charloom.text.batching import Plan
 
 DATA = Path(os.environ.get("CHARLOOM_DATA", "../shared/data"))
 ROUNDS = 7
 FIRST_MEASURED = {"D": 8_000, "E": 3_600}
-"""Characters a second of the published forms on this kind of machine."""
+"""Characters per second of the published forms on this kind of machine."""
 
 SLOWER = 0.8
 
@@ -72,7 +72,7 @@ def ids_of(name: str, limit: int | None = None) -> np.ndarray:
 def own(
     engine: str, model: ModelConfig, config: TrainConfig, ids: np.ndarray, steps: int
 ) -> Callable[[], Any]:
-    """A function that takes the next `steps` updates on one of our engines, with the pools that training gives it."""
+    """A function that takes the next `steps` updates on one of our engines, with training's thread limits."""
     vocab_size, plan = int(ids.max()) + 1, Plan(ids, config)
     chosen = load_engine(engine)
     learner = chosen.learner(initial_parameters(model, vocab_size, 0), model, config, device="cpu")
@@ -87,7 +87,7 @@ def own(
 
 
 def published(trainer: Any, ids: np.ndarray, steps: int) -> Callable[[], Any]:
-    """A function that takes `steps` updates with a plain writing of the published form."""
+    """A function that takes `steps` updates with a plain implementation of the published form."""
 
     def run() -> None:
         with threads.limit(None):
@@ -99,7 +99,7 @@ def published(trainer: Any, ids: np.ndarray, steps: int) -> Callable[[], Any]:
 def compare(
     runs: dict[str, tuple[Callable[[], Any], int]], baseline: str, first_measured: int | None
 ) -> list[dict[str, Any]]:
-    """Time contestants in turn; each with the characters that one run of it reads."""
+    """Time contestants, taking turns; each is given with the characters read per run."""
     seconds = interleave({name: run for name, (run, _) in runs.items()}, rounds=ROUNDS)
     per_char = {name: [s / chars for s in seconds[name]] for name, (_, chars) in runs.items()}
     measured = 1 / statistics.median(per_char[baseline])
@@ -111,7 +111,7 @@ def compare(
         rows.append({"contestant": name, "chars_per_s": round(speed), "ratio": round(ratio, 2)})
         print(f"  {name:34} {speed:10,.0f} characters/s   {ratio:7.2f} x", flush=True)
     if slow:
-        print(f"  (ratios against {first_measured:,} characters/s: the baseline ran slow here)")
+        print(f"  (ratios are to {first_measured:,} characters/s: the baseline ran slowly here)")
     return rows
 
 
@@ -132,7 +132,7 @@ def main() -> None:
         "published form",
         FIRST_MEASURED["D"],
     )
-    print("E, training, one character an update, SGD")
+    print("E, training, one update per character, SGD")
     e = compare(
         {
             "published form": (published(PlainOnlineRNN(W), moliere, 2_000), 2_000),

@@ -1,7 +1,7 @@
-"""The spread of the systems that take minutes a seed: the judged figure of seeds 1 to 4 of A's large form and of C.
+"""The spread of systems that take minutes per seed: the judged figure of A's large form and C, seeds 1 to 4.
 
-`charloom reproduce` trains one seed of these and shows the others as ``other_seeds`` of ``published.toml``: they are what this program
-printed. Seeds that ``results/seeds.json`` holds already are not trained again.
+`charloom reproduce` trains one seed of these and shows the others, printed by this program, from
+``other_seeds`` in ``published.toml``. Seeds that are already in ``results/seeds.json`` are not trained again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from charloom.reproduce.systems import systems
 
 
 def main() -> None:
-    """Train what is missing, print each figure and write ``results/seeds.json`` after every seed."""
+    """Train the missing seeds, print each figure and write ``results/seeds.json`` after every seed."""
     path = RESULTS / "seeds.json"
     rows: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))["rows"] if path.exists() else []
     have = {(row["system"], row["seed"]) for row in rows}

@@ -1,10 +1,11 @@
-"""What it costs a training to tell the signals of every parameter.
+"""The cost of recording the statistics of every parameter during training.
 
 python -m benchmarks signals
 
-The same short stretch of updates with a look at its last one, written to ``events.jsonl``, and without, in turn and in turned order; the median
-of the differences is the price of a look. A run takes `SIGNALS` looks at most, so its share of a training is that price times the looks over
-the training's seconds. The must is 2 %. The worst case is a run so short that every update is looked at.
+A short range of updates is run with the last one recorded to ``events.jsonl`` and without, alternately and in
+alternating order; the median of the differences is the cost of one record. A run makes at most `OBSERVATIONS`
+records, so their share of the training time is that cost times the records over the seconds of training. The
+limit is 2 %. In the worst case, a run so short that every update is recorded.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from charloom import threads
 from charloom.engines import load_engine
 from charloom.parameters import initial_parameters
 from charloom.runs import Run
-from charloom.text.windows import Plan
+from charloom.text.batching import Plan
+from charloom.training.budget import Budget
 from charloom.training.events import to_json
-from charloom.training.pacing import Pacer
-from charloom.training.signals import SIGNALS, observed
+from charloom.training.parameter_stats import OBSERVATIONS, update_stats
 
 CASES: Mapping[str, tuple[Mapping[str, Any], int, int]] = {
     "flash, residual minGRU 2×128": ({"recipe": "flash"}, 2, 100),
@@ -43,11 +44,11 @@ CASES: Mapping[str, tuple[Mapping[str, Any], int, int]] = {
         100,
     ),
 }
-"""(settings, updates of a stretch, pairs of stretches)."""
+"""(settings, updates per range, pairs of ranges)."""
 
 
 def price(settings: Mapping[str, Any], updates: int, pairs: int) -> dict[str, float]:
-    """Seconds of an update, of a look, and the look's share of a training."""
+    """Seconds per update and per record, and the records' share of the training time."""
     corpus, _ = whole("tinyshakespeare")
     own = resolved(settings, len(corpus.train))
     plan = Plan(corpus.train, own.train_config)
@@ -57,7 +58,7 @@ def price(settings: Mapping[str, Any], updates: int, pairs: int) -> dict[str, fl
         own.train_config,
         device="cpu",
     )
-    pacer = Pacer(own.train_config, plan.steps_per_epoch)
+    pacer = Budget(own.train_config, plan.steps_per_epoch)
     learner.set_progress(pacer.knots)
     state, step = learner.initial_state(range(plan.batch_size)), 0
     seconds: dict[bool, list[float]] = {False: [], True: []}
@@ -67,10 +68,9 @@ def price(settings: Mapping[str, Any], updates: int, pairs: int) -> dict[str, fl
             for looks in (False, True) if pair % 2 else (True, False):
                 began = time.perf_counter()
                 if looks:
-                    state, _, told = observed(
-                        learner, plan, step, step + updates, state, clip_norm=own.train_config.clip_norm
-                    )
-                    run.append(to_json(told))
+                    state, metrics = learner.advance(plan, step, updates, state, observe=True)
+                    stats = update_stats(step + updates, metrics, clip_norm=own.train_config.clip_norm)
+                    run.append(to_json(stats))
                 else:
                     state, _ = learner.advance(plan, step, updates, state)
                 step += updates
@@ -80,7 +80,7 @@ def price(settings: Mapping[str, Any], updates: int, pairs: int) -> dict[str, fl
     update_s = statistics.median(seconds[False]) / updates
     minutes = own.train_config.minutes
     training_s = 60 * minutes if minutes is not None else pacer.last_step * update_s
-    looks = min(SIGNALS, training_s / update_s)
+    looks = min(OBSERVATIONS, training_s / update_s)
     return {
         "update_s": rounded(update_s),
         "look_s": rounded(look_s),
@@ -92,9 +92,9 @@ def price(settings: Mapping[str, Any], updates: int, pairs: int) -> dict[str, fl
 
 def main() -> None:
     """Measure and write ``results/signals.json``."""
-    told = {}
+    found = {}
     for name, (settings, updates, pairs) in CASES.items():
         with threads.limit(None):
-            told[name] = price(settings, updates, pairs)
-        print(f"{name:32} {told[name]}", flush=True)
-    print(write_results("signals", {"signals_a_run": SIGNALS, "cases": told}))
+            found[name] = price(settings, updates, pairs)
+        print(f"{name:32} {found[name]}", flush=True)
+    print(write_results("signals", {"signals_a_run": OBSERVATIONS, "cases": found}))

@@ -1,21 +1,24 @@
-"""The table that nobody has published: four cells, plain and residual, with as many parameters and as much time, on four texts.
+"""A table not published before: four cells, plain and residual, at equal parameters and time, on four texts.
 
-Every row has about `PARAMS` parameters and `MINUTES` of two cores. Its learning rate is chosen by twelve short trials on a slice of the
-training part (`benchmarks.trials`): six of a fifth of the time, a factor of two apart; four of half the time, from the best of them down, for a
-longer training wants a smaller rate; and the best two of those again with another seed. Everything else is the same for all rows. Beside them: charloom's recipes in their own time, a small GPT of nanoGPT's setting for a laptop in its own, the primed n-gram of the
-best order and xz.
+Every row has about `PARAMS` parameters and `MINUTES` of two cores. Its learning rate is chosen by twelve
+short trials on a slice of the training part (`benchmarks.trials`): six in a fifth of the time, a factor of
+two apart; four in half the time, from the best of them down, as longer training needs a smaller rate; and the
+best two of those again with another seed. Everything else is the same for all rows. For comparison:
+charloom's recipes and a small GPT with nanoGPT's setting for a laptop, each in its own time, the primed
+n-gram of the best order, and xz.
 
-Time is equal by count: all rows of a text take updates in turn on two cores with nothing else to do, the median over the rounds says what an
-update costs in updates of ``flash``, and a minute is `UPDATES_A_MINUTE` of those. So no row is charged for a slow spell of a shared machine, a
-faster machine repeats the same trainings, and these may run beside each other, one a core, as long as they please; or on a GPU, one
-after another, which rounds otherwise and takes the same updates.
+Time is made equal by counting updates: all rows of a text take turns on two otherwise idle cores, the median
+over the rounds gives the cost of an update in updates of ``flash``, and a minute is `UPDATES_A_MINUTE` of
+those. So a slow phase of a shared machine does not affect any row, a faster machine repeats the same
+trainings, and they can run in parallel, one per core, for as long as needed, or one after another on a GPU,
+which rounds differently but takes the same updates.
 
-python -m benchmarks table                       goes on where ``results/table.json`` and ``results/table-trials.jsonl`` end
-python -m benchmarks.table tinyshakespeare anna  those texts alone
-python -m benchmarks.table show                  what it holds so far, as Markdown
-python -m benchmarks.table costs                 what updates cost, anew: everything that was measured with the old costs goes
+python -m benchmarks table                       continues from results/table.json and results/table-trials.jsonl
+python -m benchmarks.table tinyshakespeare anna  measures only those texts
+python -m benchmarks.table show                  prints the results so far as Markdown
+python -m benchmarks.table costs                 measures update costs again and discards results that used the old
 
-Losses are of the last tenth, nats a character; the mean and the spread of the seeds.
+Losses are on the last tenth, in nats per character: mean and standard deviation over the seeds.
 """
 
 from __future__ import annotations
@@ -40,23 +43,25 @@ from charloom.config import ModelConfig
 from charloom.evaluation.protocols import windows_loss
 from charloom.parameters import count_parameters
 from charloom.text import Corpus
-from charloom.text.windows import Plan
-from charloom.training.closing import measure_baselines
+from charloom.text.batching import Plan
+from charloom.training.final_report import measure_baselines
 
 TEXTS = ("tinyshakespeare", "anna", "moliere", "arabic_wiki")
 PARAMS, MINUTES, SEEDS = 400_000, 1.0, 3
 UPDATES_A_MINUTE = 1_000
-"""Of ``flash``: two cores of an AMD EPYC with AVX-512 made 1,180, of an Intel Xeon with AMX 720 to 2,870, as busy as its host was."""
+"""Updates of ``flash``: two cores of an AMD EPYC with AVX-512 made 1,180, of an Intel Xeon with AMX 720 to 2,870,
+depending on the load."""
 COST_ROUNDS = 11
 WINDOWS = 200 * 64
 COARSE = tuple(2e-3 * 2**i for i in range(6))
 FINE = (1.0, 2**-0.5, 2**-1, 2**-1.5)
 SHORT, LONG = 0.2, 0.5
-"""Shares of the time that trials take: a fifth alone chose rates twice too large, and cost a residual GRU 0.05 nats (docs/lab-log.md, 29)."""
+"""Fractions of the time used for trials. A fifth alone chose rates twice too large, which cost a residual GRU
+0.05 nats (docs/lab-log/2026-11.md, 29)."""
 RECIPES: Mapping[str, int] = {"flash": 3, "best": 1}
-"""Seeds of each: what `best` takes on four texts would be hours."""
+"""Seeds of each: more of `best` on four texts would take hours."""
 COMMON: Mapping[str, Any] = {
-    "recipe": "flash",  # its optimiser, schedule, averaging and resets; the network is the row's
+    "recipe": "flash",  # for its optimiser, schedule, averaging and resets; the network is the row's
     "batch_size": 32,
     "bptt_length": 64,
 }
@@ -64,8 +69,10 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
     f"{cell} {block}": {
         "cell": cell,
         "block": block,
-        "embedding_size": None if block == "residual" else 64,  # a residual network has one of its width
-        # minGRU's gates read no state: one plain layer of it can only sum what it has read
+        "embedding_size": None
+        if block == "residual"
+        else 64,  # a residual network has an embedding of its own width
+        # minGRU's gates do not read the state: a single plain layer can only sum its inputs
         "num_layers": 2 if block == "residual" or cell == "mingru" else 1,
     }
     for cell in ("elman", "lstm", "gru", "mingru")
@@ -78,7 +85,7 @@ COSTS, BESIDE = "cost of an update", "n-gram and xz"
 
 
 def sized(network: Mapping[str, Any], vocab_size: int) -> int:
-    """The multiple of 8 for `hidden_size` whose parameters come nearest to `PARAMS`.
+    """The `hidden_size`, a multiple of 8, whose number of parameters is closest to `PARAMS`.
 
     Example:
         >>> sized({"cell": "lstm", "block": "plain", "num_layers": 1}, 65)
@@ -93,7 +100,7 @@ def sized(network: Mapping[str, Any], vocab_size: int) -> int:
 
 
 def settings_of(row: str, vocab_size: int) -> dict[str, Any]:
-    """What a row trains with, but for its learning rate, its seed and its updates."""
+    """The training settings of a row, without learning rate, seed and updates."""
     if row in RECIPES:
         return {"recipe": row}
     network = ROWS[row]
@@ -101,7 +108,7 @@ def settings_of(row: str, vocab_size: int) -> dict[str, Any]:
 
 
 def costs(corpus: Corpus) -> dict[str, float]:
-    """What an update of every row costs, in updates of ``flash``: medians of rounds in which all take turns."""
+    """The cost of each row's update in updates of ``flash``: medians over rounds in which all take turns."""
     contestants: dict[str, Callable[[], object]] = {}
     for row in (*ROWS, *RECIPES):
         own = resolved(settings_of(row, len(corpus.vocab)), len(corpus.train))
@@ -114,7 +121,7 @@ def costs(corpus: Corpus) -> dict[str, float]:
 
 
 def updates(row: str, corpus: Corpus, cost: float) -> int:
-    """How many updates a row's time is: `MINUTES`, a recipe's own minutes, and no more passes than it allows."""
+    """Updates in a row's time: `MINUTES`, or a recipe's own minutes up to the passes it allows."""
     if row not in RECIPES:
         return round(MINUTES * UPDATES_A_MINUTE / cost)
     config = resolved(settings_of(row, len(corpus.vocab)), len(corpus.train)).train_config
@@ -125,21 +132,21 @@ def updates(row: str, corpus: Corpus, cost: float) -> int:
     return min(steps, round(config.max_epochs * Plan(corpus.train, config).steps_per_epoch))
 
 
-class Book:
-    """What was measured already, so that a table of hours can be made in pieces."""
+class Measurements:
+    """The trials and rows measured so far, so that the table can be completed in several sessions."""
 
     def __init__(self) -> None:
         self.trials = _lines(TRIALS)
         self.table: dict[str, Any] = json.loads(TABLE.read_text("utf-8")) if TABLE.exists() else {}
 
     def trial(self, text: str, row: str, settings: Mapping[str, Any]) -> float:
-        """The loss of a short training: windows of 256 of the slice that no table uses."""
+        """The loss of a short training, on windows of 256 in the slice that no table uses."""
         key = {"text": text, "row": row, **{k: settings[k] for k in ("learning_rate", "seed", "steps")}}
         for known in self.trials:
             if all(known[k] == value for k, value in key.items()):
                 return float(known["windows_256"])
         if (parent := multiprocessing.parent_process()) and not parent.is_alive():
-            sys.exit("nobody is left to keep the row")
+            sys.exit("the parent process has ended, so the row cannot be saved")
         _, corpus = whole(text)
         model = trained(corpus, settings).model
         losses = judged(model, corpus, num_windows=QUICK_WINDOWS, protocols=["windows_256"])
@@ -151,7 +158,7 @@ class Book:
         return float(line["windows_256"])
 
     def keep(self, text: str, row: str, figures: Any) -> None:
-        """Write a row of the table."""
+        """Save a row of the table."""
         self.table.setdefault("texts", {}).setdefault(text, {})[row] = figures
         head = {
             "params": PARAMS,
@@ -164,23 +171,23 @@ class Book:
         print(text, row, json.dumps(figures), flush=True)
 
     def has(self, text: str, row: str) -> bool:
-        """Whether a row of the table is there."""
+        """Whether a row of the table has been measured."""
         return row in self.table.get("texts", {}).get(text, {})
 
     def forget(self, text: str) -> None:
-        """Drop a text and its trials: what they were is worth nothing at other costs."""
+        """Discard a text and its trials, which are not valid for other costs."""
         self.table.get("texts", {}).pop(text, None)
         self.trials = [line for line in self.trials if line["text"] != text]
         TRIALS.write_text("".join(json.dumps(line) + "\n" for line in self.trials), encoding="utf-8")
 
 
-def tuned(book: Book, text: str, row: str, settings: Mapping[str, Any]) -> float:
-    """The learning rate that twelve trials choose for so many updates as ``steps`` says."""
+def tuned(done: Measurements, text: str, row: str, settings: Mapping[str, Any]) -> float:
+    """The learning rate chosen by twelve trials for the number of updates in ``steps``."""
 
     def loss(rate: float, share: float, seed: int = 0) -> float:
         steps = max(1, round(settings["steps"] * share))
         own = {"learning_rate": float(f"{rate:.3g}"), "seed": seed, "steps": steps}
-        return book.trial(text, row, {**settings, **own})
+        return done.trial(text, row, {**settings, **own})
 
     best = min(COARSE, key=lambda rate: loss(rate, SHORT))
     losses = {best * factor: loss(best * factor, LONG) for factor in FINE}
@@ -190,7 +197,7 @@ def tuned(book: Book, text: str, row: str, settings: Mapping[str, Any]) -> float
 
 
 def measured(text: str, settings: Mapping[str, Any], seeds: int) -> dict[str, Any]:
-    """Trainings on the whole training part, one for each seed, judged by the last tenth."""
+    """Train each seed on the whole training part and evaluate it on the last tenth."""
     corpus, _ = whole(text)
     losses = []
     for seed in range(seeds):
@@ -206,7 +213,7 @@ def measured(text: str, settings: Mapping[str, Any], seeds: int) -> dict[str, An
 
 
 def small_gpt(corpus: Corpus) -> dict[str, Any]:
-    """nanoGPT's setting for a laptop, to its end; its context is 64, so windows of 64 judge it."""
+    """Train nanoGPT's setting for a laptop to its end; evaluate it on windows of 64, its context length."""
     from benchmarks.baselines.plain_gpt import BATCH, CONTEXT, STEPS, taught
 
     assert corpus.validation is not None
@@ -224,7 +231,7 @@ def small_gpt(corpus: Corpus) -> dict[str, Any]:
 
 
 def beside(corpus: Corpus) -> dict[str, Any]:
-    """What needs no network."""
+    """The baselines without a network."""
     found = measure_baselines(corpus)
     assert found.ngram_bits_per_char is not None
     assert found.xz_bits_per_char is not None
@@ -236,7 +243,7 @@ def beside(corpus: Corpus) -> dict[str, Any]:
 
 
 def row_of(text: str, row: str, cost: float, device: str) -> dict[str, Any]:
-    """Tune and measure one row: what a process does on its core, or the one thread of a GPU."""
+    """Tune and measure one row, in a process on its own core or in the single thread for a GPU."""
     corpus, _ = whole(text)
     if row == BESIDE:
         return beside(corpus)
@@ -246,21 +253,21 @@ def row_of(text: str, row: str, cost: float, device: str) -> dict[str, Any]:
     settings = {**settings_of(row, len(corpus.vocab)), "minutes": None, "device": device}
     settings["steps"] = updates(row, corpus, cost)
     where = {"trained_on": gpu() if device == "cuda" else machine()["processor"]}
-    with threads.limit(None) if device == "cpu" else nullcontext():  # on a GPU `workers` did
+    with threads.limit(None) if device == "cpu" else nullcontext():  # on a GPU `workers` sets the limit
         if row in RECIPES:
             return measured(text, settings, RECIPES[row]) | where
-        rate = tuned(Book(), text, row, settings)
+        rate = tuned(Measurements(), text, row, settings)
         found = measured(text, {**settings, "learning_rate": rate}, SEEDS)
     return {"hidden_size": settings["hidden_size"], "learning_rate": rate, **found, **where}
 
 
 def complete(texts: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """The texts whose every row has been measured, in the order of `TEXTS`."""
+    """The texts for which all rows have been measured, in the order of `TEXTS`."""
     return {t: texts[t] for t in TEXTS if {BESIDE, *TRAINED} <= texts.get(t, {}).keys()}
 
 
 def shown(texts: Mapping[str, Mapping[str, Any]], protocol: str) -> str:
-    """Markdown: a line for every row, a column for every text, mean ± standard deviation of the seeds in nats a character.
+    """Markdown: a line per row, a column per text, mean ± standard deviation of the seeds in nats per character.
 
     Example:
         >>> figures = {"tiny": {"gru plain": {"stream": {"mean": 1.5, "sd": 0.01}}}}
@@ -283,7 +290,7 @@ def shown(texts: Mapping[str, Mapping[str, Any]], protocol: str) -> str:
 
 
 def settings_shown(texts: Mapping[str, Mapping[str, Any]]) -> str:
-    """Markdown: width, chosen learning rate, weights and passes of every row, text by text."""
+    """Markdown: width, chosen learning rate, weights and passes of every row, by text."""
 
     def chosen(rows: Mapping[str, Any], row: str) -> str:
         found = rows.get(row)
@@ -296,14 +303,14 @@ def settings_shown(texts: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def keep_to_one_core(cores: Queue[int]) -> None:
-    """Begin a process: it takes a core for itself."""
+    """Initialise a process: pin it to a core of its own."""
     os.sched_setaffinity(0, {cores.get()})
 
 
 @contextmanager
 def workers(device: str) -> Iterator[Executor]:
-    """Who trains rows beside each other."""
-    if device == "cuda":  # one alone: the driver launches one after another (docs/lab-log.md, 30)
+    """The pool that trains rows in parallel."""
+    if device == "cuda":  # one: the driver runs them one by one anyway (docs/lab-log/2026-11.md, 30)
         with threads.limit(None), ThreadPoolExecutor(1) as pool:
             yield pool
         return
@@ -317,39 +324,39 @@ def workers(device: str) -> Iterator[Executor]:
 
 
 def main(arguments: Sequence[str] = ()) -> None:
-    """Measure what the files do not hold yet."""
+    """Measure the rows that are missing in the files."""
     texts = [text for text in arguments if text not in ("costs", "show")] or TEXTS
-    book = Book()
+    done = Measurements()
     if "show" in arguments:
         for protocol in ("stream", "windows_256", "windows_64"):
-            print(protocol, shown(book.table["texts"], protocol), sep="\n\n")
-        print(settings_shown(book.table["texts"]))
+            print(protocol, shown(done.table["texts"], protocol), sep="\n\n")
+        print(settings_shown(done.table["texts"]))
         return
     for text in texts:
         if "costs" in arguments:
-            book.forget(text)
-        if not book.has(text, COSTS):
-            assert gpu() is None, "costs are of two cores: measure them on a machine without a GPU first"
+            done.forget(text)
+        if not done.has(text, COSTS):
+            assert gpu() is None, "costs are for two cores: measure them first, on a machine without a GPU"
             with threads.limit(None):
-                book.keep(text, COSTS, {"machine": machine(), **costs(whole(text)[0])})
-    missing = [(text, row) for text in texts for row in (BESIDE, *TRAINED) if not book.has(text, row)]
+                done.keep(text, COSTS, {"machine": machine(), **costs(whole(text)[0])})
+    missing = [(text, row) for text in texts for row in (BESIDE, *TRAINED) if not done.has(text, row)]
     device = "cpu" if gpu() is None else "cuda"
     with workers(device) as pool:
         pending = {
-            pool.submit(row_of, text, row, book.table["texts"][text][COSTS].get(row, 0.0), device): (
+            pool.submit(row_of, text, row, done.table["texts"][text][COSTS].get(row, 0.0), device): (
                 text,
                 row,
             )
             for text, row in missing
         }
-        for done in as_completed(pending):
-            book.keep(*pending[done], done.result())
+        for future in as_completed(pending):
+            done.keep(*pending[future], future.result())
 
 
 def _markdown(columns: Iterable[str], lines: Mapping[str, Sequence[str]]) -> str:
     columns = list(columns)
-    told = [f"| {name} | {' | '.join(cells)} |" for name, cells in lines.items() if any(cells)]
-    return "\n".join(["| | " + " | ".join(columns) + " |", "|---|" + "--:|" * len(columns), *told]) + "\n"
+    rows = [f"| {name} | {' | '.join(cells)} |" for name, cells in lines.items() if any(cells)]
+    return "\n".join(["| | " + " | ".join(columns) + " |", "|---|" + "--:|" * len(columns), *rows]) + "\n"
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

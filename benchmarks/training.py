@@ -1,16 +1,18 @@
-"""Training on the CPU: how near to the machine's limit, how far from plain PyTorch, and how long until a small GPT's loss.
+"""Training on the CPU against the machine's limit and plain PyTorch, and the time to reach a small GPT's loss.
 
-    speed    characters a second of charloom's step and of the same network as a plain PyTorch program writes it, in a process of its
-             own, and the share of the float32 matrix peak that the products alone make of it; rounds of all, the peak's too, take turns;
-             on a processor with tiles of bfloat16 the same with ``precision="bfloat16"``, against the same float32 program
-    gpt      nanoGPT's setting for a laptop, trained here, and the recipe ``flash`` in the same time, an eighth and a twelfth of it
+    speed    characters per second of charloom's step and of the same network in plain PyTorch, which runs in its
+             own process, and the share of the float32 matrix peak reached by the matrix products; all take turns,
+             including the peak; on a processor with bfloat16 tiles also with ``precision="bfloat16"``, against the
+             same float32 program
+    gpt      nanoGPT's setting for a laptop, trained here, and the recipe ``flash`` in the same time, an eighth and
+             a twelfth of it
 
 python -m benchmarks training          both, in ten minutes
-python -m benchmarks.training speed    one of them; the other's figures stay
+python -m benchmarks.training speed    one of them, keeping the other's figures
 python -m benchmarks.training show     the tables of docs/explanation/training.md
 
-Speed is measured on random characters: it does not depend on what they say. Losses are of tiny Shakespeare's last tenth, nats a
-character, over 200 × 64 random windows.
+Speed is measured on random characters, as it does not depend on the content. Losses are on the last tenth of
+tiny Shakespeare, in nats per character, over 200 × 64 random windows.
 """
 
 from __future__ import annotations
@@ -32,14 +34,14 @@ from charloom.config import ModelConfig, TrainConfig
 from charloom.engines import load_engine
 from charloom.evaluation.protocols import windows_loss
 from charloom.parameters import count_parameters, initial_parameters, parameter_shapes
-from charloom.text.windows import Plan
+from charloom.text.batching import Plan
 
 V = 65
 ROUNDS, STEPS = 7, 2
 PEAK_SIZE = 1_024
 WINDOWS = 200 * 64
 DOCUMENTED_STEP_S = 0.036
-"""A step of the small GPT on a two-core machine with AVX-512 (nanoGPT's own program): where ours is slower, its time is this one's."""
+"""A step of the small GPT in nanoGPT's program on two cores with AVX-512; used if a step is slower here."""
 
 CASES: dict[str, tuple[dict[str, Any], int, int, bool]] = {
     "residual minGRU 3x192": (
@@ -76,11 +78,11 @@ CASES: dict[str, tuple[dict[str, Any], int, int, bool]] = {
         True,
     ),
 }
-"""(network, batch, window, whether a plain program of it exists)."""
+"""(network, batch, window, whether there is a plain program for it)."""
 
 
 def products_a_char(config: ModelConfig) -> int:
-    """Multiplications a character that matrix products make forwards: a look-up, of an embedding or of one-hot input, is none."""
+    """Multiplications per character in forward matrix products; look-ups (embedding, one-hot) do not count."""
     shapes = parameter_shapes(config, V)
     looked_up = {"embedding"} if "embedding" in shapes else {"layers.0.cell.w_ih"}
     return sum(
@@ -99,7 +101,7 @@ def charloom_run(
     steps: int = STEPS,
     device: str = "cpu",
 ) -> Callable[[], object]:
-    """A function that takes some updates on the torch engine."""
+    """A function that takes `steps` updates on the torch engine."""
     learner = load_engine("torch").learner(
         initial_parameters(config, vocab_size, 0), config, train_config, device=device
     )
@@ -110,7 +112,7 @@ def charloom_run(
 def plain_run(
     config: ModelConfig, plan: Plan, *, steps: int = STEPS, device: str = "cpu"
 ) -> Callable[[], object]:
-    """A function that takes some updates in plain PyTorch."""
+    """A function that takes `steps` updates in plain PyTorch."""
     from benchmarks.baselines.plain_torch import PlainTrainer
 
     trainer = PlainTrainer(
@@ -134,7 +136,7 @@ def matrix_peak() -> Callable[[], object]:
 
 
 def speed() -> dict[str, Any]:
-    """Every case beside its plain program and the matrix peak of the same rounds."""
+    """Measure every case, its plain program and the matrix peak in the same rounds."""
     from charloom.engines.torch.precision import has_tiles
 
     ids = np.random.default_rng(0).integers(0, V, 400_000).astype(np.uint8)
@@ -176,7 +178,7 @@ def speed() -> dict[str, Any]:
 
 
 def gpt() -> dict[str, Any]:
-    """The small GPT to its end, then ``flash`` in its time and in parts of it."""
+    """Train the small GPT to its end, then ``flash`` in the same time and in fractions of it."""
     from benchmarks.baselines.plain_gpt import CONTEXT, STEPS, taught
 
     corpus, _ = whole("tinyshakespeare")
@@ -256,7 +258,7 @@ PARTS: Mapping[str, Callable[[], dict[str, Any]]] = {"speed": speed, "gpt": gpt}
 
 
 def main(parts: Sequence[str] = tuple(PARTS)) -> None:
-    """Measure the parts named and write them to ``results/training.json`` beside the others' figures."""
+    """Measure the named parts and write them to ``results/training.json``, keeping the others."""
     if "show" in parts:
         print(*shown(json.loads((RESULTS / "training.json").read_text("utf-8"))), sep="\n")
         return

@@ -1,12 +1,12 @@
-"""Short trainings by which a recipe is chosen: what a setting is worth, judged on a part of the text that no table uses.
+"""Short trainings for choosing a recipe: the effect of settings on a part of the text that no table uses.
 
-A text's first nine tenths are its training part; a trial learns their first eight ninths and is judged by the rest, so that the last
-tenth of the text, which the tables show, has no part in any choice.
+A text's first nine tenths are its training part; a trial trains on their first eight ninths and is evaluated
+on the rest, so the last tenth of the text, which the tables show, does not influence any choice.
 
 python -m benchmarks.trials TEXT [KEY=VALUE …] [-- KEY=VALUE …]
 
-Each group is one trial, of recipe=NAME or of the default recipe with the settings given; its line goes to ``results/trials.jsonl``. TEXT
-is a file's name in the data folder, without its suffix.
+Each group is one trial, of recipe=NAME or of the default recipe, with the given settings; a line per trial is
+added to ``results/trials.jsonl``. TEXT is the name of a file in the data folder, without its suffix.
 
     python -m benchmarks.trials tinyshakespeare minutes=1.5 batch_size=16 -- minutes=1.5 batch_size=32
 """
@@ -25,7 +25,7 @@ from typing import Any
 from benchmarks.harness import RESULTS, gpu, machine, rounded
 from charloom import threads
 from charloom.config import TextConfig
-from charloom.engines import Model, load_engine
+from charloom.engines import EngineModel, load_engine
 from charloom.evaluation.protocols import stream_loss, windows_loss
 from charloom.modelfile import ModelFile, read_model
 from charloom.parameters import count_parameters
@@ -39,35 +39,35 @@ from charloom.training.events import Finished
 LOG = RESULTS / "trials.jsonl"
 PROTOCOLS = ("windows_64", "windows_256", "stream")
 QUICK_WINDOWS = 1_000
-"""Windows that judge a trial: a standard error near 0.003 nats, the same windows for all."""
+"""Windows per evaluation of a trial, the same for all: a standard error near 0.003 nats."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A model and what its training took.
+    """A trained model and the record of its training.
 
     Attributes:
-        kept: the model as it was at the end: nobody chose among its validations.
+        kept: the final model, not chosen by validation.
         model: the same, bound to its engine.
         finished: the last event.
-        num_params: parameters.
-        settings: as they were named.
+        num_params: number of parameters.
+        settings: the settings as given.
     """
 
     kept: ModelFile
-    model: Model
+    model: EngineModel
     finished: Finished
     num_params: int
     settings: Mapping[str, Any]
 
 
 def data_file(name: str) -> Path:
-    """A text of the data folder: ``$CHARLOOM_DATA``, or the folder beside the checkout."""
+    """A text in the data folder: ``$CHARLOOM_DATA``, or the folder next to the checkout."""
     return Path(os.environ.get("CHARLOOM_DATA", BESIDE)) / f"{name}.txt"
 
 
 def whole(name: str) -> tuple[Corpus, Corpus]:
-    """(The training part with the last tenth of the text held out, the same for choosing)."""
+    """The corpus with its last tenth held out, and the one for trials, which holds out training text."""
     corpus = read_corpus([data_file(name)], TextConfig(val_fraction=0.1))
     ids = corpus.train
     edge = len(ids) * 8 // 9
@@ -75,14 +75,14 @@ def whole(name: str) -> tuple[Corpus, Corpus]:
 
 
 def resolved(settings: Mapping[str, Any], num_chars: int) -> Resolved:
-    """Settings over their base, which ``recipe`` among them names; without patience, for nothing is held out."""
+    """Resolve settings over their base, given by ``recipe``; without patience, as nothing is held out."""
     flags = {name: value for name, value in settings.items() if name != "recipe"}
     recipe = find_recipe(settings["recipe"]) if "recipe" in settings else None
     return resolve(recipe, {"patience": None, **flags}, num_chars=num_chars)
 
 
 def trained(corpus: Corpus, settings: Mapping[str, Any]) -> Trained:
-    """Train on a corpus without showing it what is held out."""
+    """Train on a corpus without using its held-out part."""
     own = resolved(settings, len(corpus.train))
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder) / "run", {})
@@ -103,9 +103,9 @@ def trained(corpus: Corpus, settings: Mapping[str, Any]) -> Trained:
 
 
 def judged(
-    model: Model, corpus: Corpus, *, num_windows: int, protocols: Sequence[str] = PROTOCOLS
+    model: EngineModel, corpus: Corpus, *, num_windows: int, protocols: Sequence[str] = PROTOCOLS
 ) -> dict[str, float]:
-    """Held-out nats a character: windows of 64 and of 256 from a zero state, and the stream."""
+    """Held-out nats per character: windows of 64 and of 256 from a zero state, and the stream."""
     ids = corpus.validation
     assert ids is not None
     side_by_side = 64 if str(getattr(model, "device", "cpu")) == "cpu" else 1_024
@@ -121,7 +121,7 @@ def judged(
 
 
 def settings_of(words: Sequence[str]) -> dict[str, Any]:
-    """``key=value`` words as settings.
+    """Parse ``key=value`` words as settings.
 
     Example:
         >>> settings_of(["cell=gru", "steps=300", "learning_rate=4e-3", "tie_embeddings=true", "clip_norm=none"])
@@ -143,7 +143,7 @@ def settings_of(words: Sequence[str]) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run every trial named, printing and keeping a line for each."""
+    """Run every trial, and print and save a line for each."""
     if not arguments:
         print(__doc__)
         return 2

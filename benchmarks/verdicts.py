@@ -1,14 +1,15 @@
-"""Whether `inspect` tells four faults apart: networks whose fault is known, trained on real texts, and ten healthy ones.
+"""Whether `inspect` distinguishes four faults, on networks with a known fault and on ten healthy ones.
 
 python -m benchmarks verdicts
 
-    memorised   system A's small recipe on 3,296 characters, nine tenths of them to learn from
-    vanishing   an Elman network whose recurrent weights are drawn with spectral radius 0.3, and frozen
+    memorised   system A's small recipe on 3,296 characters, trained on nine tenths of them
+    vanishing   an Elman network whose recurrent weights are drawn with spectral radius 0.3 and frozen
     exploding   the same with radius 3 and a ReLU, trained for a few steps
     healthy     a GRU trained for a minute
 
-Four cases, three seeds, two texts: the first verdict decides. Then ten healthy networks of every cell, on which nothing may be said but
-"healthy". A radius r is that of normal weights with standard deviation r / √H (the circular law; Girko 1985).
+Four cases, three seeds, two texts: the first verdict counts. Then ten healthy networks with all kinds of
+cells, for which "healthy" must be the only verdict. A radius r is that of normal weights with standard
+deviation r / √H (the circular law; Girko 1985).
 """
 
 from __future__ import annotations
@@ -76,8 +77,8 @@ HEALTHY: tuple[Mapping[str, Any], ...] = (
 PLAIN = {"embedding_size": 64, "block": "plain", "num_layers": 1}
 
 
-def looked_at(text: str, settings: Mapping[str, Any]) -> tuple[Inspection, float]:
-    """Train on a text and look: the inspection, and its seconds."""
+def inspected(text: str, settings: Mapping[str, Any]) -> tuple[Inspection, float]:
+    """Train on a text and inspect the model: the inspection, and its seconds."""
     own = dict(settings)
     if "recipe" not in own and own.get("block", "plain") == "plain":
         own = {**PLAIN, **own}
@@ -88,8 +89,8 @@ def looked_at(text: str, settings: Mapping[str, Any]) -> tuple[Inspection, float
 
 
 def row_of(case: str, text: str, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """One network: what was known of it, and what was said."""
-    found, seconds = looked_at(text, {**settings, "seed": seed})
+    """Train and inspect one network; return the expected verdict and the actual ones."""
+    found, seconds = inspected(text, {**settings, "seed": seed})
     said = [one.kind for one in found.verdicts]
     expected = "healthy" if case.startswith("healthy") else case
     return {
@@ -107,7 +108,7 @@ def row_of(case: str, text: str, seed: int, settings: Mapping[str, Any]) -> dict
 
 
 def main() -> None:
-    """Run every case, writing ``results/verdicts.json`` after each; one that is in it is not run again."""
+    """Run every case that is not yet in ``results/verdicts.json``, writing the file after each."""
     path = RESULTS / "verdicts.json"
     rows = json.loads(path.read_text("utf-8"))["rows"] if path.exists() else []
     done = {(row["case"], row["text"], row["seed"]) for row in rows}

@@ -5,23 +5,26 @@ Run `python docs/generate.py` after a setting changes; a test fails while a page
 
 from __future__ import annotations
 
+import ast
 import io
 import sys
+import tomllib
 import typing
 from collections.abc import Callable
 from dataclasses import fields
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from charloom.config import ModelConfig, SampleConfig, TextConfig, TrainConfig
-from charloom.engines.scratch.walk import grad_norm_by_lag, gradient_walk
+from charloom.insight.gradient_grid import grad_norm_by_lag, gradient_grid
 from charloom.parameters import initial_parameters
 
 DOCS = Path(__file__).parent
 PAGES = DOCS / "reference"
+SOURCE = DOCS.parent / "src" / "charloom"
 HEADER = "<!-- written by docs/generate.py: edit the declarations, not this page -->\n"
 
 SENTENCE = (
@@ -70,6 +73,39 @@ def _values(hint: Any, bounds: dict[str, float]) -> str:
     return f"{options[0].__name__} {limits}".strip()
 
 
+def glossary_page() -> str:
+    """The project's words, from ``docs/glossary.toml``."""
+    lines = [
+        HEADER.replace("the declarations", "docs/glossary.toml"),
+        "# Glossary\n",
+        "One word, one thing: in code, on the command line and in these pages.\n",
+        "| say | in code | meaning | not |",
+        "|---|---|---|---|",
+    ]
+    for term in tomllib.loads((DOCS / "glossary.toml").read_text("utf-8"))["term"]:
+        code = ", ".join(f"`{name}`" for name in term["code"].split(", "))
+        lines.append(f"| {term['say']} | {code} | {term['means']} | {term['avoid']} |")
+    return "\n".join(lines) + "\n"
+
+
+def modules_page() -> str:
+    """Every module with the first line of its docstring."""
+    lines = [HEADER.replace("the declarations", "the docstrings"), "# Modules\n"]
+    lines.append("One line for each file under `src/charloom`, from its docstring.\n")
+    room = None
+    for path in sorted(SOURCE.rglob("*.py"), key=lambda path: (path.parent.as_posix(), path.name)):
+        here = path.relative_to(SOURCE)
+        if here.parent != room:
+            room = here.parent
+            title = "charloom" if room == Path() else f"{room.as_posix()}/"
+            lines += ["", f"## {title}\n", "| module | what it is |", "|---|---|"]
+        docstring = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+        lines.append(
+            f"| `{here.as_posix()}` | {docstring.partition(chr(10))[0].replace('|', chr(92) + '|')} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 class Untrained(NamedTuple):
     """A network as it is before its first step."""
 
@@ -88,7 +124,7 @@ class Untrained(NamedTuple):
         """The norm of each loss's gradient in the whole state behind each step, (T, T)."""
         vocab = sorted(set(SENTENCE))
         ids = np.array([vocab.index(char) for char in SENTENCE[: num_steps + 1]])
-        parts = gradient_walk(self.config, self.parameters(), ids, bptt_length)
+        parts = gradient_grid(self.config, self.parameters(), ids, bptt_length)
         return np.sqrt(sum(norms**2 for norms in parts.values()))
 
 
@@ -116,7 +152,7 @@ READING = "one row is one loss:\nread it from right to left,\nback in time"
 def lag_table() -> str:
     """How the gradient shrinks with the lag in networks before training: a table for the page on backpropagation."""
     lines = [
-        "| cell | `--init` | " + " | ".join(f"lag {lag}" for lag in LAGS) + " | a step |",
+        "| cell | `--init` | " + " | ".join(f"lag {lag}" for lag in LAGS) + " | per step |",
         "|---|---|" + "--:|" * (len(LAGS) + 1),
     ]
     for network in NETWORKS:
@@ -148,17 +184,30 @@ def walk_picture() -> str:
     return picture.getvalue()
 
 
-def _draw_walk(top: Any, below: Any, norms: np.ndarray) -> Any:
-    from charloom.plots import gradient_river, gradient_triangle
+def gradient_window() -> Any:
+    """The module ``docs/gradient_window.py``, which no package contains."""
+    spec = spec_from_file_location("gradient_window", DOCS / "gradient_window.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
-    gradient_triangle(norms, SENTENCE, PICTURED_WINDOW, floor=FLOOR, ax=below)
-    gradient_river(norms[-1], PICTURED_WINDOW, floor=FLOOR, ax=top)
+
+def _draw_walk(top: Any, below: Any, norms: np.ndarray) -> Any:
+    figures = gradient_window()
+    figures.gradient_triangle(norms, SENTENCE, PICTURED_WINDOW, floor=FLOOR, ax=below)
+    figures.gradient_river(norms[-1], PICTURED_WINDOW, floor=FLOOR, ax=top)
     return below.collections[0]
 
 
 def pages() -> dict[Path, str]:
     """Every generated page with its content."""
-    return {PAGES / "settings.md": settings_page()}
+    return {
+        PAGES / "settings.md": settings_page(),
+        PAGES / "glossary.md": glossary_page(),
+        PAGES / "modules.md": modules_page(),
+    }
 
 
 def pictures() -> dict[Path, Callable[[], str]]:

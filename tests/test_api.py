@@ -1,4 +1,4 @@
-"""The verbs as functions: train, load, sample, evaluate, states, torch_module, from_torch, resume."""
+"""The Python API: train, load, sample, evaluate, states, torch_module, from_torch, resume."""
 
 import itertools
 import math
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import charloom
-from charloom import launch
+from charloom import jobs
 from charloom.errors import CharloomError, ConfigError, DataError, RunError, UnknownCharacterError
 from charloom.evaluation.protocols import stream_loss
 from charloom.text import Vocabulary
@@ -27,7 +27,7 @@ SETTINGS = {
     "threads": 1,
     "device": "cpu",
 }
-FLOAT32 = 1e-5  # one pass in other shapes
+FLOAT32 = 1e-5  # rounding: the same pass in other shapes
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def model(corpus_file, tmp_path_factory):
     return charloom.train(corpus_file, out=tmp_path_factory.mktemp("runs") / "run", **SETTINGS)
 
 
-def test_everything_that_is_offered_can_be_imported():
+def test_all_public_names_can_be_imported():
     for name in charloom.__all__:
         assert getattr(charloom, name) is not None
     assert set(dir(charloom)) == {*charloom.__all__, "__version__"}
@@ -63,7 +63,7 @@ def test_training_returns_the_best_model_with_its_run_and_card(model):
     assert len(config["corpus"]["sha256"]) == 64
 
 
-def test_training_tells_its_events_to_a_listener(tmp_path):
+def test_training_reports_its_events(tmp_path):
     seen = []
     charloom.train(text=TEXT[:500], out=tmp_path / "run", on_event=seen.append, **SETTINGS | {"steps": 4})
     assert kinds(seen, "Started")
@@ -87,7 +87,7 @@ def test_a_model_loads_from_its_folder_its_file_and_a_copy(model, tmp_path):
     assert [m.run is None for m in loaded] == [False, True, True]
     texts = {m.sample("ab", length=40, seed=3)[0].text for m in (*loaded, model)}
     assert len(texts) == 1
-    with pytest.raises(RunError, match="is no run folder"):
+    with pytest.raises(RunError, match="is not a run folder"):
         charloom.load(tmp_path)
 
 
@@ -104,7 +104,7 @@ def test_a_model_file_needs_no_corpus(corpus_file, tmp_path):
     assert model.card["results"]["steps"] == 3
 
 
-def test_the_same_seed_writes_the_same_text_and_stream_is_sample_in_pieces(model):
+def test_the_same_seed_gives_the_same_text_also_in_pieces(model):
     one, same, other = (model.sample("ab", length=60, seed=s)[0] for s in (1, 1, 2))
     assert one.text == same.text != other.text
     assert "".join(model.stream("ab", length=60, seed=1)) in (one.text, "ab" + one.text)
@@ -112,12 +112,19 @@ def test_the_same_seed_writes_the_same_text_and_stream_is_sample_in_pieces(model
     assert len("".join(itertools.islice(model.stream(length=0, seed=1), 200))) >= 200
 
 
-def test_an_unknown_character_is_refused_by_its_name(model):
+def test_an_unknown_character_is_named(model):
     with pytest.raises(UnknownCharacterError, match=r"U\+00E9"):
         model.sample("café", length=3)
     notes = []
-    list(model.write("abé", length=3, seed=1, unknown="skip", on_note=notes.append))
+    list(model.generate("abé", length=3, seed=1, unknown="skip", on_note=notes.append))
     assert notes
+
+
+def test_resolved_settings_give_the_same_text_and_can_be_changed(model):
+    config = model.sample_config(length=40, temperature=0.5, seed=1)
+    (one,) = model.sample("ab", length=40, temperature=0.5, seed=1)
+    assert list(model.generate("ab", config=config))[-1] == one
+    assert len(list(model.generate("ab", config=config, length=5))[-1].text) == 5
 
 
 def test_evaluation_scores_the_runs_own_held_out_part(model):
@@ -130,7 +137,7 @@ def test_evaluation_scores_the_runs_own_held_out_part(model):
     assert model.evaluate() == score  # to the last digit
 
 
-def test_every_protocol_is_offered_and_repeats(model):
+def test_every_protocol_is_reproducible(model):
     for settings in (
         {"protocol": "windows", "window": 20, "num_windows": 30},
         {"protocol": "dynamic"},
@@ -151,7 +158,7 @@ def test_dynamic_evaluation_leaves_the_model_as_it_was(model):
         np.testing.assert_array_equal(p, before[name])
 
 
-def test_a_part_that_the_run_does_not_have_is_explained(model):
+def test_a_missing_part_of_the_corpus_is_explained(model):
     with pytest.raises(DataError, match=r"no test part.*--test FILE"):
         model.evaluate(split="test")
     with pytest.raises(ConfigError, match=r"split is 'valid'.*validation"):
@@ -166,7 +173,7 @@ def test_unknown_characters_of_a_scored_text_are_counted(model, tmp_path):
     assert score.chars == 9
 
 
-def test_states_are_those_of_reading_one_character_after_another(model):
+def test_states_are_those_after_each_character(model):
     states = model.states("abcabc")
     assert [sorted(layer) for layer in states] == [["c", "h"], ["c", "h"]]
     assert all(x.shape == (6, 8) for layer in states for x in layer.values())
@@ -181,7 +188,7 @@ def test_states_are_those_of_reading_one_character_after_another(model):
     assert model.states("") == [{}, {}]
 
 
-def test_the_torch_module_computes_what_the_model_does_and_comes_back(model):
+def test_the_torch_module_equals_the_model_and_converts_back(model):
     module = model.torch_module()
     ids = model.vocab.encode("abcabcdh").astype(np.int64)[None]
     logits, _ = module(torch.tensor(ids))
@@ -191,7 +198,7 @@ def test_the_torch_module_computes_what_the_model_does_and_comes_back(model):
     assert back.sample("ab", length=30, seed=5)[0].text == model.sample("ab", length=30, seed=5)[0].text
 
 
-def test_a_module_of_torchs_own_becomes_a_model_that_writes_and_is_saved(tmp_path):
+def test_a_plain_torch_module_becomes_a_model(tmp_path):
     vocab = Vocabulary.from_text("abcd")
     module = torch.nn.ModuleList([torch.nn.GRU(4, 6), torch.nn.Linear(6, 4)])
     model = charloom.from_torch(module, vocab)
@@ -209,7 +216,7 @@ def test_a_half_precision_module_is_saved_as_float32(tmp_path):
 
 
 def test_a_model_file_without_its_run_has_no_corpus(model):
-    with pytest.raises(RunError, match="came as a file, without its run"):
+    with pytest.raises(RunError, match="was loaded without its run"):
         charloom.load(model.run.model_path).evaluate()
 
 
@@ -224,7 +231,7 @@ def test_resume_extends_a_finished_run(corpus_file, tmp_path):
     assert charloom.load(tmp_path / "run").run.config()["train"]["steps"] == 9
 
 
-def test_a_moved_corpus_is_named_and_checked(tmp_path):
+def test_a_moved_corpus_is_checked(tmp_path):
     here, there, other = (tmp_path / name for name in ("here.txt", "there.txt", "other.txt"))
     here.write_text(TEXT, encoding="utf-8")
     charloom.train(here, out=tmp_path / "run", **SETTINGS | {"steps": 3})
@@ -245,8 +252,8 @@ def test_a_text_in_memory_cannot_be_found_again(tmp_path):
         charloom.resume(tmp_path / "run")
 
 
-def test_results_have_the_keys_of_the_contract(model):
-    found = launch.results_json(model.run)
+def test_results_have_the_documented_keys(model):
+    found = jobs.results_json(model.run)
     for key in [
         "run",
         "model",
@@ -266,6 +273,16 @@ def test_results_have_the_keys_of_the_contract(model):
     assert found["num_params"] == sum(p.size for p in model.file.parameters.values())
 
 
+@pytest.mark.parametrize(
+    "settings", [{"cell": "gru", "bias": "pair"}, {"block": "residual", "tie_embeddings": True}]
+)
+def test_the_number_of_parameters_is_that_of_the_model_file(tmp_path, settings):
+    small = {"hidden_size": 8, "batch_size": 2, "bptt_length": 8, "steps": 2, "threads": 1}
+    trained = charloom.train(text=TEXT[:500], out=tmp_path / "run", **small, **settings)
+    num_params = sum(p.size for p in trained.file.parameters.values())
+    assert jobs.results_json(trained.run)["num_params"] == num_params
+
+
 def test_a_text_is_scored_character_by_character(model, corpus_file):
     text = corpus_file.read_text("utf-8")[:500]
     found = model.score(text)
@@ -275,7 +292,7 @@ def test_a_text_is_scored_character_by_character(model, corpus_file):
     assert found.bits[1:200] == pytest.approx(one_more.bits[1:], rel=FLOAT32)  # causal
 
 
-def test_novelty_is_judged_against_the_training_part(model, tmp_path):
+def test_novelty_is_measured_against_the_training_part(model, tmp_path):
     corpus = model.corpus()
     train = corpus.vocab.decode(corpus.train)
     copied, own = model.novelty([train[40:80] + train[:5], "aaaaaaaaa"], from_chars=20)

@@ -1,4 +1,4 @@
-"""The study of system A's blow-up: what it counts as one, how it measures curvature, and what its changes hold still."""
+"""The study of system A's blow-up: its definition, the curvature, and the parameters that the changes freeze."""
 
 from types import SimpleNamespace
 
@@ -9,12 +9,12 @@ from benchmarks import blowup, blowup_causes
 from charloom.config import ModelConfig, TrainConfig
 from charloom.engines import load_engine
 from charloom.parameters import initial_parameters
-from charloom.reproduce.rehearse import Rehearsal
+from charloom.reproduce.train import TrainedSystem
 
 
 def watched(means, spike=None):
-    """A watcher after epochs of these means; `spike` is a batch of the last of them that costs 9 nats."""
-    watcher, done = blowup.Watcher(), Rehearsal(blowup.SYSTEM, None, None, None, {}, steps_per_epoch=49)
+    """A watcher after epochs with these means; batch `spike` of the last one has a loss of 9 nats."""
+    watcher, done = blowup.Watcher(), TrainedSystem(blowup.SYSTEM, None, None, None, {}, steps_per_epoch=49)
     for epoch, mean in enumerate(means, 1):
         losses = np.full(49, mean)
         if spike is not None and epoch == len(means):
@@ -31,11 +31,11 @@ def test_a_blow_up_is_a_batch_far_above_the_best_epoch():
 
 
 @pytest.mark.parametrize("means", [[3.0, 0.5, 0.02, 0.9], [4.0, 1.5, 3.0]])
-def test_less_is_none(means):
+def test_a_smaller_rise_is_not_a_blow_up(means):
     assert watched(means).blew_up_at is None
 
 
-def test_the_course_after_a_change():
+def test_the_losses_after_a_change_are_summarised():
     losses = [0.1] * 60 + [1.2, 5.0] + [2.0] * 49
     assert blowup_causes.course(losses, 100, 0.1) == {
         "blew_up_at_step": 160,
@@ -45,7 +45,7 @@ def test_the_course_after_a_change():
     assert blowup_causes.course(losses[:60], 100, 0.1)["blew_up_at_step"] is None
 
 
-def test_the_largest_eigenvalue_in_adams_measure(rng):
+def test_the_largest_eigenvalue_preconditioned_by_adam(rng):
     A = rng.normal(size=(6, 6))
     H, P = A @ A.T, rng.uniform(0.5, 2.0, 6)
     value, vector = blowup_causes.largest_eigenvalue(lambda w: H @ w, rng.normal(size=6), P)
@@ -54,7 +54,7 @@ def test_the_largest_eigenvalue_in_adams_measure(rng):
     assert abs(vector @ vectors[:, -1]) == pytest.approx(1, abs=1e-2)
 
 
-def test_one_change_holds_w_hh_and_its_opposite_all_else():
+def test_one_change_freezes_w_hh_and_its_opposite_everything_else():
     config = ModelConfig(cell="elman", hidden_size=3)
     names, held = set(), []
     for change in ("w_hh stands still", "w_hh alone learns"):

@@ -1,4 +1,4 @@
-"""Settings: every field is documented, checked by its metadata, and read back from JSON."""
+"""Settings: every field is documented, checked against its metadata, and read back from JSON."""
 
 import json
 import math
@@ -16,7 +16,7 @@ from charloom.config import (
     TrainConfig,
     format_plan,
     from_dict,
-    nearest,
+    nearest_name,
     parse_plan,
     setting_names,
     to_dict,
@@ -53,7 +53,7 @@ def test_every_field_has_help_and_a_legal_default(cls, spec):
 
 
 @each_field
-def test_a_value_of_another_type_is_refused_with_its_flag(cls, spec):
+def test_a_value_of_the_wrong_type_is_refused_and_the_flag_named(cls, spec):
     base, optional = options(cls, spec)
     wrong = [["a list"], {}, 1j]
     if base is not bool:
@@ -76,7 +76,7 @@ def test_a_value_of_another_type_is_refused_with_its_flag(cls, spec):
 
 
 @each_field
-def test_every_bound_is_a_bound(cls, spec):
+def test_every_bound_is_enforced(cls, spec):
     base, _ = options(cls, spec)
     for name, bound in spec.metadata["bounds"].items():
         inside = {"at_least": bound, "at_most": bound}
@@ -86,10 +86,10 @@ def test_every_bound_is_a_bound(cls, spec):
         outside |= {"at_least": bound - 1 if base is int else math.nextafter(bound, -math.inf)}
         outside |= {"at_most": bound + 1 if base is int else math.nextafter(bound, math.inf)}
         has_site = {"dropout_char": {"embedding_size": 256}, "dropout_input": {"embedding_size": 256}}
-        beside = (has_site | {"dropout_branch": {"block": "residual"}}).get(spec.name, {})
-        cls(**{spec.name: base(inside[name])}, **beside)
+        others = (has_site | {"dropout_branch": {"block": "residual"}}).get(spec.name, {})
+        cls(**{spec.name: base(inside[name])}, **others)
         with pytest.raises(ConfigError, match=rf"{spec.name} is .*it must be {name.replace('_', ' ')}"):
-            cls(**{spec.name: base(outside[name])}, **beside)
+            cls(**{spec.name: base(outside[name])}, **others)
 
 
 def test_the_names_of_settings_are_unique_across_text_model_and_training():
@@ -99,12 +99,12 @@ def test_the_names_of_settings_are_unique_across_text_model_and_training():
     assert setting_names()["cell"] is ModelConfig
 
 
-def test_a_wrong_choice_is_answered_with_the_nearest():
+def test_a_wrong_choice_suggests_the_nearest():
     with pytest.raises(ConfigError, match=r"cell is 'ltsm': it must be one of elman, lstm.*--cell lstm"):
         ModelConfig(cell="ltsm")
 
 
-def test_a_wrong_key_is_answered_with_the_nearest():
+def test_a_wrong_key_suggests_the_nearest():
     with pytest.raises(ConfigError, match=r"r\.toml sets 'hiden_size'.*did you mean hidden_size\?"):
         from_dict(ModelConfig, {"hiden_size": 3}, source="r.toml")
     with pytest.raises(ConfigError, match=r"sets 'zzzz'.*charloom train --help"):
@@ -112,7 +112,7 @@ def test_a_wrong_key_is_answered_with_the_nearest():
 
 
 @pytest.mark.parametrize("cls", CLASSES)
-def test_a_configuration_survives_json(cls):
+def test_a_configuration_is_read_back_from_json(cls):
     config = cls()
     assert from_dict(cls, json.loads(json.dumps(to_dict(config))), source="test") == config
 
@@ -125,7 +125,7 @@ def test_a_configuration_is_frozen_and_copies_are_checked():
         replace(config, hidden_size=0)
 
 
-def test_with_settings_takes_its_own_fields_only():
+def test_with_settings_uses_only_its_own_fields():
     assert with_settings(TrainConfig(), {"steps": 4, "cell": "lstm"}).steps == 4
 
 
@@ -140,7 +140,7 @@ CONFLICTS = [
     (ModelConfig, {"dropout_layer": 0.1, "block": "residual"}, "dropout_layer is 0.1"),
     (ModelConfig, {"tie_embeddings": True}, "tie_embeddings with embedding_size None"),
     (TrainConfig, {"steps": 1, "minutes": 1.0}, "steps and minutes are both set"),
-    (TrainConfig, {"epochs": 1, "steps": 1, "minutes": 1}, "epochs and steps and minutes are both set"),
+    (TrainConfig, {"epochs": 1, "steps": 1, "minutes": 1}, "epochs and steps and minutes are all set"),
     (TrainConfig, {"plan": "0:0,9:1"}, "plan ends at step 9 and steps is None"),
     (TrainConfig, {"plan": "0:0,9:1", "steps": 8}, "plan ends at step 9 and steps is 8"),
     (TrainConfig, {"objective": "last"}, "objective is last and batching is stream"),
@@ -149,12 +149,12 @@ CONFLICTS = [
 
 
 @pytest.mark.parametrize(("cls", "settings", "what"), CONFLICTS, ids=lambda x: str(x)[:40])
-def test_settings_that_exclude_each_other_are_refused(cls, settings, what):
+def test_conflicting_settings_are_refused(cls, settings, what):
     with pytest.raises(ConfigError, match=what):
         cls(**settings)
 
 
-def test_settings_that_go_together_are_accepted():
+def test_compatible_settings_are_accepted():
     ModelConfig(block="residual", embedding_size=64, hidden_size=64, tie_embeddings=True)
     ModelConfig(embedding_size=64, hidden_size=64, tie_embeddings=True)
     TrainConfig(objective="last", batching="random", steps=9, plan="0:0,9:1")
@@ -181,13 +181,13 @@ def test_a_plan_that_does_not_rise_from_zero_is_refused(plan):
 
 
 @pytest.mark.parametrize("plan", ["0:0,5:nan", "0:0,3:nan,5:1"])
-def test_a_plan_without_numbers_is_refused(plan):
+def test_a_plan_with_nan_is_refused(plan):
     with pytest.raises(ConfigError, match="plan is"):
         parse_plan(plan)
 
 
 @given(st.lists(st.tuples(st.integers(1, 10**6), st.floats(1e-9, 1.0)), min_size=1, max_size=8))
-def test_a_plan_is_read_back_to_the_last_digit(gaps):
+def test_a_plan_is_read_back_exactly(gaps):
     step, total, knots = 0, sum(p for _, p in gaps), [(0, 0.0)]
     for length, rise in gaps:
         step += length
@@ -195,5 +195,5 @@ def test_a_plan_is_read_back_to_the_last_digit(gaps):
     assert parse_plan(format_plan(knots)) == tuple(knots)
 
 
-def test_nearest_is_none_where_nothing_is_near():
-    assert nearest("banana", ["hidden_size"]) is None
+def test_nearest_is_none_if_nothing_is_close():
+    assert nearest_name("banana", ["hidden_size"]) is None

@@ -1,4 +1,4 @@
-"""Files survive a failure at every point; one writer a folder."""
+"""Files survive a failure at any point; one writer per folder."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ def fail(*_args, **_kwargs):
 
 
 @pytest.mark.parametrize("data", [b"\x00new", "نص جديد\n", lambda handle: handle.write(b"by a function")])
-def test_atomic_write_writes_bytes_text_and_functions(data, tmp_path):
+def test_atomic_write_takes_bytes_text_and_functions(data, tmp_path):
     path = tmp_path / "file"
     atomic_write(path, data)
     expected = (
@@ -50,7 +50,7 @@ def break_fill(monkeypatch):
 
 
 @pytest.mark.parametrize("break_it", [break_open, break_fill, break_fsync, break_replace])
-def test_a_failed_write_leaves_the_old_content_and_no_litter(break_it, tmp_path, monkeypatch):
+def test_a_failed_write_leaves_the_old_content_and_no_other_file(break_it, tmp_path, monkeypatch):
     path = tmp_path / "file"
     path.write_bytes(b"old content")
     break_it(monkeypatch)
@@ -93,7 +93,7 @@ def test_content_and_folder_are_synced_around_the_rename(tmp_path, monkeypatch):
     assert order == ["file", "rename", "folder"]
 
 
-def test_a_folder_that_cannot_be_synced_is_no_failure(tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_synced_is_not_an_error(tmp_path, monkeypatch):
     real = os.fsync
     calls = []
 
@@ -115,7 +115,7 @@ def test_a_missing_folder_is_explained(tmp_path):
 
 
 @pytest.mark.parametrize("size", [0, 1, (1 << 20) + 3])
-def test_sha256_of_is_that_of_the_content(size, tmp_path):
+def test_sha256_of_hashes_the_content(size, tmp_path):
     content = bytes(range(256)) * (size // 256 + 1)
     (tmp_path / "file").write_bytes(content[:size])
     assert sha256_of(tmp_path / "file") == hashlib.sha256(content[:size]).hexdigest()
@@ -128,7 +128,7 @@ def write_holder(path, **changes):
     path.write_text(json.dumps(files._holder() | changes), encoding="utf-8")
 
 
-def test_a_lock_names_its_holder_and_is_gone_afterwards(tmp_path):
+def test_a_lock_names_its_holder_and_is_removed_afterwards(tmp_path):
     path = tmp_path / "lock"
     with Lock(path):
         assert json.loads(path.read_text("utf-8"))["pid"] == os.getpid()
@@ -141,7 +141,7 @@ def test_a_lock_is_released_after_an_error(tmp_path):
     assert not (tmp_path / "lock").exists()
 
 
-def test_a_living_process_keeps_its_lock(tmp_path):
+def test_a_running_process_keeps_its_lock(tmp_path):
     path = tmp_path / "lock"
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         write_holder(path, pid=process.pid)
@@ -152,7 +152,7 @@ def test_a_living_process_keeps_its_lock(tmp_path):
             pass
         assert path.exists()
         process.communicate(b"\n")
-    with Lock(path):  # the process ended
+    with Lock(path):  # the process has ended
         assert json.loads(path.read_text("utf-8"))["pid"] == os.getpid()
 
 
@@ -179,7 +179,7 @@ def dead_pid():
 
 
 @pytest.mark.parametrize("stale", ["dead", "rebooted", "torn", "empty", "foreign"])
-def test_a_lock_whose_holder_is_gone_is_taken_over(stale, tmp_path):
+def test_a_lock_whose_holder_has_ended_is_taken_over(stale, tmp_path):
     path = tmp_path / "lock"
     if stale == "dead":
         write_holder(path, pid=dead_pid())
@@ -194,12 +194,12 @@ def test_a_lock_whose_holder_is_gone_is_taken_over(stale, tmp_path):
 
 
 @pytest.mark.parametrize("content", ["[1, 2]", "null", '{"pid": 1e99}', '{"pid": true}'])
-def test_a_lock_file_of_any_content_is_no_crash(content, tmp_path):
+def test_a_lock_file_with_any_content_does_not_crash(content, tmp_path):
     (tmp_path / "lock").write_text(content, encoding="utf-8")
     with Lock(tmp_path / "lock"):
         pass
 
 
-def test_a_lock_in_a_folder_that_is_not_there_is_explained(tmp_path):
+def test_a_lock_in_a_missing_folder_is_explained(tmp_path):
     with pytest.raises(RunError, match="cannot write"), Lock(tmp_path / "nowhere" / "lock"):
         pass

@@ -1,4 +1,4 @@
-"""The benchmark for a GPU: the page shows what its file holds."""
+"""The GPU benchmark: the page shows the figures of the file."""
 
 import json
 
@@ -13,7 +13,7 @@ def test_the_page_shows_the_figures_of_the_file():
         assert table in page
 
 
-def test_the_last_rung_is_the_first_that_comes_to_the_target():
+def test_only_the_last_row_reaches_the_target():
     rows = json.loads((gpu.RESULTS / "gpu.json").read_text("utf-8"))["target"]["rows"]
     means = [row["windows_256"]["mean"] for row in rows]
     assert [mean <= gpu.TARGET for mean in means] == [False] * (len(means) - 1) + [True]

@@ -1,4 +1,4 @@
-"""What every benchmark writes: JSON whose lists of numbers stand on one line, and figures of four digits."""
+"""Timing and result files shared by all benchmarks."""
 
 import doctest
 import json
@@ -16,7 +16,7 @@ def test_the_examples_hold(module):
     assert not found.failed
 
 
-def test_what_is_written_reads_back_as_it_was():
+def test_results_are_read_back_as_written():
     results = {
         "words": ["a [1, 2]", "[\n 3\n]"],
         "rows": [{"means": [1.5, -2e-10, None, 3], "none": [], "é": [[1, 2], [3, 4]]}],
@@ -28,7 +28,7 @@ def test_what_is_written_reads_back_as_it_was():
 
 
 def marking(path):
-    """A contestant that leaves its process's number in a file, and what an engine may have set in the environment."""
+    """A contestant that writes its process id and an environment variable to a file."""
     return lambda: path.write_text(f"{os.getpid()} {os.environ.get('SET_LATER')}")
 
 
@@ -36,7 +36,7 @@ def breaking():
     return lambda: 1 / 0
 
 
-def test_a_program_of_its_own_process_takes_turns(tmp_path, monkeypatch):
+def test_a_program_in_its_own_process_takes_turns(tmp_path, monkeypatch):
     path = tmp_path / "pid"
     monkeypatch.setenv("SET_LATER", "yes")
     with harness.apart(marking, path) as run:
@@ -46,17 +46,17 @@ def test_a_program_of_its_own_process_takes_turns(tmp_path, monkeypatch):
     assert int(other) != os.getpid()
     assert late == "None"
     with pytest.raises(ProcessLookupError):
-        os.kill(int(other), 0)  # it ended with the block
+        os.kill(int(other), 0)  # it ended with the with block
 
 
-def test_a_program_that_breaks_off_in_its_own_process_is_no_figure(capfd):
+def test_a_program_that_fails_in_its_own_process_is_not_measured(capfd):
     with harness.apart(breaking) as run, pytest.raises(EOFError):
         run()
     assert "ZeroDivisionError" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("warm", [False, True])
-def test_what_comes_first_in_a_turn_is_not_measured(warm, monkeypatch):
+def test_warm_up_runs_are_not_measured(warm, monkeypatch):
     now, lengths = [0.0], iter([100.0] * (2 if warm else 1) + [1.0, 2.0, 4.0])
     monkeypatch.setattr(harness.time, "perf_counter", lambda: now[0])
 

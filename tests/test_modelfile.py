@@ -1,4 +1,4 @@
-"""A model file comes back whole; a damaged, foreign or hostile one is refused with its reason and nothing else."""
+"""A model file is read back exactly; a damaged, foreign or hostile one is refused with a reason."""
 
 import json
 import struct
@@ -56,7 +56,7 @@ def refuse(path, match):
     [CONFIG, ModelConfig(block="residual", hidden_size=3, conv_width=1, tie_embeddings=True)],
     ids=["plain", "tied"],
 )
-def test_what_is_written_is_read_back(dtype, config, tmp_path):
+def test_a_written_file_is_read_back(dtype, config, tmp_path):
     given = make(dtype, config)
     write_model(tmp_path / "m", given)
     back = read_model(tmp_path / "m")
@@ -72,12 +72,12 @@ def test_what_is_written_is_read_back(dtype, config, tmp_path):
         np.testing.assert_array_equal(back.parameters[name], p)
 
 
-def test_writing_what_was_read_gives_the_same_header_and_tensor_bytes(path, tmp_path):
+def test_rewriting_a_file_gives_the_same_header_and_tensor_bytes(path, tmp_path):
     write_model(tmp_path / "again", read_model(path))
     assert split((tmp_path / "again").read_bytes()) == split(path.read_bytes())
 
 
-def test_the_header_is_the_documented_one(path):
+def test_the_header_is_as_documented(path):
     header, _ = split(path.read_bytes())
     metadata = header["__metadata__"]
     assert set(metadata) == {"format", "format_version", "config", "text", "vocab", "card"}
@@ -91,7 +91,7 @@ def test_the_header_is_the_documented_one(path):
     }
 
 
-def test_arrays_that_are_views_are_written_as_they_look(tmp_path):
+def test_views_are_written_with_their_own_values(tmp_path):
     given = make()
     turned = {
         n: np.asfortranarray(p) if p.ndim > 1 else np.repeat(p, 2)[::2] for n, p in given.parameters.items()
@@ -152,7 +152,7 @@ def test_no_flipped_bit_of_the_header_crashes_the_reader(path, rng):
             assert all(np.isfinite(p).all() for p in model.parameters.values())
 
 
-def test_a_flipped_bit_that_makes_a_number_infinite_is_found(path):
+def test_a_flipped_bit_that_makes_a_number_non_finite_is_found(path):
     content = path.read_bytes()
     _, data = split(content)
     first = len(content) - len(data)
@@ -160,7 +160,7 @@ def test_a_flipped_bit_that_makes_a_number_infinite_is_found(path):
         broken = bytearray(content)
         broken[place + 2 : place + 4] = b"\xc0\x7f"  # not a number, little-endian
         path.write_bytes(bytes(broken))
-        refuse(path, "not finite")
+        refuse(path, "non-finite")
 
 
 def test_flipped_bits_of_tensors_load_or_are_refused(path, rng):
@@ -177,7 +177,7 @@ def test_flipped_bits_of_tensors_load_or_are_refused(path, rng):
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=300))
-def test_no_header_of_any_bytes_crashes_the_reader(tmp_path, text):
+def test_no_bytes_in_the_header_crash_the_reader(tmp_path, text):
     path = tmp_path / "m"
     path.write_bytes(join(text, b"\x00" * 16))
     refuse(path, "not a usable model file")
@@ -197,7 +197,7 @@ JSON = st.recursive(
     value=JSON,
     whole=st.booleans(),
 )
-def test_no_metadata_of_any_json_crashes_the_reader(tmp_path, part, key, value, whole):
+def test_no_json_in_the_metadata_crashes_the_reader(tmp_path, part, key, value, whole):
     path = tmp_path / "m"
     write_model(path, make())
     header, data = split(path.read_bytes())
@@ -212,7 +212,7 @@ def test_no_metadata_of_any_json_crashes_the_reader(tmp_path, part, key, value, 
 
 
 def change(path, edit):
-    """Rewrite the file with its header (and its tensor bytes) edited."""
+    """Rewrite the file with an edited header (and tensor bytes)."""
     header, data = split(path.read_bytes())
     path.write_bytes(join(*(edit(header, data) or (header, data))))
 
@@ -265,65 +265,65 @@ HOSTILE = {
     "format": (metadata(format="other"), "does not name the charloom format"),
     "version": (metadata(format_version="2"), "format version is '2'"),
     "no-metadata": (drop("__metadata__"), "does not name the charloom format"),
-    "metadata-null": (lambda h, _: h.update(__metadata__=None), "not of the safetensors form"),
-    "metadata-list": (lambda h, _: h.update(__metadata__=[1]), "not of the safetensors form"),
-    "metadata-number": (metadata(card=1), "not of the safetensors form"),
-    "config-list": (metadata(config="[]"), "no JSON object"),
-    "config-torn": (metadata(config='{"cell"'), "no JSON object"),
-    "config-deep": (metadata(config=DEEP), "no JSON object"),
-    "card-deep": (metadata(card='{"a":' * 50_000 + "1" + "}" * 50_000), "no JSON object"),
-    "config-key": (whole_config(seed=1), "illegal setting or vocabulary"),
-    "config-wide": (whole_config(hidden_size=10**9), "illegal setting or vocabulary"),
-    "config-huge-integer": (whole_config(forget_bias=10**400), "illegal setting or vocabulary"),
-    "config-nan": (whole_config(expansion=float("nan")), "illegal setting or vocabulary"),
-    "config-list-value": (whole_config(cell=["lstm"]), "illegal setting or vocabulary"),
-    "config-other-cell": (whole_config(cell="gru"), "its configuration asks for"),
-    "config-other-width": (whole_config(hidden_size=4), "its configuration asks for"),
-    "config-many-layers": (whole_config(num_layers=64, hidden_size=65_536), "its configuration asks for"),
-    "vocab-empty": (metadata(vocab="{}"), "illegal setting or vocabulary"),
+    "metadata-null": (lambda h, _: h.update(__metadata__=None), "not in the safetensors format"),
+    "metadata-list": (lambda h, _: h.update(__metadata__=[1]), "not in the safetensors format"),
+    "metadata-number": (metadata(card=1), "not in the safetensors format"),
+    "config-list": (metadata(config="[]"), "not a JSON object"),
+    "config-torn": (metadata(config='{"cell"'), "not a JSON object"),
+    "config-deep": (metadata(config=DEEP), "not a JSON object"),
+    "card-deep": (metadata(card='{"a":' * 50_000 + "1" + "}" * 50_000), "not a JSON object"),
+    "config-key": (whole_config(seed=1), "invalid setting or vocabulary"),
+    "config-wide": (whole_config(hidden_size=10**9), "invalid setting or vocabulary"),
+    "config-huge-integer": (whole_config(forget_bias=10**400), "invalid setting or vocabulary"),
+    "config-nan": (whole_config(expansion=float("nan")), "invalid setting or vocabulary"),
+    "config-list-value": (whole_config(cell=["lstm"]), "invalid setting or vocabulary"),
+    "config-other-cell": (whole_config(cell="gru"), "its configuration requires"),
+    "config-other-width": (whole_config(hidden_size=4), "its configuration requires"),
+    "config-many-layers": (whole_config(num_layers=64, hidden_size=65_536), "its configuration requires"),
+    "vocab-empty": (metadata(vocab="{}"), "invalid setting or vocabulary"),
     "vocab-text": (
         metadata(vocab='{"unit":"char","code_points":["a"],"specials":[],"labels":[]}'),
-        "illegal",
+        "invalid",
     ),
     "vocab-order": (
         metadata(vocab='{"unit":"char","code_points":[9,8],"specials":[],"labels":[]}'),
-        "illegal",
+        "invalid",
     ),
     "vocab-nested": (
         metadata(vocab='{"unit":"char","code_points":[[]],"specials":[[]],"labels":[{}]}'),
-        "illegal",
+        "invalid",
     ),
-    "vocab-size": (metadata(vocab='{"unit":"char","code_points":[9],"specials":[],"labels":[]}'), "asks for"),
+    "vocab-size": (metadata(vocab='{"unit":"char","code_points":[9],"specials":[],"labels":[]}'), "requires"),
     "missing-tensor": (drop("out.bias"), "overlap or leave gaps|bytes and"),
-    "foreign-tensor": (rename, "its configuration asks for"),
-    "transposed": (transpose, "its configuration asks for"),
-    "dtype-unknown": (entry(dtype="U8"), "impossible dtype, shape or place"),
-    "dtype-half": (entry(dtype="F16"), "impossible dtype, shape or place"),
-    "dtype-wide": (entry(dtype="F64"), "impossible dtype, shape or place"),
-    "dtype-list": (entry(dtype=["F32"]), "impossible dtype, shape or place"),
-    "shape-negative": (entry(shape=[-7]), "impossible dtype, shape or place"),
-    "shape-huge": (entry(shape=[2**62, 2**62]), "impossible dtype, shape or place"),
-    "shape-float": (entry(shape=[7.0]), "impossible dtype, shape or place"),
-    "shape-bool": (entry(shape=[True]), "impossible dtype, shape or place"),
-    "shape-text": (entry(shape="7"), "impossible dtype, shape or place"),
-    "offsets-back": (entry(data_offsets=[28, 0]), "impossible dtype, shape or place"),
-    "offsets-one": (entry(data_offsets=[0]), "impossible dtype, shape or place"),
+    "foreign-tensor": (rename, "its configuration requires"),
+    "transposed": (transpose, "its configuration requires"),
+    "dtype-unknown": (entry(dtype="U8"), "impossible dtype, shape or position"),
+    "dtype-half": (entry(dtype="F16"), "impossible dtype, shape or position"),
+    "dtype-wide": (entry(dtype="F64"), "impossible dtype, shape or position"),
+    "dtype-list": (entry(dtype=["F32"]), "impossible dtype, shape or position"),
+    "shape-negative": (entry(shape=[-7]), "impossible dtype, shape or position"),
+    "shape-huge": (entry(shape=[2**62, 2**62]), "impossible dtype, shape or position"),
+    "shape-float": (entry(shape=[7.0]), "impossible dtype, shape or position"),
+    "shape-bool": (entry(shape=[True]), "impossible dtype, shape or position"),
+    "shape-text": (entry(shape="7"), "impossible dtype, shape or position"),
+    "offsets-back": (entry(data_offsets=[28, 0]), "impossible dtype, shape or position"),
+    "offsets-one": (entry(data_offsets=[0]), "impossible dtype, shape or position"),
     "offsets-none": (
         lambda h, _: h["out.bias"].pop("data_offsets") and None,
-        "impossible dtype, shape or place",
+        "impossible dtype, shape or position",
     ),
-    "offsets-empty": (swap_offsets, "impossible dtype, shape or place"),
-    "entry-number": (lambda h, _: h.update({"out.bias": 7}), "impossible dtype, shape or place"),
+    "offsets-empty": (swap_offsets, "impossible dtype, shape or position"),
+    "entry-number": (lambda h, _: h.update({"out.bias": 7}), "impossible dtype, shape or position"),
     "overlap": (overlap, "overlap or leave gaps"),
     "gap": (gap, "overlap or leave gaps"),
-    "list": (lambda _, d: ([1, 2], d), "not of the safetensors form"),
-    "deep": (lambda _, d: (DEEP.encode(), d), "its header is no JSON"),
+    "list": (lambda _, d: ([1, 2], d), "not in the safetensors format"),
+    "deep": (lambda _, d: (DEEP.encode(), d), "its header is not valid JSON"),
     "utf-16": (lambda h, d: (json.dumps(h).encode("utf-16"), d), "not a usable model file"),
 }
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_header_is_refused_with_its_reason(name, path):
+def test_a_hostile_header_is_refused_with_a_reason(name, path):
     edit, reason = HOSTILE[name]
     change(path, edit)
     refuse(path, reason)
@@ -347,13 +347,13 @@ def test_a_header_over_the_limit_is_not_read(path, monkeypatch):
     refuse(path, "does not begin with a safetensors header")
 
 
-def test_a_huge_promised_length_allocates_nothing(path):
+def test_a_huge_header_length_allocates_nothing(path):
     content = path.read_bytes()
     path.write_bytes(struct.pack("<Q", 2**63) + content[8:])
     refuse(path, "does not begin with a safetensors header")
 
 
-def test_read_header_reads_names_shapes_and_no_tensors(path, monkeypatch):
+def test_read_header_reads_names_and_shapes_but_no_tensors(path, monkeypatch):
     import safetensors.numpy
 
     monkeypatch.setattr(safetensors.numpy, "load_file", lambda _: pytest.fail("tensors were read"))

@@ -1,4 +1,4 @@
-"""The page of mutations lists what the scratch engine's source gives today, and no mutant that lives. (The run itself takes minutes.)"""
+"""The page of mutations matches the current source of the scratch engine, and no mutant survives. (The run itself takes minutes.)"""
 
 import re
 
@@ -30,7 +30,7 @@ def page():
 
 
 @pytest.mark.parametrize("statement", CHANGES)
-def test_signs_flip_terms_and_factors_drop_powers_change(statement, tmp_path, monkeypatch):
+def test_signs_are_flipped_terms_and_factors_dropped_and_powers_changed(statement, tmp_path, monkeypatch):
     source = tmp_path / "src" / mutations.ENGINE / "small.py"
     source.parent.mkdir(parents=True)
     source.write_text(
@@ -52,12 +52,14 @@ def test_every_mutant_of_the_source_is_on_the_page_and_no_other(module, page):
     assert sorted(key for key in mutations.listed(page).elements() if key[0] == module) == expected, RUN_AGAIN
 
 
-def test_every_module_of_the_engine_with_arithmetic_is_mutated():
+def test_every_module_with_arithmetic_is_mutated():
     here = {path.stem for path in (ROOT / "src" / mutations.ENGINE).glob("*.py")}
-    assert {module for module in here if mutations.mutants(module)} == set(mutations.GUARDS)
+    assert {module for module in here if mutations.mutants(module)} == set(mutations.GUARDS) - {
+        "gradient_grid"
+    }
 
 
-def test_no_mutant_lives(page):
+def test_no_mutant_survives(page):
     assert "SURVIVED" not in page
     num_equivalent = sum(mutations.listed(page)[key] for key in mutations.EQUIVALENT)
     total, found, same = map(int, re.search(r"\*\*(\d+) mutants: (\d+) found .*, (\d+) that", page).groups())
@@ -73,8 +75,8 @@ def test_every_explained_mutant_exists():
     assert set(mutations.EQUIVALENT) <= keys
 
 
-def test_every_red_test_on_the_page_stands_in_its_file(page):
+def test_every_red_test_on_the_page_exists(page):
     names = set(re.findall(r"`([\w/]+\.py)::(\w+)", page))
     assert names
     for path, test in names:
-        assert f"def {test}(" in (ROOT / "tests" / "engines" / path).read_text("utf-8"), (path, test)
+        assert f"def {test}(" in (ROOT / "tests" / path).read_text("utf-8"), (path, test)

@@ -1,4 +1,4 @@
-"""Names and shapes as the page says, and initial values of the promised law."""
+"""Names and shapes match the documentation, and initial values have the stated distributions."""
 
 import itertools
 import math
@@ -20,8 +20,8 @@ from charloom.parameters import (
 
 from .conftest import ROOT
 
-SIGMAS = 5  # standard deviations that an estimate of a moment may lie from it
-ORTHOGONAL = 1e-12  # float64 products of H numbers
+SIGMAS = 5  # tolerance of an estimated moment, in standard deviations
+ORTHOGONAL = 1e-12  # float64, sums of H products
 V = 11
 GATES = {"elman": 1, "lstm": 4, "gru": 3, "mingru": 2}
 
@@ -64,7 +64,7 @@ CONFIGS = [
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.cell}-{c.block}-{c.num_layers}")
-def test_names_and_shapes_are_those_of_the_architecture_page(config):
+def test_names_and_shapes_match_the_architecture_page(config):
     shapes = parameter_shapes(config, V)
     assert shapes == documented_shapes(config)
     assert count_parameters(config, V) == sum(math.prod(s) for s in shapes.values())
@@ -85,7 +85,7 @@ def test_the_architecture_page_names_every_parameter():
             assert name.rsplit(".", 1)[-1] in last_words, name
 
 
-def test_state_holds_h_c_and_the_convolutions_inputs():
+def test_the_state_contains_h_c_and_the_inputs_of_the_convolution():
     for cell in GATES:
         plain = ModelConfig(cell=cell, hidden_size=6, num_layers=2)
         expected = {"h": (6,), "c": (6,)} if cell == "lstm" else {"h": (6,)}
@@ -98,7 +98,7 @@ def test_widths_inside_a_residual_block_are_rounded_multiples():
     config = ModelConfig(block="residual", hidden_size=5, expansion=1.5, mlp_ratio=0.5)
     assert (cell_size(config), mlp_size(config)) == (8, 2)
     assert cell_size(ModelConfig(block="residual", hidden_size=1, expansion=0.1)) == 1
-    assert cell_size(ModelConfig(hidden_size=5, expansion=9.0)) == 5  # a plain cell has none
+    assert cell_size(ModelConfig(hidden_size=5, expansion=9.0)) == 5  # a plain cell ignores expansion
 
 
 # ------------------------------------------------------------------------------------------- initial values
@@ -108,7 +108,7 @@ def assert_normal(x, std):
     n = x.size
     assert abs(x.mean()) < SIGMAS * std / math.sqrt(n)
     assert abs((x**2).mean() / std**2 - 1) < SIGMAS * math.sqrt(2 / n)
-    assert abs(x).max() > 2 * std  # a uniform law of the same variance ends at √3
+    assert abs(x).max() > 2 * std  # a uniform distribution of the same variance ends at √3
 
 
 def assert_uniform(x, bound):
@@ -120,7 +120,7 @@ def assert_uniform(x, bound):
 
 @pytest.mark.parametrize("cell", ["elman", "lstm", "gru"])
 @pytest.mark.parametrize("block", ["plain", "residual"])
-def test_recurrent_blocks_are_orthogonal_and_unlike(cell, block):
+def test_recurrent_blocks_are_orthogonal_and_distinct(cell, block):
     config = ModelConfig(cell=cell, hidden_size=12, block=block, num_layers=2)
     params = initial_parameters(config, V, 3)
     blocks = []
@@ -133,7 +133,7 @@ def test_recurrent_blocks_are_orthogonal_and_unlike(cell, block):
         assert abs(a - b).max() > 0.1
 
 
-def test_orthogonal_draws_favour_no_sign():
+def test_orthogonal_draws_have_no_sign_bias():
     traces = [
         np.trace(initial_parameters(ModelConfig(cell="elman", hidden_size=3), 2, s)["layers.0.cell.w_hh"])
         for s in range(400)
@@ -153,14 +153,14 @@ def test_default_weights_have_the_documented_scales():
     assert_normal(one_hot["layers.0.cell.w_ih"], 1 / math.sqrt(40))
 
 
-def test_an_embedding_as_wide_as_the_vocabulary_is_no_one_hot_input():
+def test_an_embedding_as_wide_as_the_vocabulary_is_not_a_one_hot_input():
     params = initial_parameters(ModelConfig(cell="gru", hidden_size=100, embedding_size=V), V, 1)
     assert_normal(params["layers.0.cell.w_ih"], 1 / math.sqrt(V))
 
 
 @pytest.mark.parametrize("forget_bias", [1.0, -0.5])
 @pytest.mark.parametrize("block", ["plain", "residual"])
-def test_the_forget_bias_stands_in_the_second_block_alone(forget_bias, block):
+def test_the_forget_bias_is_in_the_second_block_only(forget_bias, block):
     config = ModelConfig(cell="lstm", hidden_size=6, block=block, forget_bias=forget_bias)
     bias = initial_parameters(config, V, 0)["layers.0.cell.bias"].reshape(4, -1)
     assert (bias[1] == forget_bias).all()
@@ -168,12 +168,12 @@ def test_the_forget_bias_stands_in_the_second_block_alone(forget_bias, block):
 
 
 @pytest.mark.parametrize("cell", ["elman", "gru", "mingru"])
-def test_other_cells_begin_with_biases_of_zero(cell):
+def test_other_cells_start_with_zero_biases(cell):
     params = initial_parameters(ModelConfig(cell=cell, hidden_size=6), V, 0)
     assert not any(params[name].any() for name in params if "bias" in name)
 
 
-def test_a_residual_stream_begins_as_the_embedding():
+def test_a_residual_stream_starts_as_the_embedding():
     params = initial_parameters(ModelConfig(block="residual", hidden_size=16, num_layers=2), V, 0)
     for name, x in params.items():
         if name.endswith((".proj", ".mlp.down", ".conv.bias")):
@@ -188,7 +188,7 @@ def test_a_residual_stream_begins_as_the_embedding():
 
 
 @pytest.mark.parametrize("cell", GATES)
-def test_init_pytorch_is_uniform_by_the_root_of_h(cell):
+def test_init_pytorch_is_uniform_within_one_over_root_h(cell):
     params = initial_parameters(
         ModelConfig(cell=cell, hidden_size=50, embedding_size=20, init="pytorch"), 40, 2
     )
@@ -216,7 +216,7 @@ def test_init_uniform_draws_weights_and_biases():
 
 
 @pytest.mark.parametrize("init", ["orthogonal", "pytorch"])
-def test_init_out_sets_the_output_layer_alone(init):
+def test_init_out_sets_only_the_output_layer(init):
     base = ModelConfig(cell="gru", hidden_size=30, init=init)
     plain = initial_parameters(base, 40, 2)
     for init_out, law in (
@@ -233,7 +233,7 @@ def test_init_out_sets_the_output_layer_alone(init):
             np.testing.assert_array_equal(params[name], plain[name])
 
 
-def test_every_init_of_the_configuration_is_tested_here():
+def test_every_init_option_is_tested_here():
     import typing
 
     hints = typing.get_type_hints(ModelConfig)
@@ -241,7 +241,7 @@ def test_every_init_of_the_configuration_is_tested_here():
     assert set(typing.get_args(hints["init_out"])) == {"same", "pytorch", "normal", "uniform"}
 
 
-def test_no_parameters_draw_depends_on_another():
+def test_no_draw_depends_on_another_parameter():
     small = initial_parameters(ModelConfig(cell="lstm", hidden_size=8, embedding_size=4), V, 5)
     deep = initial_parameters(ModelConfig(cell="lstm", hidden_size=8, embedding_size=4, num_layers=3), V, 5)
     for name, x in small.items():
@@ -260,7 +260,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others():
 
 @pytest.mark.parametrize("cell", GATES)
 @pytest.mark.parametrize("init", ["orthogonal", "pytorch", "uniform", "normal"])
-def test_the_second_biases_have_the_law_of_the_first(cell, init):
+def test_the_second_biases_have_the_distribution_of_the_first(cell, init):
     scale = 0.05 if init in ("uniform", "normal") else None
     config = ModelConfig(cell=cell, hidden_size=60, num_layers=2, init=init, init_scale=scale)
     first, pairs = initial_parameters(config, V, 0), initial_bias_pair(config, V, 0)

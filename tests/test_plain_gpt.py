@@ -1,11 +1,11 @@
-"""The small GPT that others are set beside: its size, its order of time, and its learning rate."""
+"""The small GPT used for comparison: its size, its causality and its learning rate."""
 
 import math
 
 import numpy as np
 import pytest
 
-from charloom.text.windows import Window
+from charloom.text.batching import Window
 
 torch = pytest.importorskip("torch")
 
@@ -36,7 +36,7 @@ def test_no_loss_depends_on_a_later_character(rng):
     assert (np.abs(before - after)[:, 11:] > 1e-6).all()
 
 
-def test_an_untrained_network_knows_nothing_and_a_step_teaches_it(rng):
+def test_an_untrained_network_is_at_chance_and_training_improves_it(rng):
     trainer, ids = plain_gpt.PlainGPT(9), rng.integers(0, 9, (4, 17))
     first = trainer.step(ids[:, :-1], ids[:, 1:])
     assert first == pytest.approx(math.log(9), abs=0.1)
@@ -46,7 +46,7 @@ def test_an_untrained_network_knows_nothing_and_a_step_teaches_it(rng):
     assert trainer.losses(windows_of(ids))[0].mean() < last
 
 
-def test_matrices_alone_decay():
+def test_only_matrices_decay():
     groups = plain_gpt.PlainGPT(9).optimizer.param_groups
     assert [group["weight_decay"] for group in groups] == [0.1, 0.0]
     assert {w.dim() for w in groups[0]["params"]} == {2}
@@ -58,7 +58,7 @@ def test_the_learning_rate_rises_and_falls(step, rate):
     assert plain_gpt.learning_rate(step, 2_000) == pytest.approx(rate)
 
 
-def test_windows_lie_anywhere_in_the_text(rng):
+def test_windows_start_anywhere_in_the_text(rng):
     ids = np.arange(12)
     inputs, targets = plain_gpt.random_windows(ids, rng, batch_size=200, length=8)
     np.testing.assert_array_equal(targets, inputs + 1)

@@ -1,4 +1,4 @@
-"""Pictures of an inspection: what is drawn is what was measured."""
+"""Figures of an inspection show exactly the measurements."""
 
 import math
 
@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from charloom.insight.context import FarContext
-from charloom.insight.course import course
-from charloom.insight.errors import Group
+from charloom.insight.error_analysis import Group
 from charloom.insight.gradient_flow import Flow, GradientFlow, describe
 from charloom.insight.results import ContextCurve
-from charloom.plots import compared_lags, context, far_context, gradient_lags, training_course, who_wins
-from tests.insight.test_course import events_of
+from charloom.insight.training_curve import training_curve
+from charloom.plots import compared_lags, context, far_context, gradient_lags, who_wins
+from charloom.plots import training_curve as draw_training_curve
+from tests.insight.test_training_curve import events_of
 
 pytest.importorskip("matplotlib")
 
@@ -21,7 +22,7 @@ def flow_of(*curves):
     return Flow(arrays, None)
 
 
-def test_lags_are_drawn_as_shares_of_lag_0():
+def test_gradients_are_drawn_as_shares_of_lag_0():
     ax = gradient_lags(GradientFlow(2, 1, flow_of([4.0, 2.0, 1.0]), flow_of([2.0, 0.2, 0.02])))
     trained, before, *_ = ax.get_lines()
     assert trained.get_ydata().tolist() == [1.0, 0.5, 0.25]
@@ -31,22 +32,22 @@ def test_lags_are_drawn_as_shares_of_lag_0():
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["layer 0 h", "before training"]
 
 
-def test_a_state_without_gradient_is_not_drawn_and_what_is_not_finite_is_left_out():
+def test_zero_gradients_and_non_finite_values_are_not_drawn():
     ax = gradient_lags(GradientFlow(2, 1, flow_of([1.0, np.inf, 0.5]), flow_of([0.0, 0.0, 0.0])))
     (drawn, _) = [line for line in ax.get_lines() if len(line.get_xdata()) == 3] + [None]
     assert np.isnan(drawn.get_ydata()[1])
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["layer 0 h"]
 
 
-def test_of_each_network_the_array_that_reaches_farthest_is_compared():
+def test_networks_are_compared_by_their_farthest_reaching_array():
     flows = {"a $ b": flow_of([1.0, 0.5, 0.004], [1.0, 0.9, 0.8]), "other": flow_of([1.0, 0.001, 0.0])}
     ax = compared_lags(flows)
     assert ax.get_lines()[0].get_ydata().tolist() == [1.0, 0.9, 0.8]
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["a $ b", "other"]
-    ax.figure.draw_without_rendering()  # a dollar sign is no formula
+    ax.figure.draw_without_rendering()  # a dollar sign is not parsed as math
 
 
-def test_context_in_bits_and_the_far_one_beside_it():
+def test_context_and_far_context_are_drawn_in_bits():
     far = FarContext((1, 4), np.array([2.0, 1.5]), np.array([2.5, 1.6]), 1.4, 10, 5)
     curve = ContextCurve(np.array([3.0, 2.0, 1.0]), 3, far, (None, None))
     assert context(curve).get_lines()[0].get_ydata() == pytest.approx(np.array([3, 2, 1]) / math.log(2))
@@ -56,7 +57,7 @@ def test_context_in_bits_and_the_far_one_beside_it():
     assert whole.get_ydata() == pytest.approx([1.4 / math.log(2)] * 2)
 
 
-def test_the_best_ngram_stands_beside_the_network():
+def test_the_best_ngram_is_drawn_with_the_network():
     groups = [
         Group("space", 10, 1.0, (2.0, 1.5), "network", 0.6),
         Group("digit", 5, 3.0, (2.5, 2.6), "order 1", 0.2),
@@ -66,12 +67,14 @@ def test_the_best_ngram_stands_beside_the_network():
     assert [t.get_text() for t in who_wins(groups).get_yticklabels()] == ["space (10)", "digit (5)"]
 
 
-def test_a_course_with_all_that_happened():
+def test_a_training_curve_with_all_annotations():
     loss = np.concatenate([np.linspace(3, 0.3, 600), np.full(400, 0.3)])
     loss[800:830] = 4.0
-    told = [(100, {"w_hh": 0.1}), (820, {"w_hh": 9.0})]
-    found = course(events_of(loss, signals=told, validations=[(500, 2.0), (1000, 2.5)]), clip_norm=5.0)
-    ax = training_course(found, published=[(0, 600, "waking up")])
+    observed = [(100, {"w_hh": 0.1}), (820, {"w_hh": 9.0})]
+    found = training_curve(
+        events_of(loss, signals=observed, validations=[(500, 2.0), (1000, 2.5)]), clip_norm=5.0
+    )
+    ax = draw_training_curve(found, published=[(0, 600, "waking up")])
     texts = [text.get_text() for text in ax.texts]
     assert any(text.startswith("blow-up at 801\nw_hh") for text in texts)
     assert "published: waking up" in texts

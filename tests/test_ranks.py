@@ -14,11 +14,12 @@ FREE = {"charloom", "charloom.__main__"}  # the door: names of the package, reso
 TYPING_ONLY = {"jaxtyping", "numpy", "torch", "matplotlib"}  # under TYPE_CHECKING, anywhere
 TOGETHER = {"runs": "modelfile"}  # a checkpoint has the model file's container
 FURTHER = {
-    "numba": {"engines", "engines/torch", "engines/fused"},
+    "numba": {"kernels", "engines/torch", "engines/fused"},
     "llvmlite": {"engines/torch", "engines/fused"},
     "torch": {"engines/torch"},
     "matplotlib": {"plots"},
     "safetensors": {"modelfile", "runs"},
+    "charset_normalizer": {"text"},
 }
 
 
@@ -140,7 +141,7 @@ def test_a_module_imports_only_the_libraries_of_its_row(path):
 
 def test_the_rank_of_a_made_up_module_is_found():
     assert room_of("charloom.engines") == "engines"
-    assert room_of("charloom.engines.kernels") == "engines"
+    assert room_of("charloom.kernels.cells") == "kernels"
     assert room_of("charloom.engines.torch.lstm") == "engines/torch"
-    assert room_of("charloom.text.windows") == "text"
+    assert room_of("charloom.text.batching") == "text"
     assert room_of("charloom.nowhere") is None

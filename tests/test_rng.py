@@ -1,4 +1,4 @@
-"""Philox against its authors' vectors, and draws as functions of their address."""
+"""Philox against its authors' test vectors, and draws as functions of their address."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from charloom import rng as randomness
 from charloom.rng import Purpose, normals, permutation, philox, random_bits, uniforms
 
-SIGMAS = 5  # a mean of n draws stands further from its expectation once in two million
+SIGMAS = 5  # a mean of n draws is further from its expectation once in two million
 
 # golden: kat_vectors of Random123 1.14, philox4x32 with 10 rounds: counter, key, result
 KNOWN_ANSWERS = [
@@ -23,7 +23,7 @@ def words(text):
 
 
 @pytest.mark.parametrize(("counter", "key", "answer"), KNOWN_ANSWERS)
-def test_philox_gives_the_known_answers(counter, key, answer):
+def test_philox_matches_the_known_answers(counter, key, answer):
     low, high = words(key)
     rows = np.array([words(counter), [1, 2, 3, 4]], np.uint32)
     result = philox(rows, low + (high << 32))
@@ -31,7 +31,7 @@ def test_philox_gives_the_known_answers(counter, key, answer):
     assert result[0].tolist() == words(answer)
 
 
-def test_a_draw_stands_at_its_address():
+def test_a_draw_is_philox_of_its_address():
     bits = random_bits(5 + (9 << 32), 77, 2**32 + 6, [3, 8], 6)
     for row, lane in zip(bits, (3, 8), strict=True):
         for block in range(2):
@@ -45,7 +45,7 @@ def test_a_draw_stands_at_its_address():
     lanes=st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=6, unique=True),
     count=st.integers(1, 20),
 )
-def test_other_lanes_and_a_longer_draw_change_nothing(seed, step, lanes, count):
+def test_a_draw_is_independent_of_other_lanes_and_of_the_count(seed, step, lanes, count):
     whole = random_bits(seed, Purpose.WINDOW, step, lanes, count + 9)
     for i, lane in enumerate(lanes):
         np.testing.assert_array_equal(
@@ -64,7 +64,7 @@ def test_seed_purpose_step_and_lane_each_change_the_draw():
 def test_purposes_are_distinct_and_leave_room_for_dropout_sites():
     assert len({p.value for p in Purpose}) == len(Purpose)
     assert all(p < Purpose.DROPOUT for p in Purpose if p is not Purpose.DROPOUT)
-    # part of the format: a number that changes changes every published figure
+    # part of the format: changing a number changes every published figure
     assert {p.name: p.value for p in Purpose} == {
         "INIT": 1,
         "WINDOW": 2,
@@ -78,7 +78,7 @@ def test_purposes_are_distinct_and_leave_room_for_dropout_sites():
     }
 
 
-def test_uniforms_lie_in_the_unit_interval_with_the_moments_of_one():
+def test_uniforms_are_in_the_unit_interval_and_have_the_right_moments():
     u = uniforms(3, Purpose.SAMPLE, 0, range(50), 2000)
     assert u.shape == (50, 2000)
     assert 0 <= u.min() < 1e-3
@@ -87,7 +87,7 @@ def test_uniforms_lie_in_the_unit_interval_with_the_moments_of_one():
     assert abs((u**2).mean() - 1 / 3) < SIGMAS * np.sqrt(4 / 45 / u.size)
 
 
-def test_a_uniform_holds_the_high_bits_of_two_words():
+def test_a_uniform_has_the_high_bits_of_two_words():
     high, low = (int(w) for w in random_bits(3, 7, 1, [2], 2)[0])
     assert uniforms(3, 7, 1, [2], 1)[0, 0] == ((high >> 5) * 2**26 + (low >> 6)) / 2**53
 
@@ -98,7 +98,7 @@ def test_the_largest_uniform_is_below_one(monkeypatch):
     assert np.isfinite(normals(0, 0, 0, [0], 1)).all()
 
 
-def test_normals_have_the_moments_of_the_normal_law():
+def test_normals_have_the_right_moments():
     x = normals(4, Purpose.INIT, 0, range(40), 2501)
     assert x.shape == (40, 2501)
     assert abs(x.mean()) < SIGMAS / np.sqrt(x.size)
@@ -108,16 +108,16 @@ def test_normals_have_the_moments_of_the_normal_law():
 
 
 @given(seed=st.integers(0, 2**64 - 1), step=st.integers(0, 1000), size=st.integers(1, 300))
-def test_a_permutation_holds_each_number_once(seed, step, size):
+def test_a_permutation_has_each_number_once(seed, step, size):
     assert sorted(permutation(seed, Purpose.ORDER, step, size).tolist()) == list(range(size))
 
 
-def test_permutations_of_other_epochs_and_seeds_differ():
+def test_permutations_differ_between_epochs_and_seeds():
     orders = [permutation(s, Purpose.ORDER, e, 50).tolist() for s in (0, 1) for e in (0, 1)]
     assert len({tuple(order) for order in orders}) == 4
 
 
-def test_every_place_of_a_permutation_takes_every_number_equally_often():
+def test_permutations_are_uniform():
     counts = np.zeros((4, 4))
     for epoch in range(2000):
         counts[np.arange(4), permutation(0, Purpose.ORDER, epoch, 4)] += 1

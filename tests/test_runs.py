@@ -1,4 +1,4 @@
-"""The run folder: events that stand, checkpoints that are whole, one truth."""
+"""The run folder: its configuration, valid events and intact checkpoints."""
 
 import json
 import re
@@ -21,25 +21,25 @@ def checkpoint(step, value=None):
     return Checkpoint(step, {"param.w": x, "state.0.h": x[:, :0]}, {"step": step, "loss": [1.5, None]})
 
 
-def test_a_new_run_holds_its_configuration(run):
+def test_a_new_run_contains_its_configuration(run):
     assert run.config() == {"name": "قصص", "schema": 1}
     assert Run.open(run.path).config() == run.config()
     assert "قصص" in run.config_path.read_text("utf-8")
 
 
 def test_a_run_is_never_created_over_another(run):
-    with pytest.raises(RunError, match=r"already holds a run.*--resume"):
+    with pytest.raises(RunError, match=r"already contains a run.*--resume"):
         Run.create(run.path, {})
     assert run.config()["schema"] == 1
 
 
-def test_a_folder_that_cannot_be_made_is_explained(tmp_path):
+def test_a_folder_that_cannot_be_created_is_explained(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"cannot write .*--out"):
         Run.create(tmp_path / "file" / "run", {})
 
 
-def test_opening_what_is_no_run_names_its_neighbours(run, tmp_path):
+def test_opening_a_folder_without_a_run_names_its_neighbours(run, tmp_path):
     with pytest.raises(RunError, match=re.escape(f"name one of {run.path}")):
         Run.open(tmp_path / "other")
     with pytest.raises(RunError, match="train one first"):
@@ -49,7 +49,7 @@ def test_opening_what_is_no_run_names_its_neighbours(run, tmp_path):
 @pytest.mark.parametrize("content", ["", "{", "[]", "\x00"])
 def test_a_damaged_configuration_is_explained(content, run):
     run.config_path.write_text(content)
-    with pytest.raises(RunError, match="missing or no JSON object"):
+    with pytest.raises(RunError, match="missing or not a JSON object"):
         run.config()
 
 
@@ -65,18 +65,18 @@ def test_events_are_read_back_in_order(run):
     assert run.events_path.read_bytes().count(b"\n") == 2
 
 
-def test_every_torn_last_line_is_skipped_and_what_follows_is_kept(run):
+def test_every_incomplete_last_line_is_skipped_and_later_events_are_kept(run):
     run.append({"step": 1})
     whole = run.events_path.read_bytes()
     line = json.dumps({"step": 2, "text": "ق"}, ensure_ascii=False).encode() + b"\n"
-    for length in range(len(line) - 1):  # cut in the middle of a character, too
+    for length in range(len(line) - 1):  # also in the middle of a character
         run.events_path.write_bytes(whole + line[:length])
         assert run.events() == [{"step": 1}]
         run.append({"step": 3})
         assert run.events() == [{"step": 1}, {"step": 3}]
 
 
-def test_a_resume_drops_what_it_supersedes(run):
+def test_a_resume_drops_the_events_it_supersedes(run):
     for step in (1, 2, 3, 4):
         run.append({"event": "progress", "step": step})
     run.append({"resumed_from": 2})
@@ -119,18 +119,18 @@ def test_only_the_newest_two_are_kept(run):
     assert KEEP_CHECKPOINTS == 2
 
 
-def test_temporary_and_foreign_files_are_no_checkpoints(run):
+def test_temporary_and_foreign_files_are_not_checkpoints(run):
     run.write_checkpoint(checkpoint(3))
     (run.checkpoint_folder / ".step-000000009.safetensors.x.part").write_bytes(b"half")
     (run.checkpoint_folder / "notes.txt").write_bytes(b"")
     assert run.newest_checkpoint()[0].step == 3
 
 
-def test_without_a_checkpoint_there_is_none(run):
+def test_a_new_run_has_no_checkpoint(run):
     assert run.newest_checkpoint() == (None, ())
 
 
-def test_every_flipped_bit_or_truncation_of_the_newest_falls_back_to_the_one_before(run, rng):
+def test_every_flipped_bit_or_truncation_falls_back_to_the_previous_checkpoint(run, rng):
     run.write_checkpoint(checkpoint(1))
     run.write_checkpoint(checkpoint(2))
     newest = run.checkpoint_paths()[0]
@@ -148,13 +148,13 @@ def test_every_flipped_bit_or_truncation_of_the_newest_falls_back_to_the_one_bef
         found, notes = run.newest_checkpoint()
         if found.step == 1:
             assert len(notes) == 1
-            assert notes[0].startswith("passed over a damaged checkpoint")
-        else:  # a space of the header that became another space
+            assert notes[0].startswith("skipped a damaged checkpoint")
+        else:  # a space in the header became other whitespace
             assert found.scalars == checkpoint(2).scalars
             np.testing.assert_array_equal(found.tensors["param.w"], checkpoint(2).tensors["param.w"])
 
 
-def test_where_all_are_damaged_none_is_found(run):
+def test_if_all_checkpoints_are_damaged_none_is_found(run):
     run.write_checkpoint(checkpoint(1))
     run.checkpoint_paths()[0].write_bytes(b"gone")
     found, notes = run.newest_checkpoint()
@@ -162,7 +162,7 @@ def test_where_all_are_damaged_none_is_found(run):
     assert len(notes) == 1
 
 
-def test_a_model_file_is_no_checkpoint(run, tmp_path):
+def test_a_model_file_is_not_a_checkpoint(run, tmp_path):
     from .test_modelfile import make, write_model
 
     write_model(tmp_path / "m", make())

@@ -32,7 +32,7 @@ GOLDEN = [
 
 
 @pytest.mark.parametrize(("schedule", "step", "rate"), GOLDEN)
-def test_the_schedule_has_its_golden_values(schedule, step, rate):
+def test_the_schedule_matches_its_golden_values(schedule, step, rate):
     assert learning_rate(config(schedule=schedule, decay_fraction=0.25), LINE, step) == pytest.approx(
         rate, rel=1e-12
     )

@@ -1,4 +1,4 @@
-"""One number for every pool, restored afterwards."""
+"""One number of threads for every pool, restored afterwards."""
 
 import contextlib
 import os
@@ -37,7 +37,7 @@ def test_limit_restores_after_an_error():
 
 
 def test_torch_is_restored_by_limit_itself(monkeypatch):
-    # threadpoolctl restores OpenMP's pools too, where it sees torch's; a torch built on another pool it does not see
+    # threadpoolctl also restores torch's pool if it is OpenMP's; it does not see the pool of another build of torch
     monkeypatch.setattr(threadpoolctl, "threadpool_limits", lambda **_: contextlib.nullcontext())
     before = torch.get_num_threads()
     with threads.limit(before + 1):
@@ -60,7 +60,7 @@ def test_a_process_without_torch_is_limited_too(monkeypatch):
 @pytest.mark.parametrize(
     ("quota", "expected"), [(None, 4), (0.5, 1), (1.0, 1), (1.5, 2), (2.0, 2), (64.0, 4)], ids=str
 )
-def test_available_is_the_affinity_lowered_by_the_quota(quota, expected, monkeypatch):
+def test_available_is_the_affinity_limited_by_the_quota(quota, expected, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
     monkeypatch.setattr(threads, "_cgroup_quota", lambda: quota)
     assert threads.available() == expected
@@ -80,7 +80,7 @@ def test_a_system_without_cgroups_has_no_quota(monkeypatch):
     assert threads._cgroup_quota() is None
 
 
-def test_waiting_threads_sleep_unless_the_user_says_otherwise(monkeypatch):
+def test_waiting_threads_sleep_soon_unless_the_user_says_otherwise(monkeypatch):
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     threads.wait_briefly()

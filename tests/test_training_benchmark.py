@@ -1,4 +1,4 @@
-"""The training benchmark's own arithmetic."""
+"""The arithmetic of the training benchmark."""
 
 import json
 
@@ -24,11 +24,11 @@ V = training.V
     ],
     ids=lambda x: x.cell if isinstance(x, ModelConfig) else "",
 )
-def test_only_what_is_multiplied_counts(config, products):
+def test_only_matrix_products_count(config, products):
     assert training.products_a_char(config) == products
 
 
-def test_every_case_is_a_network_and_those_with_a_plain_program_are_plain():
+def test_every_case_is_valid_and_those_with_a_plain_program_are_plain():
     for network, batch, window, has_plain in training.CASES.values():
         config = ModelConfig(**network)
         assert batch * window >= 2048

@@ -1,4 +1,4 @@
-"""System A as a plain PyTorch program: nn.RNN on one-hot windows of 100, one prediction each; and its way of writing."""
+"""System A in plain PyTorch: nn.RNN on one-hot windows of 100, one prediction each, and its sampling."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class PlainElman:
         return float(loss.detach())
 
     def write(self, window: np.ndarray, length: int, temperature: float) -> list[int]:
-        """Continue a window (100,): all of it is read again for each character, from the state it left behind."""
+        """Continue a window (100,), reading all of it again for each character, from the last state."""
         chosen, state = [], None
         with torch.no_grad():
             for _ in range(length):

@@ -1,10 +1,11 @@
-"""A small GPT as a PyTorch program writes it: nanoGPT's setting for Shakespeare's characters on a laptop's processor.
+"""A small GPT in plain PyTorch: nanoGPT's setting for Shakespeare's characters on a laptop's processor.
 
-Our own writing from the description: 4 blocks of 4 heads, 128 wide, context 64, batch 12, no dropout; learnt positions, layer norm
-before each branch, GELU, no biases, the output tied to the embedding; weights normal × 0.02, those that write into the residual
-stream divided by √(2 · blocks). AdamW, β 0.9 and 0.99, weight decay 0.1 on matrices alone, gradient norm clipped at 1; the learning
-rate rises to 1e-3 over 100 steps and falls along a cosine to 1e-4 at the last of 2,000. Documented: 0.80 M parameters, 1.88 nats on
-the last tenth of tiny Shakespeare after about three minutes.
+Our own implementation of the description: 4 blocks of 4 heads, 128 wide, context 64, batch 12, no dropout;
+learned positions, layer norm before each branch, GELU, no biases, the output tied to the embedding; weights
+normal × 0.02, those that add to the residual stream divided by √(2 · blocks). AdamW, β 0.9 and 0.99, weight
+decay 0.1 on matrices alone, gradient norm clipped at 1; the learning rate rises to 1e-3 over 100 steps and
+falls along a cosine to 1e-4 at the last of 2,000. Documented: 0.80 M parameters, 1.88 nats on the last tenth
+of tiny Shakespeare after about three minutes.
 
 Shapes: B batch, T time, D width, V vocabulary.
 """
@@ -19,14 +20,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from charloom.text.windows import Window
+from charloom.text.batching import Window
 
 BLOCKS, HEADS, WIDTH, CONTEXT, BATCH = 4, 4, 128, 64, 12
 STEPS, WARMUP, PEAK, LAST = 2_000, 100, 1e-3, 1e-4
 
 
 class Attention(nn.Module):
-    """Each position looks back: softmax(q kᵀ / √(D / heads)) v over itself and what stands before it."""
+    """Causal attention: softmax(q kᵀ / √(D / heads)) v over each position and those before it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,8 +83,8 @@ class PlainGPT:
 
     Args:
         vocab_size: V.
-        num_steps: updates until the learning rate has fallen.
-        seed: of the weights.
+        num_steps: updates until the learning rate reaches its minimum.
+        seed: seed of the weights.
     """
 
     def __init__(self, vocab_size: int, *, num_steps: int = STEPS, seed: int = 0) -> None:
@@ -98,11 +99,11 @@ class PlainGPT:
 
     @property
     def num_params(self) -> int:
-        """Parameters as nanoGPT counts them: without the positions."""
+        """The number of parameters as nanoGPT counts them: without the positions."""
         return sum(w.numel() for w in self.model.parameters()) - self.model.positions.weight.numel()
 
     def step(self, inputs: np.ndarray, targets: np.ndarray) -> float:
-        """One update on windows (B, T) of at most `CONTEXT` characters; returns their mean loss before it, nats."""
+        """Take one update on windows (B, T), T ≤ `CONTEXT`; return their mean loss before it, nats."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.taken, self.num_steps)
         loss = self._losses(inputs, targets).mean()
@@ -114,10 +115,10 @@ class PlainGPT:
         return float(loss.detach())
 
     def initial_state(self, _: int) -> None:
-        """None: what it reads of a window is all it knows."""
+        """None: the network has no state beyond its window."""
 
     def losses(self, windows: Window, _: None = None) -> tuple[np.ndarray, None]:
-        """The loss of each target, (B, T), nats, and no state: every window begins with an empty context."""
+        """The loss of each target, (B, T), nats, and no state: every window starts with an empty context."""
         with torch.no_grad():
             return self._losses(windows.inputs, windows.targets).numpy(), None
 
@@ -128,7 +129,7 @@ class PlainGPT:
 
 
 def taught(ids: np.ndarray, vocab_size: int, *, seed: int = 0) -> tuple[PlainGPT, list[float]]:
-    """A network that has taken its `STEPS` on a text, and the seconds of each of them."""
+    """A network trained for `STEPS` on a text, and the seconds of each step."""
     trainer, rng, seconds = PlainGPT(vocab_size, seed=seed), np.random.default_rng(seed), []
     for _ in range(STEPS):
         batch = random_windows(ids, rng)
@@ -139,7 +140,7 @@ def taught(ids: np.ndarray, vocab_size: int, *, seed: int = 0) -> tuple[PlainGPT
 
 
 def learning_rate(step: int, num_steps: int) -> float:
-    """The step size of update `step`, counted from 0: a linear rise, then half a cosine.
+    """The learning rate of update `step`, counted from 0: a linear rise, then half a cosine.
 
     Example:
         >>> [round(learning_rate(step, 2_000), 6) for step in (0, 100, 1_050, 2_000)]
@@ -154,7 +155,7 @@ def learning_rate(step: int, num_steps: int) -> float:
 def random_windows(
     ids: np.ndarray, rng: np.random.Generator, *, batch_size: int = BATCH, length: int = CONTEXT
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A batch at random places of a text: inputs and targets, (B, T) each."""
+    """A batch of windows at random positions in a text: inputs and targets, (B, T) each."""
     starts = rng.integers(0, len(ids) - length, batch_size)
     block = ids[starts[:, None] + np.arange(length + 1)].astype(np.int64)
     return block[:, :-1], block[:, 1:]

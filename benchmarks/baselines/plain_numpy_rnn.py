@@ -1,8 +1,9 @@
-"""System D as a NumPy program writes it: loops over time steps, backward through time by hand, Adagrad.
+"""System D in plain NumPy: loops over time steps, hand-written backpropagation through time, Adagrad.
 
-Our own writing of the published form: 100 tanh units, one-hot columns, windows of 25 read in order, the state carried and
-set to zero where the text wraps, weights normal × 0.01, the sum of the losses differentiated, each gradient element
-clipped to [−5, 5]. One thing is mended: the output bias learns (in the published form its gradient stays zero).
+Our own implementation of the published form: 100 tanh units, one-hot columns, windows of 25 read in order,
+the state carried and set to zero when the text wraps, weights normal × 0.01, the sum of the losses
+differentiated, each gradient element clipped to [−5, 5]. One thing is corrected: the output bias is trained
+(in the published form its gradient stays zero).
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ class PlainNumpyRNN:
     Args:
         vocab_size: distinct characters.
         hidden_size: units.
-        seq_length: time steps of a window.
+        seq_length: time steps per window.
         learning_rate: Adagrad's.
-        seed: of the weights.
+        seed: seed of the weights.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class PlainNumpyRNN:
         self.h = np.zeros((hidden_size, 1))
 
     def forward(self, inputs: list[int], h_prev: np.ndarray) -> tuple[dict, dict, dict]:
-        """One-hot inputs, hidden states and probabilities of every time step."""
+        """Run a window; return one-hot inputs, hidden states and probabilities of every time step."""
         xs, hs, ps = {}, {-1: h_prev}, {}
         for t in range(len(inputs)):
             xs[t] = np.zeros((self.vocab_size, 1))
@@ -55,7 +56,7 @@ class PlainNumpyRNN:
         return xs, hs, ps
 
     def backward(self, xs: dict, hs: dict, ps: dict, targets: list[int]) -> list[np.ndarray]:
-        """The clipped gradients of the summed loss, back through time."""
+        """Backpropagate through time; return the clipped gradients of the summed loss."""
         dU, dW, dV = np.zeros_like(self.U), np.zeros_like(self.W), np.zeros_like(self.V)
         db, dc = np.zeros_like(self.b), np.zeros_like(self.c)
         dh_next = np.zeros_like(self.h)
@@ -76,14 +77,14 @@ class PlainNumpyRNN:
         return gradients
 
     def update(self, gradients: list[np.ndarray]) -> None:
-        """Adagrad, with 1e-8 inside the root."""
+        """Take an Adagrad step with 1e-8 inside the root."""
         parameters = (self.U, self.W, self.V, self.b, self.c)
         for p, gradient, memory in zip(parameters, gradients, self.memory, strict=True):
             memory += gradient * gradient
             p += -self.learning_rate * gradient / np.sqrt(memory + 1e-8)
 
     def train(self, ids: np.ndarray, num_steps: int) -> float:
-        """Read on for `num_steps` windows; returns the mean loss in nats per character."""
+        """Train on the next `num_steps` windows; return the mean loss in nats per character."""
         losses = []
         for _ in range(num_steps):
             if self.pointer + self.seq_length + 1 > len(ids):

@@ -1,7 +1,8 @@
-"""System E as a PyTorch program writes it: one character, one update.
+"""System E in plain PyTorch: one update per character.
 
-Our own writing of the published form: [one-hot character ; previous state] → nn.Linear → sigmoid → nn.Linear →
-log-softmax, 128 units, plain SGD 0.1 after every character, the state detached each step; it begins as normal × 0.1.
+Our own implementation of the published form: [one-hot character ; previous state] → nn.Linear → sigmoid →
+nn.Linear → log-softmax, 128 units, plain SGD 0.1 after every character, the state detached each step; it
+starts as normal × 0.1.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from torch import nn
 
 
 class RecurrentNetwork(nn.Module):
-    """s(t) = sigmoid(A x(t) + a), y(t) = log softmax(B s(t) + b), where x(t) is the character beside s(t−1)."""
+    """s(t) = sigmoid(A x(t) + a), y(t) = log softmax(B s(t) + b); x(t) = [character; s(t−1)]."""
 
     def __init__(self, vocab_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -31,13 +32,13 @@ class RecurrentNetwork(nn.Module):
 
 
 class PlainOnlineRNN:
-    """The network with its optimiser and its place in the text.
+    """The network with its optimiser and its position in the text.
 
     Args:
         vocab_size: distinct characters.
         hidden_size: units.
         learning_rate: SGD's.
-        seed: of weights and initial state.
+        seed: seed of the weights and the initial state.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class PlainOnlineRNN:
         return vector
 
     def train(self, ids: np.ndarray, num_steps: int) -> float:
-        """Read on for `num_steps` characters; returns their mean loss in nats."""
+        """Train on the next `num_steps` characters; return their mean loss in nats."""
         total = 0.0
         for _ in range(num_steps):
             if self.pointer + 1 >= len(ids):

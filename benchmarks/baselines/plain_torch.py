@@ -1,4 +1,4 @@
-"""Training as a plain PyTorch program writes it: nn.RNN, nn.LSTM or nn.GRU, Adam or AdamW, one window after another."""
+"""Training in plain PyTorch: nn.RNN, nn.LSTM or nn.GRU, Adam or AdamW, one window after another."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class PlainTrainer:
         num_layers: L.
         embedding_size: E; None = one-hot.
         dropout: between layers and before the output.
-        optimizer: the class.
-        learning_rate: its step size.
-        clip_norm: ceiling on the gradient norm; None = no clipping.
-        carry: the state goes on into the next window, without its gradient.
-        device: where it trains.
+        optimizer: the optimiser's class.
+        learning_rate: its learning rate.
+        clip_norm: maximum gradient norm; None = no clipping.
+        carry: carry the state into the next window, detached.
+        device: the device to train on.
     """
 
     def __init__(

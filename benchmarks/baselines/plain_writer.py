@@ -1,4 +1,4 @@
-"""Writing as plain PyTorch programs do it: one character at a time through nn.LSTM, softmax, a draw, and back."""
+"""Sampling in plain PyTorch: one character at a time through nn.LSTM, softmax and a draw."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from torch import nn
 
 
 class PlainWriter:
-    """One-hot input → nn.LSTM → nn.Linear, a step of one character.
+    """One-hot input → nn.LSTM → nn.Linear, one character per step.
 
     Args:
         vocab_size: V.
         hidden_size: H.
         num_layers: L.
-        dropout: left on while it writes, as system C does; 0 = a network in evaluation.
-        top_k: how many of the likeliest stay; None = all.
+        dropout: left on while sampling, as in system C; 0 = evaluation mode.
+        top_k: how many of the likeliest characters to keep; None = all.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class PlainWriter:
 
     @torch.inference_mode()
     def write(self, length: int) -> list[int]:
-        """Write so many characters."""
+        """Generate `length` characters."""
         char_id, state, chosen = 0, None, []
         for _ in range(length):
             x = nn.functional.one_hot(torch.tensor([[char_id]]), self.vocab_size).float()

@@ -3,7 +3,7 @@
     model = charloom.train("tales.txt", minutes=2)
     print(model.sample("Once upon", length=200)[0].text)
 
-Names are imported when they are first used, so that ``import charloom`` is instant.
+Names are imported on first use, so that ``import charloom`` is instant.
 """
 
 from __future__ import annotations

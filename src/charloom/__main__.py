@@ -1,4 +1,4 @@
-"""``python -m charloom`` is ``charloom``."""
+"""Run the command line as ``python -m charloom``."""
 
 import sys
 

@@ -1,15 +1,9 @@
-"""Every error a user can meet, each with what happened, why it is wrong and how to fix it.
+"""Every error that a user can see, each with what happened, why it is wrong and how to fix it.
 
     CharloomError
-    ├── ConfigError        a setting, recipe or flag has no legal meaning
-    ├── DataError          a text cannot be read, or is not what the request needs
-    │   ├── DecodeError    its bytes are not in the encoding they claim
-    │   └── UnknownCharacterError  a character the vocabulary does not hold
-    ├── DownloadError      a known corpus could not be fetched intact
-    ├── ModelFileError     a model file or checkpoint is damaged, foreign or hostile
-    ├── RunError           a run folder cannot be created, locked, resumed or found
-    ├── MissingExtraError  an optional dependency is not installed
-    └── DivergedError      training met a loss or gradient that is not a number
+    ├── ConfigError · DownloadError · ModelFileError · RunError · MissingExtraError · DivergedError
+    └── DataError
+        └── DecodeError · UnknownCharacterError
 
 The command line prints the three parts and exits with 1; ``--debug`` shows the traceback.
 """
@@ -17,16 +11,17 @@ The command line prints the three parts and exits with 1; ``--debug`` shows the 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 
 
 class CharloomError(Exception):
-    """A failure that is explained: what happened, why it is wrong, how to fix it.
+    """An explained failure: what happened, why it is wrong, how to fix it.
 
     Args:
         what: what happened, with the offending value.
         why: the rule it breaks.
-        fix: the next thing to do; a command where there is one.
+        fix: what to do next; a command if there is one.
 
     Example:
         >>> str(DataError("the text is empty", why="nothing can be learnt from it", fix="name another file"))
@@ -35,33 +30,27 @@ class CharloomError(Exception):
 
     def __init__(self, what: str, *, why: str, fix: str) -> None:
         super().__init__(f"{what}: {why} (fix: {fix})")
-        self.what = what
-        self.why = why
-        self.fix = fix
+        self.what, self.why, self.fix = what, why, fix
 
     @property
     def kind(self) -> str:
-        """The class name: the ``kind`` of the JSON error object."""
+        """The class name, used as ``kind`` in the JSON error object."""
         return type(self).__name__
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self.what, self.why, self.fix)
-
-
-def _rebuild(cls: type[CharloomError], what: str, why: str, fix: str) -> CharloomError:
-    return cls(what, why=why, fix=fix)
+        return partial(type(self), why=self.why, fix=self.fix), (self.what,)
 
 
 class ConfigError(CharloomError):
-    """A setting, recipe or flag has no legal meaning."""
+    """A setting, recipe or flag is invalid."""
 
 
 class DataError(CharloomError):
-    """A text cannot be read, or is not what the request needs."""
+    """A text cannot be read, or does not fit the request."""
 
 
 class DecodeError(DataError):
-    """A text's bytes are not in the encoding they claim."""
+    """A text's bytes are not in the stated encoding."""
 
 
 class UnknownCharacterError(DataError):
@@ -69,11 +58,11 @@ class UnknownCharacterError(DataError):
 
 
 class DownloadError(CharloomError):
-    """A known corpus could not be fetched intact."""
+    """A known corpus could not be downloaded intact."""
 
 
 class ModelFileError(CharloomError):
-    """A model file or checkpoint is damaged, foreign or hostile."""
+    """A model file or checkpoint is damaged, foreign or malicious."""
 
 
 class RunError(CharloomError):
@@ -85,10 +74,10 @@ class MissingExtraError(CharloomError):
 
 
 class DivergedError(CharloomError):
-    """Training met a loss or gradient that is not a number.
+    """A loss or gradient is not finite during training.
 
     Attributes:
-        non_finite: elements that are not finite in the gradient of each parameter that has some.
+        non_finite: the number of non-finite gradient elements of each parameter that has any.
     """
 
     non_finite: Mapping[str, int] = MappingProxyType({})

@@ -1,4 +1,4 @@
-"""Files that survive a crash: atomic writes, content hashes, one writer at a time."""
+"""Crash-safe files: atomic writes, content hashes, one writer at a time."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ from typing import BinaryIO
 
 from charloom.errors import RunError
 
-_CHUNK = 1 << 20
-
 
 def atomic_write(path: Path, data: bytes | str | Callable[[BinaryIO], None]) -> None:
-    """Write a file so that a reader, at any moment, finds the old content or the new, never a part.
+    """Write a file so that a reader always finds either the old content or all of the new.
 
-    The bytes go to a temporary name in the same folder, are flushed and fsynced, take the final name in one
-    rename, and the folder is fsynced so that the rename itself survives a power cut.
+    The bytes go to a temporary file in the same folder, which is flushed, fsynced and renamed; then the folder is
+    fsynced, so that the rename itself survives a power cut.
 
     Args:
         path: the final name; its folder must exist.
@@ -32,12 +30,12 @@ def atomic_write(path: Path, data: bytes | str | Callable[[BinaryIO], None]) -> 
     """
     path = Path(path)
     try:
-        with _temporary_beside(path) as (handle, name):
+        with _temporary_for(path) as (handle, name):
             _fill(handle, data)
             handle.flush()
             os.fsync(handle.fileno())
             handle.close()
-            Path(name).chmod(0o666 & ~_umask())  # mkstemp lets nobody else read
+            Path(name).chmod(0o666 & ~_umask())  # mkstemp makes the file private
             Path(name).replace(path)
         _fsync_folder(path.parent)
     except OSError as error:
@@ -45,10 +43,10 @@ def atomic_write(path: Path, data: bytes | str | Callable[[BinaryIO], None]) -> 
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it, unless it is there.
+    """Make a folder and its parents, unless it exists.
 
     Raises:
-        RunError: a file is in its place, or the system refuses.
+        RunError: there is a file of that name, or the system refuses.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -64,11 +62,8 @@ def _umask() -> int:
 
 def unwritable(path: Path, error: OSError) -> RunError:
     """The error for a file or folder that the system refuses to write."""
-    return RunError(
-        f"cannot write {path}",
-        why=error.strerror or str(error),
-        fix="choose a folder you may write to with --out, or make room on the disk",
-    )
+    fix = "choose a folder you can write to with --out, or free some disk space"
+    return RunError(f"cannot write {path}", why=error.strerror or str(error), fix=fix)
 
 
 def _fill(handle: BinaryIO, data: bytes | str | Callable[[BinaryIO], None]) -> None:
@@ -79,8 +74,8 @@ def _fill(handle: BinaryIO, data: bytes | str | Callable[[BinaryIO], None]) -> N
 
 
 @contextlib.contextmanager
-def _temporary_beside(path: Path) -> Iterator[tuple[BinaryIO, str]]:
-    """An open temporary file in the same folder; gone afterwards unless it was renamed."""
+def _temporary_for(path: Path) -> Iterator[tuple[BinaryIO, str]]:
+    """An open temporary file in the same folder; deleted afterwards unless it was renamed."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(descriptor, "wb") as handle:
@@ -91,34 +86,27 @@ def _temporary_beside(path: Path) -> Iterator[tuple[BinaryIO, str]]:
 
 
 def _fsync_folder(folder: Path) -> None:
-    if os.name == "nt":  # Windows has no handle on a folder to flush
+    if os.name == "nt":  # Windows cannot fsync a folder
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
-    except OSError:  # some network file systems refuse; the rename stands all the same
-        pass
+        with contextlib.suppress(OSError):  # some network file systems refuse; the rename is still valid
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's bytes, as 64 hexadecimal digits, in bounded memory."""
-    digest = hashlib.sha256()
     with Path(path).open("rb") as handle:
-        while chunk := handle.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 class Lock:
-    """One writer a folder: a lock file holding process id, host and boot, taken over when its holder is gone.
-
-    Args:
-        path: the lock file.
+    """One writer per folder: a lock file with process id, host and boot id, taken over if its holder has ended.
 
     Raises:
-        RunError: (on entering) a living process holds it.
+        RunError: (on entering) a running process holds it.
 
     Example:
         >>> import tempfile
@@ -131,7 +119,7 @@ class Lock:
         self.path = Path(path)
 
     def __enter__(self) -> Lock:
-        for _ in range(2):  # the second turn comes after a dead holder's file was removed
+        for _ in range(2):  # the second attempt follows the removal of a stale lock file
             try:
                 with self.path.open("x", encoding="utf-8") as handle:
                     json.dump(_holder(), handle)
@@ -140,9 +128,8 @@ class Lock:
                 self._remove_if_stale()
             except OSError as error:
                 raise unwritable(self.path, error) from error
-        raise RunError(
-            f"{self.path.parent} is in use", why="another process took its lock", fix="wait for it to end"
-        )
+        why, fix = "another process took its lock", "wait for it to end"
+        raise RunError(f"{self.path.parent} is in use", why=why, fix=fix)
 
     def __exit__(self, *exc_info: object) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -158,8 +145,8 @@ class Lock:
         if isinstance(holder, dict) and _alive(holder):
             raise RunError(
                 f"{self.path.parent} is in use by process {holder['pid']} on {holder.get('host')}",
-                why="two processes writing one run folder would destroy it",
-                fix=f"wait for it to end, or remove {self.path} if you know that it is gone",
+                why="two processes writing to the same run folder would corrupt it",
+                fix=f"wait for it to end, or remove {self.path} if you are sure that it has ended",
             )
         with contextlib.suppress(FileNotFoundError):
             self.path.unlink()
@@ -177,7 +164,7 @@ def _boot_id() -> str:
 
 
 def _alive(holder: dict[str, object]) -> bool:
-    """Whether the lock's holder may still run; a holder on another host always may."""
+    """Whether the lock's holder may still be running; on another host, always."""
     pid = holder.get("pid")
     if type(pid) is not int:  # not a bool either
         return False
@@ -191,6 +178,6 @@ def _alive(holder: dict[str, object]) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        return True
+    except PermissionError:  # another user's process
+        pass
     return True

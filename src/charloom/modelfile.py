@@ -1,10 +1,11 @@
 """A model is one safe file: weights, configuration, text rules, vocabulary and card in one ``.safetensors``.
 
-Nothing in it can run. A reader checks, before it allocates: the header's size and JSON, the format and its version, the
-configuration's bounds, the vocabulary, and that names, dtypes and shapes are exactly those that configuration
-and vocabulary ask for; then, that every number is finite.
+Nothing in it can be executed. Before allocating memory, a reader checks the header's size and JSON, the
+format and its version, the configuration's bounds, the vocabulary, and that names, dtypes and shapes are
+exactly those that configuration and vocabulary require; afterwards, that every number is finite.
 
-Header metadata, all strings: ``format``, ``format_version``, and as JSON ``config``, ``text``, ``vocab``, ``card``.
+Header metadata, all strings: ``format``, ``format_version``, and as JSON ``config``, ``text``, ``vocab``,
+``card``.
 Source of the container: safetensors 0.8, "Format" (8-byte little-endian header length, JSON header, tensor bytes).
 """
 
@@ -37,14 +38,14 @@ _METADATA = ("config", "text", "vocab", "card")
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """What a model file holds.
+    """The contents of a model file.
 
     Attributes:
         parameters: arrays under the names of `charloom.parameters`, float32 or float64.
         model_config: the network.
-        text_config: how text became ids; applied to prompts.
-        vocab: the characters.
-        card: what it was trained on, how, with what result: plain JSON.
+        text_config: how text is encoded, also applied to prompts.
+        vocab: the vocabulary.
+        card: its training data, settings and results as plain JSON.
     """
 
     parameters: Mapping[str, Array]
@@ -58,23 +59,18 @@ def write_model(path: Path, model_file: ModelFile) -> None:
     """Write a model file atomically.
 
     Raises:
-        RunError: the folder cannot be written to.
+        RunError: the folder is not writable.
     """
-    metadata = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "config": _dump(to_dict(model_file.model_config)),
-        "text": _dump(to_dict(model_file.text_config)),
-        "vocab": _dump(model_file.vocab.to_json()),
-        "card": _dump(model_file.card),
-    }
-    write_tensors(path, model_file.parameters, metadata)
+    config, text = to_dict(model_file.model_config), to_dict(model_file.text_config)
+    parts = dict(zip(_METADATA, (config, text, model_file.vocab.to_json(), model_file.card)))
+    dumped = {key: json.dumps(part, ensure_ascii=False, sort_keys=True) for key, part in parts.items()}
+    write_tensors(path, model_file.parameters, {"format": FORMAT, "format_version": FORMAT_VERSION, **dumped})
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
-    """Write any named arrays with string metadata as one safetensors file, atomically.
+    """Write named arrays and string metadata as one safetensors file, atomically.
 
-    The tensor bytes are a function of the content; the order of the metadata is the library's.
+    The tensor bytes depend only on the content; the order of the metadata is up to the library.
     """
     from safetensors.numpy import save
 
@@ -90,19 +86,15 @@ def read_model(path: Path) -> ModelFile:
     """Read and check a model file.
 
     Raises:
-        ModelFileError: it is missing, damaged, foreign or hostile; the message says which check it failed.
+        ModelFileError: it is missing, damaged, malicious or of another kind; the message says what failed.
     """
     path = Path(path)
     header, metadata = read_header(path)
     if metadata.get("format") != FORMAT:
-        raise damaged(path, "its header does not name the charloom format", "give a file that charloom wrote")
-    if metadata.get("format_version") != FORMAT_VERSION:
-        version = metadata.get("format_version")
-        raise damaged(
-            path,
-            f"its format version is {version!r}, this charloom reads {FORMAT_VERSION}",
-            "upgrade charloom",
-        )
+        raise damaged(path, "its header does not name the charloom format", "give a file written by charloom")
+    if (version := metadata.get("format_version")) != FORMAT_VERSION:
+        why = f"its format version is {version!r}, and this version of charloom reads {FORMAT_VERSION}"
+        raise damaged(path, why, "upgrade charloom")
     config, text, vocab, card = _read_metadata(path, metadata)
     check_tensors(path, header, parameter_shapes(config, len(vocab)))
     return ModelFile(load_tensors(path), config, text, vocab, card)
@@ -112,7 +104,7 @@ def read_header(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Read a safetensors header and its metadata, without its tensors.
 
     Raises:
-        ModelFileError: the header is not one, or promises more bytes than the file holds.
+        ModelFileError: the header is invalid, or announces more bytes than the file contains.
     """
     try:
         size = path.stat().st_size
@@ -123,42 +115,36 @@ def read_header(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
                 raise damaged(path, "it does not begin with a safetensors header")
             header = json.loads(handle.read(length), object_pairs_hook=_unique)
     except OSError as error:
-        raise ModelFileError(
-            f"cannot read {path}",
-            why=error.strerror or str(error),
-            fix="name a run folder or a .safetensors model file",
-        ) from error
+        fix = "give a run folder or a .safetensors model file"
+        raise ModelFileError(f"cannot read {path}", why=error.strerror or str(error), fix=fix) from error
     except (ValueError, RecursionError) as error:
-        raise damaged(path, "its header is no JSON, or names something twice") from error
+        raise damaged(path, "its header is not valid JSON, or contains a name twice") from error
     metadata = header.pop("__metadata__", {}) if isinstance(header, dict) else None
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise damaged(path, "its header is not of the safetensors form")
+        raise damaged(path, "its header is not in the safetensors format")
     _check_layout(path, header, size - 8 - length)
     return header, metadata
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object without repeated names: two readers might each take another of them."""
+    """A JSON object without repeated names, of which two readers might use different values."""
     if len(found := dict(pairs)) != len(pairs):
         raise ValueError
     return found
 
 
 def _check_layout(path: Path, header: dict[str, Any], data_size: int) -> None:
-    """Every tensor's dtype, shape and bytes agree, and together they fill the file exactly."""
+    """Check that each tensor's dtype, shape and bytes agree, and that together they fill the file exactly."""
     spans = []
     for name, entry in header.items():
         try:
             shape, (begin, end) = entry["shape"], entry["data_offsets"]
-            width = _DTYPES[entry["dtype"]].itemsize
-            fits = (
-                all(type(n) is int and n >= 0 for n in (*shape, begin, end))
-                and end - begin == math.prod(shape) * width
-            )
+            size = math.prod(shape) * _DTYPES[entry["dtype"]].itemsize
+            fits = all(type(n) is int and n >= 0 for n in (*shape, begin, end)) and end - begin == size
         except (KeyError, TypeError, ValueError):
             fits = False
         if not fits:
-            raise damaged(path, f"its tensor {name[:80]!r} has an impossible dtype, shape or place")
+            raise damaged(path, f"its tensor {name[:80]!r} has an impossible dtype, shape or position")
         spans.append((begin, end))
     position = 0
     for begin, end in sorted(spans):
@@ -166,7 +152,7 @@ def _check_layout(path: Path, header: dict[str, Any], data_size: int) -> None:
             raise damaged(path, "its tensors overlap or leave gaps")
         position = end
     if position != data_size:
-        raise damaged(path, f"its tensors take {position:,} bytes and {data_size:,} are there")
+        raise damaged(path, f"its tensors take {position:,} bytes and the file has {data_size:,}")
 
 
 def _read_metadata(
@@ -177,49 +163,39 @@ def _read_metadata(
         if not all(isinstance(part, dict) for part in (config, text, vocab, card)):
             raise TypeError
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise damaged(path, "its config, text, vocab or card is missing or no JSON object") from error
+        raise damaged(path, "its config, text, vocab or card is missing or not a JSON object") from error
+    source = f"the header of {path.name}"
     try:
-        source = f"the header of {path.name}"
-        return (
-            from_dict(ModelConfig, config, source=source),
-            from_dict(TextConfig, text, source=source),
-            Vocabulary.from_json(vocab),
-            card,
-        )
+        model_config = from_dict(ModelConfig, config, source=source)
+        return model_config, from_dict(TextConfig, text, source=source), Vocabulary.from_json(vocab), card
     except (CharloomError, TypeError) as error:
-        raise damaged(path, f"its header holds an illegal setting or vocabulary ({error})") from error
+        raise damaged(path, f"its header contains an invalid setting or vocabulary ({error})") from error
 
 
 def check_tensors(path: Path, header: Mapping[str, dict[str, Any]], shapes: Shapes) -> None:
-    """Refuse a file whose tensors are not exactly those its configuration asks for."""
+    """Refuse a file whose tensors are not exactly those its configuration requires."""
     found = {name: tuple(entry["shape"]) for name, entry in header.items()}
     for name in sorted(found.keys() | shapes.keys()):
-        if found.get(name) != shapes.get(name):
-            raise damaged(
-                path,
-                f"its tensor {name[:80]!r} has shape {found.get(name)}, its configuration asks for {shapes.get(name)}",
-            )
+        if (shape := found.get(name)) != (required := shapes.get(name)):
+            why = f"its tensor {name[:80]!r} has shape {shape}, but its configuration requires {required}"
+            raise damaged(path, why)
 
 
 def load_tensors(path: Path) -> dict[str, Array]:
-    """Load every tensor and check that all numbers are finite; `read_header` must have passed."""
+    """Load all tensors and check that every number is finite; call `read_header` first."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     try:
         tensors: dict[str, Array] = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise damaged(path, f"safetensors refuses it ({error})") from error
+        raise damaged(path, f"safetensors cannot load it ({error})") from error
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
-            raise damaged(path, f"its tensor {name[:80]!r} holds numbers that are not finite")
+            raise damaged(path, f"its tensor {name[:80]!r} contains non-finite numbers")
     return tensors
 
 
 def damaged(path: Path, why: str, fix: str = "use another copy, or train it again") -> ModelFileError:
-    """The error for a file that is not what it should be."""
+    """The error for a file that failed a check."""
     return ModelFileError(f"{path} is not a usable model file", why=why, fix=fix)
-
-
-def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True)

@@ -1,7 +1,7 @@
 """The name, shape and initial value of every parameter, for every cell and block.
 
-Said once, for the model file that checks a stranger's weights and for every engine that reads them. Layouts follow
-PyTorch (LSTM blocks i f g o, GRU blocks r z n); the table of names is in ``docs/explanation/architecture.md``.
+This is the only definition, used to check model files and by every engine. Layouts follow PyTorch (LSTM
+blocks i f g o, GRU blocks r z n); the table of names is in ``docs/explanation/architecture.md``.
 """
 
 from __future__ import annotations
@@ -30,25 +30,22 @@ Shapes = dict[str, tuple[int, ...]]
 
 def cell_size(config: ModelConfig) -> int:
     """Width H of the cell: `hidden_size`, times `expansion` inside a residual block."""
-    return (
-        config.hidden_size
-        if config.block == "plain"
-        else max(1, round(config.expansion * config.hidden_size))
-    )
+    size = config.hidden_size
+    return size if config.block == "plain" else max(1, round(config.expansion * size))
 
 
 def mlp_size(config: ModelConfig) -> int:
-    """Width M of the residual block's gated MLP; 0 leaves it out."""
+    """Width M of the residual block's gated MLP; 0 means none."""
     return round(config.mlp_ratio * config.hidden_size)
 
 
 def input_size(config: ModelConfig, vocab_size: int) -> int:
-    """Width of what the first layer reads: the embedding's, or the vocabulary's where the input is one-hot."""
+    """Width of the first layer's input: of the embedding, or of the vocabulary if the input is one-hot."""
     return config.hidden_size if config.block == "residual" else config.embedding_size or vocab_size
 
 
 def parameter_shapes(config: ModelConfig, vocab_size: int) -> Shapes:
-    """Every parameter's shape under its name, in the order in which files list them.
+    """The shape of every parameter by name, in the order used in files.
 
     Example:
         >>> parameter_shapes(ModelConfig(cell="elman", hidden_size=3), 5)["layers.0.cell.w_ih"]
@@ -58,7 +55,8 @@ def parameter_shapes(config: ModelConfig, vocab_size: int) -> Shapes:
     if config.block == "residual" or config.embedding_size is not None:
         shapes["embedding"] = (vocab_size, input_size(config, vocab_size))
     for i in range(config.num_layers):
-        layer = _residual_layer(config) if config.block == "residual" else _plain_layer(config, vocab_size, i)
+        width = input_size(config, vocab_size) if i == 0 else config.hidden_size
+        layer = _residual_layer(config) if config.block == "residual" else _cell(config, width)
         shapes |= {f"layers.{i}.{name}": shape for name, shape in layer.items()}
     if config.block == "residual":
         shapes["norm"] = (config.hidden_size,)
@@ -79,10 +77,6 @@ def _cell(config: ModelConfig, width: int) -> Shapes:
     return shapes
 
 
-def _plain_layer(config: ModelConfig, vocab_size: int, i: int) -> Shapes:
-    return _cell(config, input_size(config, vocab_size) if i == 0 else config.hidden_size)
-
-
 def _residual_layer(config: ModelConfig) -> Shapes:
     D, M = config.hidden_size, mlp_size(config)
     shapes: Shapes = {"norm": (D,), "conv.weight": (D, config.conv_width), "conv.bias": (D,)}
@@ -94,7 +88,7 @@ def _residual_layer(config: ModelConfig) -> Shapes:
 
 
 def state_shapes(config: ModelConfig) -> list[Shapes]:
-    """The shape of each state array, one dict a layer, without the leading batch axis."""
+    """The shape of each state array, one dict per layer, without the leading batch axis."""
     layer: Shapes = {"h": (cell_size(config),)}
     if config.cell == "lstm":
         layer["c"] = (cell_size(config),)
@@ -104,48 +98,42 @@ def state_shapes(config: ModelConfig) -> list[Shapes]:
 
 
 def count_parameters(config: ModelConfig, vocab_size: int) -> int:
-    """How many numbers a model of this configuration holds."""
+    """The number of parameters of a model with this configuration."""
     return sum(math.prod(shape) for shape in parameter_shapes(config, vocab_size).values())
 
 
 def initial_parameters(config: ModelConfig, vocab_size: int, seed: int) -> dict[str, Float64[Array, "..."]]:
-    """Draw every parameter's initial value.
+    """Draw every parameter's initial value: float64 arrays under the names of `parameter_shapes`.
 
-    ``orthogonal`` (the default): recurrent blocks orthogonal (Saxe et al. 2014), one gate at a time; the LSTM's
-    forget bias `forget_bias` (Jozefowicz et al. 2015), other biases 0; input weights normal with variance 1 / width
-    read (one-hot: 1 / H); embeddings standard normal; a residual block's two outgoing matrices 0, so that
-    the stream begins as the embedding; its convolution passes the present through.
+    ``orthogonal`` (the default): recurrent blocks orthogonal (Saxe et al. 2014), one gate at a time; the
+    LSTM's forget bias `forget_bias` (Jozefowicz et al. 2015), other biases 0; input weights normal with
+    variance 1 / input width (one-hot: 1 / H); embeddings standard normal; the two output matrices of a
+    residual block 0, so that the stream starts as the embedding; its convolution passes the current input through.
     ``pytorch``: everything in a cell and in the output layer uniform in ±1/√H, embeddings standard normal.
     ``normal`` and ``uniform``: `init_scale` for all weights; normal sets biases to 0, uniform draws them too.
-
-    Returns:
-        float64 arrays under the names of `parameter_shapes`.
     """
     draw = _Draw(config, vocab_size, seed)
     return {name: draw(name, shape) for name, shape in parameter_shapes(config, vocab_size).items()}
 
 
 def initial_bias_pair(config: ModelConfig, vocab_size: int, seed: int) -> dict[str, Float64[Array, "..."]]:
-    """The second biases of the ``pair`` form, one beside each cell's ``bias`` (a GRU's for r and z only).
+    """The second biases of the ``pair`` form, one for each cell's ``bias`` (a GRU's for r and z only).
 
-    PyTorch adds two biases in every gate. They start alike and move alike, so under Adam their sum moves
-    twice as far; a model file holds the sum.
+    PyTorch adds two biases in every gate. They have the same distribution and the same gradient, so under
+    Adam their sum moves twice as far; a model file contains the sum.
     """
-    draw = _Draw(config, vocab_size, seed)
+    draw, scaled = _Draw(config, vocab_size, seed), config.init in ("pytorch", "uniform")
     pairs = {}
-    for name, (size,) in (
-        (n, s) for n, s in parameter_shapes(config, vocab_size).items() if n.endswith("cell.bias")
-    ):
-        rows = size * 2 // 3 if config.cell == "gru" else size
-        scaled = config.init in ("pytorch", "uniform")
-        pairs[f"{name}_pair"] = (
-            draw.uniform(f"{name}_pair", (rows,), draw.body_bound) if scaled else np.zeros(rows)
-        )
+    for name, shape in parameter_shapes(config, vocab_size).items():
+        if name.endswith("cell.bias"):
+            size = shape[0] * 2 // 3 if config.cell == "gru" else shape[0]
+            pair = f"{name}_pair"
+            pairs[pair] = draw.uniform(pair, (size,), draw.body_bound) if scaled else np.zeros(size)
     return pairs
 
 
 class _Draw:
-    """Initial values by name: the draw's address is the name's checksum, so no parameter shifts another's."""
+    """Draw initial values by name: each draw depends on the name's checksum and on no other draw."""
 
     def __init__(self, config: ModelConfig, vocab_size: int, seed: int) -> None:
         self.config, self.vocab_size, self.seed = config, vocab_size, seed
@@ -160,12 +148,8 @@ class _Draw:
             return self._embedding(name, shape)
         if ".conv." in name:
             return self._conv(name, shape)
-        return {
-            "orthogonal": self._modern,
-            "pytorch": self._bounded,
-            "uniform": self._bounded,
-            "normal": self._normal_weights,
-        }[self.config.init](name, shape)
+        draws = {"orthogonal": self._modern, "normal": self._normal_weights}
+        return draws.get(self.config.init, self._bounded)(name, shape)
 
     def uniform(self, name: str, shape: tuple[int, ...], bound: float | None) -> Float64[Array, "..."]:
         assert bound is not None
@@ -174,10 +158,8 @@ class _Draw:
 
     def normal(self, name: str, shape: tuple[int, ...], scale: float | None) -> Float64[Array, "..."]:
         assert scale is not None
-        return (
-            normals(self.seed, Purpose.INIT, zlib.crc32(name.encode()), [0], math.prod(shape)).reshape(shape)
-            * scale
-        )
+        x = normals(self.seed, Purpose.INIT, zlib.crc32(name.encode()), [0], math.prod(shape))
+        return x.reshape(shape) * scale
 
     def _bounded(self, name: str, shape: tuple[int, ...]) -> Float64[Array, "..."]:
         return self.uniform(name, shape, self.body_bound)
@@ -202,38 +184,30 @@ class _Draw:
             return np.zeros(shape)
         if name.endswith("w_hh"):
             return self._orthogonal_blocks(name, shape)
-        if name.endswith("w_ih"):
-            one_hot = (
-                shape[1] == self.vocab_size and self.config.block == "plain" and name.startswith("layers.0.")
-            )
-            fan = cell_size(self.config) if one_hot and self.config.embedding_size is None else shape[1]
-            return self.normal(name, shape, 1 / math.sqrt(fan))
+        H = cell_size(self.config)
         if len(shape) > 1:
-            return self.normal(name, shape, 1 / math.sqrt(shape[1]))
+            one_hot = self.config.block == "plain" and self.config.embedding_size is None
+            width = H if one_hot and name == "layers.0.cell.w_ih" else shape[1]
+            return self.normal(name, shape, 1 / math.sqrt(width))
         bias = np.zeros(shape)
         if self.config.cell == "lstm" and name.endswith("cell.bias"):
-            H = cell_size(self.config)
             bias[H : 2 * H] = self.config.forget_bias
         return bias
 
     def _orthogonal_blocks(self, name: str, shape: tuple[int, ...]) -> Float64[Array, "..."]:
         H = shape[1]
-        blocks = self.normal(name, shape, 1.0).reshape(-1, H, H)
-        q, r = np.linalg.qr(blocks)
-        signs = np.sign(
-            np.einsum("ghh->gh", r)
-        )  # makes the draw uniform over orthogonal matrices (Mezzadri 2007)
+        q, r = np.linalg.qr(self.normal(name, shape, 1.0).reshape(-1, H, H))
+        signs = np.sign(np.einsum("ghh->gh", r))  # uniform over orthogonal matrices (Mezzadri 2007)
         rotated: Array = (q * signs[:, None, :]).reshape(shape)
         return rotated
 
     def _out(self, name: str, shape: tuple[int, ...]) -> Float64[Array, "..."]:
-        config, is_bias = self.config, name == "out.bias"
-        same = config.init_out == "same"
+        config, same = self.config, self.config.init_out == "same"
         kind, scale = (config.init, config.init_scale) if same else (config.init_out, config.init_out_scale)
         bound = 1 / math.sqrt(config.hidden_size)
         if kind == "pytorch":
             return self.uniform(name, shape, bound)
-        if is_bias and not (same and kind == "uniform"):
+        if name == "out.bias" and not (same and kind == "uniform"):
             return np.zeros(shape)
         if kind == "uniform":
             return self.uniform(name, shape, scale)

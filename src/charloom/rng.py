@@ -1,13 +1,13 @@
-"""Randomness as a function: every draw is Philox4x32-10 of its address, and nothing remembers a state.
+"""Randomness as a function: every draw is Philox4x32-10 of its address, without any hidden state.
 
     key     = (seed mod 2³², seed div 2³²)
     counter = (block, lane, step, purpose)
 
-One counter gives four 32-bit words; `block` counts such groups inside an address. So a resumed run, another
+One counter gives four 32-bit words; `block` counts these groups within an address. So a resumed run, another
 number of ranks or another batch size draws the same numbers.
 
-Source: Salmon, Moraes, Dror & Shaw (2011), "Parallel random numbers: as easy as 1, 2, 3", §3.3; the known-answer
-vectors of the authors' Random123 library pin it in the tests.
+Source: Salmon, Moraes, Dror & Shaw (2011), "Parallel random numbers: as easy as 1, 2, 3", §3.3; tested against the
+known-answer vectors of the authors' Random123 library.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jaxtyping import Float64, Int, UInt32
+    from jaxtyping import Float64, Int, UInt32, UInt64
     from numpy import ndarray as Array
 
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
@@ -31,7 +31,7 @@ ROUNDS = 10
 
 
 class Purpose(IntEnum):
-    """What a draw is for; the numbers are part of the file format of results and never change."""
+    """The purpose of a draw; the numbers are part of the file format of results and never change."""
 
     INIT = 1
     WINDOW = 2
@@ -68,10 +68,7 @@ def random_bits(seed: int, purpose: int, step: int, lanes: Sequence[int], count:
         purpose: a `Purpose`, for dropout plus the site's number.
         step: optimiser step, or position in a text; taken modulo 2³².
         lanes: global lanes or sample numbers, each below 2³².
-        count: words a lane.
-
-    Returns:
-        uint32, (lanes, count).
+        count: words per lane.
     """
     blocks = -(-count // 4)
     counter = np.empty((len(lanes), blocks, 4), np.uint32)
@@ -91,14 +88,17 @@ def uniforms(seed: int, purpose: int, step: int, lanes: Sequence[int], count: in
         True
     """
     words = random_bits(seed, purpose, step, lanes, 2 * count).astype(np.uint64)
-    high, low = words[:, 0::2] >> np.uint64(5), words[:, 1::2] >> np.uint64(6)
-    return (high * np.uint64(1 << 26) + low) * 2.0**-53
+    return _doubles(words[:, 0::2], words[:, 1::2])
+
+
+def _doubles(high: UInt64[Array, "*n"], low: UInt64[Array, "*n"]) -> Float64[Array, "*n"]:
+    return ((high >> np.uint64(5)) * np.uint64(1 << 26) + (low >> np.uint64(6))) * 2.0**-53
 
 
 def uniforms_at(
     seed: int, purpose: int, steps: Int[Array, " S"], lanes: Int[Array, " S"]
 ) -> Float64[Array, " S"]:
-    """One uniform number for each pair of step and lane: `uniforms` of that address, many at once.
+    """One uniform number for each pair of step and lane: `uniforms` of many addresses in one call.
 
     Example:
         >>> u = uniforms_at(0, Purpose.RESET, np.array([4, 5]), np.array([3, 3]))
@@ -110,7 +110,7 @@ def uniforms_at(
     counter[:, 2] = np.asarray(steps, np.uint64) & _LOW
     counter[:, 3] = purpose
     words = philox(counter, seed).astype(np.uint64)
-    return ((words[:, 0] >> np.uint64(5)) * np.uint64(1 << 26) + (words[:, 1] >> np.uint64(6))) * 2.0**-53
+    return _doubles(words[:, 0], words[:, 1])
 
 
 def normals(seed: int, purpose: int, step: int, lanes: Sequence[int], count: int) -> Float64[Array, "L n"]:
@@ -123,6 +123,6 @@ def normals(seed: int, purpose: int, step: int, lanes: Sequence[int], count: int
 
 
 def permutation(seed: int, purpose: int, step: int, size: int) -> np.ndarray:
-    """A permutation of 0 … size−1: the order in which `size` random 64-bit numbers stand."""
+    """A permutation of 0 … size−1: the sorting order of `size` random 64-bit numbers."""
     words = random_bits(seed, purpose, step, [0], 2 * size)[0].astype(np.uint64)
     return np.argsort((words[0::2] << _SHIFT) | words[1::2], kind="stable")

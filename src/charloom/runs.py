@@ -1,12 +1,12 @@
-"""The run folder: the one truth about a training.
+"""The run folder: everything about one training.
 
     config.json         every setting, resolved; versions; threads; the corpus and its SHA-256
-    events.jsonl        append-only; a resume writes {"resumed_from": step} and readers drop what it supersedes
-    checkpoints/        the newest two, all that resuming needs
+    events.jsonl        append-only; a resume writes {"resumed_from": step}, readers drop the events it supersedes
+    checkpoints/        the newest two, with everything needed to resume
     model.safetensors   the best model by validation, self-describing
-    lock                while a process writes here
+    lock                present while a process writes here
 
-Every file but `events.jsonl` is replaced atomically. A torn last line of `events.jsonl` is skipped.
+All files except `events.jsonl` are replaced atomically. An incomplete last line of `events.jsonl` is skipped.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from charloom.errors import ModelFileError, RunError
 from charloom.files import Lock, atomic_write, unwritable
-from charloom.modelfile import load_tensors, read_header, write_tensors
+from charloom.modelfile import damaged, load_tensors, read_header, write_tensors
 
 if TYPE_CHECKING:
     from numpy import ndarray as Array
@@ -35,12 +35,12 @@ CHECKPOINT_FORMAT = "charloom-checkpoint"
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """All that continuing a run needs.
+    """Everything needed to continue a run.
 
     Attributes:
         step: updates taken.
         tensors: ``param.*``, ``moment.*``, ``average.*`` and ``state.{layer}.{key}``.
-        scalars: plain JSON: the loop's own bookkeeping.
+        scalars: the state of the training loop as plain JSON.
     """
 
     step: int
@@ -49,10 +49,7 @@ class Checkpoint:
 
 
 class Run:
-    """One run folder.
-
-    Args:
-        path: the folder.
+    """A run folder; its attributes are the paths of the folder and of the files in it.
 
     Example:
         >>> Run(Path("runs/tales")).model_path.as_posix()
@@ -61,19 +58,23 @@ class Run:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
+        self.config_path = self.path / "config.json"
+        self.events_path = self.path / "events.jsonl"
+        self.model_path = self.path / "model.safetensors"
+        self.checkpoint_folder = self.path / "checkpoints"
 
     @classmethod
     def create(cls, path: Path, config: Mapping[str, Any]) -> Run:
-        """Make a new run folder and write its configuration.
+        """Create a run folder and write its configuration.
 
         Raises:
-            RunError: the folder cannot be made, or already holds a run.
+            RunError: the folder cannot be created, or already contains a run.
         """
         run = cls(path)
         if run.config_path.exists():
             raise RunError(
-                f"{run.path} already holds a run",
-                why="a new training would destroy it",
+                f"{run.path} already contains a run",
+                why="a new training would overwrite it",
                 fix=f"continue it with --resume {run.path}, or choose another --out",
             )
         try:
@@ -88,42 +89,17 @@ class Run:
         """Open an existing run folder.
 
         Raises:
-            RunError: there is none.
+            RunError: it is not a run folder.
         """
         run = cls(path)
         if not run.config_path.is_file():
             known = ", ".join(str(r.path) for r in list_runs(run.path.parent)[:5])
-            raise RunError(
-                f"{path} is no run folder",
-                why="it holds no config.json",
-                fix=f"name one of {known}"
-                if known
-                else "train one first: charloom train TEXT --out " + str(path),
-            )
+            fix = f"name one of {known}" if known else f"train one first: charloom train TEXT --out {path}"
+            raise RunError(f"{path} is not a run folder", why="it does not contain a config.json", fix=fix)
         return run
 
-    @property
-    def config_path(self) -> Path:
-        """Where the settings stand."""
-        return self.path / "config.json"
-
-    @property
-    def events_path(self) -> Path:
-        """Where the events stand."""
-        return self.path / "events.jsonl"
-
-    @property
-    def model_path(self) -> Path:
-        """Where the best model stands."""
-        return self.path / "model.safetensors"
-
-    @property
-    def checkpoint_folder(self) -> Path:
-        """Where the checkpoints stand."""
-        return self.path / "checkpoints"
-
     def lock(self) -> Lock:
-        """The lock that a writer of this folder holds."""
+        """The lock that a process must hold to write to this folder."""
         return Lock(self.path / "lock")
 
     def config(self) -> dict[str, Any]:
@@ -137,24 +113,20 @@ class Run:
             if not isinstance(config, dict):
                 raise TypeError
         except (OSError, ValueError, TypeError) as error:
-            raise RunError(
-                f"cannot read {self.config_path}",
-                why="it is missing or no JSON object",
-                fix="train again into another folder",
-            ) from error
+            what, why = f"cannot read {self.config_path}", "it is missing or not a JSON object"
+            raise RunError(what, why=why, fix="train again in another folder") from error
         return config
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Replace ``config.json``."""
-        atomic_write(
-            self.config_path, json.dumps(config, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
-        )
+        text = json.dumps(config, ensure_ascii=False, indent=1, sort_keys=True)
+        atomic_write(self.config_path, text + "\n")
 
     def append(self, event: Mapping[str, Any]) -> None:
         """Append one event as one line.
 
         Raises:
-            RunError: the file cannot be written; a training that can no longer record must not go on silently.
+            RunError: the file cannot be written; training must not continue silently without its log.
         """
         line = json.dumps(event, ensure_ascii=False) + "\n"
         try:
@@ -165,7 +137,7 @@ class Run:
             raise unwritable(self.events_path, error) from error
 
     def events(self) -> list[dict[str, Any]]:
-        """Read the events that stand: torn lines skipped, and what a resume superseded dropped."""
+        """Read the valid events, without incomplete lines and without events superseded by a resume."""
         kept: list[dict[str, Any]] = []
         for event in self._raw_events():
             if "resumed_from" in event:
@@ -193,13 +165,13 @@ class Run:
         )
 
     def newest_checkpoint(self) -> tuple[Checkpoint | None, tuple[str, ...]]:
-        """The newest checkpoint that is whole, and a sentence for each damaged one that was passed over."""
+        """The newest intact checkpoint, and a sentence for each damaged one that was skipped."""
         notes: list[str] = []
         for path in self.checkpoint_paths():
             try:
                 return read_checkpoint(path), tuple(notes)
             except ModelFileError as error:
-                notes.append(f"passed over a damaged checkpoint: {error.what} ({error.why})")
+                notes.append(f"skipped a damaged checkpoint: {error.what} ({error.why})")
         return None, tuple(notes)
 
     def _ends_in_newline(self) -> bool:
@@ -217,7 +189,7 @@ class Run:
         for line in lines:
             try:
                 event = json.loads(line)
-            except ValueError:  # torn by a crash, or the empty end
+            except ValueError:  # cut off by a crash, or empty after the last newline
                 continue
             if isinstance(event, dict):
                 yield event
@@ -227,16 +199,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read and check one checkpoint file.
 
     Raises:
-        ModelFileError: it is damaged or foreign.
+        ModelFileError: it is damaged or not a checkpoint.
     """
-    from charloom.modelfile import damaged
-
     _, metadata = read_header(path)
     if metadata.get("format") != CHECKPOINT_FORMAT:
         raise damaged(path, "its header does not name the checkpoint format")
     tensors = load_tensors(path)
     if metadata.get("digest") != _digest(metadata, tensors):
-        raise damaged(path, "its content is not what its digest was taken of")
+        raise damaged(path, "its content does not match its digest")
     try:
         step, scalars = int(metadata["step"]), json.loads(metadata["scalars"])
     except (KeyError, ValueError) as error:
@@ -245,7 +215,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def _digest(metadata: Mapping[str, str], tensors: Mapping[str, Array]) -> str:
-    """SHA-256 over metadata, names, shapes and bytes: resuming from one flipped bit would not be exact."""
+    """SHA-256 of metadata, names, shapes and bytes: with one flipped bit, resuming would not be exact."""
     content = hashlib.sha256(repr(sorted(i for i in metadata.items() if i[0] != "digest")).encode())
     for name, tensor in sorted(tensors.items()):
         content.update(repr((name, tensor.dtype.str, tensor.shape)).encode())
@@ -254,21 +224,16 @@ def _digest(metadata: Mapping[str, str], tensors: Mapping[str, Array]) -> str:
 
 
 def list_runs(folder: Path) -> list[Run]:
-    """Every run directly below a folder, by name."""
+    """The runs directly inside a folder, sorted by name."""
     try:
-        found = [Run(path) for path in sorted(Path(folder).iterdir()) if (path / "config.json").is_file()]
+        return [Run(path) for path in sorted(Path(folder).iterdir()) if (path / "config.json").is_file()]
     except OSError:
         return []
-    return found
 
 
 def new_run_path(folder: Path, name: str) -> Path:
-    """A free folder for a new run: the corpus' name and the moment, numbered where that is taken."""
+    """An unused folder for a new run, named after the corpus and the time, and numbered if that is taken."""
     stem = re.sub(r"[^\w.-]+", "-", name, flags=re.UNICODE).strip("-.") or "run"
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    base = Path(folder) / f"{stem}-{stamp}"
-    return next(
-        p
-        for n in range(1, 10_000)
-        if not (p := base if n == 1 else base.with_name(f"{base.name}-{n}")).exists()
-    )
+    paths = (Path(folder) / f"{stem}-{stamp}{f'-{n}' if n > 1 else ''}" for n in range(1, 10_000))
+    return next(path for path in paths if not path.exists())

@@ -1,8 +1,8 @@
 """The learning rate as a function of the step and of progress, and progress as a function of the step.
 
-Progress p runs from 0 to 1. A budget in steps gives p = step / total; a budget in minutes gives a
-piecewise linear map, one knot for each re-planning. Either way the learning rate is a pure function, so a resumed or
-repeated run takes the same one.
+Progress p runs from 0 to 1. A budget in steps gives p = step / total; a budget in minutes gives a piecewise linear
+map, with one knot per revision of the plan. Either way the learning rate is a pure function, so a resumed or repeated
+run uses the same one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Knots = tuple[tuple[int, float], ...]
 
 
 def progress_at(knots: Knots, step: int) -> float:
-    """Interpolate progress linearly between the knots around `step`; flat beyond the last.
+    """Interpolate progress linearly between the knots around `step`; constant after the last.
 
     Example:
         >>> progress_at(((0, 0.0), (100, 0.5), (200, 1.0)), 50)
@@ -30,28 +30,21 @@ def progress_at(knots: Knots, step: int) -> float:
 
 
 def average_decay(config: TrainConfig, step: int) -> float:
-    """What the weight average keeps of itself in an update: `average_decay`, less while it is young.
-
-    Args:
-        config: has averaging on.
-        step: updates taken before this one.
-    """
+    """The decay of the weight average after `step` updates: `config.average_decay`, less in the first updates."""
     assert config.average_decay is not None
     return min(config.average_decay, (1 + step) / (10 + step))
 
 
 def learning_rate(config: TrainConfig, knots: Knots, step: int) -> float:
-    """The learning rate of an update.
+    """The learning rate of the update that follows `step` updates.
 
         warm-up   η · (step + 1) / warmup                     while step < warmup
         constant  η
         cosine    η · (f + (1 − f) · ½ (1 + cos π p))
         wsd       η while p ≤ 1 − d, then linearly to f η     (Hu et al. 2024, MiniCPM, §4)
 
-    Args:
-        config: supplies η = `learning_rate`, f = `final_lr_fraction`, d = `decay_fraction` and `warmup`.
-        knots: the map from step to progress.
-        step: updates taken before this one.
+    with η = `learning_rate`, f = `final_lr_fraction`, d = `decay_fraction` and `warmup` from `config`, and progress p
+    from `knots`.
     """
     peak, floor = config.learning_rate, config.final_lr_fraction
     if step < config.warmup:

@@ -1,4 +1,4 @@
-"""One number of threads for every pool, and how many this process may use."""
+"""One number of threads for every pool, and the number this process may use."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from pathlib import Path
 
 
 def available() -> int:
-    """Cores this process may use: its affinity, lowered by a container's quota where there is one."""
+    """Cores this process may use: its affinity, limited by a container's quota if there is one."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _cgroup_quota()
     return max(1, min(affinity, math.ceil(quota)) if quota is not None else affinity)
 
 
 SPINS = 30_000
-"""How often a waiting OpenMP thread looks before it sleeps: some tens of microseconds."""
+"""How often a waiting OpenMP thread polls before it sleeps: some tens of microseconds."""
 
 
 def wait_briefly() -> None:
-    """Ask OpenMP pools that start later to spin only briefly at their barriers; an explicit wish of the user stands.
+    """Make OpenMP pools that start later spin only briefly at their barriers, unless the user has set otherwise.
 
-    By default they spin for milliseconds. On a machine with other work they then wait for threads that the system has put aside:
-    a small GRU trained up to 40 times slower. Never to spin costs a quarter on an idle machine (docs/lab-log.md, 1).
+    By default they spin for milliseconds. On a busy machine they then wait for descheduled threads: a small GRU
+    trained up to 40 times slower. Not spinning at all costs a quarter on an idle machine
+    (docs/lab-log/2026-11.md, 1).
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
@@ -41,14 +42,14 @@ def _cgroup_quota() -> float | None:
 
 @contextlib.contextmanager
 def limit(threads: int | None, *, blas: int | None = None) -> Iterator[int]:
-    """Hold every pool at `threads` while the block runs (None = `available`), and restore them after.
+    """Limit every pool to `threads` inside the block (None = `available`), and restore them afterwards.
 
     Args:
-        threads: the number for torch's pool, and for BLAS unless `blas` says otherwise.
-        blas: the number for NumPy's BLAS; 1 while torch runs in parallel, because two pools at once cost 3-19 x.
+        threads: for torch's pool, and for BLAS unless `blas` is given.
+        blas: for NumPy's BLAS; 1 while torch runs in parallel, because two pools at once cost 3-19 x.
 
     Yields:
-        the number in force.
+        The number in use.
     """
     from threadpoolctl import threadpool_limits
 

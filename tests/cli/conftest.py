@@ -1,4 +1,4 @@
-"""A folder as a user would have it: two texts, a run of each, and the command line called in this process."""
+"""A folder like a user's, with two texts and a run of each; the command line is called in this process."""
 
 import io
 import itertools
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from charloom.cli import main
-from charloom.text.readings import builtin_text
+from charloom.text.inputs import builtin_text
 
 TINY = ["--hidden-size", "12", "--batch-size", "4", "--bptt-length", "16", "--threads", "1"]
 
@@ -28,7 +28,7 @@ class Result(NamedTuple):
 
 @pytest.fixture
 def charloom(capsys, monkeypatch):
-    """Call the command line with the words of one string, or a list of words."""
+    """Call the command line with the words of a string or of a list."""
 
     def call(words, stdin=b""):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
@@ -41,9 +41,9 @@ def charloom(capsys, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def furnished(tmp_path_factory):
-    """The folder, made once: nothing may change it."""
-    folder = tmp_path_factory.mktemp("furnished")
+def prepared_folder(tmp_path_factory):
+    """The folder, created once per session; tests must not change it."""
+    folder = tmp_path_factory.mktemp("prepared_folder")
     text = builtin_text()
     (folder / "tales.txt").write_text(text[:12_000], encoding="utf-8")
     (folder / "more.txt").write_text(text[12_000:14_000], encoding="utf-8")
@@ -71,16 +71,16 @@ def furnished(tmp_path_factory):
 
 
 @pytest.fixture
-def place(furnished, tmp_path, monkeypatch):
-    """A copy of the folder, to work in."""
-    folder = tmp_path / "place"
-    shutil.copytree(furnished, folder)
+def workspace(prepared_folder, tmp_path, monkeypatch):
+    """A copy of the folder, as the current folder."""
+    folder = tmp_path / "workspace"
+    shutil.copytree(prepared_folder, folder)
     monkeypatch.chdir(folder)
     return folder
 
 
 @pytest.fixture
-def room(furnished, monkeypatch):
-    """The folder itself, for those who only read."""
-    monkeypatch.chdir(furnished)
-    return furnished
+def shared_folder(prepared_folder, monkeypatch):
+    """The folder itself as the current folder, for tests that only read."""
+    monkeypatch.chdir(prepared_folder)
+    return prepared_folder

@@ -1,4 +1,4 @@
-"""UTF-8 stays UTF-8: under ``LC_ALL=C``, with a wrong PYTHONIOENCODING, piped or not; and a closed pipe is no failure."""
+"""Output is UTF-8 under ``LC_ALL=C`` and with a wrong PYTHONIOENCODING; a closed pipe is not a failure."""
 
 import json
 import os
@@ -13,7 +13,7 @@ PROMPT = "كان "
 
 @pytest.fixture(scope="module")
 def arabic(tmp_path_factory):
-    """A run on a text that no other encoding could print."""
+    """A run on a text that needs UTF-8."""
     from charloom.cli import main
 
     folder = tmp_path_factory.mktemp("arabic")
@@ -62,7 +62,7 @@ def call(folder, words, stdin=b"", **environment):
     ],
     ids=["C", "both"],
 )
-def test_utf_8_whatever_the_locale_says(arabic, environment):
+def test_output_is_utf_8_in_every_locale(arabic, environment):
     words = ["sample", "run", "--prompt", "-", "--length", "40", "--seed", "1"]
     plain = call(arabic, words, PROMPT.encode(), **environment)
     assert plain.startswith(PROMPT)
@@ -71,13 +71,13 @@ def test_utf_8_whatever_the_locale_says(arabic, environment):
     assert sample["prompt"] + sample["text"] + "\n" == plain
 
 
-def test_arguments_in_utf_8_under_the_c_locale(arabic):
+def test_utf_8_arguments_work_in_the_c_locale(arabic):
     assert call(arabic, ["sample", "run", "--prompt", PROMPT, "--length", "5"], LC_ALL="C").startswith(PROMPT)
     assert "نص" in call(arabic, ["info", "run"], LC_ALL="C")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGPIPE on Windows")
-def test_a_reader_who_has_enough_is_no_failure(arabic):
+def test_a_closed_pipe_is_not_a_failure(arabic):
     words = [sys.executable, "-m", "charloom", "sample", "run", "--length", "0", "--quiet"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=arabic) as process:
         process.stdout.read(10)

@@ -1,10 +1,10 @@
-"""``charloom eval``: protocols, and what the report says first."""
+"""``charloom eval``: protocols, texts and unknown characters."""
 
 import pytest
 
 
 @pytest.mark.parametrize("protocol", ["stream", "windows", "dynamic"])
-def test_json(charloom, room, protocol):
+def test_json(charloom, shared_folder, protocol):
     line = f"eval runs/tales --protocol {protocol} --json" + " --num-windows 20 --window 32" * (
         protocol == "windows"
     )
@@ -19,42 +19,44 @@ def test_json(charloom, room, protocol):
     assert charloom(line).json == result  # to the last digit
 
 
-def test_another_text_and_standard_input(charloom, room):
+def test_another_text_and_standard_input(charloom, shared_folder):
     named = charloom("eval runs/tales more.txt --json").json
-    piped = charloom("eval runs/tales - --json", (room / "more.txt").read_bytes()).json
+    piped = charloom("eval runs/tales - --json", (shared_folder / "more.txt").read_bytes()).json
     assert named == piped
     assert named["chars"] + named["unknown_chars"] == 1999
 
 
-def test_characters_left_out_are_told_first(charloom, place):
-    (place / "greek.txt").write_text("the ξένος " * 20, encoding="utf-8")
+def test_characters_left_out_are_reported_first(charloom, workspace):
+    (workspace / "greek.txt").write_text("the ξένος " * 20, encoding="utf-8")
     done = charloom("eval runs/tales greek.txt")
     assert done.code == 0
     assert done.out.splitlines()[0].startswith("100 characters (50.")
-    assert "left out of the figures" in done.out.splitlines()[0]
+    assert "left out of the results" in done.out.splitlines()[0]
     assert charloom("eval runs/tales greek.txt --json").json["unknown_chars"] == 100
 
 
-def test_characters_charged_are_told_first(charloom, place):
-    (place / "rare.txt").write_text("a text, ξ and more text of that kind. " * 100 + "ψ", encoding="utf-8")
+def test_characters_charged_as_unk_are_reported_first(charloom, workspace):
+    (workspace / "rare.txt").write_text(
+        "a text, ξ and more text of that kind. " * 100 + "ψ", encoding="utf-8"
+    )
     assert charloom("train rare.txt --min-count 2 --steps 2 --hidden-size 4 --out run --quiet").code == 0
-    (place / "greek.txt").write_text("a ω text", encoding="utf-8")
+    (workspace / "greek.txt").write_text("a ω text", encoding="utf-8")
     assert "charged as <unk>" in charloom("eval run greek.txt").out.splitlines()[0]
 
 
-def test_a_model_file_needs_a_text(charloom, place):
+def test_a_model_file_needs_a_text(charloom, workspace):
     done = charloom("eval runs/tales/model.safetensors --json")
     assert done.code == 1
     assert done.json["error"]["kind"] == "RunError"
 
 
-def test_learning_settings_reach_the_dynamic_protocol(charloom, room):
+def test_training_settings_apply_to_the_dynamic_protocol(charloom, shared_folder):
     slow = charloom("eval runs/tales --protocol dynamic --learning-rate 1e-6 --json").json["loss_nats"]
     fast = charloom("eval runs/tales --protocol dynamic --learning-rate 0.1 --json").json["loss_nats"]
     assert fast < slow - 0.01
 
 
-def test_another_text_is_read_to_its_end_and_in_its_own_encoding(charloom, place):
+def test_another_text_is_read_completely_and_in_its_own_encoding(charloom, workspace):
     train = [
         "train",
         "tales.txt",
@@ -68,7 +70,7 @@ def test_another_text_is_read_to_its_end_and_in_its_own_encoding(charloom, place
         "short",
     ]
     assert charloom([*train, "--hidden-size", "8", "--batch-size", "2", "--threads", "1"]).code == 0
-    text = (place / "more.txt").read_text("utf-8").replace("—", "-") * 3
-    (place / "wide.txt").write_bytes(text.encode("utf-16"))
+    text = (workspace / "more.txt").read_text("utf-8").replace("—", "-") * 3
+    (workspace / "wide.txt").write_bytes(text.encode("utf-16"))
     scored = charloom("eval short wide.txt --json").json
     assert scored["chars"] + scored["unknown_chars"] == len(text) - 1

@@ -1,7 +1,7 @@
-"""Every example of every verb's help runs, in a folder that holds what they name: tales.txt, names.txt, more.txt, runs/tales, runs/names.
+"""Every example in every verb's help runs, in a folder with tales.txt, names.txt, more.txt, runs/tales and runs/names.
 
-Only what would take long or needs a network is changed: `SHORTER` below, the built-in text is cut, and a corpus to be
-fetched lies there already.
+Only slow examples and downloads are changed: `SHORTER` shortens them, the built-in text is cut, and the corpus to
+download is already there.
 """
 
 import shlex
@@ -11,7 +11,7 @@ import pytest
 
 from charloom.cli.verbs import VERBS, build_app
 from charloom.files import sha256_of
-from charloom.text import catalogue, readings
+from charloom.text import catalogue, inputs
 
 SHORTER = {
     "--minutes 2": "--steps 6",
@@ -31,38 +31,38 @@ def examples():
 
 
 @pytest.fixture
-def known_corpus(place, monkeypatch):
-    """The names of the catalogue as if they had been fetched."""
-    path = place / "corpora" / "names.txt"
+def known_corpus(workspace, monkeypatch):
+    """The corpus of names, as if it had been downloaded."""
+    path = workspace / "corpora" / "names.txt"
     path.parent.mkdir()
-    path.write_bytes((place / "names.txt").read_bytes())
+    path.write_bytes((workspace / "names.txt").read_bytes())
     entry = catalogue.KNOWN["names"]._replace(sha256=sha256_of(path))
     monkeypatch.setattr(catalogue, "KNOWN", {"names": entry})
 
 
 @pytest.fixture
-def published_corpus(place, monkeypatch):
-    """Every published system reads the tales."""
-    monkeypatch.setattr("charloom.reproduce.rehearse.corpus_path", lambda _: place / "tales.txt")
+def published_corpus(workspace, monkeypatch):
+    """Every published system trains on the tales."""
+    monkeypatch.setattr("charloom.reproduce.train.corpus_path", lambda _: workspace / "tales.txt")
 
 
 @pytest.fixture
 def short_text(monkeypatch):
-    text = readings.builtin_text()[:6000]
-    monkeypatch.setattr("charloom.text.readings.builtin_text", lambda: text)
-    monkeypatch.setattr("charloom.text.corpus.builtin_text", lambda: text)
+    text = inputs.builtin_text()[:6000]
+    monkeypatch.setattr("charloom.text.inputs.builtin_text", lambda: text)
+    monkeypatch.setattr("charloom.text.load.builtin_text", lambda: text)
 
 
 @pytest.mark.parametrize(("verb", "line"), [*examples()])
 @pytest.mark.usefixtures("known_corpus", "published_corpus", "short_text")
-def test_example(charloom, place, verb, line):
-    *feeders, command = line.split(" | ")
+def test_example(charloom, workspace, verb, line):
+    *pipes, command = line.split(" | ")
     for long, short in SHORTER.items():
         command = command.replace(long, short)
     stdin = b""
-    for feeder in feeders:
+    for pipe in pipes:
         stdin = subprocess.run(
-            feeder, shell=True, check=True, capture_output=True, cwd=place, timeout=20
+            pipe, shell=True, check=True, capture_output=True, cwd=workspace, timeout=20
         ).stdout
     program, *words = shlex.split(command)
     assert program == "charloom"

@@ -23,7 +23,7 @@ def headings(out):
     return re.findall("^=== (.*) ===$", out, re.MULTILINE)
 
 
-def test_json_of_a_text(charloom, room):
+def test_json_of_a_text(charloom, shared_folder):
     result = charloom("explain tales.txt --json").json
     assert set(result) == {
         *(
@@ -40,7 +40,7 @@ def test_json_of_a_text(charloom, room):
         ),
         "prediction",
     }
-    text = (room / "tales.txt").read_text("utf-8")
+    text = (shared_folder / "tales.txt").read_text("utf-8")
     assert result["trained"] is False
     assert result["corpus"]["encodings"] == ["utf-8"]
     assert result["corpus"]["num_chars"] == len(text)
@@ -59,7 +59,7 @@ def test_json_of_a_text(charloom, room):
         assert sum(each["probability"] for each in one["chars"]) == pytest.approx(1)
 
 
-def test_the_settings_are_those_that_train_would_take(charloom, place):
+def test_the_settings_are_those_of_train(charloom, workspace):
     settings = "--cell gru --hidden-size 12 --batch-size 4 --bptt-length 16"
     result = charloom(f"explain tales.txt {settings} --json").json
     trained = charloom(f"train tales.txt {settings} --steps 1 --out run --json").json
@@ -69,24 +69,24 @@ def test_the_settings_are_those_that_train_would_take(charloom, place):
     assert default["num_params"] == charloom("train tales.txt --steps 1 --out two --json").json["num_params"]
 
 
-def test_a_recipe_batches_as_it_says(charloom, room):
+def test_a_recipe_sets_the_batching(charloom, shared_folder):
     done = charloom("explain tales.txt --recipe arabic-rnn-small")
     assert headings(done.out) == STATIONS
     assert (
-        "64 lanes × 100 time steps (sliding); each lane begins 1 after the lane above, so neighbouring lanes share 99"
+        "64 lanes × 100 time steps (sliding); each lane starts 1 character after the previous one, so neighbouring lanes share 99"
         in done.out
     )
-    assert "only the last y of each lane is predicted: 64 predictions a step" in done.out
+    assert "only the last y of each lane is predicted: 64 predictions per step" in done.out
     assert "where the two steps meet" not in done.out
     assert "where the two steps meet" in charloom("explain tales.txt").out
     assert re.search(r"logits +B 64 × V \d+ ", done.out)
     assert "recipe arabic-rnn-small" in done.out
 
 
-def test_a_model_shows_its_own_prediction(charloom, room):
+def test_a_model_shows_its_own_prediction(charloom, shared_folder):
     done = charloom("explain runs/tales")
     assert headings(done.out) == STATIONS
-    assert "the prediction of this trained model, after 64 characters of the validation part" in done.out
+    assert "the prediction of this trained model after 64 characters of the validation part" in done.out
     result = charloom("explain runs/tales --json").json
     assert result["trained"] is True
     model = package.load("runs/tales")
@@ -101,7 +101,7 @@ def test_a_model_shows_its_own_prediction(charloom, room):
     assert result["prediction"]["actual"] == model.vocab.decode([int(validation[64])])
 
 
-def test_a_model_of_documents(charloom, room):
+def test_a_model_of_documents(charloom, shared_folder):
     done = charloom("explain runs/names")
     assert done.code == 0
     assert "below, ▪ is <boundary>" in done.out
@@ -111,10 +111,13 @@ def test_a_model_of_documents(charloom, room):
     assert "▪" not in charloom("explain runs/tales").out
 
 
-def test_a_model_file_is_shown_on_a_text_or_on_its_prompt(charloom, room):
+def test_a_model_file_is_shown_on_a_text_or_on_its_prompt(charloom, shared_folder):
     done = charloom("explain runs/tales/model.safetensors")
     assert headings(done.out) == [STATIONS[1], *STATIONS[3:]]
-    assert "note: the corpus cannot be shown: this model came as a file" in done.err
+    assert (
+        "note: cannot show the corpus (name a text with --text): this model was loaded without its run"
+        in done.err
+    )
     assert charloom("explain runs/tales/model.safetensors --json").json["batch"] is None
     shown = charloom("explain runs/tales/model.safetensors --text more.txt")
     assert headings(shown.out) == STATIONS
@@ -124,46 +127,46 @@ def test_a_model_file_is_shown_on_a_text_or_on_its_prompt(charloom, room):
 ARABIC = "كان يا ما كان، في قديم الزمان، سارقاً يسرق الخبز\n" * 40
 
 
-def test_arabic_is_printed_in_logical_order_isolated_and_never_in_boxes(charloom, place):
-    (place / "arabic.txt").write_text(ARABIC, encoding="utf-8")
+def test_arabic_is_isolated_in_logical_order_and_without_boxes(charloom, workspace):
+    (workspace / "arabic.txt").write_text(ARABIC, encoding="utf-8")
     done = charloom("explain arabic.txt --batch-size 4 --bptt-length 16 --stream-offset fixed")
     assert done.code == 0
-    assert "\u2068كان يا ما كان، في" in done.out  # as it is written in memory, from the first letter on
+    assert "\u2068كان يا ما كان، في" in done.out  # in logical order
     assert not set(done.out) & set("│┃┌┐└┘├┤┬┴┼─━╭╮╯╰")
     for line in done.out.splitlines():
         depth = 0
         for char in line:
             depth += {"\u2068": 1, "\u2069": -1}.get(char, 0)
             assert depth in (0, 1)
-            assert depth == 1 or not "\u0621" <= char <= "\u064a", line  # no letter stands outside an isolate
+            assert depth == 1 or not "\u0621" <= char <= "\u064a", line  # every letter is isolated
         assert depth == 0
-    assert "◌ً" in done.out  # a mark has something to sit on
+    assert "◌ً" in done.out  # a combining mark has a base
     lane = next(line for line in done.out.splitlines() if "lane 0 from 0  x" in line)
     letters = re.sub("[\u2068\u2069]", "", lane.split(" x ")[1]).split()
     assert "".join(letters) == ARABIC[:16].replace(" ", "␣")
 
 
-def test_an_arabic_text_in_another_encoding_says_which(charloom, place):
-    (place / "cp.txt").write_bytes(ARABIC.encode("cp1256"))
+def test_the_encoding_of_an_arabic_text_is_reported(charloom, workspace):
+    (workspace / "cp.txt").write_bytes(ARABIC.encode("cp1256"))
     result = charloom("explain cp.txt --encoding cp1256 --json").json
     assert result["corpus"]["encodings"] == ["cp1256"]
     assert "encoding: cp1256" in charloom("explain cp.txt --encoding cp1256").out
 
 
-def test_what_commands_a_terminal_is_only_shown(charloom, place):
+def test_control_characters_are_shown_as_signs(charloom, workspace):
     text = "the \x1b[31mred\x1b[0m \u202etxet\u202c \x07 </script> كان\u2066\n"
-    (place / "odd.txt").write_text(text * 30, encoding="utf-8")
+    (workspace / "odd.txt").write_text(text * 30, encoding="utf-8")
     done = charloom("explain odd.txt --bptt-length 16")
     assert done.code == 0
     assert not set(done.out) & {"\x1b", "\x07", "\u202e", "\u2066"}
     assert "␛" in done.out
     page = charloom("explain odd.txt --bptt-length 16 --html odd.html")
     assert page.code == 0
-    assert not set((place / "odd.html").read_text("utf-8")) & {"\x1b", "\x07", "\u202e", "\u2066"}
+    assert not set((workspace / "odd.html").read_text("utf-8")) & {"\x1b", "\x07", "\u202e", "\u2066"}
 
 
-def test_standard_input(charloom, room):
-    text = (room / "tales.txt").read_bytes()
+def test_standard_input(charloom, shared_folder):
+    text = (shared_folder / "tales.txt").read_bytes()
     piped, named = charloom("explain - --json", text).json, charloom("explain tales.txt --json").json
     assert piped.pop("corpus")["most_frequent"] == named.pop("corpus")["most_frequent"]
     assert piped == named
@@ -172,20 +175,20 @@ def test_standard_input(charloom, room):
 @pytest.mark.parametrize(
     ("data", "what"), [(b"", "standard input is empty"), (b"a", "the text has 1 character")]
 )
-def test_too_little_text(charloom, room, data, what):
+def test_too_little_text(charloom, shared_folder, data, what):
     done = charloom("explain - --json", data)
     assert done.code == 1
     assert done.json["error"]["what"] == what
 
 
-def test_two_characters_are_enough(charloom, room):
+def test_two_characters_are_enough(charloom, shared_folder):
     done = charloom("explain - --val-fraction 0", b"ab")
     assert done.code == 0
     assert "1 lane × 1 time step (" in done.out
-    assert "bptt_length is 1 instead of" in done.out
+    assert "bptt_length reduced from " in done.out
 
 
-def test_filters_are_asked_for(charloom, room):
+def test_filters_can_be_set(charloom, shared_folder):
     result = charloom("explain runs/tales --top-k 2 --top-p 0.5 --json").json
     by_k, by_p = result["prediction"]["distributions"][3:]
     assert (by_k["name"], len(by_k["chars"]), by_p["name"]) == ("top-k 2", 2, "top-p 0.5")
@@ -196,13 +199,13 @@ def test_filters_are_asked_for(charloom, room):
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("explain runs/tales --recipe names", "--recipe beside the model runs/tales"),
-        ("explain runs/tales --hidden-size 4", "--hidden-size beside the model runs/tales"),
+        ("explain runs/tales --recipe names", "--recipe cannot be combined with the model runs/tales"),
+        ("explain runs/tales --hidden-size 4", "--hidden-size cannot be combined with the model runs/tales"),
         ("explain tales.txt --text more.txt", "tales.txt is a text and --text names another"),
         ("explain nowhere.txt", "nowhere.txt"),
     ],
 )
-def test_what_does_not_go_together(charloom, room, line, says):
+def test_contradictory_arguments_are_refused(charloom, shared_folder, line, says):
     done = charloom(line)
     assert done.code == 1
     assert says in done.err
@@ -215,7 +218,7 @@ def test_wrong_usage(charloom):
     assert charloom("explain tales.txt --hiden-size 4").code == 2
 
 
-def test_the_page_holds_the_numbers_of_json(charloom, room, tmp_path):
+def test_the_page_contains_the_numbers_of_json(charloom, shared_folder, tmp_path):
     page = tmp_path / "page.html"
     done = charloom(f"explain runs/tales --html {page}")
     assert done.err.endswith(f"wrote {page}\n")
@@ -226,7 +229,7 @@ def test_the_page_holds_the_numbers_of_json(charloom, room, tmp_path):
     assert charloom(f"explain runs/tales --quiet --html {page}").err == ""
 
 
-def test_neither_torch_nor_matplotlib_is_imported(room):
+def test_neither_torch_nor_matplotlib_is_imported(shared_folder):
     script = """if True:
         import sys
         from charloom.cli import main
@@ -237,7 +240,7 @@ def test_neither_torch_nor_matplotlib_is_imported(room):
     assert done.returncode == 0, done.stderr
 
 
-def test_from_python(charloom, room):
+def test_from_python(charloom, shared_folder):
     tour = package.explain("tales.txt", cell="elman", hidden_size=7)
     assert tour.cell == "elman"
     assert (

@@ -1,4 +1,4 @@
-"""Flags are the settings: none is missing, none is written twice, and only those given are passed on."""
+"""Flags are derived from the settings: none is missing, and only those given are passed on."""
 
 from dataclasses import fields
 
@@ -65,7 +65,7 @@ def test_values(words, expected):
     assert parsed(f"train {words}") == expected
 
 
-def test_none_where_a_setting_cannot_be_off_is_refused():
+def test_none_is_refused_for_a_setting_that_needs_a_value():
     with pytest.raises(cyclopts.CoercionError):
         parsed("train --hidden-size none")
 
@@ -85,9 +85,9 @@ def test_steps_with_a_plus_are_more_steps():
     assert not isinstance(total, MoreSteps)
 
 
-def test_defaults_are_shown_as_they_are_typed(charloom):
+def test_help_shows_defaults_as_users_type_them(charloom):
     shown = " ".join(charloom("train --help").out.replace("│", " ").split())
-    assert "--clip-norm X ceiling on the gradient norm; none = no clipping [default: 1]" in shown
+    assert "--clip-norm X maximum gradient norm; none = no clipping [default: 1]" in shown
     assert "--steps N budget: optimiser updates [default: none]" in shown
     assert "Text settings" in shown
     assert "Model settings" in shown

@@ -1,4 +1,4 @@
-"""Ctrl-C: exit code 130 and a checkpoint, and the run that goes on from it equals one that was never stopped."""
+"""Ctrl-C: exit code 130 and a checkpoint; a run resumed from it equals an uninterrupted one."""
 
 import contextlib
 import os
@@ -21,21 +21,21 @@ TRAIN = ["train", "tales.txt", "--steps", "60", "--validate-every", "20", "--dro
 
 @pytest.fixture
 def stop_after(monkeypatch):
-    """Send this process a signal when so many stretches have been reported."""
+    """Send this process a signal after a number of reported events."""
 
-    def arrange(stretches, number=signal.SIGINT, kind=Progress):
-        reporter, left = train_module.reporter, iter(range(stretches))
+    def arrange(num_events, number=signal.SIGINT, kind=Progress):
+        reporter, left = train_module.reporter, iter(range(num_events))
 
         @contextlib.contextmanager
         def stopping(show, job):
             with reporter(show, job) as report:
 
-                def tell(event):
+                def report_and_stop(event):
                     report(event)
                     if isinstance(event, kind) and next(left, None) is None:
                         os.kill(os.getpid(), number)
 
-                yield tell
+                yield report_and_stop
 
         monkeypatch.setattr(train_module, "reporter", stopping)
 
@@ -43,52 +43,54 @@ def stop_after(monkeypatch):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_a_checkpoint(charloom, place, stop_after, number):
+def test_a_signal_leaves_a_checkpoint(charloom, workspace, stop_after, number):
     stop_after(2, number)
     before = signal.getsignal(signal.SIGINT)
     done = charloom([*TRAIN, "--out", "run"])
     assert done.code == 130
     assert "Traceback" not in done.err
-    checkpoint, _ = Run(place / "run").newest_checkpoint()
+    checkpoint, _ = Run(workspace / "run").newest_checkpoint()
     assert f"a checkpoint of step {checkpoint.step:,} was saved" in done.err
     assert "charloom train --resume run" in done.err
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_signal_before_the_first_stretch_leaves_a_checkpoint_too(charloom, place, stop_after):
+def test_a_signal_before_the_first_steps_leaves_a_checkpoint_too(charloom, workspace, stop_after):
     stop_after(0)
     done = charloom([*TRAIN, "--out", "run", "--json"])
     assert done.code == 130
     assert done.json["error"]["kind"] == "StoppedError"
-    assert Run(place / "run").checkpoint_paths()
+    assert Run(workspace / "run").checkpoint_paths()
 
 
-def test_a_signal_during_the_last_measurements_does_not_undo_the_run(charloom, place, stop_after):
+def test_a_signal_during_the_final_report_does_not_undo_the_run(charloom, workspace, stop_after):
     stop_after(0, kind=Finished)
     assert charloom([*TRAIN, "--out", "run", "--json"]).json["steps"] == 60
 
 
-def test_going_on_equals_never_stopping(charloom, place, stop_after, monkeypatch):
+def test_a_resumed_run_equals_an_uninterrupted_one(charloom, workspace, stop_after, monkeypatch):
     assert charloom([*TRAIN, "--out", "whole", "--quiet"]).code == 0
     with monkeypatch.context():
         stop_after(3)
         assert charloom([*TRAIN, "--out", "cut", "--quiet"]).code == 130
     monkeypatch.undo()
-    monkeypatch.chdir(place)
+    monkeypatch.chdir(workspace)
     assert charloom("train --resume cut --quiet").code == 0
-    whole, cut = (read_model(place / run / "model.safetensors") for run in ("whole", "cut"))
+    whole, cut = (read_model(workspace / run / "model.safetensors") for run in ("whole", "cut"))
     for name, array in whole.parameters.items():
         np.testing.assert_array_equal(cut.parameters[name], array, err_msg=name)
-    first, second = (Run(place / run).newest_checkpoint()[0] for run in ("whole", "cut"))
+    first, second = (Run(workspace / run).newest_checkpoint()[0] for run in ("whole", "cut"))
     assert first.step == second.step == 60
     for name, array in first.tensors.items():
         np.testing.assert_array_equal(second.tensors[name], array, err_msg=name)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
-def test_ctrl_c_in_a_process_of_its_own(place):
+def test_ctrl_c_in_a_separate_process(workspace):
     words = ["train", "tales.txt", "--steps", "1000000", "--out", "run", *TINY]
-    process = subprocess.Popen([sys.executable, "-m", "charloom", *words], stderr=subprocess.PIPE, cwd=place)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "charloom", *words], stderr=subprocess.PIPE, cwd=workspace
+    )
     try:
         for line in process.stderr:
             if line.startswith(b"step "):
@@ -102,11 +104,11 @@ def test_ctrl_c_in_a_process_of_its_own(place):
         process.wait(timeout=10)
     assert "a checkpoint of step" in rest
     assert "Traceback" not in rest
-    assert Run(place / "run").checkpoint_paths()
-    assert not (place / "run" / "lock").exists()
+    assert Run(workspace / "run").checkpoint_paths()
+    assert not (workspace / "run" / "lock").exists()
 
 
-def test_ctrl_c_elsewhere_is_told_without_a_traceback(charloom, room, monkeypatch):
+def test_ctrl_c_in_other_verbs_prints_no_traceback(charloom, shared_folder, monkeypatch):
     def interrupted(*args, **settings):
         raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""Progress: what a person sees at a terminal, and what a log gets."""
+"""Progress: live at a terminal, plain lines in a log."""
 
 import io
 import re
@@ -8,7 +8,7 @@ import pytest
 
 from charloom.cli import progress
 from charloom.cli.output import Show, colours
-from charloom.cli.report import clock
+from charloom.cli.train_summary import clock
 from charloom.training.events import Finished, Progress, Sampled, Saved, Started, Validation
 
 ARABIC = "كان يا ما كان"
@@ -33,16 +33,16 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture
-def job(room):
-    from charloom import launch
+def job(shared_folder):
+    from charloom import jobs
 
-    run = launch.Run.open(room / "runs/tales")
-    named = launch.find_recipe(str(room / "runs/tales"))
-    resolved = launch.resolve(named, {}, num_chars=10_000, device="cpu")
-    return launch.Training(launch.corpus_of(run), resolved, run)
+    run = jobs.Run.open(shared_folder / "runs/tales")
+    named = jobs.find_recipe(str(shared_folder / "runs/tales"))
+    resolved = jobs.resolve(named, {}, num_chars=10_000, device="cpu")
+    return jobs.TrainingJob(jobs.corpus_of(run), resolved, run)
 
 
-def told(job, events, stream, monkeypatch):
+def shown(job, events, stream, monkeypatch):
     monkeypatch.setattr(sys, "stderr", stream)
     with progress.reporter(Show(), job) as report:
         for event in events:
@@ -51,26 +51,26 @@ def told(job, events, stream, monkeypatch):
 
 
 def test_plain_lines(job, monkeypatch):
-    said = told(job, EVENTS, io.StringIO(), monkeypatch)
-    assert "step 10 · 25% · train 2.500 · 50,000 chars/s · 1:15 min left" in said
-    assert "step 10 · train 2.500 · val 2.000 nats = 2.885 bits/char (best)" in said
-    assert "note: batch shrunk to 3" in said
-    assert ARABIC in said  # in logical order
-    assert "␛[2J" in said
-    assert not set(said) & {"\x1b", "\x07"}
+    lines = shown(job, EVENTS, io.StringIO(), monkeypatch)
+    assert "step 10 · 25% · train 2.500 · 50,000 chars/s · 1:15 min left" in lines
+    assert "step 10 · train 2.500 · val 2.000 nats = 2.885 bits/char (best)" in lines
+    assert "note: batch shrunk to 3" in lines
+    assert ARABIC in lines  # in logical order
+    assert "␛[2J" in lines
+    assert not set(lines) & {"\x1b", "\x07"}
 
 
 def test_plain_lines_are_rare(job, monkeypatch):
     many = [Progress(step, step - 1, 0.1, (2.0,), (1.0,), 1e-3, 1e4, 9.0) for step in range(1, 50)]
-    said = told(job, many, io.StringIO(), monkeypatch)
-    assert said.count("step ") == 1
+    lines = shown(job, many, io.StringIO(), monkeypatch)
+    assert lines.count("step ") == 1
 
 
 def test_live_lines(job, monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    screen = told(job, EVENTS, Terminal(), monkeypatch)
+    screen = shown(job, EVENTS, Terminal(), monkeypatch)
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen)
     assert "train 1.500 · val 2.000 nats = 2.885 bits/char" in plain
     assert "step 20" in plain
@@ -86,7 +86,7 @@ def test_live_lines(job, monkeypatch):
 def test_no_color_is_honoured(job, monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("NO_COLOR", "1")
-    screen = told(job, EVENTS, Terminal(), monkeypatch)
+    screen = shown(job, EVENTS, Terminal(), monkeypatch)
     assert not re.search(r"\x1b\[(\d+;)*3[0-9]", screen)
     assert not colours(Terminal())
 
@@ -102,12 +102,12 @@ def test_quiet_says_nothing(job, monkeypatch):
 
 def test_a_dumb_terminal_gets_plain_lines(job, monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
-    assert "\x1b" not in told(job, EVENTS, Terminal(), monkeypatch)
+    assert "\x1b" not in shown(job, EVENTS, Terminal(), monkeypatch)
 
 
 def test_every_event_can_be_shown(job, monkeypatch):
     end = Finished(20, "budget", 10, 9, 1.0, 2.0, 1.9, 5, 1.8, 2.0, 3, 2.5, (), "0:0.0,20:1.0")
-    assert told(job, [*EVENTS, end], io.StringIO(), monkeypatch)
+    assert shown(job, [*EVENTS, end], io.StringIO(), monkeypatch)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""``charloom reproduce``: what it prints, writes and refuses."""
+"""``charloom reproduce``: output, files and wrong usage."""
 
 import json
 
@@ -10,9 +10,9 @@ from charloom.reproduce.systems import Target
 
 
 @pytest.fixture
-def tales(place, monkeypatch):
-    monkeypatch.setattr("charloom.reproduce.rehearse.corpus_path", lambda _: place / "tales.txt")
-    return place
+def tales(workspace, monkeypatch):
+    monkeypatch.setattr("charloom.reproduce.train.corpus_path", lambda _: workspace / "tales.txt")
+    return workspace
 
 
 def test_one_system(charloom, tales):
@@ -24,19 +24,19 @@ def test_one_system(charloom, tales):
     assert {path.name for path in (tales / "out").iterdir()} == {"reproduce.json", "reproduce.html"}
 
 
-def test_json_is_what_the_file_holds(charloom, tales):
+def test_json_equals_the_contents_of_the_file(charloom, tales):
     result = charloom("reproduce moliere-elman --quick --out out --json").json
     written = json.loads((tales / "out" / "reproduce.json").read_text("utf-8"))
     assert result["systems"] == written["systems"]
     assert {"name", "figures", "honest", "within_tolerance", "train_time_s"} <= set(result["systems"][0])
 
 
-def test_as_many_seeds_as_asked_for(charloom, tales):
+def test_the_number_of_seeds_can_be_set(charloom, tales):
     figure = charloom("reproduce moliere-elman --quick --seeds 2 --json").json["systems"][0]["figures"][0]
     assert len(set(figure["by_seed"])) == figure["seeds_of_this_run"] == 2
 
 
-def test_seeds_measured_earlier_are_told_apart(charloom, place, monkeypatch):
+def test_seeds_measured_earlier_are_listed_separately(charloom, workspace, monkeypatch):
     figure = Figure(Target("loss", 1.0, 0.1), 1.05, (1.05, 1.2), (1.3, 1.4))
     one = Repetition(systems()["anna-lstm"], (figure,), {}, ((10.0, 3.0),))
     monkeypatch.setattr("charloom.reproduce.repeat", lambda *_, **__: one)
@@ -44,26 +44,26 @@ def test_seeds_measured_earlier_are_told_apart(charloom, place, monkeypatch):
     assert "    seeds: 1.0500 1.2000\n    other seeds, measured earlier: 1.3000 1.4000\n" in out
 
 
-def test_no_seed_is_wrong_usage(charloom, place):
+def test_zero_seeds_are_wrong_usage(charloom, workspace):
     done = charloom("reproduce anna --seeds 0")
     assert done.code == 2
     assert "--seeds is 0" in done.err
 
 
-def test_best_beside_quick_is_wrong_usage(charloom, place):
+def test_best_with_quick_is_wrong_usage(charloom, workspace):
     done = charloom("reproduce all --best --quick")
     assert done.code == 2
-    assert "--best stands beside --quick" in done.err
+    assert "--best cannot be combined with --quick" in done.err
 
 
-def test_a_wrong_name(charloom, place):
+def test_a_wrong_name(charloom, workspace):
     done = charloom("reproduce anna --json")
     assert done.code == 1
     assert "anna-lstm" in done.json["error"]["why"]
 
 
-def test_a_missing_corpus(charloom, place, monkeypatch):
-    monkeypatch.setenv("CHARLOOM_DATA", str(place))
+def test_a_missing_corpus(charloom, workspace, monkeypatch):
+    monkeypatch.setenv("CHARLOOM_DATA", str(workspace))
     done = charloom("reproduce arabic-lstm")
     assert done.code == 1
     assert "CHARLOOM_DATA" in done.err

@@ -1,5 +1,6 @@
-"""``charloom sample``: what is printed where, and that text stays text."""
+"""``charloom sample``: output, prompts, novelty, and safe printing of any text."""
 
+import itertools
 import json
 import re
 from html import unescape
@@ -11,10 +12,10 @@ from charloom.cli import output
 from charloom.cli.sample import documents_of
 from charloom.evaluation import COPY_FROM_CHARS
 from charloom.generation import visible
-from charloom.generation.writer import Writing
+from charloom.generation.generate import Generation
 
 
-def test_json(charloom, room):
+def test_json(charloom, shared_folder):
     done = charloom("sample runs/tales --prompt The --length 30 --count 2 --seed 5 --json")
     result = done.json
     assert done.code == 0
@@ -32,14 +33,14 @@ def test_json(charloom, room):
     assert first["text"] != second["text"]
 
 
-def test_every_engine_writes_the_same_greedy_text(charloom, room):
+def test_every_engine_generates_the_same_greedy_text(charloom, shared_folder):
     said = "sample runs/tales --prompt The --length 60 --temperature 0 --json --engine "
     done = [charloom(said + engine).json for engine in ("fused", "scratch", "torch")]
     assert [one["engine"] for one in done] == ["fused", "scratch", "torch"]
     assert len({one["samples"][0]["text"] for one in done}) == 1
 
 
-def test_log_probabilities_come_with_json(charloom, room):
+def test_log_probabilities_need_json(charloom, shared_folder):
     said = "sample runs/tales --length 20 --seed 5 --temperature 0.3 --logprobs"
     fused, scratch = (
         charloom(f"{said} --json --engine {e}").json["samples"][0] for e in ("fused", "scratch")
@@ -50,7 +51,7 @@ def test_log_probabilities_come_with_json(charloom, room):
     assert charloom(said).code == 2
 
 
-def test_bytes_and_threads_are_the_fused_engines(charloom, room):
+def test_int8_and_threads_need_the_fused_engine(charloom, shared_folder):
     for setting in ("--precision int8", "--threads 2"):
         assert (
             len(charloom(f"sample runs/tales --length 20 {setting} --json").json["samples"][0]["text"]) == 20
@@ -60,69 +61,69 @@ def test_bytes_and_threads_are_the_fused_engines(charloom, room):
         assert "--engine fused" in refused.err
 
 
-def test_text_is_prompt_and_continuation(charloom, room):
+def test_text_is_prompt_and_continuation(charloom, shared_folder):
     text = charloom("sample runs/tales --prompt The --length 30 --seed 5 --json").json["samples"][0]["text"]
     done = charloom("sample runs/tales --prompt The --length 30 --seed 5")
     assert done.out == f"The{text}\n"
     assert done.err == ""
 
 
-def test_a_seed_that_was_not_given_is_printed_and_repeats_the_text(charloom, room):
+def test_a_seed_that_was_not_given_is_printed_and_repeats_the_text(charloom, shared_folder):
     done = charloom("sample runs/tales --length 30")
     seed = done.err.strip().removeprefix("seed: ")
     assert charloom(f"sample runs/tales --length 30 --seed {seed}").out == done.out
 
 
-def test_streaming_prints_the_same_text(charloom, room):
+def test_streaming_prints_the_same_text(charloom, shared_folder):
     whole = charloom("sample runs/tales --prompt The --length 40 --seed 3").out
     assert charloom("sample runs/tales --prompt The --length 40 --seed 3 --stream").out == whole
 
 
-def test_several_samples_are_told_apart(charloom, room):
+def test_several_samples_have_headings(charloom, shared_folder):
     out = charloom("sample runs/tales --length 20 --count 2 --seed 3").out
     assert "=== sample 1 of 2 ===" in out
     assert "\n\n=== sample 2 of 2 ===" in out
 
 
-def test_documents_are_one_a_line_and_the_unseen_share_is_told(charloom, room):
+def test_documents_are_one_per_line_and_the_unseen_share_is_reported(charloom, shared_folder):
     done = charloom("sample runs/names --count 5 --seed 3")
     assert len(done.out.splitlines()) == 5
     assert "===" not in done.out
-    assert "do not stand among the training documents" in done.err
+    assert "are not among the training documents" in done.err
     share = charloom("sample runs/names --count 5 --seed 3 --json").json["unseen_share"]
     assert 0 <= share <= 1
 
 
-def test_the_training_documents_are_those_of_the_text(room):
+def test_documents_of_returns_the_training_documents(shared_folder):
     import charloom as package
 
     corpus = package.load("runs/names").corpus()
-    names = (room / "names.txt").read_text("utf-8").split("\n")
+    names = (shared_folder / "names.txt").read_text("utf-8").split("\n")
     documents = documents_of(corpus)
     assert documents == names[: len(documents)] or documents[:-1] == names[: len(documents) - 1]
     assert len(documents) >= 0.85 * len(names)
 
 
-def test_prompt_from_standard_input_loses_one_newline(charloom, room):
+def test_prompt_from_standard_input_loses_one_newline(charloom, shared_folder):
     sample = charloom("sample runs/tales --prompt - --length 5 --json", b"The two\n\n").json["samples"][0]
     assert sample["prompt"] == "The two\n"
 
 
-def test_prompt_from_a_file(charloom, place):
-    (place / "prompt.txt").write_bytes(b"The\n")
+def test_prompt_from_a_file(charloom, workspace):
+    (workspace / "prompt.txt").write_bytes(b"The\n")
     sample = charloom("sample runs/tales --prompt-file prompt.txt --length 5 --json").json["samples"][0]
     assert sample["prompt"] == "The"
     assert charloom("sample runs/tales --prompt-file none.txt --json").json["error"]["kind"] == "DataError"
 
 
-def test_a_prompt_may_begin_with_a_hyphen(charloom, room):
+def test_a_prompt_may_begin_with_a_hyphen(charloom, shared_folder):
     sample = charloom(["sample", "runs/tales", "--prompt", "-x", "--length", "5", "--json"]).json["samples"][
         0
     ]
     assert sample["prompt"] == "-x"
 
 
-def test_stop_texts_may_be_repeated(charloom, room):
+def test_stop_texts_may_be_repeated(charloom, shared_folder):
     done = charloom(
         ["sample", "runs/tales", "--length", "400", "--seed", "1", "--stop", "e", "--stop", "t", "--json"]
     )
@@ -131,7 +132,7 @@ def test_stop_texts_may_be_repeated(charloom, room):
     assert not set(sample["text"]) & {"e", "t"}
 
 
-def test_unknown_characters_can_be_skipped(charloom, room):
+def test_unknown_characters_can_be_skipped(charloom, shared_folder):
     done = charloom(
         ["sample", "runs/tales", "--prompt", "aξ", "--unknown", "skip", "--length", "5", "--json"]
     )
@@ -139,34 +140,33 @@ def test_unknown_characters_can_be_skipped(charloom, room):
     assert "left out 'ξ' (U+03BE)" in done.err
 
 
-def test_html(charloom, room, tmp_path):
+def test_html(charloom, shared_folder, tmp_path):
     page = tmp_path / "page.html"
     done = charloom(["sample", "runs/tales", "--length", "20", "--seed", "1", "--html", str(page)])
     assert done.out == f"wrote {page}\n"
     assert page.read_text("utf-8").startswith("<!DOCTYPE html>")
 
 
-def test_control_characters_are_shown_and_not_obeyed(charloom, place):
-    (place / "bells.txt").write_text(
+def test_control_characters_are_shown_as_signs(charloom, workspace):
+    (workspace / "bells.txt").write_text(
         "\x1b[31ma red rose and a white one in the dark \x07" * 100, encoding="utf-8"
     )
     assert charloom("train bells.txt --steps 3 --hidden-size 4 --out run --quiet").code == 0
     done = charloom("sample run --length 60 --seed 1")
     assert not set(done.out) & {"\x1b", "\x07"}
     text = charloom("sample run --length 60 --seed 1 --json").json["samples"][0]["text"]
-    assert set(text) & {"\x1b", "\x07"}  # JSON holds what was written
+    assert set(text) & {"\x1b", "\x07"}  # JSON contains the text unchanged
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_ctrl_c_keeps_what_was_written(charloom, room, monkeypatch, as_json):
-    advance, count = Writing.__next__, iter(range(20))
+def test_ctrl_c_keeps_the_generated_text(charloom, shared_folder, monkeypatch, as_json):
+    events = Generation.__iter__
 
     def interrupted(self):
-        if next(count, None) is None:
-            raise KeyboardInterrupt
-        return advance(self)
+        yield from itertools.islice(events(self), 20)
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(Writing, "__next__", interrupted)
+    monkeypatch.setattr(Generation, "__iter__", interrupted)
     done = charloom("sample runs/tales --length 0 --seed 2" + " --json" * as_json)
     assert done.code == 130
     assert "Traceback" not in done.err
@@ -176,23 +176,23 @@ def test_ctrl_c_keeps_what_was_written(charloom, room, monkeypatch, as_json):
         written = sample["text"]
     else:
         written = done.out.removesuffix("\n")
-    assert len(written) >= 20  # one character a piece at least
-    monkeypatch.setattr(Writing, "__next__", advance)
+    assert len(written) >= 20  # at least one character per piece
+    monkeypatch.setattr(Generation, "__iter__", events)
     whole = charloom(f"sample runs/tales --length {len(written)} --seed 2 --json").json["samples"][0]["text"]
     assert written == (whole if as_json else visible(whole))
 
 
-def test_several_endless_samples_are_refused(charloom, room):
+def test_several_endless_samples_are_refused(charloom, shared_folder):
     assert charloom("sample runs/tales --length 0 --count 2").code == 2
     assert charloom("sample runs/tales --length 0 --count 2 --stop e --json").code == 0
 
 
-def test_a_seed_of_none_is_drawn_and_printed(charloom, room):
+def test_a_seed_of_none_is_drawn_and_printed(charloom, shared_folder):
     assert "seed: " in charloom("sample runs/tales --length 3 --seed none").err
 
 
-def test_a_model_file_samples_without_its_run(charloom, place):
-    (place / "runs/tales/model.safetensors").rename(place / "alone.safetensors")
+def test_a_model_file_samples_without_its_run(charloom, workspace):
+    (workspace / "runs/tales/model.safetensors").rename(workspace / "alone.safetensors")
     assert charloom("sample alone.safetensors --length 5 --json").code == 0
 
 
@@ -207,12 +207,12 @@ def training_text(run):
 
 
 def copied(sample):
-    """The marked characters of a sample from its JSON."""
+    """The characters of a sample that its JSON reports as copied."""
     inside = {i for s in sample["novelty"]["stretches"] for i in range(s["start"], s["start"] + s["length"])}
     return [char for i, char in enumerate(sample["text"]) if i in inside]
 
 
-def test_novelty_gives_each_stretch_with_its_places(charloom, room):
+def test_novelty_lists_each_copy_with_its_offsets(charloom, shared_folder):
     result = charloom(NOVELTY + " --json").json
     text = training_text("runs/tales")
     assert any(sample["novelty"]["stretches"] for sample in result["samples"])
@@ -246,7 +246,7 @@ def test_novelty_gives_each_stretch_with_its_places(charloom, room):
     assert "novelty" not in charloom("sample runs/tales --length 5 --json").json["samples"][0]
 
 
-def test_without_a_terminal_the_text_is_plain_and_the_copies_are_listed(charloom, room):
+def test_without_a_terminal_the_text_is_plain_and_the_copies_are_listed(charloom, shared_folder):
     done, plain = charloom(NOVELTY), charloom(NOVELTY.replace("--novelty-from 3", ""))
     assert done.out == plain.out
     stretches = [
@@ -258,22 +258,22 @@ def test_without_a_terminal_the_text_is_plain_and_the_copies_are_listed(charloom
     assert [line.partition(": ")[2].partition(": ")[2] for line in lines] == [
         repr(sample["text"][s["start"] : s["start"] + s["length"]]) for sample, s in stretches
     ]
-    assert summary.startswith("novelty: of 120 characters written, ")
+    assert summary.startswith("novelty: of 120 characters generated, ")
     assert " in copies of at least 3 " in summary
     bins = charloom(NOVELTY + " --json").json["novelty"]["match_length_histogram"]
-    assert distribution.startswith("longest match ending at each character, by its length: 0: ")
+    assert distribution.startswith("longest match ending at each character, by length: 0: ")
     shares = [float(share) for share in re.findall(r": ([\d.]+)%", distribution)]
     assert shares == pytest.approx([100 * one["num_chars"] / 120 for one in bins], abs=0.05)
     assert f", {bins[3]['from_chars']}–{bins[3]['to_chars']}: " in distribution
     assert charloom(NOVELTY + " --quiet").err == ""
 
 
-def test_a_streamed_text_is_followed_by_the_list(charloom, room):
+def test_copies_in_streamed_text_are_listed_after_it(charloom, shared_folder):
     done = charloom("sample runs/tales --length 60 --seed 5 --temperature 0.5 --novelty-from 3 --stream")
-    assert done.err.count("copied: ") == done.err.count(" of sample 1 from offset ") > 0
+    assert done.err.count("copied: ") == done.err.count(" of sample 1, offset ") > 0
 
 
-def test_on_a_terminal_copies_are_bold_and_underlined(charloom, room, monkeypatch):
+def test_on_a_terminal_copies_are_bold_and_underlined(charloom, shared_folder, monkeypatch):
     plain = charloom(NOVELTY).out
     samples = charloom(NOVELTY + " --json").json["samples"]
     monkeypatch.setattr(output, "is_live", lambda _: True)
@@ -286,38 +286,40 @@ def test_on_a_terminal_copies_are_bold_and_underlined(charloom, room, monkeypatc
     assert "novelty: " in done.err
 
 
-def test_a_page_marks_copies(charloom, room, tmp_path):
+def test_a_page_marks_copies(charloom, shared_folder, tmp_path):
     page = tmp_path / "page.html"
     done = charloom(f"{NOVELTY} --html {page}")
     marked = re.findall(r"<mark>(.*?)</mark>", page.read_text("utf-8").split("<article>", 1)[1], re.DOTALL)
     samples = charloom(NOVELTY + " --json").json["samples"]
     assert unescape("".join(marked)) == visible("".join(char for s in samples for char in copied(s)))
-    assert "in copies of at least 3 from the training text" in page.read_text("utf-8")
+    assert "in copies of at least 3 characters from the training text" in page.read_text("utf-8")
     assert page.read_text("utf-8").count('<svg role="img" aria-label="Share of the characters by') == 2
     assert "copied: " not in done.err
 
 
 @pytest.mark.parametrize("missing", ["run", "corpus"])
-def test_without_the_corpus_the_text_is_written_all_the_same(charloom, place, missing):
+def test_without_the_corpus_text_is_generated_all_the_same(charloom, workspace, missing):
     plain = charloom(NOVELTY.replace("--novelty-from 3", "")).out
     words = NOVELTY
     if missing == "run":
-        (place / "runs/tales/model.safetensors").rename(place / "alone.safetensors")
+        (workspace / "runs/tales/model.safetensors").rename(workspace / "alone.safetensors")
         words = words.replace("runs/tales", "alone.safetensors")
     else:
-        path = place / "runs/tales/config.json"
+        path = workspace / "runs/tales/config.json"
         config = json.loads(path.read_text("utf-8"))
-        config["corpus"]["sources"] = [str(place / "moved.txt")]
+        config["corpus"]["sources"] = [str(workspace / "moved.txt")]
         path.write_text(json.dumps(config), encoding="utf-8")
     done = charloom(words)
     assert (done.code, done.out) == (0, plain)
-    assert done.err.startswith("note: what was copied cannot be told: ")
+    assert done.err.startswith("note: cannot find what was copied: ")
     result = charloom(words + " --json").json
     assert result["novelty"] is None
     assert [sample["novelty"] for sample in result["samples"]] == [None, None]
 
 
-def test_copies_of_names_stay_within_a_document_and_the_corpus_is_read_once(charloom, room, monkeypatch):
+def test_copies_of_names_stay_within_a_document_and_the_corpus_is_read_once(
+    charloom, shared_folder, monkeypatch
+):
     readings, corpus = [], Model.corpus
     monkeypatch.setattr(Model, "corpus", lambda self: readings.append(self) or corpus(self))
     result = charloom("sample runs/names --count 9 --seed 3 --novelty-from 2 --json").json
@@ -331,8 +333,8 @@ def test_copies_of_names_stay_within_a_document_and_the_corpus_is_read_once(char
             assert "\n" not in text[offset : offset + length]
 
 
-def test_from_how_many_characters_on(charloom, room):
+def test_the_shortest_copy_can_be_set(charloom, shared_folder):
     assert charloom("sample runs/tales --novelty-from 0").code == 2
-    assert f"else {COPY_FROM_CHARS}" in " ".join(charloom("sample --help").out.split())
+    assert f"[default: {COPY_FROM_CHARS}]" in " ".join(charloom("sample --help").out.split())
     said = charloom("sample runs/tales --length 40 --seed 1 --novelty --json").json
     assert said["novelty"]["from_chars"] == COPY_FROM_CHARS

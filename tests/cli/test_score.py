@@ -1,4 +1,4 @@
-"""``charloom score``: keys, the agreement with eval, unknown characters first, odd texts, the page."""
+"""``charloom score``: JSON keys, agreement with eval, unknown characters, odd texts and the page."""
 
 import base64
 import json
@@ -9,13 +9,13 @@ import pytest
 import charloom as package
 
 
-def test_json(charloom, room):
+def test_json(charloom, shared_folder):
     result = charloom("score runs/tales more.txt --json").json
     assert set(result) == {
         *("schema", "chars", "bits_per_char", "total_bits", "predictions", "unknown_chars"),
         *("protocol", "unit", "oddities"),
     }
-    text = (room / "more.txt").read_text("utf-8")
+    text = (shared_folder / "more.txt").read_text("utf-8")
     assert "".join(row["char"] for row in result["chars"]) == text
     assert result["chars"][0] == {"char": text[0], "surprisal_bits": None}
     bits = [row["surprisal_bits"] for row in result["chars"] if row["surprisal_bits"] is not None]
@@ -32,7 +32,7 @@ def test_json(charloom, room):
 
 
 @pytest.mark.parametrize("run", ["tales", "names"])
-def test_the_mean_is_that_of_eval(charloom, room, run):
+def test_the_mean_is_that_of_eval(charloom, shared_folder, run):
     text = "more.txt" if run == "tales" else "names.txt"
     scored = charloom(f"score runs/{run} {text} --json").json
     evaluated = charloom(f"eval runs/{run} {text} --json").json
@@ -41,13 +41,13 @@ def test_the_mean_is_that_of_eval(charloom, room, run):
     assert (scored["protocol"], scored["unit"]) == (evaluated["protocol"], evaluated["unit"])
 
 
-def test_on_the_terminal_the_highest_come_first(charloom, room):
+def test_the_highest_surprisals_come_first(charloom, shared_folder):
     done = charloom("score runs/tales more.txt --top 3")
     top = charloom("score runs/tales more.txt --top 3 --json").json["oddities"]
     *summary, heading, a, b, c = done.out.splitlines()
     assert summary[0].startswith("8 characters (0.40%) are unknown")
     assert summary[1] == "stream protocol from the zero state, on more.txt: 1,991 predictions"
-    assert summary[2] == "the first character is read and not charged"
+    assert summary[2] == "the first character is read but not charged"
     assert " bits/char, " in summary[3]
     assert heading == "most surprising:"
     for line, one in zip((a, b, c), top, strict=True):
@@ -56,26 +56,28 @@ def test_on_the_terminal_the_highest_come_first(charloom, room):
     assert "most surprising" not in charloom("score runs/tales more.txt --top 0").out
 
 
-def test_a_text_on_standard_input(charloom, room):
-    piped = charloom("score runs/tales - --json", (room / "more.txt").read_bytes()).json
+def test_a_text_on_standard_input(charloom, shared_folder):
+    piped = charloom("score runs/tales - --json", (shared_folder / "more.txt").read_bytes()).json
     assert piped == charloom("score runs/tales more.txt --json").json
 
 
-def test_unknown_characters_are_told_first(charloom, place):
-    (place / "greek.txt").write_text("the ξένος " * 20, encoding="utf-8")
+def test_unknown_characters_are_reported_first(charloom, workspace):
+    (workspace / "greek.txt").write_text("the ξένος " * 20, encoding="utf-8")
     done = charloom("score runs/tales greek.txt")
     assert done.out.splitlines()[0] == (
-        "100 characters (50.00%) are unknown to the model: left out of the figures below"
+        "100 characters (50.00%) are unknown to the model: left out of the results below"
     )
     result = charloom("score runs/tales greek.txt --json").json
     assert result["unknown_chars"] == 100
     assert result["chars"][4] == {"char": "ξ", "surprisal_bits": None}
 
 
-def test_unknown_characters_are_charged_where_there_is_unk(charloom, place):
-    (place / "rare.txt").write_text("a text, ξ and more text of that kind. " * 100 + "ψ", encoding="utf-8")
+def test_unknown_characters_are_charged_if_the_model_has_unk(charloom, workspace):
+    (workspace / "rare.txt").write_text(
+        "a text, ξ and more text of that kind. " * 100 + "ψ", encoding="utf-8"
+    )
     assert charloom("train rare.txt --min-count 2 --steps 2 --hidden-size 4 --out run --quiet").code == 0
-    (place / "greek.txt").write_text("a ω text", encoding="utf-8")
+    (workspace / "greek.txt").write_text("a ω text", encoding="utf-8")
     done = charloom("score run greek.txt")
     assert "charged as <unk>" in done.out.splitlines()[0]
     result = charloom("score run greek.txt --json").json
@@ -85,7 +87,7 @@ def test_unknown_characters_are_charged_where_there_is_unk(charloom, place):
     )
 
 
-def test_a_text_of_one_character_and_an_empty_one(charloom, room):
+def test_a_text_of_one_character_and_an_empty_one(charloom, shared_folder):
     done = charloom("score runs/tales -", b"T")
     assert done.code == 0
     assert "nothing was charged" in done.out
@@ -98,16 +100,16 @@ def test_a_text_of_one_character_and_an_empty_one(charloom, room):
     assert empty.json["error"]["what"] == "- is empty"
 
 
-def test_a_name_is_charged_from_its_first_character(charloom, room):
+def test_a_document_is_charged_from_its_first_character(charloom, shared_folder):
     result = charloom("score runs/names - --json", b"anna\nemma\n").json
     assert [row["char"] for row in result["chars"]] == list("anna\nemma\n")
     assert [row["surprisal_bits"] is None for row in result["chars"]] == [False] * 9 + [True]
     assert "not charged" not in charloom("score runs/names -", b"anna\nemma\n").out
 
 
-def test_what_commands_a_terminal_is_only_shown(charloom, place):
+def test_control_characters_are_shown_as_signs(charloom, workspace):
     text = "the \x1b[31mred\x1b[0m \u202etxet\u202c \x07 </script> كان"
-    (place / "odd.txt").write_text(text * 30, encoding="utf-8")
+    (workspace / "odd.txt").write_text(text * 30, encoding="utf-8")
     assert charloom("train odd.txt --steps 2 --hidden-size 4 --out run --quiet").code == 0
     done = charloom("score run odd.txt --top 2000")
     assert done.code == 0
@@ -118,7 +120,7 @@ def test_what_commands_a_terminal_is_only_shown(charloom, place):
     assert isolates[1::2] == ["\u2069"] * (len(isolates) // 2)
 
 
-def test_the_page_holds_the_numbers_of_json(charloom, room, tmp_path):
+def test_the_page_contains_the_numbers_of_json(charloom, shared_folder, tmp_path):
     page = tmp_path / "page.html"
     done = charloom(f"score runs/tales more.txt --html {page}")
     assert "most surprising:" in done.out
@@ -129,19 +131,19 @@ def test_the_page_holds_the_numbers_of_json(charloom, room, tmp_path):
     assert json.loads(base64.b64decode(data)) == charloom("score runs/tales more.txt --json").json
 
 
-def test_wrong_usage(charloom, room):
+def test_wrong_usage(charloom, shared_folder):
     assert charloom("score runs/tales").code == 2
     assert charloom("score runs/tales more.txt --top -1").code == 2
     missing = charloom("score runs/tales nowhere.txt --json")
     assert (missing.code, missing.json["error"]["kind"]) == (1, "DataError")
 
 
-def test_quiet(charloom, room, tmp_path):
+def test_quiet(charloom, shared_folder, tmp_path):
     assert charloom(f"score runs/tales more.txt --quiet --html {tmp_path / 'p.html'}").err == ""
 
 
-def test_from_python(charloom, room):
-    text = (room / "more.txt").read_text("utf-8")
+def test_from_python(charloom, shared_folder):
+    text = (shared_folder / "more.txt").read_text("utf-8")
     found = package.load("runs/tales").score(text)
     result = charloom("score runs/tales more.txt --json").json
     assert "".join(found.chars) == text
@@ -149,10 +151,10 @@ def test_from_python(charloom, room):
     assert [one.offset for one in found.oddities(10)] == [one["offset"] for one in result["oddities"]]
 
 
-def test_the_whole_text_is_read_in_its_own_encoding(charloom, place):
+def test_the_text_is_read_completely_and_in_its_own_encoding(charloom, workspace):
     text = "كان يا ما كان في قديم الزمان\n" * 50
-    (place / "old.txt").write_bytes(text.encode("cp1256"))
-    (place / "new.txt").write_text(text, encoding="utf-8")
+    (workspace / "old.txt").write_bytes(text.encode("cp1256"))
+    (workspace / "new.txt").write_text(text, encoding="utf-8")
     train = "train old.txt --encoding cp1256 --take-chars 600 --steps 2 --hidden-size 4 --out run --quiet"
     assert charloom(train).code == 0
     new = charloom("score run new.txt --json").json

@@ -1,4 +1,4 @@
-"""How fast the command line answers, and what it leaves unimported."""
+"""The command line starts fast and imports nothing heavy for its help."""
 
 import subprocess
 import sys
@@ -53,7 +53,7 @@ def test_every_verb_is_in_the_list(charloom):
     assert all(f" {verb} " in shown for verb in VERBS)
 
 
-def test_a_verbs_own_help_begins_with_the_lists_line(charloom):
+def test_a_verbs_help_begins_with_its_summary(charloom):
     for verb, summary in VERBS.items():
         assert summary in charloom([verb, "--help"]).out.replace("\n", " "), verb
 
@@ -64,7 +64,7 @@ def test_version(charloom):
     assert charloom("--version").out.strip() == package.__version__
 
 
-def test_python_m_charloom_passes_the_exit_code_on():
+def test_python_m_charloom_returns_the_exit_code():
     done = subprocess.run(
         [sys.executable, "-m", "charloom", "nonsense"], capture_output=True, timeout=60, check=False
     )

@@ -1,4 +1,4 @@
-"""``charloom train``: what it says, records and continues."""
+"""``charloom train``: output, records and resuming."""
 
 import json
 
@@ -14,7 +14,7 @@ KEYS = {
 }  # fmt: skip
 
 
-def test_json(charloom, place):
+def test_json(charloom, workspace):
     done = charloom(["train", "tales.txt", "--steps", "6", "--out", "run", "--json", *TINY])
     result = done.json
     assert done.code == 0
@@ -26,7 +26,7 @@ def test_json(charloom, place):
     assert "step 6" in done.err
 
 
-def test_report(charloom, place):
+def test_report(charloom, workspace):
     done = charloom(["train", "tales.txt", "--steps", "6", "--out", "run", *TINY])
     for words in (
         "bits/char",
@@ -47,37 +47,38 @@ def test_report(charloom, place):
         assert words in done.err
 
 
-def test_quiet_is_silent_but_for_the_result(charloom, place):
+def test_quiet_prints_only_the_result(charloom, workspace):
     done = charloom(["train", "tales.txt", "--steps", "2", "--out", "run", "--quiet", *TINY])
     assert done.err == ""
     assert "run: run" in done.out
 
 
-def test_a_flag_beats_the_recipe_and_the_recipe_beats_the_default(charloom, place):
-    (place / "mine.toml").write_text(
+def test_a_flag_beats_the_recipe_and_the_recipe_beats_the_default(charloom, workspace):
+    (workspace / "mine.toml").write_text(
         "[model]\ncell = 'elman'\nnum_layers = 2\nhidden_size = 5\n[train]\nsteps = 2"
     )
     assert charloom("train tales.txt --recipe mine.toml --hidden-size 6 --out run --quiet").code == 0
-    config = json.loads((place / "run" / "config.json").read_text("utf-8"))
+    config = json.loads((workspace / "run" / "config.json").read_text("utf-8"))
     model, steps = config["model"], config["train"]["steps"]
     assert (model["cell"], model["num_layers"], model["hidden_size"], steps) == ("elman", 2, 6, 2)
 
 
-def test_standard_input(charloom, place):
+def test_standard_input(charloom, workspace):
     done = charloom(
-        ["train", "-", "--steps", "2", "--out", "run", "--json", *TINY], (place / "tales.txt").read_bytes()
+        ["train", "-", "--steps", "2", "--out", "run", "--json", *TINY],
+        (workspace / "tales.txt").read_bytes(),
     )
     assert done.code == 0
-    assert Run(place / "run").config()["corpus"]["name"] == "stdin"
+    assert Run(workspace / "run").config()["corpus"]["name"] == "stdin"
 
 
-def test_several_texts_and_globs(charloom, place):
+def test_several_texts_and_globs(charloom, workspace):
     done = charloom(["train", "tal*.txt", "more.txt", "--steps", "2", "--out", "run", "--json", *TINY])
     assert done.code == 0
-    assert Run(place / "run").config()["corpus"]["num_chars"] >= 14_000
+    assert Run(workspace / "run").config()["corpus"]["num_chars"] >= 14_000
 
 
-def test_validation_and_test_files(charloom, place):
+def test_validation_and_test_files(charloom, workspace):
     words = [
         "train",
         "tales.txt",
@@ -95,17 +96,17 @@ def test_validation_and_test_files(charloom, place):
     assert charloom("eval run --split test --json").json["chars"] == 1999
 
 
-def test_resume_extends_a_run_by_steps(charloom, place):
+def test_resume_extends_a_run_by_steps(charloom, workspace):
     done = charloom("train --resume runs/tales --steps +6 --json")
     assert done.code == 0
     assert done.json["steps"] == 30
-    assert "going on from step 24" in done.err
+    assert "resuming from step 24" in done.err
 
 
-def test_resume_finds_a_moved_text(charloom, place):
-    config = json.loads((place / "runs/tales/config.json").read_text("utf-8"))
+def test_resume_finds_a_moved_text(charloom, workspace):
+    config = json.loads((workspace / "runs/tales/config.json").read_text("utf-8"))
     config["corpus"]["sources"] = ["/nowhere/tales.txt"]
-    (place / "runs/tales/config.json").write_text(json.dumps(config), encoding="utf-8")
+    (workspace / "runs/tales/config.json").write_text(json.dumps(config), encoding="utf-8")
     refused = charloom("train --resume runs/tales --steps +2 --json")
     assert refused.code == 1
     assert "--text PATH" in refused.json["error"]["fix"]
@@ -113,18 +114,18 @@ def test_resume_finds_a_moved_text(charloom, place):
         assert charloom(["train", "--resume", "runs/tales", "--steps", "+2", "--quiet", *moved]).code == 0
 
 
-def test_resume_refuses_another_text(charloom, place):
+def test_resume_refuses_another_text(charloom, workspace):
     refused = charloom("train --resume runs/tales more.txt --steps +2 --json")
     assert refused.code == 1
     assert "SHA-256" in refused.json["error"]["why"]
 
 
-def test_without_validation_there_is_no_figure(charloom, place):
+def test_without_validation_there_is_no_loss(charloom, workspace):
     done = charloom(["train", "tales.txt", "--steps", "2", "--out", "run", "--val-fraction", "0", *TINY])
     assert done.code == 0
     assert "nothing was held out" in done.out
 
 
-def test_bytes_are_named_as_the_unit(charloom, place):
+def test_the_unit_of_a_byte_model_is_the_byte(charloom, workspace):
     done = charloom(["train", "tales.txt", "--steps", "2", "--out", "run", "--unit", "byte", *TINY])
     assert [line.split()[3] for line in done.out.splitlines() if "this model" in line] == ["bits/byte"]

@@ -1,4 +1,4 @@
-"""Exit code 2: what is wrong with a command line, and the nearest thing that would be right."""
+"""Exit code 2: what is wrong with a command line, with the nearest valid name."""
 
 import pytest
 
@@ -9,7 +9,7 @@ import pytest
         ("trian tales.txt", 'Did you mean "train"?'),
         ("train --hiden-size 4", "Did you mean --hidden-size?"),
         ("train --cell gruu", 'Did you mean "gru"?'),
-        ("train --hidden-size wide", "'wide' is no whole number"),
+        ("train --hidden-size wide", "'wide' is not a whole number"),
         ("train --hidden-size", "--hidden-size requires an argument"),
         ("train --steps 3 --steps 4", "--steps specified multiple times"),
         ("sample", "requires an argument"),
@@ -21,16 +21,16 @@ import pytest
         ("sample runs/x --stream --count 2", "--stream with --count 2"),
         ("sample runs/x --prompt a --prompt-file b", "--prompt and --prompt-file"),
         ("eval runs/x --learning-rate 0.1", "--learning-rate with --protocol stream"),
-        ("train --resume runs/x --hidden-size 4", "--resume stands beside other settings"),
-        ("train --resume runs/x --steps 400", "--resume stands beside other settings"),
+        ("train --resume runs/x --hidden-size 4", "--resume cannot be combined with other settings"),
+        ("train --resume runs/x --steps 400", "--resume cannot be combined with other settings"),
         ("train --steps +20", "--steps +20 without --resume"),
     ],
 )
 def test_wrong_usage(charloom, line, says):
     done = charloom(line)
-    told = done.out if "--json" in line else done.err
+    message = done.out if "--json" in line else done.err
     assert done.code == 2
-    assert says in told
+    assert says in message
     assert "Traceback" not in done.err
 
 
@@ -41,11 +41,11 @@ def test_wrong_usage_as_json(charloom):
     assert done.json["error"] == {
         "kind": "UsageError",
         "what": "Unknown option: --hiden-size. Did you mean --hidden-size?",
-        "why": "the command line cannot be read",
+        "why": "the command line cannot be parsed",
         "fix": "see `charloom train --help`",
     }
 
 
-def test_the_fix_names_the_verbs_help(charloom):
+def test_the_fix_refers_to_the_verbs_help(charloom):
     assert "charloom sample --help" in charloom("sample --lenght 3 runs/x").err
     assert "charloom --help" in charloom("nonsense").err

@@ -1,4 +1,4 @@
-"""In an environment without PyTorch everything but residual training works, and says so."""
+"""Without PyTorch, everything works but training residual networks, and the error says so."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ from .conftest import TINY
 BLOCKED = (
     "import sys; sys.modules['torch'] = None; from charloom.cli import main; sys.exit(main(sys.argv[1:]))"
 )
-"""As if it were not installed: every import of it fails, and nobody finds it."""
+"""As if torch were not installed: every import of it fails."""
 
 
 def charloom(*words, code=0):
@@ -23,7 +23,7 @@ def charloom(*words, code=0):
 
 
 @pytest.mark.parametrize("recipe", ["default", "shakespeare-scratch"])
-def test_train_resume_sample_and_evaluate(recipe, place):
+def test_train_resume_sample_and_evaluate(recipe, workspace):
     named = [] if recipe == "default" else ["--recipe", recipe]
     size = [*TINY[:2], "--threads", "1"]
     done = charloom("train", "tales.txt", *named, *size, "--steps", 20, "--out", "run", "--json")
@@ -36,7 +36,7 @@ def test_train_resume_sample_and_evaluate(recipe, place):
     assert first["loss_nats"] == second["loss_nats"] > 0
 
 
-def test_a_model_that_torch_trained_is_sampled_and_scored_alike(place):
+def test_a_model_trained_by_torch_samples_and_scores_alike(workspace):
     charloom_with = [sys.executable, "-m", "charloom"]
     words = ["eval", "runs/tales", "--json"]
     with_torch = subprocess.run([*charloom_with, *words], capture_output=True, text=True, check=True)
@@ -48,19 +48,19 @@ def test_a_model_that_torch_trained_is_sampled_and_scored_alike(place):
     assert charloom(*greedy).stdout == with_torch.stdout
 
 
-def test_a_residual_network_cannot_be_trained_and_the_error_says_what_to_install(place):
+def test_a_residual_network_cannot_be_trained_without_torch(workspace):
     done = charloom("train", "tales.txt", "--block", "residual", *TINY, "--steps", 2, code=1)
     assert "block is residual and engine is scratch" in done.stderr
     assert "charloom[train]" in done.stderr
-    assert {run.name for run in (place / "runs").iterdir()} == {"tales", "names"}  # nothing half made
+    assert {run.name for run in (workspace / "runs").iterdir()} == {"tales", "names"}  # no incomplete run
 
 
-def test_an_engine_that_is_asked_for_by_name_is_not_replaced(place):
+def test_an_engine_given_by_name_is_not_replaced(workspace):
     done = charloom("train", "tales.txt", "--engine", "torch", *TINY, "--steps", 2, code=1)
     assert "torch is not installed" in done.stderr
 
 
-def test_a_text_is_scored_and_the_tour_is_taken(place):
+def test_score_and_explain_work(workspace):
     scored = json.loads(charloom("score", "runs/tales", "more.txt", "--json").stdout)
     evaluated = json.loads(charloom("eval", "runs/tales", "more.txt", "--json").stdout)
     assert scored["bits_per_char"] == pytest.approx(evaluated["bits_per_char"], rel=1e-5)  # float32

@@ -1,4 +1,4 @@
-"""Compiled loops on disk: what a process finds there."""
+"""The cache of compiled loops on disk."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ print(*(sum(loop.stats.cache_misses.values()) for loop in loops), *(sum(loop.sta
 
 
 def assert_found_by_a_second_process(script, number, folder):
-    """The first process compiles each of the `number` loops that the script leaves in ``loops`` once; the second none."""
+    """Check that a first process compiles each of the `number` loops in the script's ``loops`` once, and a second none."""
     env = os.environ | {"NUMBA_CACHE_DIR": str(folder)}
     command = [sys.executable, "-c", script + PRINT_COUNTS]
     counts = [

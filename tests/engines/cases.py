@@ -1,4 +1,4 @@
-"""The one list of networks that every engine's tests run over: each cell, in each block, on each kind of input."""
+"""The networks that the tests of every engine use: each cell, in each block, on each kind of input."""
 
 import numpy as np
 
@@ -33,20 +33,20 @@ SHORT_PLAIN = {name: config for name, config in PLAIN_CASES.items() if name.ends
 
 
 def random_parameters(config, rng, vocab_size=V, scale=0.6):
-    """Every parameter at random, so that none is zero where its initial value is."""
+    """Random values for every parameter, including those with initial value zero."""
     params = {
         name: rng.normal(size=shape) * scale + name.endswith("norm")
         for name, shape in parameter_shapes(config, vocab_size).items()
     }
     if config.cell == "elman" and config.activation == "relu":
         for i in range(config.num_layers):
-            params[f"layers.{i}.cell.bias"] += 1.0  # a unit that is off shows nothing
-            params[f"layers.{i}.cell.w_hh"] *= 0.4  # and one that explodes shows only rounding
+            params[f"layers.{i}.cell.bias"] += 1.0  # a unit that is off hides errors
+            params[f"layers.{i}.cell.w_hh"] *= 0.4  # and one that explodes amplifies rounding
     return params
 
 
 def random_state(shapes, batch_size, rng):
-    """A state that is not zero, NumPy leaves."""
+    """A random state with NumPy leaves."""
     return [
         {key: rng.normal(size=(batch_size, *shape)) * 0.5 for key, shape in layer.items()} for layer in shapes
     ]
@@ -57,7 +57,7 @@ def random_ids(rng, batch_size, length, vocab_size=V):
 
 
 def random_resets(rng, batch_size, length):
-    """Resets inside the window: some at its first position, some together, at least one in the middle."""
+    """Random resets inside a window, with at least one in the middle."""
     resets = rng.random((batch_size, length)) < 0.25
     resets[0, length // 2] = True
     return np.asarray(resets)

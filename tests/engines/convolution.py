@@ -1,10 +1,10 @@
-"""The causal convolution position by position: what every engine's is held to."""
+"""The causal convolution position by position, as a reference for every engine."""
 
 import numpy as np
 
 
 def naive_convolution(x, past, weight, bias, resets):
-    """From a growing list of inputs that a reset empties to zeros; batch first."""
+    """Convolve a growing list of inputs that a reset replaces by zeros; batch first."""
     (B, T, D), K = x.shape, weight.shape[1]
     y, behind = np.empty((B, T, D)), np.empty((B, K - 1, D))
     for b in range(B):

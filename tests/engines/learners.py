@@ -1,4 +1,4 @@
-"""What the tests of learners share: both engines that train, small windows of random text, one pass forward and back."""
+"""Helpers for tests of learners: the engines that train, small windows of random text, one forward and backward pass."""
 
 from typing import Any, NamedTuple
 
@@ -7,7 +7,7 @@ import pytest
 
 from charloom.config import ModelConfig, TrainConfig
 from charloom.engines import load_engine
-from charloom.text.windows import Window
+from charloom.text.batching import Window
 
 from .cases import V, random_ids, random_parameters
 
@@ -18,7 +18,7 @@ CARRY = 1e-12  # float64: a product over one row may round differently
 BASE = {"precision": "float64", "batch_size": 3, "bptt_length": 5, "steps": 20, "stream_offset": "fixed"}
 SMALL = ModelConfig(hidden_size=6, embedding_size=4)
 TINY = 1e-300
-"""A learning rate so small that nothing moves."""
+"""A learning rate so small that no parameter changes."""
 
 
 def train_config(**settings):
@@ -26,7 +26,7 @@ def train_config(**settings):
 
 
 def make(engine, model_config, rng, **settings):
-    """(learner, its configuration), from random parameters."""
+    """A learner with random parameters, and its configuration."""
     config = train_config(**settings)
     return learner_of(engine, random_parameters(model_config, rng), model_config, config), config
 
@@ -45,7 +45,7 @@ def random_window(rng, rows=3, length=5):
 
 
 class Pass(NamedTuple):
-    """One window forward and back: the summed loss, its predictions, the objective's gradients, the state behind it."""
+    """One forward and backward pass: summed loss, number of predictions, gradients of the objective, state after it."""
 
     total: float
     count: int
@@ -54,30 +54,43 @@ class Pass(NamedTuple):
 
 
 def one_pass(learner, window, *, step=0, state=None):
-    """Everything a learner finds out about a window before it moves."""
+    """Loss and gradients of a window, without an update."""
     state = learner.initial_state(range(len(window.inputs))) if state is None else state
     total, count, gradients, after = learner.gradients(step, window, state)
     arrays = {name: g.numpy() if hasattr(g, "numpy") else g for name, g in gradients.items()}
     return Pass(float(total), count, arrays, after)
 
 
+class OneWindow(NamedTuple):
+    """A plan with the same window at every step."""
+
+    the_window: Any
+    carries: bool = True
+
+    @property
+    def batch_size(self):
+        return len(self.the_window.inputs)
+
+    def window(self, _step, _lanes):
+        return self.the_window
+
+
 def update(learner, window, *, step=0, state=None):
-    """One update on a window: (state behind it, loss, gradient norm, characters)."""
+    """Take one update on a window: (state after it, loss, gradient norm, characters)."""
     state = learner.initial_state(range(len(window.inputs))) if state is None else state
-    after, *numbers, chars = learner._update(step, window, state)
-    loss, grad_norm = (numbers[0] if len(numbers) == 1 else numbers)[:2]
-    return after, float(loss), float(grad_norm), chars
+    after, metrics = learner.advance(OneWindow(window), step, 1, state)
+    return after, float(metrics.loss[0]), float(metrics.grad_norm[0]), int(metrics.chars[0])
 
 
 def group(learner, prefix="param"):
-    """Copies of a learner's parameters, or of another group of what a checkpoint holds."""
+    """A learner's parameters, or another group of tensors in its checkpoints."""
     return {
         n.removeprefix(f"{prefix}."): x for n, x in learner.tensors().items() if n.startswith(f"{prefix}.")
     }
 
 
 def assert_states_equal(mine, theirs, **tolerance):
-    """Two states with NumPy leaves are equal: bit for bit, or within a tolerance."""
+    """Check that two states with NumPy leaves are equal, bit for bit or within a tolerance."""
     for own, other in zip(mine, theirs, strict=True):
         assert own.keys() == other.keys()
         for key, x in own.items():

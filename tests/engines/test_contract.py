@@ -1,11 +1,11 @@
-"""What every engine's model promises, for every cell in every block: shapes, precision, carry, causality, resets, its border."""
+"""The contract of every engine's model, for every cell in every block: shapes, precision, carry, causality, resets, import."""
 
 import numpy as np
 import pytest
 
 from charloom.engines import load_engine
 from charloom.parameters import state_shapes
-from charloom.text.windows import Window
+from charloom.text.batching import Window
 
 from .cases import CASES, SHORT_CASES, V, random_ids, random_parameters, random_resets, random_state
 from .learners import CARRY, assert_states_equal
@@ -54,7 +54,7 @@ def assert_shapes(model, batch_size, length, dtype, rng):
 
 @every_model
 @every_case
-def test_forward_leaves_the_state_it_was_given_unchanged(engine, config, rng):
+def test_forward_does_not_modify_its_state(engine, config, rng):
     model = bound(engine, config, rng)
     given = random_state(state_shapes(config), 2, rng)
     state = model.import_state(given)
@@ -65,7 +65,7 @@ def test_forward_leaves_the_state_it_was_given_unchanged(engine, config, rng):
 @every_model
 @every_case
 @with_resets
-def test_one_pass_equals_its_chunks_with_carried_state(engine, config, has_resets, rng):
+def test_one_pass_equals_chunks_with_carried_state(engine, config, has_resets, rng):
     model = bound(engine, config, rng)
     T = 9
     ids, begin = random_ids(rng, 3, T), model.import_state(random_state(state_shapes(config), 3, rng))
@@ -145,7 +145,7 @@ def test_a_reset_hides_everything_before_it(engine, config, rng):
 
 @every_model
 @every_case
-def test_a_reset_starts_the_row_as_a_text_of_its_own(engine, config, rng):
+def test_a_reset_starts_a_separate_text(engine, config, rng):
     model = bound(engine, config, rng)
     ids, resets = random_ids(rng, 1, 7), np.zeros((1, 7), bool)
     resets[0, 3] = True
@@ -186,7 +186,7 @@ def test_losses_are_minus_the_log_probability_of_each_target(engine, config, pre
 @every_model
 @every_stack
 @every_precision
-def test_a_state_crosses_the_border_and_comes_back(engine, config, precision, rng):
+def test_states_survive_import_and_export(engine, config, precision, rng):
     model = bound(engine, config, rng, precision)
     given = random_state(state_shapes(config), 3, rng)
     there = model.import_state(given)
@@ -219,7 +219,7 @@ def test_an_imported_state_is_a_copy(engine, rng):
 
 @every_model
 @every_precision
-def test_parameters_come_back_as_given_and_as_copies(engine, precision, rng):
+def test_parameters_returns_copies_of_the_given_values(engine, precision, rng):
     config = SHORT_CASES["gru-residual-2"]
     given = random_parameters(config, rng)
     model = load_engine(engine).model(given, config, precision=precision)
@@ -232,7 +232,7 @@ def test_parameters_come_back_as_given_and_as_copies(engine, precision, rng):
 
 
 @every_model
-def test_a_bound_model_does_not_follow_the_arrays_it_was_made_of(engine, rng):
+def test_a_model_copies_its_parameters(engine, rng):
     config = SHORT_CASES["gru-residual-2"]
     given = random_parameters(config, rng)
     model = load_engine(engine).model(given, config, precision="float64")
@@ -246,7 +246,7 @@ def test_a_bound_model_does_not_follow_the_arrays_it_was_made_of(engine, rng):
 
 @every_model
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.int64])
-def test_ids_of_any_type_are_read(engine, dtype, rng):
+def test_ids_of_any_integer_type_are_read(engine, dtype, rng):
     model = bound(engine, SHORT_CASES["gru-plain-one-hot-2"], rng)
     ids = random_ids(rng, 2, 4)
     expected, _ = model.forward(ids, model.initial_state(2))

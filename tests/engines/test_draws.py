@@ -1,4 +1,4 @@
-"""What training draws: a mask is a function of its address, keeps the expectation, and reads sixteen bits an element."""
+"""Random draws of training: a mask depends on its address only, keeps the expectation, and uses sixteen bits per element."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def test_a_mask_is_a_function_of_seed_site_step_lane_and_layer():
     np.testing.assert_array_equal(mask(), base)
     for lanes in (range(1), range(2, 4), range(1, 3)):  # the same lane in another batch
         np.testing.assert_array_equal(mask(lanes=lanes), base[lanes.start : lanes.stop])
-    np.testing.assert_array_equal(mask(times=3), base)  # one mask a site, however often it is asked for
+    np.testing.assert_array_equal(mask(times=3), base)  # one mask per site, however often it is drawn
     others = [
         mask(seed=2),
         mask(step=3),
@@ -45,7 +45,7 @@ def test_dropout_keeps_the_expectation(rate):
     assert (kept * masks.scale("output")).mean() == pytest.approx(1.0, abs=5 * deviation / (1 - rate))
 
 
-def test_dropout_of_characters_takes_whole_embeddings():
+def test_character_dropout_drops_whole_embeddings():
     masks = draws.Masks(ModelConfig(embedding_size=5, dropout_char=0.5), 0, 0, range(40))
     kept = masks.kept("char", 0, 10, 5)
     assert kept.shape == (40, 10, 1)
@@ -53,20 +53,20 @@ def test_dropout_of_characters_takes_whole_embeddings():
     assert not kept.all()
 
 
-def test_dropout_reads_sixteen_bits_an_element():
+def test_dropout_uses_sixteen_bits_per_element():
     words = random_bits(9, Purpose.DROPOUT, 5, range(2), 6)
     halves = np.stack([words & 0xFFFF, words >> 16], axis=2).reshape(2, 12)
-    threshold = int(np.median(halves[0, :11]))  # one of the numbers drawn: that element stays
+    threshold = int(np.median(halves[0, :11]))  # one of the numbers drawn, whose element is kept
     masks = draws.Masks(ModelConfig(embedding_size=4, dropout_input=threshold / 65536), 9, 5, range(2))
     kept = masks.kept("input", 0, 3, 4)
     np.testing.assert_array_equal(kept.reshape(2, 12), halves >= threshold)
 
 
-def test_the_sites_have_numbers_that_never_change():
+def test_site_numbers_never_change():
     assert draws.SITES == {"input": 0, "layer": 1, "branch": 2, "output": 3, "char": 4, "recurrent": 5}
 
 
-def test_a_network_has_dropout_where_a_site_has_a_rate():
+def test_a_network_has_dropout_if_any_site_has_a_rate():
     assert draws.has_dropout(PLAIN)
     assert draws.has_dropout(RESIDUAL)
     assert not draws.has_dropout(ModelConfig())
@@ -74,14 +74,14 @@ def test_a_network_has_dropout_where_a_site_has_a_rate():
 
 def test_a_normal_initial_state_is_drawn_by_step_and_lane():
     config = TrainConfig(initial_state="normal", initial_state_scale=0.3)
-    state = draws.fresh_state(ModelConfig(cell="lstm", hidden_size=6), config, 7, range(1, 3))
+    state = draws.reset_state(ModelConfig(cell="lstm", hidden_size=6), config, 7, range(1, 3))
     drawn = 0.3 * normals(0, Purpose.STATE, 7, [1, 2], 12)
     np.testing.assert_allclose(state[0]["h"], drawn[:, :6], rtol=1e-15)
     np.testing.assert_allclose(state[0]["c"], drawn[:, 6:], rtol=1e-15)
 
 
-def test_the_initial_state_is_zero_where_nothing_else_is_asked():
+def test_the_initial_state_is_zero_by_default():
     config = ModelConfig(cell="lstm", hidden_size=6, num_layers=2)
-    state = draws.fresh_state(config, TrainConfig(), 7, range(3))
+    state = draws.reset_state(config, TrainConfig(), 7, range(3))
     assert [{key: s.shape for key, s in layer.items()} for layer in state] == 2 * [{"h": (3, 6), "c": (3, 6)}]
     assert not any(s.any() for layer in state for s in layer.values())

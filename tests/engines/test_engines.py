@@ -1,4 +1,4 @@
-"""The contract: no cell or block is missing from the list, names are found, errors say what to do."""
+"""Engines: the list of cases is complete, names are found, and errors say how to fix them."""
 
 import importlib.util
 import itertools
@@ -9,7 +9,7 @@ import pytest
 
 from charloom import engines
 from charloom.config import ModelConfig, TrainConfig
-from charloom.engines import load_engine, state_like
+from charloom.engines import load, load_engine, map_state
 from charloom.engines.scratch import cells as scratch_cells
 from charloom.engines.scratch.activations import ACTIVATIONS
 from charloom.engines.torch import elman
@@ -41,7 +41,7 @@ def test_no_cell_block_or_activation_is_missing_from_the_list_of_cases():
 
 
 @every_engine
-def test_an_engine_offers_what_the_contract_names(name):
+def test_engines_implement_the_contract(name):
     engine = load_engine(name)
     assert engine.name == name
     assert engine.uses_blas == (name == "scratch")
@@ -49,8 +49,8 @@ def test_an_engine_offers_what_the_contract_names(name):
     params = initial_parameters(config, 4, 0)
     model = engine.model(params, config)
     learner = engine.learner(params, config, TrainConfig(steps=1), device="cpu")
-    for offered, protocol in ((model, engines.Model), (learner, engines.Learner)):
-        for method in vars(protocol):
+    for offered, protocol in ((model, engines.EngineModel), (learner, engines.Learner)):
+        for method in dir(protocol):
             if not method.startswith("_"):
                 assert callable(getattr(offered, method)), method
     assert (model.vocab_size, model.config) == (4, config)
@@ -58,22 +58,22 @@ def test_an_engine_offers_what_the_contract_names(name):
         np.testing.assert_array_equal(value, params[key].astype(np.float32))
 
 
-def test_auto_is_the_first_engine_that_is_installed(monkeypatch):
+def test_auto_selects_the_first_installed_engine(monkeypatch):
     assert load_engine("auto") is load_engine("torch")
-    find_spec = engines.find_spec
-    monkeypatch.setattr(engines, "find_spec", lambda name: None if name == "torch" else find_spec(name))
+    find_spec = load.find_spec
+    monkeypatch.setattr(load, "find_spec", lambda name: None if name == "torch" else find_spec(name))
     assert load_engine("auto") is load_engine("scratch")
 
 
-def test_an_engine_that_does_not_exist_is_a_config_error():
+def test_an_unknown_engine_is_a_config_error():
     with pytest.raises(
-        ConfigError, match=r"engine is 'keras'.*no engine of that name.*auto, torch, scratch, fused"
+        ConfigError, match=r"engine is 'keras'.*no engine has that name.*auto, torch, scratch, fused"
     ):
         load_engine("keras")
 
 
 def test_a_missing_library_names_the_extra_to_install(monkeypatch):
-    monkeypatch.setattr(engines, "find_spec", lambda _: None)
+    monkeypatch.setattr(load, "find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match=r"torch is not installed.*pip install 'charloom\[train\]'"):
         load_engine("torch")
     with pytest.raises(ConfigError, match=r"engine is 'fused' and numba is not installed.*pip install numba"):
@@ -82,17 +82,17 @@ def test_a_missing_library_names_the_extra_to_install(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["cpu:1", "tpu", "cuda:99", "cuda:x", ""])
-def test_a_device_that_is_not_there_is_a_config_error(name):
+def test_an_unavailable_device_is_a_config_error(name):
     with pytest.raises(ConfigError, match=r"device is .*--device auto"):
         load_engine("torch").resolve_device(name)
 
 
 @every_engine
-def test_cpu_is_always_there(name):
+def test_cpu_is_always_available(name):
     assert load_engine(name).resolve_device("cpu") == "cpu"
     assert load_engine(name).resolve_device("auto") in ("cpu", "cuda")
 
 
-def test_state_like_applies_a_function_to_every_leaf():
+def test_map_state_applies_a_function_to_every_leaf():
     state = [{"h": 1, "c": 2}, {"h": 3}]
-    assert state_like(state, lambda x: 10 * x) == [{"h": 10, "c": 20}, {"h": 30}]
+    assert map_state(state, lambda x: 10 * x) == [{"h": 10, "c": 20}, {"h": 30}]

@@ -1,4 +1,4 @@
-"""Parameters that never learn: they keep every bit, whatever the optimiser, and all others learn as before."""
+"""Frozen parameters keep every bit with every optimiser, and all others train as before."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from charloom.config import ModelConfig, TrainConfig
 from charloom.engines import load_engine
 from charloom.errors import ConfigError
-from charloom.text.windows import Plan
+from charloom.text.batching import Plan
 
 from .cases import random_ids, random_parameters
 
@@ -27,14 +27,14 @@ def trained(engine, rng, **settings):
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "adagrad", "rmsprop"])
-def test_what_is_frozen_keeps_every_bit_and_the_rest_moves(engine, optimizer, rng):
+def test_frozen_parameters_keep_every_bit_and_others_move(engine, optimizer, rng):
     before, after = trained(engine, rng, optimizer=optimizer, weight_decay=0.1, freeze="out.*, embedding")
     for name, value in before.items():
         same = np.array_equal(after[f"param.{name}"], value)
         assert same == (name.startswith("out.") or name == "embedding"), name
 
 
-def test_both_engines_freeze_alike(rng):
+def test_both_engines_freeze_the_same_parameters(rng):
     (_, one), (_, other) = (trained(e, rng, freeze="*.w_hh", weight_decay=0.2) for e in ENGINES)
     for name in (n for n in one if n.startswith("param.")):
         np.testing.assert_allclose(one[name], other[name], rtol=1e-10, atol=1e-12)
@@ -54,12 +54,12 @@ def test_a_frozen_parameter_does_not_count_in_the_gradient_norm(engine, rng):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_pattern_that_names_nothing_is_an_error_that_lists_the_names(engine, rng):
-    with pytest.raises(ConfigError, match=r"no parameter is named bias: .*layers\.0\.cell\.bias_hn"):
+def test_a_pattern_without_a_match_is_an_error_with_the_names(engine, rng):
+    with pytest.raises(ConfigError, match=r"no parameter matches bias: .*layers\.0\.cell\.bias_hn"):
         trained(engine, rng, freeze="bias")
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_something_has_to_learn(engine, rng):
-    with pytest.raises(ConfigError, match="nothing is left to learn"):
+def test_freezing_everything_is_an_error(engine, rng):
+    with pytest.raises(ConfigError, match="nothing is left to train"):
         trained(engine, rng, freeze="*")

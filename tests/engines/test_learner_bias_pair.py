@@ -1,4 +1,4 @@
-"""PyTorch's two biases a gate: trained apart, saved as their sum."""
+"""PyTorch's two biases per gate: trained separately, saved as their sum."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from charloom.parameters import initial_bias_pair, initial_parameters
 from .cases import V
 from .learners import every_engine, group, learner_of, one_pass, random_window, train_config, update
 
-ROUNDING = {"rtol": 1e-9, "atol": 1e-12}  # float64 sums in another order, through one square root
+ROUNDING = {"rtol": 1e-9, "atol": 1e-12}  # float64 sums in another order, and a square root
 BIAS, PAIR = "layers.0.cell.bias", "layers.0.cell.bias_pair"
 
 every_cell = pytest.mark.parametrize("cell", ["elman", "lstm", "gru"])
@@ -17,14 +17,14 @@ every_cell = pytest.mark.parametrize("cell", ["elman", "lstm", "gru"])
 
 @every_engine
 @every_cell
-def test_under_adam_a_pair_moves_its_sum_twice_as_far(engine, cell, rng):
+def test_adam_moves_the_sum_of_a_pair_twice_as_far(engine, cell, rng):
     config, window = ModelConfig(cell=cell, hidden_size=5, init="pytorch"), random_window(rng)
     adam = {"optimizer": "adam", "epsilon": 1e-12, "clip_norm": None, "schedule": "constant", "seed": 3}
     moved = {}
     for bias in ("single", "pair"):
         params = initial_parameters(config, V, 3)
         pair = initial_bias_pair(config, V, 3)[PAIR]
-        if bias == "single":  # so that both begin from the same sum, and so with the same gradient
+        if bias == "single":  # both start from the same sum, and so have the same gradient
             params[BIAS][: len(pair)] += pair
         learner = learner_of(engine, params, config, train_config(bias=bias, **adam))
         before = learner.model().parameters()
@@ -33,7 +33,9 @@ def test_under_adam_a_pair_moves_its_sum_twice_as_far(engine, cell, rng):
         assert before.keys() == after.keys()
         assert not any(name.endswith("_pair") for name in after)
         moved[bias] = {name: after[name] - before[name] for name in after}
-    H2 = 10 if cell == "gru" else len(moved["single"][BIAS])  # a GRU's n has its second bias inside the reset
+    H2 = (
+        10 if cell == "gru" else len(moved["single"][BIAS])
+    )  # the second bias of a GRU's n is inside the reset
     np.testing.assert_allclose(moved["pair"][BIAS][:H2], 2 * moved["single"][BIAS][:H2], rtol=1e-6)
     np.testing.assert_allclose(moved["pair"][BIAS][H2:], moved["single"][BIAS][H2:], rtol=1e-6)
     np.testing.assert_allclose(moved["pair"]["out.bias"], moved["single"]["out.bias"], rtol=1e-6)
@@ -49,7 +51,7 @@ def test_both_biases_have_the_gradient_of_their_sum(engine, cell, rng):
     second = gradients[PAIR]
     assert second.shape == ((10,) if cell == "gru" else gradients[BIAS].shape)
     np.testing.assert_array_equal(second, gradients[BIAS][: len(second)])
-    for name, x in learner.tensors().items():  # adding the two up leaves both as they are
+    for name, x in learner.tensors().items():  # summing them changes neither
         np.testing.assert_array_equal(x, before[name])
 
 
@@ -63,9 +65,7 @@ def library(cell, seed, hidden, vocab):
 
 @every_engine
 @every_cell
-def test_training_with_a_pair_takes_the_steps_of_torchs_own_module(
-    engine, cell, rng
-):  # golden: torch.nn, .optim
+def test_training_with_a_pair_matches_torch_modules(engine, cell, rng):  # golden: torch.nn, .optim
     config, H = ModelConfig(cell=cell, hidden_size=5), 5
     torch, rnn, out = library(cell, 11, H, V)
     params = {

@@ -1,4 +1,4 @@
-"""Learners that stop, go on, diverge, or compute in another precision."""
+"""Learners that stop and resume, diverge, or compute in another precision."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from charloom.config import ModelConfig
 from charloom.errors import DivergedError
 from charloom.parameters import initial_parameters
-from charloom.text.windows import Plan
+from charloom.text.batching import Plan
 
 from .cases import V, random_parameters
 from .learners import SMALL, every_engine, learner_of, make, random_text, train_config
@@ -14,14 +14,14 @@ from .updates import VARIANTS
 
 BAD_NUMBERS = [
     ("layers.0.cell.w_hh", float("nan"), r"step 7: the gradient of [\w.]+ is not finite"),
-    ("out.weight", 1e300, r"step 7: .*training cannot go on from numbers that are not finite"),
+    ("out.weight", 1e300, r"step 7: .*training cannot continue from a non-finite loss or gradient"),
 ]
 
 
 @every_engine
 @pytest.mark.parametrize(("method", "settings"), VARIANTS, ids=str)
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_a_new_learner_goes_on_from_the_tensors_of_another(engine, method, settings, precision, rng):
+def test_a_new_learner_resumes_from_saved_tensors(engine, method, settings, precision, rng):
     config = ModelConfig(cell="lstm", hidden_size=6, dropout_output=0.2)
     params, ids = random_parameters(config, rng), random_text(rng)
     train = train_config(average_decay=0.9, bias="pair", optimizer=method, precision=precision, **settings)
@@ -52,7 +52,7 @@ def test_tensors_are_copies(engine, rng):
 
 
 @every_engine
-def test_a_learner_does_not_write_into_the_arrays_it_was_made_of(engine, rng):
+def test_a_learner_does_not_modify_its_initial_parameters(engine, rng):
     params, settings = random_parameters(SMALL, rng), train_config()
     before = {name: p.copy() for name, p in params.items()}
     learner = learner_of(engine, params, SMALL, settings)
@@ -63,7 +63,7 @@ def test_a_learner_does_not_write_into_the_arrays_it_was_made_of(engine, rng):
 
 @every_engine
 @pytest.mark.parametrize(("name", "value", "message"), BAD_NUMBERS, ids=["nan", "overflow"])
-def test_numbers_that_are_not_finite_are_reported_and_move_nothing(engine, name, value, message, rng):
+def test_non_finite_numbers_are_reported_and_change_nothing(engine, name, value, message, rng):
     learner, settings = make(engine, SMALL, rng, average_decay=0.5)
     tensors = learner.tensors()
     tensors[f"param.{name}"][:, 0] = value

@@ -1,4 +1,4 @@
-"""Dropout in training: every site that is configured has an effect, and none in evaluation."""
+"""Dropout has an effect at every configured site in training, and none in evaluation."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ SITES = [
     ("engine", "site", "block"),
     [("torch", *place) for place in SITES] + [("scratch", *place) for place in SITES if place[1] == "plain"],
 )
-def test_every_dropout_site_has_an_effect_where_it_is_configured(engine, site, block, rng):
+def test_every_configured_dropout_site_has_an_effect(engine, site, block, rng):
     config = ModelConfig(
         hidden_size=6, num_layers=2, block=block, embedding_size=6, **{f"dropout_{site}": 0.5}
     )
@@ -41,7 +41,7 @@ def test_every_dropout_site_has_an_effect_where_it_is_configured(engine, site, b
 
 
 @every_engine
-def test_what_is_dropped_at_the_output_has_no_gradient_there(engine, rng):
+def test_dropped_outputs_have_no_gradient(engine, rng):
     learner, _ = make(engine, ModelConfig(hidden_size=12, dropout_output=0.5), rng)
     window = random_window(rng, rows=1, length=1)
     gradient = one_pass(learner, window).gradients["out.weight"]

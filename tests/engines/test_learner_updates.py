@@ -1,10 +1,10 @@
-"""A learner's update: the objective, clipping, the learning rate, the average."""
+"""The updates of a learner: objective, clipping, learning rate, average, observation."""
 
 import numpy as np
 import pytest
 
 from charloom.schedule import learning_rate
-from charloom.text.windows import Plan
+from charloom.text.batching import Plan
 
 from .cases import random_parameters
 from .learners import (
@@ -33,12 +33,12 @@ def test_the_objective_is_the_mean_or_the_sum_of_the_windows_losses(engine, rng)
         _, value, norm, chars = update(learner, window)
         norms[loss] = (value, norm)
         assert chars == 15
-    assert norms["sum"][0] == pytest.approx(norms["mean"][0], rel=1e-12)  # nats a character both ways
+    assert norms["sum"][0] == pytest.approx(norms["mean"][0], rel=1e-12)  # nats per character in both cases
     assert norms["sum"][1] == pytest.approx(15 * norms["mean"][1], rel=1e-9)
 
 
 @every_engine
-def test_the_reported_loss_is_the_mean_of_the_models_own(engine, rng):
+def test_the_reported_loss_is_the_mean_of_the_models_losses(engine, rng):
     learner, _ = make(engine, SMALL, rng)
     window, model = random_window(rng), learner.model()
     nats, _ = model.losses(window, model.initial_state(3))
@@ -47,7 +47,7 @@ def test_the_reported_loss_is_the_mean_of_the_models_own(engine, rng):
 
 
 @every_engine
-def test_objective_last_learns_from_the_last_prediction_alone(engine, rng):
+def test_objective_last_trains_on_the_last_prediction_only(engine, rng):
     window = random_window(rng)
     learner, _ = make(engine, SMALL, rng, objective="last", batching="random")
     found, model = one_pass(learner, window), learner.model()
@@ -60,7 +60,7 @@ def test_objective_last_learns_from_the_last_prediction_alone(engine, rng):
 @pytest.mark.parametrize(
     ("clip", "ceiling"), [("clip_norm", 0.05), ("clip_value", 0.002), ("clip_norm", 1e9)]
 )
-def test_clipping_bounds_the_gradient_and_keeps_what_is_below(engine, clip, ceiling, rng):
+def test_clipping_limits_large_gradients_only(engine, clip, ceiling, rng):
     window, params = random_window(rng), random_parameters(SMALL, rng)
     config = train_config(**{**PLAIN_SGD, "learning_rate": 1.0, clip: ceiling})
     learner = learner_of(engine, params, SMALL, config)
@@ -90,7 +90,7 @@ def test_the_norm_is_clipped_before_the_values(engine, rng):
 
 
 @every_engine
-def test_each_update_takes_the_scheduled_learning_rate(engine, rng):
+def test_each_update_uses_the_scheduled_learning_rate(engine, rng):
     learner, config = make(engine, SMALL, rng, optimizer="sgd", clip_norm=None, warmup=2, learning_rate=0.5)
     learner.set_progress(((0, 0.0), (4, 0.7), (9, 1.0)))
     for step in (0, 1, 3, 7):
@@ -122,7 +122,7 @@ def test_the_average_is_exponential_and_forgets_faster_when_young(engine, rng):
 
 
 @every_engine
-def test_the_shipped_model_does_not_move_when_training_goes_on(engine, rng):
+def test_the_returned_model_does_not_change_in_later_training(engine, rng):
     for average_decay in (None, 0.5):
         learner, settings = make(engine, SMALL, rng, average_decay=average_decay)
         model = learner.model()
@@ -133,14 +133,15 @@ def test_the_shipped_model_does_not_move_when_training_goes_on(engine, rng):
 
 
 @every_engine
-def test_to_observe_an_update_is_to_take_it(engine, rng):
+def test_observing_an_update_does_not_change_it(engine, rng):
     learner, settings = make(engine, SMALL, rng, clip_norm=1e-3, freeze="out.bias")
     other, _ = make(engine, SMALL, rng, clip_norm=1e-3, freeze="out.bias")
     other.load_tensors(learner.tensors())
     plan = Plan(random_text(rng), settings)
     state, _ = learner.advance(plan, 0, 2, learner.initial_state(range(3)))
     before = group(learner)
-    state, metrics, found = learner.observe(plan, 2, state)
+    state, metrics = learner.advance(plan, 2, 1, state, observe=True)
+    found = metrics.last_update
     after = group(learner)
     _, expected = other.advance(plan, 0, 3, other.initial_state(range(3)))
     for name, value in group(other).items():

@@ -1,4 +1,4 @@
-"""torch and scratch from the same weights: outputs, losses, gradients, twenty updates, checkpoints handed over half-way."""
+"""torch and scratch from the same weights: outputs, losses, gradients, twenty updates, checkpoints exchanged half-way."""
 
 import itertools
 
@@ -8,7 +8,7 @@ import pytest
 from charloom.config import ModelConfig
 from charloom.engines import load_engine
 from charloom.parameters import state_shapes
-from charloom.text.windows import Plan, Window
+from charloom.text.batching import Plan, Window
 
 from .cases import CASES, CELLS, PLAIN_CASES, H, random_ids, random_parameters, random_resets, random_state
 from .learners import assert_states_equal, group, learner_of, one_pass, random_text, train_config
@@ -18,7 +18,7 @@ PARITY = {"rtol": 1e-10, "atol": 1e-12}
 """float64: the same sums in another order."""
 
 PARITY_UPDATES = {"rtol": 1e-10, "atol": 1e-10}
-"""The same after twenty updates; a weight near 0 has no relative digits to spare."""
+"""The same after twenty updates; the absolute part is for weights near 0."""
 
 PARITY32 = {"rtol": 2e-3, "atol": 2e-4}
 """float32: sums in another order differ by 1e-7, and AdamW divides small gradients by their own size."""
@@ -39,7 +39,7 @@ TRAINED = PLAIN_CASES | TIED
 
 
 def both(build):
-    """What `build` makes of each engine's name: torch's, then scratch's."""
+    """Call `build` for torch, then for scratch."""
     return [build(engine) for engine in ("torch", "scratch")]
 
 
@@ -89,7 +89,7 @@ def test_gradients_are_the_same(name, objective, loss, rng):
     assert_states_equal(my_state, their_state, **PARITY)
 
 
-def test_a_state_of_one_engine_goes_on_in_the_other(rng):
+def test_a_state_can_move_to_the_other_engine(rng):
     config = CASES["lstm-residual-2"]
     params, ids = random_parameters(config, rng), random_ids(rng, 2, 8)
     theirs, mine = both(lambda engine: load_engine(engine).model(params, config, precision="float64"))
@@ -104,14 +104,14 @@ def test_a_state_of_one_engine_goes_on_in_the_other(rng):
 
 
 def trained(engine, params, config, settings, ids, *, boundary_id=None, steps=STEPS):
-    """A learner after `steps` updates: (learner, state, metrics)."""
+    """Train a new learner: (learner, state, metrics)."""
     learner = learner_of(engine, params, config, settings)
     plan = Plan(ids, settings, boundary_id=boundary_id)
     return learner, *learner.advance(plan, 0, steps, learner.initial_state(range(plan.batch_size)))
 
 
 def assert_learners_equal(mine, theirs, tolerance):
-    """All that a checkpoint holds is the same, and the model that is shipped."""
+    """Check that the checkpoints and the models of two learners are the same."""
     own, other = mine.tensors(), theirs.tensors()
     assert own.keys() == other.keys()
     for name, x in own.items():
@@ -191,7 +191,7 @@ def test_every_feature_of_training_is_the_same(name, feature, rng):
 @pytest.mark.parametrize("name", PLAIN_CASES)
 @pytest.mark.parametrize("initial_state", ["zeros", "normal"])
 def test_documents_that_begin_inside_windows_are_the_same(name, initial_state, rng):
-    """With one-hot input and AdamW this once moved the wrong elements in torch: its gradient lay transposed in memory."""
+    """A regression test: with one-hot input and AdamW, torch updated the wrong elements of a transposed gradient."""
     settings = train_config(learning_rate=0.01, initial_state=initial_state)
     assert_training_is_the_same(PLAIN_CASES[name], settings, rng, boundary_id=2)
 
@@ -203,7 +203,7 @@ def test_documents_that_begin_inside_windows_are_the_same(name, initial_state, r
         *itertools.product(["elman", "lstm", "gru"], ["recurrent", "recurrent and all"]),
     ],
 )
-def test_dropout_drops_the_same(cell, site, rng):
+def test_dropout_masks_are_the_same(cell, site, rng):
     sites = ("char", "input", "layer", "output") if "all" in site else ()
     sites += ("recurrent",) if "recurrent" in site else ()
     sites = sites or (site,)
@@ -219,36 +219,36 @@ def test_tied_embeddings_train_the_same(rng):
 def test_a_large_vocabulary_trains_the_same(rng):
     config = ModelConfig(cell="gru", hidden_size=H)
     settings = train_config(learning_rate=0.01)
-    ids = rng.integers(0, 400, size=300)  # beyond where scratch takes a dense product
+    ids = rng.integers(0, 400, size=300)  # too many for scratch's dense product
     params = random_parameters(config, rng, 400)
     (theirs, _, _), (mine, _, _) = both(lambda engine: trained(engine, params, config, settings, ids))
     assert_learners_equal(mine, theirs, PARITY_UPDATES)
 
 
 @pytest.mark.parametrize("name", SOME)
-def test_float32_stays_near(name, rng):
+def test_float32_results_are_close(name, rng):
     settings = train_config(learning_rate=0.01, precision="float32", epsilon=1e-4)
     assert_training_is_the_same(CASES[name], settings, rng, tolerance=PARITY32)
 
 
-# ------------------------------------------------------------------------------------------------- handing over
+# ------------------------------------------------------------------------------------------------- exchanging checkpoints
 
 
 @pytest.mark.parametrize(("method", "settings"), VARIANTS, ids=str)
 @pytest.mark.parametrize("first", ["torch", "scratch"])
-def test_a_checkpoint_of_one_engine_goes_on_in_the_other(first, method, settings, rng):
+def test_a_checkpoint_can_move_to_the_other_engine(first, method, settings, rng):
     config = ModelConfig(cell="gru", hidden_size=H, embedding_size=4, dropout_output=0.2)
     params, ids = random_parameters(config, rng), random_text(rng)
     train = train_config(
         optimizer=method, learning_rate=0.01, average_decay=0.8, bias="pair", weight_decay=0.1, **settings
     )
     learner, state, _ = trained(first, params, config, train, ids, steps=STEPS // 2)
-    fresh = {name: np.zeros_like(p) for name, p in params.items()}
-    other = learner_of("scratch" if first == "torch" else "torch", fresh, config, train)
+    zeros = {name: np.zeros_like(p) for name, p in params.items()}
+    other = learner_of("scratch" if first == "torch" else "torch", zeros, config, train)
     other.load_tensors(learner.tensors())
-    plan, handed = Plan(ids, train), other.import_state(learner.export_state(state))
+    plan, carried = Plan(ids, train), other.import_state(learner.export_state(state))
     expected_state, expected = learner.advance(plan, STEPS // 2, STEPS // 2, state)
-    end, metrics = other.advance(plan, STEPS // 2, STEPS // 2, handed)
+    end, metrics = other.advance(plan, STEPS // 2, STEPS // 2, carried)
     np.testing.assert_allclose(metrics.loss, expected.loss, **PARITY_UPDATES)
     assert_learners_equal(other, learner, PARITY_UPDATES)
     assert_states_equal(other.export_state(end), learner.export_state(expected_state), **PARITY_UPDATES)

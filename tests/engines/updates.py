@@ -1,4 +1,4 @@
-"""Each optimiser's published update on one array, written out in NumPy, and the variants that every engine is held to."""
+"""The published update of each optimiser on one array in NumPy, and the variants that every engine is tested with."""
 
 import typing
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from charloom.config import TrainConfig
 
-ROUNDING = {"rtol": 1e-12, "atol": 1e-14}  # float64, a few operations a step
+ROUNDING = {"rtol": 1e-12, "atol": 1e-14}  # float64, a few operations per step
 STEPS = 5
 SHAPES = {"layers.0.cell.w_hh": (3, 4), "layers.0.cell.bias": (4,), "out.weight": (2, 3)}
 MATRICES = ("layers.0.cell.w_hh", "out.weight")
@@ -68,12 +68,12 @@ VARIANTS = [
 
 
 def start(rng):
-    """Weights or gradients at random."""
+    """Random weights or gradients."""
     return {name: rng.normal(size=shape) for name, shape in SHAPES.items()}
 
 
 def take(config, weights, gradients, states, t, learning_rate):
-    """Every array after its twin's update number `t`; matrices decay."""
+    """Every array after update number `t` of the reference; matrices decay."""
     twin = TWINS[config.optimizer]
     return {
         name: twin(
@@ -90,5 +90,5 @@ def take(config, weights, gradients, states, t, learning_rate):
 
 
 def configured_methods():
-    """Every optimiser that the configuration offers."""
+    """Every optimiser in the configuration."""
     return set(typing.get_args(typing.get_type_hints(TrainConfig)["optimizer"]))

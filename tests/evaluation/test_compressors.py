@@ -1,4 +1,4 @@
-"""The primed xz baseline against texts whose price is known, and against the xz of every Python."""
+"""The primed xz baseline against texts of known cost, and against the streaming interface of `lzma`."""
 
 import lzma
 
@@ -7,9 +7,9 @@ import pytest
 from charloom.errors import ConfigError, DataError
 from charloom.evaluation import xz_bits_per_char
 
-CODER_OVERHEAD = 0.15  # bits a character: what an adaptive coder wastes on characters that carry no pattern
-A_FEW_BYTES = 0.1  # bits a character: a distance, a length and a header, over a thousand characters
-XZ_VERSIONS = 0.01  # bits a character: liblzma may choose other matches in another version
+CODER_OVERHEAD = 0.15  # bits per character: the overhead of an adaptive coder on characters without a pattern
+A_FEW_BYTES = 0.1  # bits per character: a distance, a length and a header, over a thousand characters
+XZ_VERSIONS = 0.01  # bits per character: another version of liblzma may choose other matches
 
 
 def random_text(rng, length, alphabet="abcdefghijklmnop"):
@@ -27,7 +27,7 @@ def test_the_dictionary_spans_the_training_text(rng):
 
 
 def test_only_validation_characters_are_charged(rng):
-    """The formula once more, with the streaming interface; 'é' is two bytes and one character."""
+    """The same formula with the streaming interface; 'é' is two bytes and one character."""
     train, validation = random_text(rng, 5000, "abcdé"), random_text(rng, 1000, "abcdé")
     dict_size = len((train + validation).encode())
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": dict_size}]
@@ -47,7 +47,7 @@ def test_priming_helps(rng):
     assert xz_bits_per_char(train, validation) < 0.8 * xz_bits_per_char("", validation)
 
 
-def test_limits_keep_what_is_next_to_the_split(rng):
+def test_limits_keep_the_text_next_to_the_split(rng):
     text = random_text(rng, 20_000)
     train, validation = text[:15_000], text[15_000:]
     limited = xz_bits_per_char(train, validation, max_train_bytes=4000, max_validation=700)
@@ -60,7 +60,7 @@ def test_the_limit_may_cut_a_character_in_half():
     assert xz_bits_per_char("كان " * 300, "كان يا ما كان", max_train_bytes=1001) > 0
 
 
-def test_a_lone_surrogate_is_encoded():
+def test_a_lone_surrogate_can_be_encoded():
     assert xz_bits_per_char("a\ud800" * 20, "\ud800") >= 0
 
 
@@ -85,7 +85,7 @@ def test_an_empty_validation_text_is_refused():
         ({"max_validation": 0}, "max_validation is 0", "it must be at least 1"),
     ],
 )
-def test_limits_without_meaning_are_refused(limits, what, why):
+def test_invalid_limits_are_refused(limits, what, why):
     with pytest.raises(ConfigError) as caught:
         xz_bits_per_char("text", "text", **limits)
     assert (caught.value.what, caught.value.why) == (what, why)

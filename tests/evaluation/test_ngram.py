@@ -1,4 +1,4 @@
-"""The n-gram baseline against a slow twin written from the equations, hand-computed values and a known source."""
+"""The n-gram baseline against a slow reference written from the equations, values by hand and a known source."""
 
 import math
 from collections import Counter, defaultdict
@@ -12,14 +12,16 @@ from charloom.errors import ConfigError, DataError
 from charloom.evaluation import ngram_baseline, ngram_surprisals
 from charloom.evaluation.ngram import FALLBACK_DISCOUNTS, discounts
 
-TWIN = 1e-9  # both sum a handful of float64 terms a character
-SAMPLING = 0.01  # bits; 200,000 characters estimate 56 free probabilities to about 0.0002, 20,000 score them to 0.008
+CLOSE = 1e-9  # both sum a handful of float64 terms per character
+SAMPLING = (
+    0.01  # bits; 56 free probabilities from 200,000 characters cost about 0.0002, scoring 20,000 adds 0.008
+)
 
 START = "start of text"
 
 
-class Twin:
-    """Interpolated modified Kneser-Ney as Chen & Goodman print it: dictionaries, recursion, one character at a time."""
+class Reference:
+    """Interpolated modified Kneser-Ney as in Chen & Goodman: dictionaries, recursion, one character at a time."""
 
     def __init__(self, train, vocab_size, order):
         self.vocab_size, self.order = vocab_size, order
@@ -45,7 +47,7 @@ class Twin:
         return (d1, d2, d3) if 0 < d1 <= 1 and 0 < d2 <= 2 and 0 < d3 <= 3 else FALLBACK_DISCOUNTS
 
     def probability(self, char, context):
-        """p(char | context) by the longest order that the context allows."""
+        """p(char | context) at the highest order that the context allows."""
         context = tuple(context)[max(0, len(context) - self.order + 1) :]
         k = len(context) + 1
         lower = self.probability(char, context[1:]) if context else 1 / self.vocab_size
@@ -62,23 +64,20 @@ class Twin:
 
 
 def surprisals(train, validation, vocab_size, max_order):
-    return np.array(
-        list(
-            ngram_surprisals(np.array(train, int), np.array(validation, int), vocab_size, max_order=max_order)
-        )
-    )
+    train, validation = np.array(train, int), np.array(validation, int)
+    return np.array(list(ngram_surprisals(train, validation, vocab_size, max_order=max_order)))
 
 
-def twin_surprisals(train, validation, vocab_size, max_order):
-    twins = [Twin(train, vocab_size, order) for order in range(1, max_order + 1)]
+def reference_surprisals(train, validation, vocab_size, max_order):
+    references = [Reference(train, vocab_size, order) for order in range(1, max_order + 1)]
     return [
-        [-math.log2(twin.probability(char, validation[:t])) for t, char in enumerate(validation)]
-        for twin in twins
+        [-math.log2(reference.probability(char, validation[:t])) for t, char in enumerate(validation)]
+        for reference in references
     ]
 
 
 def random_text(rng, length, vocab_size):
-    """Skewed ids: counts of every size, so that the discounts are estimated and not fallen back on."""
+    """Skewed ids with counts of every size, so that the discounts are estimated without the fallback."""
     return np.minimum(rng.geometric(0.3, length) - 1, vocab_size - 1).tolist()
 
 
@@ -87,28 +86,30 @@ def random_text(rng, length, vocab_size):
     validation=st.lists(st.integers(0, 3), min_size=1, max_size=12),
     vocab_size=st.integers(4, 6),
 )
-def test_every_character_costs_what_the_twin_says(train, validation, vocab_size):
+def test_every_surprisal_agrees_with_the_reference(train, validation, vocab_size):
     ours = surprisals(train, validation, vocab_size, 5)
-    np.testing.assert_allclose(ours, twin_surprisals(train, validation, vocab_size, 5), rtol=0, atol=TWIN)
+    np.testing.assert_allclose(
+        ours, reference_surprisals(train, validation, vocab_size, 5), rtol=0, atol=CLOSE
+    )
 
 
-def test_estimated_discounts_agree_with_the_twin(rng):
+def test_surprisals_with_estimated_discounts_agree_with_the_reference(rng):
     train, validation = random_text(rng, 1200, 9), random_text(rng, 40, 9)
-    twin = Twin(train, 9, 4)
-    assert [twin.d[k] != FALLBACK_DISCOUNTS for k in (2, 3, 4)] == [True, True, True]
+    reference = Reference(train, 9, 4)
+    assert [reference.d[k] != FALLBACK_DISCOUNTS for k in (2, 3, 4)] == [True, True, True]
     ours = surprisals(train, validation, 9, 4)
-    np.testing.assert_allclose(ours, twin_surprisals(train, validation, 9, 4), rtol=0, atol=TWIN)
+    np.testing.assert_allclose(ours, reference_surprisals(train, validation, 9, 4), rtol=0, atol=CLOSE)
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4, 6])
 def test_probabilities_sum_to_one(order, rng):
     train, vocab_size = random_text(rng, 300, 7), 8  # id 7 never occurs
-    twin = Twin(train, vocab_size, order)
+    reference = Reference(train, vocab_size, order)
     for length in range(order + 1):
         context = random_text(rng, length, 7)
         endings = [surprisals(train, [*context, w], vocab_size, order)[-1, -1] for w in range(vocab_size)]
-        assert np.exp2(-np.array(endings)).sum() == pytest.approx(1.0, abs=TWIN)
-        assert sum(twin.probability(char, context) for char in range(vocab_size)) == pytest.approx(1.0)
+        assert np.exp2(-np.array(endings)).sum() == pytest.approx(1.0, abs=CLOSE)
+        assert sum(reference.probability(char, context) for char in range(vocab_size)) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(
@@ -116,20 +117,21 @@ def test_probabilities_sum_to_one(order, rng):
     [
         ([0, 0, 1], 0, (2 - 1) / 3 + (1 + 0.5) / 3 / 3),  # counts 2 and 1, fallback discounts 1 and 0.5
         ([0, 0, 1], 1, (1 - 0.5) / 3 + (1 + 0.5) / 3 / 3),
-        ([0, 0, 1], 2, (1 + 0.5) / 3 / 3),  # never seen: its share of what discounting freed
+        ([0, 0, 1], 2, (1 + 0.5) / 3 / 3),  # never seen: its share of the discounted mass
         ([], 0, 1 / 3),
     ],
 )
 def test_order_one_by_hand(train, validation, probability):
-    assert surprisals(train, [validation], 3, 1)[0, 0] == pytest.approx(-math.log2(probability), abs=TWIN)
+    assert surprisals(train, [validation], 3, 1)[0, 0] == pytest.approx(-math.log2(probability), abs=CLOSE)
 
 
 def test_order_two_by_hand():
-    """Train 0 0 1, V = 2. Before 0 stand {start, 0}, before 1 {0}: continuation counts 2 and 1, of 3.
+    """Train 0 0 1, V = 2. {start, 0} precede 0, {0} precedes 1: continuation counts 2 and 1, of 3.
 
-    p_1(1) = (1 − 0.5)/3 + 1.5/3 · 1/2 = 5/12. After 0 follow 0 and 1, once each: p_2(1 | 0) = (1 − 0.5)/2 + 1/2 · 5/12 = 11/24.
+    p_1(1) = (1 − 0.5)/3 + 1.5/3 · 1/2 = 5/12. 0 is followed by 0 and 1, once each:
+    p_2(1 | 0) = (1 − 0.5)/2 + 1/2 · 5/12 = 11/24.
     """
-    assert 2 ** -surprisals([0, 0, 1], [0, 1], 2, 2)[1, 1] == pytest.approx(11 / 24, abs=TWIN)
+    assert 2 ** -surprisals([0, 0, 1], [0, 1], 2, 2)[1, 1] == pytest.approx(11 / 24, abs=CLOSE)
 
 
 def test_discounts_by_hand():
@@ -139,7 +141,7 @@ def test_discounts_by_hand():
 
 
 @pytest.mark.parametrize("numbers", [(5, 4, 3, 0), (0, 4, 3, 2), (9, 1, 1, 90), (9, 1, 90, 1), (1, 1, 1, 1)])
-def test_discounts_without_meaning_fall_back(numbers):
+def test_undefined_discounts_fall_back(numbers):
     counts = np.repeat([1, 2, 3, 4], numbers)
     expected = [0, 1 - 2 / 3, 1, 3 - 4 / 3] if numbers == (1, 1, 1, 1) else [0, *FALLBACK_DISCOUNTS]
     assert discounts(counts) == pytest.approx(expected)
@@ -152,7 +154,7 @@ def test_a_bigram_source_costs_its_entropy(rng):
         state = min(int(np.searchsorted(cumulative[state], u)), 7)
         text.append(state)
     train, validation = np.array(text[:200_000]), np.array(text[200_000:])
-    entropy = -np.log2(transition[validation[:-1], validation[1:]]).mean()  # of this very stretch
+    entropy = -np.log2(transition[validation[:-1], validation[1:]]).mean()  # of this sample
     result = ngram_baseline(train, validation, 8)
     assert result.bits_per_char_by_order[1] == pytest.approx(entropy, abs=SAMPLING)
     assert result.bits_per_char == pytest.approx(entropy, abs=SAMPLING)
@@ -168,21 +170,21 @@ def test_the_best_order_is_reported(rng):
     assert (result.train_chars_used, result.validation_chars) == (500, 50)
 
 
-def test_limits_keep_what_is_next_to_the_split(rng):
+def test_limits_keep_the_text_next_to_the_split(rng):
     train, validation = np.array(random_text(rng, 500, 5)), np.array(random_text(rng, 50, 5))
     limited = ngram_baseline(train, validation, 5, max_train=200, max_validation=30)
     assert limited == ngram_baseline(train[-200:], validation[:30], 5)
     assert (limited.train_chars_used, limited.validation_chars) == (200, 30)
 
 
-def test_later_characters_change_no_earlier_price(rng):
+def test_later_characters_do_not_change_earlier_surprisals(rng):
     train, validation = random_text(rng, 400, 5), random_text(rng, 30, 5)
     changed = [*validation[:20], *((np.array(validation[20:]) + 1) % 5)]
     before, after = surprisals(train, validation, 5, 6), surprisals(train, changed, 5, 6)
     np.testing.assert_array_equal(before[:, :20], after[:, :20])
 
 
-def test_the_validation_part_begins_without_context(rng):
+def test_the_validation_part_starts_without_context(rng):
     train = random_text(rng, 400, 5)
     first = surprisals(train, random_text(rng, 10, 5), 5, 6)[1:, 0]
     assert (first == first[0]).all()  # orders 2 … 6 all charge p_1 of the continuation counts
@@ -204,7 +206,7 @@ def test_a_repetitive_text_costs_little_and_stays_finite():
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.uint64, np.int32])
-def test_any_integer_type_gives_the_same(dtype, rng):
+def test_every_integer_type_gives_the_same_result(dtype, rng):
     train, validation = np.array(random_text(rng, 300, 250)), np.array(random_text(rng, 30, 250))
     expected = ngram_baseline(train, validation, 250)
     assert ngram_baseline(train.astype(dtype), validation.astype(dtype), 250) == expected
@@ -213,7 +215,7 @@ def test_any_integer_type_gives_the_same(dtype, rng):
 @pytest.mark.data
 @pytest.mark.parametrize(
     ("name", "take", "order", "bits_per_char"),
-    [  # measured with this code, whose every character the twin checks; a change of method shows here
+    [  # measured with this code, which the reference checks; a change of method shows here
         ("tinyshakespeare.txt", 5_000, 5, 2.9400),
         ("tinyshakespeare.txt", 1_115_394, 7, 2.1878),
         ("arabic_small.txt", 3_296, 7, 4.0108),

@@ -1,4 +1,4 @@
-"""Words and names against slow twins, in several scripts."""
+"""New words and documents against naive versions, in several scripts."""
 
 import unicodedata
 
@@ -10,8 +10,8 @@ from charloom.errors import DataError
 from charloom.evaluation import known_word_share, unseen_share
 
 
-def twin_words(text):
-    """The words of a text, found by walking over its characters."""
+def naive_words(text):
+    """The words of a text, found character by character."""
     words, word = [], ""
     for i, char in enumerate(text):
         kind = unicodedata.category(char)[0]
@@ -30,8 +30,8 @@ WORDS = st.text("aBéœكَان'’\u200c\u200d ,.1_\u0301\ufe0f字", max_size=4
 @given(WORDS, WORDS)
 @example("don't", "don t")
 @example("\u0301a", "a")
-def test_known_words_are_the_twins(generated, training):
-    words, known = twin_words(generated), set(twin_words(training))
+def test_the_share_of_known_words_agrees_with_the_naive_version(generated, training):
+    words, known = naive_words(generated), set(naive_words(training))
     assume(words)
     assert known_word_share(generated, training) == sum(word in known for word in words) / len(words)
 
@@ -42,11 +42,11 @@ def test_known_words_are_the_twins(generated, training):
         ("Aujourd'hui, l’été!", "aujourd'hui Aujourd'hui l’été", 1.0),
         ("l'été l'hiver", "l'été été hiver", 1 / 2),
         ("كَانَ، كان.", "كَانَ يا ما", 1 / 2),  # the vowel marks belong to the word
-        ("می‌خواهم می", "«می‌خواهم»", 1 / 2),  # a zero-width non-joiner stands inside a word
+        ("می‌خواهم می", "«می‌خواهم»", 1 / 2),  # a zero-width non-joiner inside a word
         ("हिन्दी में", "में हिन्दी", 1.0),  # vowel signs are marks that take space
-        ("2024 word ☀️ word", "a word", 1.0),  # numbers and signs are no words
-        ("'tis rock 'n' roll", "tis rock and roll", 3 / 4),  # quotes at a word's edge are not its own
-        ("a a a b", "a", 3 / 4),  # each as often as it was written
+        ("2024 word ☀️ word", "a word", 1.0),  # numbers and symbols are not words
+        ("'tis rock 'n' roll", "tis rock and roll", 3 / 4),  # quotes at the edge of a word are not part of it
+        ("a a a b", "a", 3 / 4),  # each occurrence counts
         ("The the", "the", 1 / 2),  # case counts
         ("word", "", 0.0),
     ],
@@ -59,10 +59,10 @@ def test_known_words_in_several_scripts(generated, training, share):
 def test_a_text_without_words_is_refused(text):
     with pytest.raises(DataError) as caught:
         known_word_share(text, "word")
-    assert caught.value.what == f"a text of {len(text)} characters holds no word"
+    assert caught.value.what == f"a text of {len(text)} characters does not contain a word"
 
 
-def test_unseen_documents_count_each_time_and_whole():
+def test_documents_are_compared_whole_and_repetitions_count():
     assert unseen_share(["ann", "anna", "ann", "ANNA"], iter(["anna", "bob"])) == 3 / 4
     assert unseen_share(["anna"], []) == 1.0
 

@@ -1,4 +1,4 @@
-"""Loss by protocol against twins that score one character at a time, and figures that repeat to the last digit."""
+"""Losses of each protocol against naive versions that score one character at a time, and their reproducibility."""
 
 import math
 
@@ -12,11 +12,11 @@ from charloom.evaluation import protocols
 from charloom.evaluation.protocols import Score, dynamic_loss, stream_estimate, stream_loss, windows_loss
 from charloom.parameters import initial_parameters
 from charloom.rng import Purpose, uniforms
-from charloom.text.windows import Plan
+from charloom.text.batching import Plan
 
 V = 6
-CLOSE = 1e-12  # float64; the twin adds in another order
-WARM = 2e-3  # nats; a small random GRU forgets within the priming
+CLOSE = 1e-12  # float64; the naive version adds in another order
+WARM = 2e-3  # nats; a small random GRU forgets its initial state during the priming
 MODEL = ModelConfig(cell="gru", hidden_size=8, init="uniform", init_scale=0.7)
 
 
@@ -31,7 +31,7 @@ def nats(logits, target):
 
 
 def surprisals(model, ids, boundary_id=None):
-    """The loss of each character after the first, read one at a time from zero state."""
+    """The loss of each character after the first, one step at a time from zero state."""
     state, losses = model.initial_state(1), []
     for char_id, target in zip(ids, ids[1:], strict=False):
         if char_id == boundary_id:
@@ -50,7 +50,7 @@ def test_stream_is_one_pass_over_the_text_with_carried_state(model, length, boun
     assert score.loss_nats == pytest.approx(surprisals(model, ids, boundary_id).mean(), rel=CLOSE)
 
 
-def test_a_document_is_scored_as_if_it_stood_alone(model, rng):
+def test_each_document_is_scored_independently(model, rng):
     ids = rng.integers(0, V - 1, 90)
     ids[[30, 60]] = V - 1
     joined = stream_loss(model, ids, boundary_id=V - 1)
@@ -59,9 +59,7 @@ def test_a_document_is_scored_as_if_it_stood_alone(model, rng):
 
 
 @pytest.mark.parametrize("exact_chars", [100, 333, 999])
-def test_a_long_stream_is_passed_in_primed_stretches_close_to_the_exact_one(
-    model, exact_chars, rng, monkeypatch
-):
+def test_a_long_stream_in_primed_segments_is_close_to_the_exact_one(model, exact_chars, rng, monkeypatch):
     ids = rng.integers(0, V, 2000)
     exact = stream_loss(model, ids)
     monkeypatch.setattr(protocols, "EXACT_STREAM_CHARS", exact_chars)
@@ -73,7 +71,7 @@ def test_a_long_stream_is_passed_in_primed_stretches_close_to_the_exact_one(
 
 
 @pytest.mark.parametrize("priming", [0, 7, 40, 300, 5000])
-def test_each_stretch_begins_its_priming_before_its_first_scored_character(model, priming, rng, monkeypatch):
+def test_each_segment_is_primed_before_its_first_scored_character(model, priming, rng, monkeypatch):
     ids = rng.integers(0, V, 1000)
     monkeypatch.setattr(protocols, "EXACT_STREAM_CHARS", 350)
     monkeypatch.setattr(protocols, "PRIMING_CHARS", priming)
@@ -86,14 +84,14 @@ def test_each_stretch_begins_its_priming_before_its_first_scored_character(model
     assert stream_loss(model, ids).loss_nats == pytest.approx(expected.mean(), rel=CLOSE)
 
 
-def test_an_estimate_that_may_score_everything_scores_everything(model, rng):
+def test_an_estimate_with_a_large_limit_scores_everything(model, rng):
     ids = rng.integers(0, V, 900)
     score = stream_estimate(model, ids, max_chars=10_000)
     assert score.chars == 899
     assert score.loss_nats == pytest.approx(stream_loss(model, ids).loss_nats, abs=WARM)
 
 
-def test_an_estimate_scores_evenly_spaced_stretches_of_at_most_so_many_characters(model, rng):
+def test_an_estimate_scores_evenly_spaced_segments_within_its_limit(model, rng):
     ids = rng.integers(0, V, 256 * 8 + 1)
     score = stream_estimate(model, ids, max_chars=80)
     assert score.chars == 80
@@ -112,7 +110,7 @@ def naive_windows(model, ids, window, num_windows, seed, boundary_id=None):
 
 @pytest.mark.parametrize(("window", "num_windows"), [(1, 5), (10, 9), (49, 3)])
 @pytest.mark.parametrize("boundary_id", [None, 2])
-def test_windows_begin_at_zero_state_and_count_every_position(model, window, num_windows, boundary_id, rng):
+def test_windows_start_from_zero_state_and_count_every_position(model, window, num_windows, boundary_id, rng):
     ids = rng.integers(0, V, 50)
     score = windows_loss(model, ids, window=window, num_windows=num_windows, seed=4, boundary_id=boundary_id)
     assert (score.protocol, score.chars) == ("windows", window * num_windows)
@@ -120,13 +118,13 @@ def test_windows_begin_at_zero_state_and_count_every_position(model, window, num
     assert score.loss_nats == pytest.approx(expected, rel=CLOSE)
 
 
-def test_the_number_of_windows_side_by_side_is_no_part_of_the_figure(model, rng):
+def test_the_batch_size_of_windows_does_not_change_the_loss(model, rng):
     ids = rng.integers(0, V, 200)
     scores = [windows_loss(model, ids, window=20, num_windows=30, batch_size=b).loss_nats for b in (1, 7, 64)]
     assert scores == pytest.approx([scores[0]] * 3, rel=CLOSE)
 
 
-def test_figures_repeat_to_the_last_digit_and_move_with_the_seed(rng):
+def test_losses_are_reproducible_and_depend_on_the_seed(rng):
     ids = rng.integers(0, V, 600)
     models = [load_engine("torch").model(initial_parameters(MODEL, V, 3), MODEL) for _ in range(2)]
     assert stream_loss(models[0], ids) == stream_loss(models[1], ids)
@@ -159,7 +157,7 @@ def dynamic_settings(**changes):
     )
 
 
-def test_dynamic_scores_each_chunk_and_then_learns_from_it(rng):
+def test_dynamic_scores_each_window_and_then_trains_on_it(rng):
     import torch
 
     from charloom.engines.torch import network
@@ -186,7 +184,7 @@ def test_dynamic_without_learning_is_the_stream(model, rng):
     assert score.loss_nats == pytest.approx(stream_loss(model, ids).loss_nats, rel=1e-10)
 
 
-def test_dynamic_learns_a_text_that_repeats():
+def test_dynamic_learns_a_repetitive_text():
     ids, settings = np.tile(np.arange(V), 200), dynamic_settings()
     plan = Plan(ids, settings)
     still = learner_for(dynamic_settings(learning_rate=1e-300))
@@ -194,14 +192,14 @@ def test_dynamic_learns_a_text_that_repeats():
 
 
 @pytest.mark.parametrize("length", [0, 1])
-def test_a_text_too_short_for_the_stream_is_explained(model, length):
-    with pytest.raises(DataError, match=rf"holds {length} known characters.*at least 2"):
+def test_a_text_too_short_for_the_stream_is_refused(model, length):
+    with pytest.raises(DataError, match=rf"has {length} known characters.*at least 2"):
         stream_loss(model, np.zeros(length, np.int64))
     with pytest.raises(DataError, match="at least 2"):
         stream_estimate(model, np.zeros(length, np.int64), max_chars=9)
 
 
-def test_a_text_shorter_than_a_window_and_its_target_is_explained(model):
+def test_a_text_shorter_than_a_window_and_its_target_is_refused(model):
     with pytest.raises(DataError, match=r"at least 21.*--window"):
         windows_loss(model, np.zeros(20, np.int64), window=20, num_windows=1)
     assert windows_loss(model, np.zeros(21, np.int64), window=20, num_windows=1).chars == 20
@@ -214,7 +212,7 @@ def test_bits_and_perplexity_follow_from_nats():
     assert 2**score.bits_per_char == pytest.approx(score.perplexity)
 
 
-def test_a_model_that_knows_nothing_costs_the_logarithm_of_the_vocabulary():
+def test_the_loss_of_a_uniform_model_is_the_logarithm_of_the_vocabulary_size():
     zeros = {name: 0 * p for name, p in initial_parameters(MODEL, V, 0).items()}
     model = load_engine("torch").model(zeros, MODEL, precision="float64")
     for score in (

@@ -1,4 +1,4 @@
-"""Surprisal against a plain computation from the model's logits, its places in the text, and the mean of `stream_loss`."""
+"""Surprisal against a plain computation from logits, positions in the text, and the mean of `stream_loss`."""
 
 import math
 
@@ -15,7 +15,7 @@ from charloom.parameters import initial_parameters
 from charloom.text import Vocabulary, encode_for_scoring, unseen_nats
 from charloom.text.vocabulary import BOUNDARY, UNK
 
-CLOSE = 1e-10  # float64; the twin reads one character at a time
+CLOSE = 1e-10  # float64; `by_hand` reads one character at a time
 NETWORK = ModelConfig(cell="gru", hidden_size=8, init="uniform", init_scale=0.9)
 TEXT = "the cat sat on the mat\nand the dog sat too\n"
 
@@ -26,7 +26,7 @@ def model_of(vocab, seed=3):
 
 
 def by_hand(model, ids, boundary_id=None):
-    """Of each id after the first: nats, the likeliest id and its probability, from the logits of one step at a time."""
+    """For each id after the first: nats, the likeliest id and its probability, from one step at a time."""
     state, found = model.initial_state(1), []
     for char_id, target in zip(ids, ids[1:], strict=False):
         if char_id == boundary_id:
@@ -38,7 +38,7 @@ def by_hand(model, ids, boundary_id=None):
     return found
 
 
-def test_each_character_costs_what_its_logits_say():
+def test_each_surprisal_follows_from_the_logits():
     vocab = Vocabulary.from_text(TEXT)
     model = model_of(vocab)
     found = surprisals_of(model, vocab, TEXT)
@@ -52,7 +52,7 @@ def test_each_character_costs_what_its_logits_say():
 
 
 @pytest.mark.parametrize("length", [2, 256, 257, 258, 900])
-def test_the_mean_is_that_of_the_stream_protocol(length, rng):
+def test_the_mean_equals_that_of_the_stream_protocol(length, rng):
     vocab = Vocabulary.from_text("abcd")
     text = "".join(rng.choice(list("abcd"), length))
     model = model_of(vocab)
@@ -60,7 +60,7 @@ def test_the_mean_is_that_of_the_stream_protocol(length, rng):
     assert surprisals_of(model, vocab, text).bits_per_char == pytest.approx(score.bits_per_char, rel=CLOSE)
 
 
-def test_a_long_text_is_read_in_stretches_as_the_protocol_reads_it(monkeypatch, rng):
+def test_a_long_text_is_read_in_the_segments_of_the_protocol(monkeypatch, rng):
     monkeypatch.setattr("charloom.evaluation.protocols.EXACT_STREAM_CHARS", 300)
     monkeypatch.setattr("charloom.evaluation.protocols.PRIMING_CHARS", 100)
     vocab = Vocabulary.from_text("abcd")
@@ -75,7 +75,7 @@ def test_a_long_text_is_read_in_stretches_as_the_protocol_reads_it(monkeypatch, 
     assert found.bits[1:250] == pytest.approx([nats / math.log(2) for nats, _, _ in alone], rel=CLOSE)
 
 
-def test_unknown_characters_are_left_out_and_not_read():
+def test_unknown_characters_are_neither_charged_nor_read():
     vocab = Vocabulary.from_text("abc")
     model = model_of(vocab)
     found = surprisals_of(model, vocab, "aξbψc")
@@ -86,7 +86,7 @@ def test_unknown_characters_are_left_out_and_not_read():
     assert (found.num_unknown, found.num_predictions) == (2, 2)
 
 
-def test_unknown_characters_are_charged_as_unk_and_a_uniform_choice():
+def test_unknown_characters_are_charged_as_unk_plus_a_uniform_choice():
     vocab = Vocabulary("char", (97, 98, 99), (UNK,))
     model = model_of(vocab)
     found = surprisals_of(model, vocab, "aξb")
@@ -96,7 +96,7 @@ def test_unknown_characters_are_charged_as_unk_and_a_uniform_choice():
     assert found.unknown.tolist() == [False, True, False]
 
 
-def test_with_bytes_a_character_costs_what_its_bytes_cost_together():
+def test_with_unit_byte_a_character_costs_the_sum_of_its_bytes():
     vocab = Vocabulary("byte", tuple(range(256)))
     model = model_of(vocab)
     found = surprisals_of(model, vocab, "aé€")
@@ -118,7 +118,7 @@ def test_with_bytes_a_character_costs_what_its_bytes_cost_together():
         ("file", "ab\nba\n", ["a", "b", "\n", "b", "a", "\n"]),
     ],
 )
-def test_in_documents_every_symbol_finds_its_place(mode, text, chars):
+def test_in_documents_every_symbol_is_assigned_to_its_character(mode, text, chars):
     vocab = Vocabulary("char", (10, 97, 98), (BOUNDARY,))
     model, config = model_of(vocab), TextConfig(documents=mode)
     found = surprisals_of(model, vocab, text, config)
@@ -128,11 +128,11 @@ def test_in_documents_every_symbol_finds_its_place(mode, text, chars):
     nats = [one for one, _, _ in by_hand(model, ids, boundary_id=3)]
     charged = found.bits[~np.isnan(found.bits)]
     assert charged == pytest.approx(np.array(nats) / math.log(2), rel=CLOSE)
-    ends = {0, len(chars) - 1}  # what stands before the first document, and behind the last, is not charged
+    ends = {0, len(chars) - 1}  # text before the first and after the last document is not charged
     assert {i for i in range(len(chars)) if np.isnan(found.bits[i])} <= ends
 
 
-def test_oddities_come_highest_first_with_their_places():
+def test_oddities_are_sorted_from_the_highest_and_have_their_positions():
     vocab = Vocabulary.from_text(TEXT)
     found = surprisals_of(model_of(vocab), vocab, TEXT)
     odd = found.oddities(len(TEXT) + 5)
@@ -148,7 +148,7 @@ def test_oddities_come_highest_first_with_their_places():
     assert [one.offset for one in found.oddities(3)] == [one.offset for one in odd[:3]]
 
 
-def test_equal_surprisals_stand_in_the_order_of_the_text():
+def test_equal_surprisals_are_in_text_order():
     vocab = Vocabulary.from_text("ab")
     params = {name: 0 * array for name, array in initial_parameters(NETWORK, 2, 0).items()}
     even = load_engine("scratch").model(params, NETWORK, precision="float64")
@@ -158,7 +158,7 @@ def test_equal_surprisals_stand_in_the_order_of_the_text():
 
 
 @pytest.mark.parametrize("text", ["a", "ξ", "ξψ"])
-def test_where_nothing_can_be_charged_there_is_no_mean(text):
+def test_without_a_charged_character_the_mean_is_nan(text):
     vocab = Vocabulary.from_text("abc")
     found = surprisals_of(model_of(vocab), vocab, text)
     assert "".join(found.chars) == text
@@ -172,7 +172,7 @@ def test_an_empty_text_is_an_error():
         surprisals_of(model_of(vocab), vocab, "")
 
 
-def test_the_text_is_cleaned_as_the_models_was():
+def test_the_text_is_normalised_like_the_training_text():
     vocab = Vocabulary.from_text("é\n")
     found = surprisals_of(model_of(vocab), vocab, "é\r\ne\N{COMBINING ACUTE ACCENT}", TextConfig())
     assert found.chars == ("é", "\n", "é")

@@ -1,4 +1,4 @@
-"""Models without a network: each row is computed by integers alone, so no batch can change a bit."""
+"""Models without a network: each row is computed with integers only, so no batch can change a bit."""
 
 import numpy as np
 
@@ -9,13 +9,13 @@ MODULUS = 1_000_003
 
 
 class HashModel:
-    """Logits are looked up by a hash of every id read so far: one forgotten or added id changes all that follows."""
+    """Looks up logits by a hash of all ids read so far: one lost or extra id changes everything that follows."""
 
     def __init__(self, vocab):
         self.vocab_size = len(vocab)
         self.table = np.random.default_rng(7).normal(scale=2.0, size=(997, len(vocab))).astype(np.float32)
-        self.forwards = []  # the shape of each
-        self.batches = []  # rows of each step
+        self.forwards = []  # the shape of each `forward`
+        self.batches = []  # the number of rows of each `step`
 
     def initial_state(self, batch_size):
         return [{"h": np.zeros((batch_size, 1), np.int64)}, {"c": np.zeros((batch_size, 2, 1), np.int64)}]
@@ -47,7 +47,7 @@ class HashModel:
 
 
 class ScriptModel(HashModel):
-    """Writes, over and over, the ids that `scripts` holds for the last id of the prompt."""
+    """Generates, repeatedly, the ids that `scripts` has for the last id of the prompt."""
 
     def __init__(self, vocab, scripts):
         super().__init__(vocab)
@@ -72,6 +72,6 @@ class ScriptModel(HashModel):
 
 
 def scripted(vocab, text):
-    """A model that writes `text` after any prompt, and from its beginning again."""
+    """A model that generates `text` repeatedly after any prompt."""
     ids = vocab.encode(text).tolist() if isinstance(text, str) else list(text)
     return ScriptModel(vocab, dict.fromkeys(range(len(vocab)), ids))

@@ -10,7 +10,7 @@ from charloom.errors import DivergedError
 from charloom.generation import draw, next_distribution
 from charloom.rng import Purpose, uniforms
 
-ROUNDING = 1e-12  # renormalising divides by a sum in another order than the twin's
+ROUNDING = 1e-12  # the naive version sums in another order before it divides
 EPS = 2.0**-53  # the last uniform number below 1 is 1 - EPS
 
 levels = st.sampled_from([-30.0, -2.0, -0.5, 0.0, 0.0, 1.0, 1.0, 3.0, 800.0])  # few values: many ties
@@ -34,7 +34,7 @@ def naive_top_k(row, k):
 
 
 def naive_top_p(row, p):
-    if p == 1:  # only all of them reach it; a rounded sum may be there before
+    if p == 1:  # only all ids reach it, but a rounded sum may get there earlier
         return row
     kept, reached = set(), 0.0
     for i in ranked(row):
@@ -49,14 +49,14 @@ def naive_min_p(row, share):
     return keep(row, {i for i in range(len(row)) if row[i] >= share * max(row)})
 
 
-def same(probs, twin):
-    twin = np.array(twin)
-    assert ((probs > 0) == (twin > 0)).all()  # the kept set, exactly
-    np.testing.assert_allclose(probs, twin, rtol=ROUNDING, atol=0)
+def same(probs, expected):
+    expected = np.array(expected)
+    assert ((probs > 0) == (expected > 0)).all()  # exactly the same set is kept
+    np.testing.assert_allclose(probs, expected, rtol=ROUNDING, atol=0)
 
 
 @given(logit_rows, st.floats(0.05, 20))
-def test_softmax_is_the_formula(logits, temperature):
+def test_softmax_follows_its_formula(logits, temperature):
     probs = next_distribution(logits, temperature=temperature)
     for row, values in zip(probs, logits.tolist()):
         weights = [math.exp((value - max(values)) / temperature) for value in values]
@@ -64,7 +64,7 @@ def test_softmax_is_the_formula(logits, temperature):
 
 
 @given(logit_rows, st.integers(1, 10))
-def test_top_k_is_its_twin(logits, k):
+def test_top_k_agrees_with_the_naive_version(logits, k):
     same(
         next_distribution(logits, top_k=k),
         [naive_top_k(row, k) for row in next_distribution(logits).tolist()],
@@ -72,7 +72,7 @@ def test_top_k_is_its_twin(logits, k):
 
 
 @given(logit_rows, st.integers(1, 9))
-def test_top_k_keeps_exactly_k_and_the_lowest_ids_of_a_tie(logits, k):
+def test_top_k_keeps_exactly_k_ids_and_the_lowest_ids_in_a_tie(logits, k):
     probs = next_distribution(np.round(logits) * 0, top_k=k)  # all tied
     k = min(k, logits.shape[1])
     assert ((probs > 0) == (np.arange(logits.shape[1]) < k)).all()
@@ -80,7 +80,7 @@ def test_top_k_keeps_exactly_k_and_the_lowest_ids_of_a_tie(logits, k):
 
 @given(logit_rows, shares)
 @example(np.array([[7.0, -30.0]]), 1.0)
-def test_top_p_is_its_twin(logits, p):
+def test_top_p_agrees_with_the_naive_version(logits, p):
     same(
         next_distribution(logits, top_p=p),
         [naive_top_p(row, p) for row in next_distribution(logits).tolist()],
@@ -93,11 +93,11 @@ def test_top_p_is_the_smallest_set_that_reaches_p(logits, p):
     for row, kept in zip(plain, filtered > 0):
         assert row[kept].sum() >= p - ROUNDING
         if kept.sum() > 1:
-            assert np.sort(row[kept])[1:].sum() < p + ROUNDING  # without its last one it is not enough
+            assert np.sort(row[kept])[1:].sum() < p + ROUNDING  # not enough without the least likely id
 
 
 @given(logit_rows, shares)
-def test_min_p_is_its_twin(logits, share):
+def test_min_p_agrees_with_the_naive_version(logits, share):
     same(
         next_distribution(logits, min_p=share),
         [naive_min_p(row, share) for row in next_distribution(logits).tolist()],
@@ -105,18 +105,18 @@ def test_min_p_is_its_twin(logits, share):
 
 
 @given(logit_rows, st.integers(1, 10), shares, shares)
-def test_filters_apply_in_the_stated_order(logits, k, p, share):
-    twin = []
+def test_filters_apply_in_the_documented_order(logits, k, p, share):
+    expected = []
     for row in next_distribution(logits, temperature=0.7).tolist():
         by_k = naive_top_k(row, k) if k < len(row) else row
-        twin.append(naive_min_p(naive_top_p(by_k, p), share))
+        expected.append(naive_min_p(naive_top_p(by_k, p), share))
     probs = next_distribution(logits, temperature=0.7, top_k=k, top_p=p, min_p=share)
     np.testing.assert_allclose(probs.sum(axis=1), 1.0, rtol=ROUNDING)
-    assert ((probs > 0) == (np.array(twin) > 0)).all() or p_is_reached_within_rounding(logits, k, p)
+    assert ((probs > 0) == (np.array(expected) > 0)).all() or p_is_reached_within_rounding(logits, k, p)
 
 
 def p_is_reached_within_rounding(logits, k, p):
-    """Whether a running sum equals top_p but for rounding, so that twin and vector may differ by one character."""
+    """Whether a cumulative sum equals top_p up to rounding, so that the two versions may differ by one character."""
     probs = next_distribution(logits, temperature=0.7, top_k=k)
     return bool((np.abs(np.cumsum(-np.sort(-probs, axis=1), axis=1) - p) < ROUNDING).any())
 
@@ -128,7 +128,7 @@ def p_is_reached_within_rounding(logits, k, p):
         ({"top_p": 0.6, "min_p": 0.5}, [0, 1]),  # min-p first would leave 0.667, which reaches 0.6 alone
         ({"top_k": 3, "min_p": 0.28}, [0, 1, 2]),  # 0.15 is 0.3 of the largest
         ({"top_k": 3, "min_p": 0.32}, [0, 1]),
-        ({"top_p": 0.5}, [0]),  # exactly reached: nothing more
+        ({"top_p": 0.5}, [0]),  # reached exactly: keep no more
     ],
 )
 def test_order_by_hand(settings, kept):
@@ -179,7 +179,7 @@ def test_wide_rows_do_not_depend_on_the_batch(rng):
 
 
 @given(logit_rows, st.data())
-def test_banned_ids_are_as_if_absent(logits, data):
+def test_banned_ids_behave_as_if_absent(logits, data):
     V = logits.shape[1]
     banned = np.array(data.draw(st.lists(st.booleans(), min_size=V, max_size=V)))
     banned[data.draw(st.integers(0, V - 1))] = False
@@ -193,7 +193,7 @@ def test_banned_ids_are_as_if_absent(logits, data):
 
 
 @pytest.mark.parametrize("temperature", [0.0, 5e-324, 1e-300, 1.0, 1e300])
-def test_extreme_numbers_give_a_distribution(temperature):
+def test_extreme_logits_and_temperatures_give_a_distribution(temperature):
     logits = np.array([[1e308, -1e308, 0.0], [-np.inf, 0.0, 5.0]])
     with np.errstate(all="raise"):
         probs = next_distribution(
@@ -203,7 +203,7 @@ def test_extreme_numbers_give_a_distribution(temperature):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_logits_that_are_no_numbers_stop(bad):
+def test_non_finite_logits_raise_an_error(bad):
     with pytest.raises(DivergedError, match=r"largest logit of the next character is (nan|inf)"):
         next_distribution(np.array([[0.0, 1.0], [bad, 0.0]]))
 
@@ -224,7 +224,7 @@ def naive_draw(row, u):
 
 
 @given(logit_rows, st.integers(1, 5), st.data())
-def test_draw_is_its_twin_and_never_impossible(logits, k, data):
+def test_draw_agrees_with_the_naive_version_and_never_draws_probability_zero(logits, k, data):
     probs = next_distribution(logits, top_k=k)
     edges = [0.0, 1 - EPS, *np.cumsum(probs, axis=1).ravel().clip(0, 1 - EPS).tolist()]
     u = st.one_of(st.sampled_from(edges), st.floats(0, 1, exclude_max=True))
@@ -246,7 +246,7 @@ def test_a_sum_short_of_one_draws_the_last_possible_id():
     [{}, {"temperature": 0.6}, {"top_k": 4}, {"top_p": 0.8}, {"min_p": 0.1, "temperature": 1.5}],
     ids=str,
 )
-def test_draws_come_as_often_as_their_probability_says(settings):
+def test_draw_frequencies_match_the_probabilities(settings):
     num_draws = 40_000
     logits = np.array([[2.0, -1.0, 0.5, 0.5, 1.4, -3.0, 0.0]])
     probs = next_distribution(logits, **settings)
@@ -256,7 +256,5 @@ def test_draws_come_as_often_as_their_probability_says(settings):
     assert not counts[~possible].any()
     expected = num_draws * probs[0, possible]
     chi_square = ((counts[possible] - expected) ** 2 / expected).sum()
-    freedom = (
-        possible.sum() - 1
-    )  # chi-square has mean f and variance 2f; five deviations above it is 1 in 10⁴ or rarer
+    freedom = possible.sum() - 1  # chi-square: mean f, variance 2f; 5 deviations above: 1 in 10⁴ or rarer
     assert chi_square < freedom + 5 * math.sqrt(2 * freedom)

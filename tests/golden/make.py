@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import charloom
-from charloom import launch
+from charloom import jobs
 from charloom.modelfile import read_model
 from charloom.text.prepared import prepare
 
@@ -96,7 +96,7 @@ def main(folder: Path) -> None:
         ),
     ):
         run = folder / name
-        training = launch.begin(
+        training = jobs.begin(
             text, out=run, **SMALL | extra | {"engine": engine, "steps": 60, "validate_every": 10}
         )
         stop_at(training, 30)
@@ -110,7 +110,7 @@ def main(folder: Path) -> None:
         }
     config = json.loads((run / "config.json").read_text())
     expected["config_keys"] = keys(config)
-    prepare([str(text)], folder / "text.chars", launch.TextConfig())
+    prepare([str(text)], folder / "text.chars", jobs.TextConfig())
     expected["prepared"] = {"sha256": hashlib.sha256((folder / "text.chars").read_bytes()).hexdigest()}
     model, resumed = folder / "lstm-plain.safetensors", scratch / "run-torch-resumed"
     expected["json_keys"] = {

@@ -1,4 +1,4 @@
-"""Sizes that look at a text of some hundred characters in a second."""
+"""Measurement sizes for a text of a few hundred characters, done in a second."""
 
 from charloom.insight import Sizes
 

@@ -1,11 +1,11 @@
-"""Connectivity: against central differences in one place's input, and a network that leans on one place alone."""
+"""Connectivity: against central differences in one input, and a network that depends on a single position."""
 
 import numpy as np
 import pytest
 
 from charloom.config import ModelConfig
+from charloom.insight.bptt import unroll
 from charloom.insight.connectivity import connectivity
-from charloom.insight.unrolled import unroll
 from charloom.parameters import initial_parameters
 from tests.engines.cases import CASES, V, random_parameters
 
@@ -15,7 +15,7 @@ LAGS, N = 4, 8
 
 
 def moved_logit(config, params, ids, place, direction, t):
-    """The logit of the character behind step t after the input at one place moved: the place reads a character of its own."""
+    """The logit of the next character at step t with one input perturbed: that position reads a character of its own."""
     ids = ids.copy()
     char, ids[place] = ids[place], V
     if "embedding" in params:
@@ -29,7 +29,7 @@ def moved_logit(config, params, ids, place, direction, t):
 
 
 @pytest.mark.parametrize("config", CASES.values(), ids=CASES)
-def test_leaning_is_the_norm_of_a_derivative(config, rng):
+def test_sensitivity_is_the_norm_of_a_derivative(config, rng):
     params, ids = random_parameters(config, rng, scale=0.5), rng.integers(0, V, N)
     found = connectivity(config, params, ids, LAGS)
     assert found.lean.shape == (N - 1 - LAGS, LAGS + 1)
@@ -45,13 +45,13 @@ def test_leaning_is_the_norm_of_a_derivative(config, rng):
     assert (found.ids[found.first :].size, found.first) == (len(found.lean), LAGS + 1)
 
 
-def test_a_shift_register_leans_on_the_character_it_hands_out(rng):
-    """Units pass a copy of what was read from one to the next; the output reads those of the third step."""
+def test_a_shift_register_depends_on_the_character_it_outputs(rng):
+    """Each unit passes its input to the next one; the output reads the input of three steps back."""
     back, config = 3, ModelConfig(cell="elman", activation="relu", hidden_size=4 * V)
     params = {name: np.zeros_like(p) for name, p in initial_parameters(config, V, 0).items()}
     params["layers.0.cell.w_ih"][:V] = np.eye(V)
     params["layers.0.cell.w_hh"] = np.eye(4 * V, k=-V)
-    params["layers.0.cell.bias"][:] = 1e-3  # no unit is off
+    params["layers.0.cell.bias"][:] = 1e-3  # keeps every unit on
     params["out.weight"][:, back * V :] = np.eye(V)
     found = connectivity(config, params, rng.integers(0, V, 30), 10)
     assert found.mean_by_lag.argmax() == back
@@ -59,7 +59,7 @@ def test_a_shift_register_leans_on_the_character_it_hands_out(rng):
     assert np.delete(found.mean_by_lag, back) == pytest.approx(0.0)
 
 
-def test_nothing_leans_across_a_boundary(rng):
+def test_no_prediction_depends_on_characters_before_a_boundary(rng):
     config, boundary = ModelConfig(cell="gru", hidden_size=5), V - 1
     params, ids = random_parameters(config, rng), rng.integers(0, V - 1, 12)
     ids[6] = boundary

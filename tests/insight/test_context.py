@@ -1,4 +1,4 @@
-"""Context curves: the arithmetic on stubs, and models whose need for context is known."""
+"""Context curves: the arithmetic on stubs, and models with a known use of context."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ V = 11
 
 
 class Counting:
-    """A model whose loss is the id to predict, and 1/k for the k characters that it has read."""
+    """A model whose loss is the target's id plus 1/k after k characters."""
 
     def initial_state(self, batch_size):
         return batch_size
@@ -23,21 +23,21 @@ class Counting:
 
 
 class Copying:
-    """A model that predicts the character `BACK` back, once it has been given that many, and knows nothing before."""
+    """A model that predicts the character `BACK` back once it has read that many."""
 
     def initial_state(self, batch_size):
         return batch_size
 
     def losses(self, window, state):
         losses = np.full(window.targets.shape, WRONG)
-        back = BACK - 1  # the newest character read is one back
+        back = BACK - 1  # the newest character read is 1 back
         copied = window.inputs[:, : window.inputs.shape[1] - back]
         losses[:, back:] = np.where(copied == window.targets[:, back:], 0.1, WRONG)
         return losses, state
 
 
 class Bagging(Copying):
-    """A model that looks for the target among all it was given, in any order."""
+    """A model that predicts every character it has read, in any order."""
 
     def losses(self, window, state):
         T = window.targets.shape[1]
@@ -49,59 +49,59 @@ class Bagging(Copying):
 
 
 def repeating(rng, length=4_000):
-    """A text whose every character is the one `BACK` back."""
+    """A periodic text: every character equals the one `BACK` back."""
     return np.resize(rng.permutation(V)[:BACK], length)
 
 
-def test_every_element_of_the_context_curve_is_a_mean_over_the_same_characters():
+def test_all_elements_of_the_context_curve_are_means_over_the_same_targets():
     ids = np.arange(40.0) ** 2
     curve = context_curve(Counting(), ids, reach=8, targets=20)
     assert curve == pytest.approx(ids[8:28].mean() + 1 / np.arange(1, 9))
 
 
-def test_stretches_of_a_long_text_lie_evenly_from_its_start_to_its_end():
+def test_passages_of_a_long_text_are_evenly_spaced_from_start_to_end():
     ids = np.arange(100.0)
     curve = context_curve(Counting(), ids, reach=4, targets=10)
     firsts = np.linspace(0, 82, 5).astype(int) + 4
     assert curve[0] - 1 == pytest.approx(np.mean([np.arange(first, first + 10) for first in firsts]))
 
 
-def test_more_windows_than_stand_side_by_side():
+def test_more_windows_than_fit_in_one_batch():
     ids = np.arange(2 * ROWS + 40.0)
     curve = context_curve(Counting(), ids, reach=3, targets=ROWS + 9, stretches=1)
     assert curve == pytest.approx(ids[3 : ROWS + 12].mean() + 1 / np.arange(1, 4))
 
 
-def test_the_curve_drops_where_the_copied_character_comes_into_view(rng):
+def test_the_curve_drops_when_the_copied_character_is_in_the_context(rng):
     curve = context_curve(Copying(), repeating(rng), reach=32, targets=50)
     assert (curve[: BACK - 1] == WRONG).all()
     assert curve[BACK - 1 :] == pytest.approx(0.1)
     assert enough(curve) == BACK
 
 
-def test_enough_is_where_all_further_characters_gain_under_one_per_cent():
+def test_enough_is_the_length_beyond_which_context_gains_under_one_per_cent():
     curve = np.array([3.0, 1.5, 1.02, 1.009, *[1.0] * 32])
     assert enough(curve) == 4
     assert enough(np.array([1.0, 0.5, *[np.nan] * TAIL_SHARE])) is None
 
 
-def test_where_the_place_counts_the_order_share_is_one(rng):
+def test_the_order_share_is_one_if_only_position_matters(rng):
     far = far_context(Copying(), repeating(rng), kept=(1, 2, BACK, 9), reach=24, targets=100)
     assert far.full_nats == pytest.approx(0.1)
     assert far.truncated_nats == pytest.approx([WRONG, WRONG, 0.1, 0.1])
     assert far.shuffled_nats[2:] == pytest.approx(0.1)
-    assert far.order_share[0] > 0.5  # 1 of BACK shuffled characters still stands right by chance
+    assert far.order_share[0] > 0.5  # 1 of BACK shuffled characters is in the right place by chance
     assert far.order_share[2:] == (None, None)
 
 
-def test_where_content_counts_the_order_share_is_zero(rng):
-    """Each target stands somewhere in its far context, and nowhere near."""
+def test_the_order_share_is_zero_if_only_content_matters(rng):
+    """Each target occurs somewhere in its far context but not in the near one."""
     far = far_context(Bagging(), np.resize(np.arange(V), 4_000), kept=(2,), reach=24, targets=60)
     assert far.truncated_nats == pytest.approx(WRONG)
     assert far.order_share == (0.0,)
 
 
-def test_the_nearest_characters_stay_and_the_far_ones_are_the_same(rng):
+def test_shuffling_keeps_the_nearest_characters_and_permutes_the_far_ones(rng):
     seen = []
 
     class Recording(Counting):
@@ -116,11 +116,11 @@ def test_the_nearest_characters_stay_and_the_far_ones_are_the_same(rng):
     assert (moved[:, 17:] == whole[:, 17:]).all()
     assert (np.sort(moved[:, :17]) == np.sort(whole[:, :17])).all()
     assert (moved[:, :17] != whole[:, :17]).any(axis=1).mean() > 0.9
-    assert len({tuple(np.argsort(row, kind="stable")) for row in moved}) > 10  # each row its own order
+    assert len({tuple(np.argsort(row, kind="stable")) for row in moved}) > 10  # every row has its own order
 
 
-def test_a_text_that_is_too_short_is_refused():
-    with pytest.raises(DataError, match="holds 30"):
+def test_a_text_that_is_too_short_is_an_error():
+    with pytest.raises(DataError, match="only 30 known"):
         context_curve(Counting(), np.arange(30), reach=8, targets=20)
 
 

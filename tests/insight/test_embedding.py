@@ -1,4 +1,4 @@
-"""The map of the characters: planted kinds are found, random ones are not, and the arithmetic is plain."""
+"""The map of the characters: planted clusters are found, random ones are not, and the arithmetic matches."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ CONFIG = ModelConfig(cell="gru", hidden_size=24, embedding_size=32)
 
 
 def with_rows(rng, move):
-    """Random rows, moved by what `move` says of each character."""
+    """Random rows, each shifted by `move` of its character."""
     params = initial_parameters(CONFIG, V, 1)
     params["embedding"] = rng.normal(size=(V, 32)) + np.array([move(char) for char in CHARS])
     return params
@@ -44,7 +44,7 @@ def by_name(found):
         ("uppercase", str.isupper),
     ],
 )
-def test_a_planted_kind_stands_together_and_the_others_do_not(kind, belongs, rng):
+def test_a_planted_kind_clusters_and_the_others_do_not(kind, belongs, rng):
     axis = 2 * rng.normal(size=32)
     found = by_name(embedding(CONFIG, with_rows(rng, lambda c: axis * belongs(c)), CHARS, np.ones(V, int)))
     assert found[kind].p_value == 1 / (1 + NUM_DEALS)
@@ -53,7 +53,7 @@ def test_a_planted_kind_stands_together_and_the_others_do_not(kind, belongs, rng
     assert found[kind].num_members == sum(map(belongs, CHARS))
 
 
-def test_planted_letter_forms_stand_together(rng):
+def test_planted_letter_forms_cluster(rng):
     base = {letter: 2 * rng.normal(size=32) for letter in set("".join(CHARS).lower())}
     found = embedding(CONFIG, with_rows(rng, lambda c: base[c.lower()]), CHARS, np.ones(V, int))
     assert by_name(found)["letter forms"].p_value == 1 / (1 + NUM_DEALS)
@@ -62,7 +62,7 @@ def test_planted_letter_forms_stand_together(rng):
     assert found.neighbours[at][0][0] == "Q"
 
 
-def test_random_rows_show_nothing(rng):
+def test_random_rows_do_not_cluster(rng):
     p_values = []
     for _ in range(4):
         found = embedding(CONFIG, with_rows(rng, nowhere), CHARS, np.ones(V, int))
@@ -71,7 +71,7 @@ def test_random_rows_show_nothing(rng):
     assert np.mean(np.array(p_values) < 0.05) < 0.25
 
 
-def test_the_map_keeps_the_two_largest_variances(rng):
+def test_the_map_has_the_two_largest_variances(rng):
     params = with_rows(rng, nowhere)
     flat = rng.normal(size=(V, 2)) * [5, 3]
     params["embedding"] = flat @ np.linalg.qr(rng.normal(size=(32, 2)))[0].T + rng.normal(size=32)
@@ -81,7 +81,7 @@ def test_the_map_keeps_the_two_largest_variances(rng):
     assert apart == pytest.approx(np.linalg.norm(flat[:, None] - flat, axis=2), abs=1e-9)
 
 
-def test_only_characters_of_the_text_are_looked_at_the_most_frequent_first(rng):
+def test_only_characters_in_the_text_are_mapped_most_frequent_first(rng):
     counts = np.zeros(V, int)
     counts[[3, 30, 55]] = 5, 9, 1
     found = embedding(CONFIG, with_rows(rng, nowhere), CHARS, counts)
@@ -89,7 +89,7 @@ def test_only_characters_of_the_text_are_looked_at_the_most_frequent_first(rng):
     assert embedding(CONFIG, with_rows(rng, nowhere), CHARS, np.minimum(counts, 0)) is None
 
 
-def test_a_one_hot_model_has_its_columns_for_rows(rng):
+def test_a_one_hot_model_uses_its_weight_columns_as_rows(rng):
     config = ModelConfig(cell="lstm", hidden_size=6)
     params = initial_parameters(config, V, 0)
     assert (input_rows(params) == params["layers.0.cell.w_ih"].T).all()
@@ -103,7 +103,7 @@ def test_groups_of_arabic_letters():
     assert set(labels["uppercase"]) == {-2}
 
 
-def test_a_cluster_counts_its_pairs_by_hand(rng):
+def test_a_cluster_matches_pairs_counted_by_hand(rng):
     cosines, random_cosines = (cosine(centred(rng.normal(size=(7, 4)))) for _ in range(2))
     labels = np.array([0, 0, -2, 1, 1, -1, -1])
     means = []
@@ -120,10 +120,10 @@ def test_a_cluster_counts_its_pairs_by_hand(rng):
     assert (found.together, found.together_random) == pytest.approx(tuple(means))
     assert (found.num_members, found.num_others) == (4, 2)
     assert cluster("one alone", np.array([0, -1, -1, -2, -2, -2, -2]), cosines, random_cosines, 0) is None
-    assert cluster("nobody outside", np.array([0, 0, 0, 0, 0, -2, -2]), cosines, random_cosines, 0) is None
+    assert cluster("none outside", np.array([0, 0, 0, 0, 0, -2, -2]), cosines, random_cosines, 0) is None
 
 
-def test_nobody_is_a_neighbour_of_itself(rng):
+def test_no_character_is_its_own_neighbour(rng):
     cosines = cosine(rng.normal(size=(4, 3)))
     found = neighbours("abcd", cosines)
     for i, near in enumerate(found):

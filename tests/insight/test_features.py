@@ -1,4 +1,4 @@
-"""What a reader would say of each character: short texts, read by hand."""
+"""Features of characters in short texts, labelled by hand."""
 
 import pytest
 
@@ -22,7 +22,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_feature_of_a_short_text(name):
+def test_a_feature_of_a_short_text_matches_hand_labels(name):
     text, expected = CASES[name]
     assert features(text)[name].tolist() == expected
 
@@ -31,12 +31,12 @@ def test_every_feature_has_a_case():
     assert features("a").keys() == CASES.keys()
 
 
-def test_what_nobody_closes_ends_with_its_paragraph():
+def test_unclosed_quotes_and_brackets_end_with_the_paragraph():
     assert features('a "b\nc\n\nd')["inside_quotes"].tolist() == [0, 0, 1, 1, 1, 1, 1, 0, 0]
     assert features("(b\n\nc")["inside_brackets"].tolist() == [1, 1, 1, 0, 0]
 
 
-def test_a_vowel_sign_belongs_to_the_word():
+def test_a_vowel_sign_is_part_of_the_word():
     assert features("بَب")["word_position"].tolist() == [1, 2, 3]
     assert features("بَب")["vowel"].tolist() == [0, 0, 0]
 
@@ -49,7 +49,7 @@ def test_vowels_in_three_scripts():
     assert [char for char in "aeéÜbяшωσايب" if is_vowel(char)] == list("aeéÜяωاي")
 
 
-def test_what_ids_stand_for():
+def test_the_character_of_each_id():
     assert chars_of(Vocabulary.from_text("ab")) == ("a", "b")
     with_specials = Vocabulary("char", (97,), ("<unk>", "<boundary>"))
     assert chars_of(with_specials) == ("a", "\N{REPLACEMENT CHARACTER}", "\n")

@@ -1,11 +1,11 @@
-"""Gates: saturation and timescales, against plain counting and networks whose gates are set by hand."""
+"""Gates: saturation and timescales, against plain counting and networks with fixed gates."""
 
 import numpy as np
 import pytest
 
 from charloom.config import ModelConfig
-from charloom.insight.gates import GATES, gates, timescale, values_of
-from charloom.insight.unrolled import unroll
+from charloom.insight.bptt import unroll
+from charloom.insight.gates import GATES, gate_values, gates, timescale
 from charloom.parameters import initial_parameters
 from tests.engines.cases import SHORT_CASES, V, random_parameters
 
@@ -18,7 +18,7 @@ def sigmoid(a):
 
 
 def set_gates(cell, biases, rng):
-    """A network whose gates read nothing: gate g of every unit is σ(biases[g])."""
+    """A network with constant gates: gate g of every unit is σ(biases[g])."""
     config = ModelConfig(cell=cell, hidden_size=H)
     params = initial_parameters(config, V, 0)
     params["layers.0.cell.w_ih"][:] = 0
@@ -32,7 +32,7 @@ KEEPS = {"lstm": (-3.0, 2.5, 0.0, 3.0), "gru": (-3.0, 2.5, 0.0), "mingru": (-2.5
 
 
 @pytest.mark.parametrize("cell", KEEPS)
-def test_a_gate_that_stands_still_has_its_own_timescale(cell, rng):
+def test_a_constant_gate_has_the_expected_timescale(cell, rng):
     found = gates(set_gates(cell, KEEPS[cell], rng))
     keep = sigmoid(2.5)
     assert found.timescales[0].chars == pytest.approx(np.full(H, -1 / np.log(keep)), rel=1e-9)
@@ -40,7 +40,7 @@ def test_a_gate_that_stands_still_has_its_own_timescale(cell, rng):
     assert found.num_chars == 2 * T
 
 
-def test_shut_and_open_gates_are_told_apart(rng):
+def test_closed_and_open_gates_are_distinguished(rng):
     found = {s.gate: s for s in gates(set_gates("lstm", (-3.0, 3.0, 0.0, 0.0), rng)).saturation}
     assert [(found[g].low.mean(), found[g].high.mean()) for g in "ifo"] == [(1, 0), (0, 1), (0, 0)]
     assert [found[g].saturated_fraction for g in "ifo"] == [1, 1, 0]
@@ -48,7 +48,7 @@ def test_shut_and_open_gates_are_told_apart(rng):
 
 
 @pytest.mark.parametrize("config", SHORT_CASES.values(), ids=SHORT_CASES)
-def test_shares_are_those_of_counting(config, rng):
+def test_saturation_matches_plain_counting(config, rng):
     read = unroll(config, random_parameters(config, rng, scale=2.0), rng.integers(0, V, (T, 3)))
     found = gates(read)
     expected = GATES[config.cell] or ("activation",)
@@ -66,7 +66,7 @@ def test_shares_are_those_of_counting(config, rng):
 @pytest.mark.parametrize(
     ("activation", "low", "high"), [("tanh", -0.8, 0.8), ("sigmoid", 0.1, 0.9), ("relu", 1e-300, np.inf)]
 )
-def test_an_activation_saturates_where_its_slope_is_small(activation, low, high, rng):
+def test_an_activation_saturates_at_a_small_slope(activation, low, high, rng):
     config = ModelConfig(cell="elman", activation=activation, hidden_size=H)
     read = unroll(config, random_parameters(config, rng, scale=1.5), rng.integers(0, V, (T, 2)))
     (found,) = gates(read).saturation
@@ -77,13 +77,13 @@ def test_an_activation_saturates_where_its_slope_is_small(activation, low, high,
     assert found.mean == pytest.approx(h.mean(axis=0))
 
 
-def test_a_timescale_is_how_long_a_product_of_gates_lasts(rng):
-    """Even where a gate swings: what is left after n · timescale steps is e^−n."""
+def test_a_timescale_is_the_decay_time_of_a_product_of_gates(rng):
+    """Even for a varying gate, e^−n is left after n · timescale steps."""
     keep = np.resize([0.99, 0.4, 0.9], (300, 1))
     (chars,) = timescale(keep)
     assert np.log(np.prod(keep)) == pytest.approx(-300 / chars, rel=1e-9)
 
 
-def test_values_are_of_every_step_and_row(rng):
+def test_values_cover_every_step_and_row(rng):
     read = set_gates("gru", (0.0, 1.0, 0.0), rng)
-    assert values_of(read.layers[0], "z").shape == (2 * T, H)
+    assert gate_values(read.layers[0], "z").shape == (2 * T, H)

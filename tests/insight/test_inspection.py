@@ -1,4 +1,4 @@
-"""One call for everything: every cell and block, documents, short texts, and the same numbers again."""
+"""A full inspection: every cell and block, documents, short texts, and reproducible numbers."""
 
 import json
 
@@ -29,7 +29,7 @@ def model_of(config, rng, documents="none"):
 
 
 @pytest.mark.parametrize("config", SHORT_CASES.values(), ids=SHORT_CASES)
-def test_every_network_is_looked_at_from_every_side(config, rng):
+def test_every_network_gets_every_measurement(config, rng):
     found = inspect(model_of(config, rng), TEXT[800:], train=TEXT[:800], bptt_length=50, sizes=SMALL)
     document = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert document.keys() >= KEYS
@@ -49,7 +49,7 @@ def test_the_same_model_and_text_give_the_same_numbers(rng):
     assert first == second
 
 
-def test_the_parts_are_those_that_stand_alone(rng):
+def test_each_part_equals_its_separate_measurement(rng):
     config = ModelConfig(cell="lstm", hidden_size=6)
     model = model_of(config, rng)
     ids = model.vocab.encode(TEXT)
@@ -66,14 +66,14 @@ def test_the_parts_are_those_that_stand_alone(rng):
     assert "".join(found.passage) == TEXT[: SMALL.lean_lags + SMALL.lean_rows + 1]
 
 
-def test_without_a_training_text_nothing_is_compared_with_it(rng):
+def test_without_a_training_text_the_comparisons_are_omitted(rng):
     found = inspect(model_of(ModelConfig(cell="gru", hidden_size=6), rng), TEXT, sizes=SMALL)
     assert found.train_nats is None
     assert found.errors.overall.ngram_bits_per_char == ()
     assert "memorised" not in [verdict.kind for verdict in found.verdicts]
 
 
-def test_documents_are_read_apart(rng):
+def test_documents_are_read_separately(rng):
     model = model_of(ModelConfig(cell="gru", hidden_size=6), rng, documents="line")
     found = inspect(model, TEXT, train=TEXT, sizes=SMALL)
     assert found.context_curve.far is None
@@ -81,10 +81,10 @@ def test_documents_are_read_apart(rng):
     longer = inspect(model, TEXT, sizes=Sizes(num_lags=60, num_losses=40)).gradient_flow
     assert len(longer.trained.arrays[0].grad_norm_by_lag) <= longest + 1 < longer.num_lags
     assert "\N{REPLACEMENT CHARACTER}" not in found.passage
-    assert "\n" not in found.embedding.chars  # what begins a document is no character
+    assert "\n" not in found.embedding.chars  # a document boundary is not a character
 
 
-def test_a_byte_model_is_looked_at_too(rng):
+def test_a_byte_model_can_be_inspected(rng):
     config, text_config = ModelConfig(cell="mingru", hidden_size=5), TextConfig(unit="byte")
     vocab = Vocabulary.from_text(TEXT, text_config)
     model = ModelFile(random_parameters(config, rng, len(vocab)), config, text_config, vocab)
@@ -93,19 +93,19 @@ def test_a_byte_model_is_looked_at_too(rng):
 
 
 @pytest.mark.parametrize("num_chars", [64, 100, 250])
-def test_a_short_text_lowers_the_sizes(num_chars, rng):
+def test_a_short_text_reduces_the_sizes(num_chars, rng):
     model = model_of(ModelConfig(cell="elman", hidden_size=5), rng)
     found = inspect(model, TEXT[:num_chars], train=TEXT[:num_chars])
     assert found.gradient_flow.num_lags == min(200, num_chars // 3)
     assert len(found.context_curve.loss_nats) == min(100, num_chars // 4)
 
 
-def test_a_text_too_short_for_any_mean_is_refused(rng):
-    with pytest.raises(DataError, match="holds 63 known characters"):
+def test_a_text_too_short_for_any_mean_is_an_error(rng):
+    with pytest.raises(DataError, match="only 63 known characters"):
         inspect(model_of(ModelConfig(hidden_size=5), rng), TEXT[:63])
 
 
-def test_a_network_that_overflows_is_reported_and_not_raised(rng):
+def test_a_network_that_overflows_gets_a_verdict_and_no_exception(rng):
     config = ModelConfig(cell="elman", activation="relu", hidden_size=6)
     model = model_of(config, rng)
     w = model.parameters["layers.0.cell.w_hh"]
@@ -115,10 +115,10 @@ def test_a_network_that_overflows_is_reported_and_not_raised(rng):
     json.dumps(document, allow_nan=False)
 
 
-def test_stretches_lie_evenly_and_do_not_overlap():
+def test_passages_are_evenly_spaced_and_do_not_overlap():
     assert spaced(np.arange(10), 4, 5).tolist() == [[0, 1, 2, 3], [6, 7, 8, 9]]
     assert spaced(np.arange(4), 4, 5).tolist() == [[0, 1, 2, 3]]
-    with pytest.raises(DataError, match="reads 5 in a row"):
+    with pytest.raises(DataError, match="reads 5 consecutive characters"):
         spaced(np.arange(4), 5, 1)
     assert resets_before(np.array([1, 2]), None) is None
     assert resets_before(np.array([1, 2]), 2).tolist() == [False, True]

@@ -1,12 +1,12 @@
-"""Jacobians of a step: against central differences, and products where a plain one would under- or overflow."""
+"""Jacobians of a step: against central differences, and products that would under- or overflow if computed naively."""
 
 import numpy as np
 import pytest
 
 from charloom.config import ModelConfig
 from charloom.engines.scratch import cells
+from charloom.insight.bptt import unroll
 from charloom.insight.jacobian import jacobians, products, rows_back, step_jacobian
-from charloom.insight.unrolled import unroll
 from tests.engines.cases import CASES, V, random_parameters
 from tests.insight.test_gradient_flow import linear_network
 
@@ -20,7 +20,7 @@ def read_case(config, rng):
 
 
 def numeric_jacobian(config, layer, t):
-    """Columns by central differences of the cell's step; its projected input is inferred from a step with zero state."""
+    """Columns by central differences of the cell's step; its projected input is inferred from a zero-state step."""
     cell = cells.CELLS[config.cell]
     own = cell.Params(**layer.cell)
     options = {"activation": config.activation} if config.cell == "elman" else {}
@@ -41,7 +41,7 @@ def numeric_jacobian(config, layer, t):
 
 
 @pytest.mark.parametrize("config", CASES.values(), ids=CASES)
-def test_a_steps_jacobian_is_its_derivative(config, rng):
+def test_the_jacobian_of_a_step_is_its_derivative(config, rng):
     for layer in read_case(config, rng).layers:
         np.testing.assert_allclose(
             step_jacobian(config, layer, 4), numeric_jacobian(config, layer, 4), **CLOSE
@@ -63,7 +63,7 @@ def test_products_are_those_of_plain_matrices(cell, rng):
     assert (np.diff(growth) <= 0).all()
 
 
-def test_rows_go_back_without_the_matrix(rng):
+def test_products_with_rows_do_not_need_the_matrix(rng):
     config = ModelConfig(cell="lstm", hidden_size=5)
     (layer,) = read_case(config, rng).layers
     rows = rng.normal(size=(2, 10))
@@ -75,13 +75,13 @@ def test_rows_go_back_without_the_matrix(rng):
 def test_a_long_product_neither_underflows_nor_overflows(eigenvalue, rng):
     config, params = linear_network(1.0)
     read = unroll(config, params, rng.integers(0, V, (90, 1)))
-    read.layers[0].cell["w_hh"] = eigenvalue * read.layers[0].cell["w_hh"]  # (the units stay on)
+    read.layers[0].cell["w_hh"] = eigenvalue * read.layers[0].cell["w_hh"]  # the units stay on
     gains, growth = products(config, read.layers[0], range(89, 9, -1))
     np.testing.assert_allclose(gains, np.arange(1, 81) * np.log(eigenvalue), rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(growth, np.log(eigenvalue), rtol=1e-9, atol=1e-9)
 
 
-def test_what_a_step_forgets_at_once_is_minus_infinity(rng):
+def test_the_growth_of_a_forgotten_direction_is_minus_infinity(rng):
     config, params = linear_network(1.0)
     read = unroll(config, params, rng.integers(0, V, (9, 1)))
     read.layers[0].cell["w_hh"] = 0 * read.layers[0].cell["w_hh"]
@@ -90,7 +90,7 @@ def test_what_a_step_forgets_at_once_is_minus_infinity(rng):
     assert np.isneginf(growth).all()
 
 
-def test_every_layer_is_looked_at_in_the_second_half(rng):
+def test_every_layer_is_measured_in_the_second_half(rng):
     config = CASES["lstm-plain-embedding-2"]
     read = read_case(config, rng)
     found = jacobians(read, num_steps=3, num_lags=4)

@@ -1,21 +1,21 @@
-"""What units stand for: planted ones are found among noise that is as slow as they are, and chance is counted."""
+"""Interpretable units: planted ones are found among equally slow noise, and false positives are counted."""
 
 import numpy as np
 import pytest
 
 from charloom.config import ModelConfig
+from charloom.insight.bptt import unroll
 from charloom.insight.features import features
 from charloom.insight.units import (
     NUM_CLASSES,
     Unit,
     classes,
-    explain,
-    explained,
+    explain_units,
+    explained_variance,
     unit_length,
+    unit_values,
     units,
-    values_of,
 )
-from charloom.insight.unrolled import unroll
 from charloom.parameters import initial_parameters
 from charloom.text import Vocabulary
 
@@ -24,7 +24,7 @@ LINE, QUOTE = 101, 17
 
 
 def tale(rng, num_lines=90):
-    """Lines of ten to sixty characters, a quotation in most of them."""
+    """Lines of ten to sixty characters, most with a quotation."""
     lines = []
     for _ in range(num_lines):
         words = [
@@ -37,7 +37,7 @@ def tale(rng, num_lines=90):
 
 
 def noise(rng, length, num):
-    """Units that wander slowly: what a permutation of single characters would never look like."""
+    """Slowly varying units, which a permutation of single characters would not resemble."""
     values = rng.normal(size=(length, num))
     for t in range(1, length):
         values[t] = 0.95 * values[t - 1] + 0.3 * values[t]
@@ -56,7 +56,7 @@ def planted(rng):
 def test_planted_units_rank_first_among_256(rng):
     text, labels, values = planted(rng)
     places = [Unit(0, "h", number) for number in range(U)]
-    found = explain(places, values, labels, text)
+    found = explain_units(places, values, labels, text)
     by_name = {feature.name: feature for feature in found.features}
     assert by_name["line_position"].best[0][0].number == LINE
     assert by_name["inside_quotes"].best[0][0].number == QUOTE
@@ -67,10 +67,10 @@ def test_planted_units_rank_first_among_256(rng):
         assert (shown.values == values[: len(found.excerpt), shown.unit.number]).all()
 
 
-def test_noise_is_rarely_called_anything(rng):
-    """256 units, none of them planted: the rate on shifts that set no threshold, and what is named after all."""
+def test_noise_is_rarely_named(rng):
+    """256 units, none planted: the false-positive rate on the other rotations, and the units named anyway."""
     text, labels, _ = planted(rng)
-    found = explain([Unit(0, "h", n) for n in range(U)], noise(rng, len(text), U), labels, text)
+    found = explain_units([Unit(0, "h", n) for n in range(U)], noise(rng, len(text), U), labels, text)
     assert len(found.features) >= 7
     for feature in found.features:
         assert feature.false_positive_rate < 0.01, feature.name
@@ -88,7 +88,7 @@ def clockwork(vocab):
             w[gate][unit], params["layers.0.cell.w_hh"][gate][unit] = 0, 0
             b[gate][unit] = 0
         b[f][unit] = b[o][unit] = 20
-    b[i][LINE], b[g][LINE] = 20, np.arctanh(0.02)  # c grows by 0.02 a character
+    b[i][LINE], b[g][LINE] = 20, np.arctanh(0.02)  # c grows by 0.02 per character
     w[f][LINE, vocab.encode("\n")] = w[i][LINE, vocab.encode("\n")] = -40
     b[i][QUOTE] = -20
     for char, way in (("«", 1), ("»", 0)):
@@ -112,20 +112,20 @@ def test_units_set_by_hand_are_found_in_a_network(rng):
     assert found.excerpt == text[:400]
 
 
-def test_the_share_explained_of_yes_and_no_is_a_squared_correlation(rng):
+def test_the_share_explained_by_a_binary_feature_is_the_squared_correlation(rng):
     values, codes = rng.normal(size=(300, 5)), (rng.random(300) < 0.3).astype(int)
     expected = [np.corrcoef(column, codes)[0, 1] ** 2 for column in values.T]
-    assert explained(unit_length(values), codes) == pytest.approx(expected, rel=1e-9)
+    assert explained_variance(unit_length(values), codes) == pytest.approx(expected, rel=1e-9)
 
 
-def test_a_unit_that_never_moves_is_explained_by_nothing(rng):
+def test_nothing_explains_a_constant_unit(rng):
     values = np.stack([np.full(50, 0.1), rng.normal(size=50)], axis=1)
-    share = explained(unit_length(values), np.arange(50) % 2)
+    share = explained_variance(unit_length(values), np.arange(50) % 2)
     assert share[0] == 0
     assert 0 < share[1] < 1
 
 
-def test_a_count_is_cut_into_classes_of_equal_size(rng):
+def test_a_count_is_split_into_classes_of_equal_size(rng):
     label = rng.integers(0, 400, 3_200)
     codes = classes(label)
     counts = np.bincount(codes)
@@ -135,16 +135,14 @@ def test_a_count_is_cut_into_classes_of_equal_size(rng):
     assert classes(np.array([7, 3, 3, 9])).tolist() == [1, 0, 0, 2]
 
 
-def test_any_curve_over_a_count_is_explained():
+def test_any_function_of_a_count_is_explained():
     position = np.resize(np.arange(64), 2_000)
-    wave = np.sin(position / 64 * 2 * np.pi)[
-        :, None
-    ]  # no straight line: the correlation with position is small
-    assert explained(unit_length(wave), classes(position))[0] > 0.9
+    wave = np.sin(position / 64 * 2 * np.pi)[:, None]  # not linear: the correlation with position is small
+    assert explained_variance(unit_length(wave), classes(position))[0] > 0.9
 
 
-def test_a_feature_that_the_text_lacks_is_left_out(rng):
-    found = explain([Unit(0, "h", 0)], rng.normal(size=(40, 1)), features("abcd " * 8), "abcd " * 8)
+def test_a_feature_that_is_constant_in_the_text_is_omitted(rng):
+    found = explain_units([Unit(0, "h", 0)], rng.normal(size=(40, 1)), features("abcd " * 8), "abcd " * 8)
     assert {f.name for f in found.features} == {
         "line_position",
         "word_position",
@@ -155,10 +153,10 @@ def test_a_feature_that_the_text_lacks_is_left_out(rng):
     }
 
 
-def test_values_stand_passage_after_passage(rng):
+def test_values_of_the_passages_are_concatenated(rng):
     config = ModelConfig(cell="lstm", hidden_size=3, num_layers=2)
     read = unroll(config, initial_parameters(config, 5, 0), rng.integers(0, 5, (7, 2)))
-    places, values = values_of(read)
+    places, values = unit_values(read)
     assert values.shape == (14, 12)
     assert places[4] == Unit(0, "c", 1)
     assert (values[9, 3:6] == read.layers[0].steps[2].tanh_c[1]).all()  # passage 1, character 2

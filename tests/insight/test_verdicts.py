@@ -1,4 +1,4 @@
-"""Verdicts: four networks with a known fault or none, trained for seconds, and the rules at their thresholds."""
+"""Verdicts: networks with a known fault or none, trained for seconds, and the rules at their thresholds."""
 
 import math
 
@@ -7,13 +7,13 @@ import pytest
 
 from charloom.config import ModelConfig, TrainConfig
 from charloom.engines import load_engine
-from charloom.insight.errors import position_losses
+from charloom.insight.error_analysis import position_losses
 from charloom.insight.gradient_flow import Flow, describe, measure
 from charloom.insight.passages import spaced
-from charloom.insight.verdicts import EXPLODED_FACTOR, VANISHED_WITHIN_CHARS, Facts, judge
+from charloom.insight.verdicts import EXPLODED_FACTOR, VANISHED_WITHIN_CHARS, Evidence, judge_model
 from charloom.parameters import initial_parameters
 from charloom.text import Vocabulary
-from charloom.text.windows import Plan
+from charloom.text.batching import Plan
 
 TEXT = "the old man and a small boat went over the grey sea where gulls cried all day long until night fell"
 WORDS = TEXT.split()
@@ -21,7 +21,7 @@ SEEDS = (0, 1, 2)
 
 
 def tale(seed, num_words):
-    """Words that follow each other with a preference: a text to be learnt, and never the same twice."""
+    """Words with preferred successors: a text that can be learnt, different for every seed."""
     rng = np.random.default_rng(seed)
     words, at = [], 0
     for _ in range(num_words):
@@ -31,21 +31,22 @@ def tale(seed, num_words):
 
 
 def babble(seed, num_words):
-    """Words that never come again: they can be learnt by heart, and in no other way."""
+    """Random words that never recur, so they can only be memorised."""
     rng = np.random.default_rng(seed)
     letters = sorted(set(TEXT) - {" "})
     return " ".join("".join(rng.choice(letters, rng.integers(2, 8))) for _ in range(num_words))
 
 
 NUM_STEPS = {"elman": 150, "lstm": 150, "gru": 150, "mingru": 400}
-"""Until each knows the words. A minGRU's gate cannot see its state: it learns last to keep, and before that is rightly alarmed about."""
+"""Enough for each to learn the words. A minGRU's gate cannot see its state, learns last to retain it, and until then rightly
+raises an alarm."""
 
 VOCAB = Vocabulary.from_text(TEXT)
 HELD_OUT = VOCAB.encode(tale(99, 700)).astype(int)
 
 
 def trained(config, ids, steps, seed, **settings):
-    """A network after a few seconds of the scratch engine."""
+    """The parameters after a few seconds of training with the scratch engine."""
     settings = {"batch_size": 16, "bptt_length": 32, "learning_rate": 5e-3, "steps": steps, **settings}
     train_config = TrainConfig(seed=seed, schedule="constant", **settings)
     engine = load_engine("scratch")
@@ -60,28 +61,28 @@ def facts_of(config, params, train, held_out=HELD_OUT, num_lags=60):
     flow = measure(config, params, spaced(held_out, num_lags + 17, 3), num_lags)
     with np.errstate(over="ignore", invalid="ignore"):
         nats = [float(position_losses(model, ids).mean()) for ids in (held_out, train)]
-    return Facts(flow, num_lags, config.cell, *nats)
+    return Evidence(flow, num_lags, config.cell, *nats)
 
 
 def kinds(facts):
-    return [verdict.kind for verdict in judge(facts)]
+    return [verdict.kind for verdict in judge_model(facts)]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_text_learnt_by_heart_is_called_memorised_and_not_vanished(seed):
-    """The small form of system A in small: sliding windows over too little text, an Elman network, no held-out part."""
+def test_a_memorised_text_is_called_memorised_and_not_vanishing(seed):
+    """System A in small: sliding windows over too little text, an Elman network, no held-out part."""
     config = ModelConfig(cell="elman", hidden_size=48, init="pytorch")
     ids, held_out = (VOCAB.encode(babble(number, 60)).astype(int) for number in (seed, seed + 10))
     params = trained(config, ids, 400, seed, batching="sliding", stride=3)
     facts = facts_of(config, params, ids, held_out)
     assert kinds(facts) == ["memorised"]
-    (verdict,) = judge(facts)
+    (verdict,) = judge_model(facts)
     assert verdict.number == pytest.approx(facts.held_out_nats - facts.train_nats)
     assert f"{facts.train_nats:.2f}" in verdict.says
 
 
 def scaled(config, params, radius):
-    """The same network with recurrent weights of a given spectral radius."""
+    """The network with its recurrent weights rescaled to a given spectral radius."""
     w = params["layers.0.cell.w_hh"]
     return params | {"layers.0.cell.w_hh": w * radius / abs(np.linalg.eigvals(w)).max()}
 
@@ -92,7 +93,7 @@ def test_a_spectral_radius_of_0_3_is_called_vanishing(seed):
     params = scaled(config, trained(config, HELD_OUT, 60, seed), 0.3)
     facts = facts_of(config, params, HELD_OUT)
     assert kinds(facts) == ["vanishing"]
-    (verdict,) = judge(facts)
+    (verdict,) = judge_model(facts)
     assert verdict.number == facts.trained.memory_horizon_chars <= VANISHED_WITHIN_CHARS
 
 
@@ -102,7 +103,7 @@ def test_a_spectral_radius_of_3_with_relu_is_called_exploding(seed):
     params = scaled(config, trained(config, HELD_OUT, 60, seed), 3.0)
     facts = facts_of(config, params, HELD_OUT)
     assert kinds(facts) == ["exploding"]
-    (verdict,) = judge(facts)
+    (verdict,) = judge_model(facts)
     assert verdict.number >= EXPLODED_FACTOR
 
 
@@ -123,11 +124,11 @@ def horizon_of(params, **settings):
 
 
 def after(steps, ids=HELD_OUT, **settings):
-    """(parameters, settings) of a network after some steps."""
+    """(parameters, settings) of a network after `steps` steps."""
     return trained(ModelConfig(hidden_size=48, **settings), ids, steps, 0), settings
 
 
-def test_following_the_advice_on_a_vanished_signal_lengthens_it():
+def test_following_the_advice_on_a_vanishing_signal_extends_its_reach():
     config = ModelConfig(cell="elman", hidden_size=48)
     faded = horizon_of(scaled(config, trained(config, HELD_OUT, 60, 0), 0.3), cell="elman")
     for params, settings in (after(60, cell="gru"), after(60, cell="elman", init="orthogonal")):
@@ -139,7 +140,7 @@ def test_following_the_advice_on_a_vanished_signal_lengthens_it():
         assert horizon_of(long[0], **long[1]) > horizon_of(short[0], **short[1])  # train longer
 
 
-def test_following_the_advice_on_an_exploding_signal_tames_it():
+def test_following_the_advice_on_an_exploding_signal_removes_the_verdict():
     config = ModelConfig(cell="elman", activation="relu", hidden_size=48, init="orthogonal")
     facts = facts_of(config, trained(config, HELD_OUT, 60, 0, clip_norm=1.0), HELD_OUT)
     assert "exploding" not in kinds(facts)
@@ -163,7 +164,7 @@ def flow_of(*curves):
 
 
 def made(flow, **settings):
-    return Facts(
+    return Evidence(
         **{"trained": flow, "num_lags": 60, "cell": "gru", "held_out_nats": 1.0, "train_nats": 0.9} | settings
     )
 
@@ -181,26 +182,26 @@ def test_the_threshold_of_vanishing():
 def test_the_threshold_of_exploding():
     grows = np.ones(61)
     grows[7] = EXPLODED_FACTOR
-    (verdict,) = judge(made(flow_of(np.ones(61), grows)))
+    (verdict,) = judge_model(made(flow_of(np.ones(61), grows)))
     assert (verdict.kind, verdict.number) == ("exploding", EXPLODED_FACTOR)
     assert "7 characters back" in verdict.says
     grows[7] *= 0.999
     assert kinds(made(flow_of(grows))) == ["healthy"]
     grows[9] = np.nan
-    (verdict,) = judge(made(flow_of(grows)))
+    (verdict,) = judge_model(made(flow_of(grows)))
     assert (verdict.kind, verdict.number) == ("exploding", math.inf)
 
 
-def test_a_network_whose_way_out_is_shut_is_silent_and_not_vanished():
+def test_a_network_with_zero_output_projections_is_silent_and_not_vanishing():
     config = ModelConfig(cell="mingru", block="residual", hidden_size=16)
     facts = facts_of(config, initial_parameters(config, len(VOCAB), 0), HELD_OUT)
     assert facts.trained.memory_horizon_chars == 0
     assert kinds(facts) == ["silent"]
-    assert kinds(made(flow_of(np.zeros(61), LASTS))) == ["healthy"]  # one layer is reached
+    assert kinds(made(flow_of(np.zeros(61), LASTS))) == ["healthy"]  # one layer has a gradient
 
 
-def test_one_is_not_several():
-    sentence = judge(made(flow_of(0.001 ** np.arange(61))))[0].says
+def test_a_count_of_one_is_singular():
+    sentence = judge_model(made(flow_of(0.001 ** np.arange(61))))[0].says
     assert "after 1 character," in sentence
 
 
@@ -208,18 +209,18 @@ def test_one_is_not_several():
     ("train_nats", "held_out_nats", "expected"),
     [
         (0.01, 5.2, "memorised"),
-        (0.01, 0.02, "healthy"),  # a small loss alone is no fault: the held-out text costs as little
+        (0.01, 0.02, "healthy"),  # a small loss alone is not a fault: the held-out text costs as little
         (1.9, 3.1, "healthy"),
         (0.6, 1.5, "healthy"),
         (None, 5.2, "healthy"),
     ],
 )
-def test_memorising_is_judged_by_held_out_text(train_nats, held_out_nats, expected):
+def test_memorising_depends_on_held_out_text(train_nats, held_out_nats, expected):
     facts = made(flow_of(LASTS), train_nats=train_nats, held_out_nats=held_out_nats)
     assert kinds(facts) == [expected]
 
 
-def test_every_verdict_has_its_number_its_threshold_and_something_to_do():
+def test_every_verdict_has_a_number_a_threshold_and_advice():
     for flow, settings in (
         (flow_of(FADES), {}),
         (flow_of(2.0 ** np.arange(61)), {}),
@@ -227,22 +228,22 @@ def test_every_verdict_has_its_number_its_threshold_and_something_to_do():
         (flow_of(LASTS), {}),
     ):
         for cell in ("elman", "lstm", "gru", "mingru"):
-            (verdict,) = judge(made(flow, cell=cell, bptt_length=100, **settings))
+            (verdict,) = judge_model(made(flow, cell=cell, bptt_length=100, **settings))
             assert verdict.advice
             assert f"{verdict.number:.3g}" in verdict.says or "nats" in verdict.says
 
 
-def test_windows_longer_than_the_signal_are_named():
-    assert "windows of 100" in judge(made(flow_of(FADES), bptt_length=100))[0].says
-    assert "windows" not in judge(made(flow_of(FADES), bptt_length=4))[0].says
+def test_windows_longer_than_the_horizon_are_mentioned():
+    assert "windows of 100" in judge_model(made(flow_of(FADES), bptt_length=100))[0].says
+    assert "windows" not in judge_model(made(flow_of(FADES), bptt_length=4))[0].says
 
 
-def test_a_run_that_memorised_after_its_best_model_is_told_of():
+def test_a_run_that_memorised_after_its_best_model_is_reported():
     flow = Flow((describe(0, "h", np.exp(-np.arange(20) / 8)),), 30)
-    facts = Facts(flow, 19, "elman", 3.1, 2.3, run_memorised=(925, 0.01, 7.14))
-    (verdict,) = judge(facts)
+    facts = Evidence(flow, 19, "elman", 3.1, 2.3, run_memorised=(925, 0.01, 7.14))
+    (verdict,) = judge_model(facts)
     assert (verdict.kind, verdict.number) == ("memorised", pytest.approx(7.13))
-    assert "from step 925 on the run memorised" in verdict.says
+    assert "the run memorised its text from step 925 on" in verdict.says
     assert "training text cost 0.01 nats and held-out text 7.14" in verdict.says
-    (own,) = judge(Facts(flow, 19, "elman", 7.14, 0.01, run_memorised=(925, 0.01, 7.14)))
-    assert own.says.startswith("training text costs 0.01")  # the model itself comes first
+    (own,) = judge_model(Evidence(flow, 19, "elman", 7.14, 0.01, run_memorised=(925, 0.01, 7.14)))
+    assert own.says.startswith("training text costs 0.01")  # the model itself takes precedence

@@ -1,4 +1,4 @@
-"""The default recipe: every size of text, on every device, has a row that its engine can train."""
+"""The default recipe: every text size on every device has a row that the engine can train."""
 
 import pytest
 
@@ -17,7 +17,7 @@ SIZES = [1, 10_000, 10_001, 100_000, 300_001, 5_000_000, 5_000_001, 10**11]
 @pytest.mark.parametrize("minutes", [None, 0.5, 10, 600])
 @pytest.mark.parametrize("num_chars", SIZES)
 @pytest.mark.parametrize("device", ["cpu", "cuda:1", "mps"])
-def test_every_size_of_text_has_a_row_that_its_engine_trains(num_chars, minutes, engine, device):
+def test_every_text_size_has_a_row_that_the_engine_can_train(num_chars, minutes, engine, device):
     row, reason = choose_default(num_chars, device, engine, minutes)
     assert engine in row.engines
     assert num_chars <= row.up_to_chars
@@ -29,11 +29,11 @@ def test_every_size_of_text_has_a_row_that_its_engine_trains(num_chars, minutes,
     load_engine(engine).learner(initial_parameters(model, 5, 0), model, config, device="cpu")
 
 
-def test_auto_takes_the_rows_of_torch():
+def test_auto_uses_the_rows_of_torch():
     assert choose_default(10**6, "cpu", "auto") == choose_default(10**6, "cpu", "torch")
 
 
-def test_more_time_takes_a_row_that_needs_it():
+def test_a_longer_budget_selects_a_row_that_needs_it():
     long = [row for row in default_rows() if row.from_minutes]
     assert long
     for row in long:
@@ -43,7 +43,7 @@ def test_more_time_takes_a_row_that_needs_it():
         assert choose_default(row.up_to_chars, row.device, row.engines[0], row.from_minutes - 0.1)[0] != row
 
 
-def test_the_time_allowed_is_the_flags_or_the_default_of_two_minutes():
+def test_the_time_allowed_is_set_by_a_flag_and_defaults_to_two_minutes():
     long = next(row for row in default_rows() if row.from_minutes)
     reason = {
         budget: resolve(None, flags, num_chars=long.up_to_chars).reason
@@ -58,7 +58,7 @@ def test_the_time_allowed_is_the_flags_or_the_default_of_two_minutes():
     assert all(long.reason not in other for other in reason.values())
 
 
-def test_a_row_may_be_a_recipe_in_the_time_that_is_allowed():
+def test_a_row_may_be_a_recipe_without_its_budget():
     rows = [row for row in default_rows() if row.recipe]
     assert rows
     for row in rows:
@@ -69,7 +69,7 @@ def test_a_row_may_be_a_recipe_in_the_time_that_is_allowed():
         assert {name: row.settings[name] for name in kept} == kept
 
 
-def test_a_device_without_a_row_for_a_text_borrows_the_cpus_and_says_so():
+def test_a_device_without_a_row_uses_the_cpus_and_says_so():
     assert "no row was measured on mps" in choose_default(10**6, "mps", "torch")[1]
     assert "no row was measured on cuda" in choose_default(10**3, "cuda:1", "torch")[1]
     assert choose_default(10**3, "cuda", "torch")[0] == choose_default(10**3, "cpu", "torch")[0]
@@ -83,9 +83,9 @@ def test_every_row_was_measured():
     assert all("not measured" not in row.measured for row in default_rows())
 
 
-def test_a_flag_that_fits_the_base_of_some_size_is_not_refused_before_the_size_is_known():
-    check_settings(None, {"dropout_branch": 0.1})  # residual, as larger texts have it
-    check_settings(None, {"dropout_input": 0.1})  # plain, as smaller ones
+def test_a_flag_valid_for_some_text_size_is_not_refused_before_the_size_is_known():
+    check_settings(None, {"dropout_branch": 0.1})  # needs a residual block, as larger texts use
+    check_settings(None, {"dropout_input": 0.1})  # needs a plain one, as smaller texts use
     with pytest.raises(ConfigError, match="hidden_size"):
         check_settings(None, {"hidden_size": 0})
     with pytest.raises(ConfigError, match="dropout_branch"):

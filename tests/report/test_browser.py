@@ -1,4 +1,4 @@
-"""The pages as a browser shows them: no complaint, nothing fetched, nothing run, and a choice that shows its panel."""
+"""Pages in a real browser: no console messages, nothing fetched or run, and a choice shows its panel."""
 
 import re
 import shutil
@@ -6,13 +6,15 @@ import subprocess
 
 import pytest
 
-from ..generation.test_html import HOSTILE
-from .test_inspection import look, page_of
+from .test_inspection import inspect_text, page_of
+from .test_samples import HOSTILE
 from .test_tour import page_of as tour_of
 
 pytest.importorskip("matplotlib")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: .ci/run installs Debian's")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="chromium is not installed (.ci/run installs Debian's)"
+)
 
 TEXTS = {
     "arabic": "كان يا ما كان، في قديم الزمان: «ولد» رقم ٣.\n",
@@ -22,7 +24,7 @@ TEXTS = {
 
 
 def browse(path, *flags):
-    """Chromium, headless and without a network; (standard output, what it complained of)."""
+    """Run Chromium headless and offline; return (standard output, console messages)."""
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
     command += [f"--user-data-dir={path.parent / 'profile'}", "--enable-logging=stderr", "--log-level=0"]
     command += ["--host-resolver-rules=MAP * ~NOTFOUND", *flags, path.as_uri()]
@@ -41,10 +43,10 @@ def shown(tmp_path):
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
-def test_an_inspection_opens_without_a_complaint(text, rng, shown):
-    html, _ = page_of(look(text * 30, rng))
-    dom, complaints = shown(html, "--dump-dom")
-    assert complaints == []
+def test_an_inspection_opens_without_console_messages(text, rng, shown):
+    html, _ = page_of(inspect_text(text * 30, rng))
+    dom, messages = shown(html, "--dump-dom")
+    assert messages == []
     for tag in ("script", "img", "iframe", "link", "object"):
         assert not re.search(rf"<{tag}[\s>]", dom)
     assert dom.count("<svg") == html.count("<svg")
@@ -52,26 +54,26 @@ def test_an_inspection_opens_without_a_complaint(text, rng, shown):
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
-def test_a_tour_opens_without_a_complaint(text, shown):
-    dom, complaints = shown(tour_of(text * 30), "--dump-dom")
-    assert complaints == []
+def test_a_tour_opens_without_console_messages(text, shown):
+    dom, messages = shown(tour_of(text * 30), "--dump-dom")
+    assert messages == []
     assert "<script" not in dom
     assert "<img" not in dom
 
 
-def test_a_page_that_complains_is_noticed(shown):
-    """The tests above can fail: a script is refused, and said to be."""
-    _, complaints = shown(
+def test_a_blocked_script_gives_a_console_message(shown):
+    """Check that the tests above can fail."""
+    _, messages = shown(
         '<!DOCTYPE html><meta http-equiv="Content-Security-Policy" content="default-src \'none\'">'
         "<script>1</script>",
         "--dump-dom",
     )
-    assert any("Content Security Policy" in line for line in complaints)
+    assert any("Content Security Policy" in line for line in messages)
 
 
-def test_the_checked_choice_shows_its_panel_and_no_other(rng, shown, tmp_path):
-    html, _ = page_of(look(TEXTS["french"] * 30, rng))
-    html = html[: html.index("<h1")] + html[html.index('<fieldset class="choice">') :]  # the choice alone
+def test_the_checked_choice_shows_only_its_own_panel(rng, shown, tmp_path):
+    html, _ = page_of(inspect_text(TEXTS["french"] * 30, rng))
+    html = html[: html.index("<h1")] + html[html.index('<fieldset class="choice">') :]  # only the choice
 
     def picture(page, name):
         shown(page, "--hide-scrollbars", "--window-size=700,400", f"--screenshot={tmp_path / name}")

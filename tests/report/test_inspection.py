@@ -1,4 +1,4 @@
-"""The page of an inspection: hostile texts are only text, pictures hold together, every choice has its panel."""
+"""The inspection page: hostile texts are only text, figures are complete, every choice has its panel."""
 
 import base64
 import json
@@ -13,12 +13,12 @@ from charloom.generation import visible
 from charloom.insight import inspect
 from charloom.modelfile import ModelFile
 from charloom.report import inspection_page, pictures
-from charloom.report.parts import coloured
+from charloom.report.elements import coloured
 from charloom.text import Vocabulary
 from tests.engines.cases import random_parameters
 
-from ..generation.test_html import HOSTILE, Page
 from ..insight.small import SMALL
+from .test_samples import HOSTILE, Page
 
 pytest.importorskip("matplotlib")
 
@@ -31,7 +31,7 @@ ALLOWED = {
 
 
 class InspectionPage(Page):
-    """As a browser reads it, with the void elements that the page and its pictures have."""
+    """A page as parsed by a browser, with the void elements of the page and its figures."""
 
     def handle_starttag(self, tag, attrs):
         if tag == "input":
@@ -40,7 +40,7 @@ class InspectionPage(Page):
             super().handle_starttag(tag, attrs)
 
 
-def look(text, rng, cell="gru", block="plain"):
+def inspect_text(text, rng, cell="gru", block="plain"):
     text_config = TextConfig()
     vocab = Vocabulary.from_text(text, text_config)
     config = ModelConfig(cell=cell, block=block, hidden_size=6, num_layers=2)
@@ -55,7 +55,7 @@ def page_of(found, title="t"):
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_is_only_text(text, rng):
-    html, _ = page_of(look((text + "abc d\n") * 40, rng), text)
+    html, _ = page_of(inspect_text((text + "abc d\n") * 40, rng), text)
     page = InspectionPage(html)
     assert page.tags - OF_PICTURES <= ALLOWED
     assert {"svg", "figure", "fieldset"} <= page.tags
@@ -66,9 +66,11 @@ def test_hostile_text_is_only_text(text, rng):
 
 
 @pytest.mark.parametrize("cell", ["elman", "lstm", "gru", "mingru"])
-def test_pictures_are_whole_and_share_no_identifier(cell, rng):
+def test_figures_are_complete_and_share_no_identifier(cell, rng):
     html, _ = page_of(
-        look("Line: « said » (he) no 17.\n" * 40, rng, cell, "residual" if cell == "mingru" else "plain")
+        inspect_text(
+            "Line: « said » (he) no 17.\n" * 40, rng, cell, "residual" if cell == "mingru" else "plain"
+        )
     )
     drawn = re.findall(r"<svg.*?</svg>", html, re.DOTALL)
     assert len(drawn) >= 9
@@ -76,7 +78,7 @@ def test_pictures_are_whole_and_share_no_identifier(cell, rng):
         root = ElementTree.fromstring(svg)
         assert root.get("role") == "img"
         assert root.get("aria-label")
-        assert "#000000" not in svg.replace("aria-label", "")  # black would be lost in the dark
+        assert "#000000" not in svg.replace("aria-label", "")  # black would be invisible in dark mode
     names = re.findall(r'\bid="([^"]+)"', html)
     assert len(names) == len(set(names))
     for svg in drawn:
@@ -86,8 +88,8 @@ def test_pictures_are_whole_and_share_no_identifier(cell, rng):
         }
 
 
-def test_every_choice_has_its_panel_and_its_rule(rng):
-    found = look("Line: « said » (he) no 17.\n" * 40, rng)
+def test_every_choice_has_its_panel_and_css_rule(rng):
+    found = inspect_text("Line: « said » (he) no 17.\n" * 40, rng)
     html, _ = page_of(found)
     for name, count in (("lean", SMALL.lean_rows), ("unit", len(found.units.shown))):
         assert html.count(f'name="{name}"') == count
@@ -96,8 +98,8 @@ def test_every_choice_has_its_panel_and_its_rule(rng):
     assert html.count(" checked>") == 1 + (len(found.units.shown) > 0)
 
 
-def test_a_prediction_shades_the_characters_it_leans_on(rng):
-    found = look("abcdefgh\n" * 60, rng)
+def test_a_prediction_shades_the_characters_it_depends_on(rng):
+    found = inspect_text("abcdefgh\n" * 60, rng)
     html, _ = page_of(found)
     panels = re.findall(r'<div class="panel"><div class="text"[^>]*>(.*?)</div>', html, re.DOTALL)
     at = found.connectivity.first
@@ -109,13 +111,13 @@ def test_a_prediction_shades_the_characters_it_leans_on(rng):
     assert re.sub(r"<[^>]*>", "", panels[0][:darkest]) == before
 
 
-def test_the_numbers_lie_in_the_page(rng):
-    html, numbers = page_of(look("no one knows\n" * 60, rng))
+def test_the_page_contains_the_numbers(rng):
+    html, numbers = page_of(inspect_text("no one knows\n" * 60, rng))
     (data,) = re.findall(r"data:application/json;base64,([^\"]+)", html)
     assert json.loads(base64.b64decode(data)) == numbers
 
 
-def test_shades_change_colour_and_nothing_else():
+def test_shading_changes_only_colour():
     shaded = coloured("كان يا", np.array([0, 2, 2, -4, 0, 0]), target=5)
     assert shaded == (
         '<div class="text" lang="" dir="auto">ك<span class="p2">ان</span><span class="n4"> </span>ي'
@@ -123,7 +125,7 @@ def test_shades_change_colour_and_nothing_else():
     )
 
 
-def test_pictures_for_a_paper(rng, tmp_path):
-    names = [name for name, _ in pictures(look("Line: « said » (he) no 17.\n" * 40, rng))]
+def test_figures_for_a_paper(rng, tmp_path):
+    names = [name for name, _ in pictures(inspect_text("Line: « said » (he) no 17.\n" * 40, rng))]
     assert len(names) == len(set(names))
     assert {"gradient-flow", "context-curve", "connectivity-map", "characters", "errors-class"} <= set(names)

@@ -1,4 +1,4 @@
-"""The page of the tour: hostile texts are only text, cells are isolated, numbers come along."""
+"""The tour page: hostile texts are only text, cells are isolated, numbers are included."""
 
 import base64
 import json
@@ -8,11 +8,11 @@ import pytest
 
 from charloom.config import ModelConfig, TextConfig, TrainConfig
 from charloom.generation import visible
-from charloom.insight.tour import take_tour
+from charloom.insight.tour.walkthrough import take_tour
 from charloom.report.tour import SHOWN_STEPS, tour_page
 from charloom.text import corpus_from_text
 
-from ..generation.test_html import HOSTILE, Page
+from .test_samples import HOSTILE, Page
 
 NETWORK = ModelConfig(cell="gru", hidden_size=4)
 TRAINING = TrainConfig(batch_size=3, bptt_length=30, stream_offset="fixed")
@@ -23,7 +23,7 @@ ALLOWED = {
 
 
 class TourPage(Page):
-    """As a browser reads it, with the one void element that the page has."""
+    """A page as parsed by a browser, with its only void element."""
 
     def handle_starttag(self, tag, attrs):
         if tag != "br":
@@ -68,7 +68,7 @@ def test_the_grid_shows_the_first_steps_of_every_lane():
     assert "zero state" not in grids[1]
 
 
-def test_the_numbers_come_along():
+def test_the_page_contains_the_numbers():
     numbers = {"schema": 1, "first_ids": [{"char": "</script>", "id": 0}]}
     (data,) = re.findall(
         r'download="tour.json" href="data:application/json;base64,([^"]*)"', page_of("ab" * 99, "t", numbers)
@@ -76,20 +76,20 @@ def test_the_numbers_come_along():
     assert json.loads(base64.b64decode(data)) == numbers
 
 
-def test_the_page_says_what_was_not_learnt_and_has_every_station():
+def test_the_page_has_every_stage_and_says_that_the_model_is_untrained():
     page = TourPage(page_of("abc" * 99))
     assert page.texts["h2"] == (
         "The corpusFirst idsOne batch: lanes × time, x above yShapes and parametersOne prediction"
     )
-    assert "as initialised: it has learnt nothing yet" in page.texts["p"]
+    assert "the untrained model (as initialised)" in page.texts["p"]
     assert (
         page.texts["text"] == ("abc" * 99)[:40] + "… " + ("abc" * 99)[207:271][-30:]
-    )  # 207 are for training
+    )  # the first 207 are for training
     assert page.texts["caption"].count("temperature") == 3
     assert ("th", "scope", "row") in page.attributes
 
 
-def test_without_a_corpus_its_stations_are_missing():
+def test_without_a_corpus_its_stages_are_omitted():
     corpus = corpus_from_text("abc" * 99)
     tour = take_tour(None, corpus.vocab, NETWORK, TRAINING)
     assert TourPage(tour_page(tour, title="t", numbers={})).texts["h2"] == (

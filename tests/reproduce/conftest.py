@@ -1,20 +1,20 @@
-"""A published system small enough for a test: E's recipe on a thousand characters of a known source."""
+"""A published system small enough for a test: E's recipe on the first 3,000 characters of the built-in text."""
 
 import dataclasses
 
 import pytest
 
 from charloom.reproduce import systems as all_systems
-from charloom.text.readings import builtin_text
+from charloom.text.inputs import builtin_text
 
 
 @pytest.fixture
 def short_text(tmp_path, monkeypatch):
-    """Every system reads this file instead of its corpus."""
+    """Make every system read this file instead of its corpus."""
     path = tmp_path / "short.txt"
     path.write_text(builtin_text()[:3000], encoding="utf-8")
-    for room in ("rehearse", "best"):
-        monkeypatch.setattr(f"charloom.reproduce.{room}.corpus_path", lambda _: path)
+    for module in ("train", "best"):
+        monkeypatch.setattr(f"charloom.reproduce.{module}.corpus_path", lambda _: path)
     return path
 
 

@@ -1,4 +1,4 @@
-"""The contest: the same text, folds that hold each character out once, and the figures that come of it."""
+"""The contest: the same text for both sides, folds that hold out each character once, and the figures."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def corpus_of(length):
     )
 
 
-def test_a_short_text_is_held_out_tenth_by_tenth():
+def test_each_tenth_of_a_short_text_is_held_out_once():
     corpus = corpus_of(1003)
     whole = np.asarray(corpus.train)
     folds = list(best._folds(corpus))
@@ -25,7 +25,7 @@ def test_a_short_text_is_held_out_tenth_by_tenth():
         assert sorted(np.concatenate([fold.train, fold.validation])) == sorted(whole)
 
 
-def test_of_a_long_text_the_last_tenth_is_held_out():
+def test_the_last_tenth_of_a_long_text_is_held_out():
     corpus = corpus_of(best.FOLDED_UP_TO + 2)
     (fold,) = best._folds(corpus)
     whole = np.asarray(corpus.train)
@@ -33,13 +33,13 @@ def test_of_a_long_text_the_last_tenth_is_held_out():
     assert len(fold.validation) == pytest.approx(len(whole) / 10, abs=1)
 
 
-def test_the_interval_is_students():
+def test_the_interval_uses_students_t():
     bits = np.arange(10.0)
     assert best.interval(bits) == pytest.approx(2.262 * bits.std(ddof=1) / np.sqrt(10))
     assert np.isnan(best.interval(np.array([2.0])))
 
 
-def test_charlooms_side_never_sees_what_it_is_scored_on(short_text, elman, monkeypatch):
+def test_charloom_never_sees_the_text_it_is_scored_on(short_text, elman, monkeypatch):
     seen = []
 
     def spying(corpus, *rest, **more):

@@ -1,4 +1,4 @@
-"""The page: self-contained, and no text of a model is read as markup."""
+"""The page is self-contained and never treats a model's text as markup."""
 
 import json
 
@@ -20,7 +20,7 @@ ONE = Repetition(
 )
 
 
-def test_the_page_holds_both_curves_the_figures_and_the_mistakes():
+def test_the_page_contains_both_curves_the_figures_and_the_mistakes():
     drawn = page([ONE, ONE])
     assert drawn.count("<svg") == 2
     for words in (
@@ -36,7 +36,7 @@ def test_the_page_holds_both_curves_the_figures_and_the_mistakes():
         assert words in drawn
 
 
-def test_nothing_is_fetched_or_run():
+def test_the_page_loads_and_runs_nothing():
     drawn = page([ONE])
     assert "<script" not in drawn
     assert "default-src 'none'" in drawn
@@ -44,7 +44,7 @@ def test_nothing_is_fetched_or_run():
     assert 'href="http' not in drawn.replace('href="http://www.w3.org', "")
 
 
-def test_what_is_written(tmp_path):
+def test_the_files_that_are_written(tmp_path):
     written = write_page(tmp_path / "out", [ONE], {"systems": [repetition_json(ONE)]})
     assert [path.name for path in written] == ["reproduce.json", "reproduce.html"]
     document = json.loads(written[0].read_text("utf-8"))
@@ -53,7 +53,7 @@ def test_what_is_written(tmp_path):
     assert document["versions"]["charloom"]
 
 
-def test_without_matplotlib_the_figures_are_written_all_the_same(tmp_path, monkeypatch):
+def test_without_matplotlib_the_figures_are_still_written(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     assert [path.name for path in write_page(tmp_path, [ONE], {})] == ["reproduce.json"]
 

@@ -1,4 +1,4 @@
-"""What is sampled from: models kept by epoch, one text each, and its longest copy."""
+"""Samples: the models kept by epoch, one text each, and its longest copy."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -8,8 +8,8 @@ import pytest
 
 from charloom.config import TrainConfig
 from charloom.reproduce import systems
-from charloom.reproduce.rehearse import Rehearsal, rehearse
 from charloom.reproduce.samples import copies, keep_models, published_epochs, samples
+from charloom.reproduce.train import TrainedSystem, train_system
 from charloom.text import corpus_from_text
 
 CORPUS = corpus_from_text("abcd" * 50)
@@ -21,9 +21,9 @@ def test_the_published_program_was_best_at_92_and_sampled_after_100():
 
 
 def kept_after(means):
-    """{epoch: the model of that epoch} after epochs of two steps with these means."""
+    """A training and its learner after epochs of two steps with these means; the model of an epoch is its number."""
     system = replace(systems()["arabic-rnn-small"], curve=((3.0, 1.0), (4.0, 2.0), (6.0, 3.0)))
-    done = Rehearsal(system, CORPUS, None, TrainConfig(), {}, steps_per_epoch=2)
+    done = TrainedSystem(system, CORPUS, None, TrainConfig(), {}, steps_per_epoch=2)
     learner = SimpleNamespace(model=lambda: len(done.losses) / 2)
     for mean in means:
         done.losses = np.append(done.losses, [mean, mean])
@@ -45,15 +45,15 @@ def test_the_best_epoch_and_the_published_ones_are_kept(means, epochs):
     assert done.kept == {epoch: epoch for epoch in epochs}
 
 
-def test_half_an_epoch_keeps_nothing():
+def test_nothing_is_kept_in_the_middle_of_an_epoch():
     done, learner = kept_after([5.0, 4.0, 4.5])
     done.losses = np.append(done.losses, 0.0)
     keep_models(done, learner)
     assert done.kept == {2: 2.0, 3: 3.0}
 
 
-def test_every_model_kept_writes_its_own_sample(short_text):
-    early, late = (rehearse(systems()["moliere-elman"], num_steps=n) for n in (20, 400))
+def test_every_kept_model_is_sampled(short_text):
+    early, late = (train_system(systems()["moliere-elman"], num_steps=n) for n in (20, 400))
     (plain,) = samples(late, {}).values()
     late.kept = {9: late.trained, 7: early.trained}
     written = samples(late, {})
@@ -62,8 +62,8 @@ def test_every_model_kept_writes_its_own_sample(short_text):
     assert written["mended, the model of epoch 7"] == samples(early, {})["mended"] != plain
 
 
-def test_each_sample_is_searched_for_what_stands_in_the_training_text():
-    done = Rehearsal(systems()["moliere-elman"], CORPUS, None, TrainConfig(), {})
+def test_the_longest_copy_from_the_training_text_is_found_in_each_sample():
+    done = TrainedSystem(systems()["moliere-elman"], CORPUS, None, TrainConfig(), {})
     found = copies(done, {"one": "xxabcdaxx", "other": "xcdx"})
     assert found == {
         "longest copy in the sample, one, characters": 5.0,

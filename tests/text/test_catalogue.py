@@ -58,7 +58,7 @@ def test_the_right_file_is_kept(server, tmp_path, place):
     assert [entry.name for entry in path.parent.iterdir()] == ["tale.txt"]
 
 
-def test_what_is_there_is_not_fetched_again(server, tmp_path):
+def test_an_existing_file_is_not_downloaded_again(server, tmp_path):
     for _ in range(2):
         get_corpus("tale", folder=tmp_path, url=server.url + "/right")
     assert server.requests == ["/right"]
@@ -70,12 +70,12 @@ def test_what_is_there_is_not_fetched_again(server, tmp_path):
 @pytest.mark.parametrize(
     ("place", "what", "why"),
     [
-        ("/other", "is not the corpus expected", "its SHA-256 is "),
+        ("/other", "is not the expected corpus", "its SHA-256 is "),
         ("/cut", "cannot fetch", "the connection was cut after 5,000 of 18,000 bytes"),
         ("/missing", "cannot fetch", "the server answered 404 Not Found"),
     ],
 )
-def test_what_is_wrong_is_not_kept(server, tmp_path, place, what, why):
+def test_a_wrong_download_is_not_kept(server, tmp_path, place, what, why):
     with pytest.raises(DownloadError) as caught:
         get_corpus("tale", folder=tmp_path, url=server.url + place)
     assert what in caught.value.what
@@ -83,43 +83,43 @@ def test_what_is_wrong_is_not_kept(server, tmp_path, place, what, why):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_too_much_is_stopped(server, tmp_path, monkeypatch):
+def test_an_oversized_download_is_stopped(server, tmp_path, monkeypatch):
     monkeypatch.setattr(catalogue, "MAX_BYTES", 1000)
-    with pytest.raises(DownloadError, match="it sends more than 1,000 bytes"):
+    with pytest.raises(DownloadError, match="the server sent more than 1,000 bytes"):
         get_corpus("tale", folder=tmp_path, url=server.url + "/right")
 
 
-def test_no_network(tmp_path):
-    with socket.socket() as closed:  # bound and never listening: nothing else can take the port meanwhile
+def test_a_refused_connection_is_explained(tmp_path):
+    with socket.socket() as closed:  # bound but never listening, so nothing else can take the port
         closed.bind(("127.0.0.1", 0))
         with pytest.raises(DownloadError) as caught:
             get_corpus("tale", folder=tmp_path, url=f"http://127.0.0.1:{closed.getsockname()[1]}/right")
     assert caught.value.why.startswith("no connection (")
-    assert "fetch the file by other means" in caught.value.fix
+    assert "download the file another way" in caught.value.fix
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_silent_server(tmp_path):
+def test_a_silent_server_times_out(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(DownloadError, match="timed out"):
         get_corpus(
             "tale", folder=tmp_path, url=f"http://127.0.0.1:{silent.getsockname()[1]}/", timeout_s=0.05
         )
 
 
-def test_an_unknown_name(tmp_path):
+def test_an_unknown_name_suggests_the_nearest(tmp_path):
     with pytest.raises(DownloadError) as caught:
         get_corpus("tinyshakspeare", folder=tmp_path)
-    assert caught.value.what == "there is no known corpus 'tinyshakspeare'"
+    assert caught.value.what == "unknown corpus 'tinyshakspeare'"
     assert caught.value.fix == "did you mean tinyshakespeare?"
 
 
-def test_a_folder_that_cannot_be(tmp_path):
+def test_a_folder_that_cannot_be_created(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="cannot write"):
         get_corpus("tale", folder=tmp_path / "file")
 
 
-def test_the_catalogue_is_that_of_the_corpora(data):
+def test_the_catalogue_matches_the_corpora(data):
     for name, known in KNOWN.items():
         content = (data / f"{name}.txt").read_bytes()
         assert hashlib.sha256(content).hexdigest() == known.sha256
@@ -127,7 +127,7 @@ def test_the_catalogue_is_that_of_the_corpora(data):
         assert known.url.startswith("https://raw.githubusercontent.com/")
 
 
-def test_the_list_says_what_was_fetched(tmp_path):
+def test_the_list_shows_what_was_downloaded(tmp_path):
     (tmp_path / "names.txt").touch()
     paths = {row["name"]: row["path"] for row in list_corpora(folder=tmp_path)}
     assert paths["names"] == str(tmp_path / "names.txt")

@@ -27,7 +27,7 @@ def documents(mode, *files, size=None):
 
 
 def plain(mode, file):
-    """What a document is, by its definition."""
+    """The documents of a file, straight from the definition."""
     if mode == "line":
         parts = file.split("\n")
     elif mode == "blank-line":
@@ -41,14 +41,14 @@ def plain(mode, file):
 
 @pytest.mark.parametrize("mode", MODES[1:])
 @given(files=st.lists(TEXTS, max_size=3), size=st.sampled_from([1, 2, 3, 5, None]))
-def test_pieces_of_any_size_give_the_documents_of_the_definition(mode, files, size):
+def test_pieces_of_any_size_give_the_defined_documents(mode, files, size):
     found, splitter = documents(mode, *files, size=size)
     assert found == [part for file in files for part in plain(mode, file)]
     assert splitter.num_documents == len(found)
 
 
 @given(TEXTS)
-def test_none_changes_nothing(text):
+def test_mode_none_changes_nothing(text):
     assert documents("none", text)[0] == [text]
 
 
@@ -56,7 +56,7 @@ def test_every_character_of_a_line_corpus_is_kept_once():
     text = "anna\nbo\n"
     found, splitter = documents("line", text)
     assert found == ["anna", "bo"]
-    assert sum(map(len, found)) + splitter.num_documents == len(text)  # the boundary stands for the newline
+    assert sum(map(len, found)) + splitter.num_documents == len(text)  # the boundary replaces the newline
 
 
 def test_empty_documents_are_counted():
@@ -65,6 +65,6 @@ def test_empty_documents_are_counted():
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, None])
-def test_empty_documents_are_counted_alike_in_pieces(size):
+def test_the_count_of_empty_documents_is_independent_of_the_piece_size(size):
     _, splitter = documents("--", "a----b--\n--c--", size=size)
     assert (splitter.num_documents, splitter.num_empty) == (3, 2)

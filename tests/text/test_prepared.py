@@ -8,10 +8,10 @@ import pytest
 
 from charloom.config import TextConfig
 from charloom.errors import DataError, RunError
-from charloom.text.corpus import read_corpus
+from charloom.text.load import read_corpus
 from charloom.text.prepared import MAGIC, is_prepared, open_prepared, prepare
 
-from .test_corpus import PARTS, TEXT, same, write
+from .test_load import PARTS, TEXT, same, write
 
 MIXED = "The fox\r\n\r\n e\u0301te\u0301 漢字 fox\r\nالفيل" * 9
 
@@ -49,7 +49,7 @@ def test_held_out_files_are_prepared_with_the_text(tmp_path):
     assert [opened.vocab.decode(getattr(opened, part)) for part in PARTS] == ["abab\n", "abc", "abd"]
 
 
-def test_ids_are_mapped_and_read_only(tmp_path):
+def test_ids_are_memory_mapped_and_read_only(tmp_path):
     prepare([write(tmp_path / "a", TEXT)], tmp_path / "out")
     train = open_prepared(tmp_path / "out").train
     assert isinstance(train, np.memmap)
@@ -58,12 +58,12 @@ def test_ids_are_mapped_and_read_only(tmp_path):
         train[0] = 1
 
 
-def test_bytes_are_counted_unpacked(tmp_path):
+def test_bytes_are_counted_after_decompression(tmp_path):
     (tmp_path / "a.xz").write_bytes(lzma.compress(TEXT.encode()))
     assert prepare([tmp_path / "a.xz"], tmp_path / "out")["bytes"] == len(TEXT)
 
 
-def test_where_it_came_from_is_kept(tmp_path):
+def test_the_origin_is_recorded(tmp_path):
     path = write(tmp_path / "tale.txt", TEXT)
     prepare([path], tmp_path / "out")
     opened = open_prepared(tmp_path / "out")
@@ -78,26 +78,26 @@ def test_other_settings_are_refused(tmp_path):
     with pytest.raises(DataError) as caught:
         read_corpus([tmp_path / "out"], TextConfig(documents="line"))
     assert caught.value.what == f"{tmp_path / 'out'} was prepared with documents none, not line"
-    assert caught.value.fix == "leave out --documents, or prepare the text again with it"
+    assert caught.value.fix == "omit --documents, or prepare the text again with it"
 
 
-def test_nothing_joins_a_prepared_corpus(tmp_path):
+def test_a_prepared_corpus_is_refused_with_other_texts(tmp_path):
     path = write(tmp_path / "a", TEXT)
     prepare([path], tmp_path / "out")
-    with pytest.raises(DataError, match=r"is prepared and .* is not part of it"):
+    with pytest.raises(DataError, match=r"is a prepared corpus and .* is not part of it"):
         read_corpus([path, tmp_path / "out"], TextConfig())
-    with pytest.raises(DataError, match=r"is prepared and .* is not part of it"):
+    with pytest.raises(DataError, match=r"is a prepared corpus and .* is not part of it"):
         read_corpus([tmp_path / "out"], TextConfig(), val=path)
 
 
-def test_a_failure_leaves_nothing_behind(tmp_path):
+def test_a_failure_leaves_no_files(tmp_path):
     (tmp_path / "a").write_bytes("é".encode() * 200 + b"\xff")
     with pytest.raises(DataError):
         prepare([tmp_path / "a"], tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_no_folder_to_write_to(tmp_path):
+def test_a_missing_folder_is_refused(tmp_path):
     with pytest.raises(RunError, match="cannot write"):
         prepare([write(tmp_path / "a", TEXT)], tmp_path / "nowhere" / "out")
 
@@ -112,33 +112,33 @@ def change_header(data, **changes):
     ("damage", "why"),
     [
         (lambda _: b"", "does not begin with CHARLOOM"),
-        (lambda data: data[:-1], "bytes where its header says"),
-        (lambda data: data + b"x", "bytes where its header says"),
-        (lambda data: data[:12], "header is cut"),
-        (lambda data: MAGIC + b"\xff" * 8 + data[16:], "header is cut"),
-        (lambda _: MAGIC + b"\x02" + bytes(7) + b"[]", "not of format version"),
-        (lambda data: change_header(data, format_version=2), "not of format version"),
-        (lambda data: change_header(data, extents={"train": [0, 10**6]}), "do not lie in"),
-        (lambda data: change_header(data, extents={"validation": [0, 1]}), "do not lie in"),
-        (lambda data: change_header(data, extents={"train": [0]}), "makes no sense"),
-        (lambda data: change_header(data, extents=3), "makes no sense"),
-        (lambda data: change_header(data, text={"unit": "word"}), "makes no sense"),
-        (lambda data: change_header(data, text={"colour": 1}), "makes no sense"),
-        (lambda data: change_header(data, vocab={}), "makes no sense"),
-        (lambda data: change_header(data, vocab=None), "makes no sense"),
+        (lambda data: data[:-1], "bytes, but its header says"),
+        (lambda data: data + b"x", "bytes, but its header says"),
+        (lambda data: data[:12], "header is truncated"),
+        (lambda data: MAGIC + b"\xff" * 8 + data[16:], "header is truncated"),
+        (lambda _: MAGIC + b"\x02" + bytes(7) + b"[]", "format version is not"),
+        (lambda data: change_header(data, format_version=2), "format version is not"),
+        (lambda data: change_header(data, extents={"train": [0, 10**6]}), "are not within"),
+        (lambda data: change_header(data, extents={"validation": [0, 1]}), "are not within"),
+        (lambda data: change_header(data, extents={"train": [0]}), "is invalid"),
+        (lambda data: change_header(data, extents=3), "is invalid"),
+        (lambda data: change_header(data, text={"unit": "word"}), "is invalid"),
+        (lambda data: change_header(data, text={"colour": 1}), "is invalid"),
+        (lambda data: change_header(data, vocab={}), "is invalid"),
+        (lambda data: change_header(data, vocab=None), "is invalid"),
     ],
 )
 def test_a_damaged_file_is_refused(tmp_path, damage, why):
     prepare([write(tmp_path / "a", TEXT)], tmp_path / "out")
     data = (tmp_path / "out").read_bytes()
     (tmp_path / "out").write_bytes(damage(data))
-    with pytest.raises(DataError, match="is no prepared corpus that can be read") as caught:
+    with pytest.raises(DataError, match="is not a readable prepared corpus") as caught:
         open_prepared(tmp_path / "out")
     assert why in caught.value.why
 
 
 def test_memory_is_bounded(tmp_path):
-    """60 MB of text in a process that then has held no more than that above its start."""
+    """Preparing 60 MB of text raises the peak memory of the process by less than that."""
     with (tmp_path / "big").open("wb") as handle:
         for _ in range(60):
             handle.write((TEXT + "e\u0301 漢字\n").encode() * 4_300)

@@ -43,7 +43,7 @@ def test_contains_and_unknown_equal_their_plain_versions(known, text):
     assert vocab.encode(text).tolist() == expected
 
 
-def test_specials_come_last_and_move_no_id():
+def test_specials_come_last_and_change_no_id():
     plain = Vocabulary.from_text("hello")
     config = TextConfig(vocab_from="train", documents="line")
     marked = Vocabulary.from_text("hello", config)
@@ -69,31 +69,31 @@ def test_unknown_is_found_when_the_ids_fill_the_dtype():
         vocab.encode("\u0100")
 
 
-def test_specials_are_written_as_asked():
+def test_specials_are_decoded_as_requested():
     vocab = Vocabulary("char", (97, 98), (UNK, BOUNDARY))
     assert vocab.decode([3, 0, 2, 3, 1]) == "\na\ufffd\nb"
     assert vocab.decode([3, 0, 2, 3, 1], boundary="<|>", unk="") == "<|>a<|>b"
 
 
-def test_a_boundary_parts_broken_bytes():
+def test_a_boundary_separates_the_bytes_around_it():
     vocab = Vocabulary("byte", tuple(range(256)), (BOUNDARY,))
     assert vocab.dtype == np.uint16
     assert vocab.decode([195, 256, 169, 195, 169]) == "\\xc3\n\\xa9é"
 
 
-def test_unknown_character_error_names_all_a_reader_needs():
+def test_the_unknown_character_error_is_complete():
     vocab = Vocabulary.from_text("it's fine")
     with pytest.raises(UnknownCharacterError) as caught:
         vocab.encode("it’s a zoo")
     assert caught.value.what == "character '’' (U+2019) at offset 2 is not in the vocabulary"
     assert caught.value.why == (
-        "this model knows 8 characters, fixed when it was trained; 4 distinct characters of the text are unknown to it; "
+        "this model knows 8 characters, fixed when it was trained; it does not know 4 distinct characters of the text; "
         'the nearest it knows is "\'"'
     )
     assert caught.value.fix == "retrain on text that contains it, or pass --unknown skip or --unknown similar"
 
 
-def test_unknown_character_error_without_a_neighbour():
+def test_the_unknown_character_error_without_a_similar_character():
     with pytest.raises(UnknownCharacterError) as caught:
         Vocabulary.from_text("abc").encode("a\u4e00")
     assert caught.value.why == "this model knows 3 characters, fixed when it was trained"
@@ -124,12 +124,12 @@ def test_unknown_character_error_without_a_neighbour():
         ("a", "\u0301", None),
     ],
 )
-def test_similar(known, char, expected):
+def test_the_similar_character_is_found(known, char, expected):
     assert Vocabulary.from_text(known).similar(char) == expected
 
 
 @pytest.mark.parametrize("config", [TextConfig(min_count=2), TextConfig(vocab_from="train")])
-def test_unk_is_added_where_characters_can_be_left_out(config):
+def test_unk_is_added_if_characters_can_be_excluded(config):
     assert Vocabulary.from_text("aab", config).specials == (UNK,)
 
 
@@ -144,30 +144,33 @@ def test_byte_vocabulary_needs_no_counts():
     assert (vocab.symbols, vocab.specials) == (tuple(range(256)), (BOUNDARY,))
 
 
-def test_the_boundary_is_no_symbol():
+def test_the_boundary_is_not_a_symbol():
     assert build_vocabulary({97: 1, BOUNDARY_CODE: 4}, TextConfig(documents="line")).symbols == (97,)
 
 
-def test_too_large_a_vocabulary_stops():
+def test_too_large_a_vocabulary_is_refused():
     with pytest.raises(DataError) as caught:
         build_vocabulary(dict.fromkeys(range(0x4E00, 0x4E00 + 20_001), 1), TextConfig())
     assert caught.value.what == "the text has 20,001 distinct characters"
-    assert caught.value.why == "above 20,000 it is most often not text, or decoded with the wrong encoding"
+    assert (
+        caught.value.why
+        == "with more than 20,000 it is usually not text, or was decoded with the wrong encoding"
+    )
     assert caught.value.fix == (
-        "name the encoding with --encoding, drop rare characters with --min-count, or use --unit byte"
+        "give the encoding with --encoding, drop rare characters with --min-count, or use --unit byte"
     )
 
 
-def test_replacement_characters_stop_unless_dropped():
+def test_replacement_characters_are_refused_unless_dropped():
     text = "a\ufffdaab\ufffd"
     with pytest.raises(DataError) as caught:
         Vocabulary.from_text(text)
-    assert caught.value.what == "the text holds the replacement character U+FFFD 2 times"
+    assert caught.value.what == "the text contains the replacement character U+FFFD 2 times"
     assert "--encoding, or pass --min-count 3" in caught.value.fix
     assert Vocabulary.from_text(text, TextConfig(min_count=3)).symbols == (97,)
 
 
-def test_nothing_left_stops():
+def test_an_empty_vocabulary_is_refused():
     with pytest.raises(DataError, match="no character occurs 2 times"):
         Vocabulary.from_text("abc", TextConfig(min_count=2))
 
@@ -205,7 +208,7 @@ def test_json_round_trip(codes, specials):
         {"labels": {}},
     ],
 )
-def test_json_that_is_no_vocabulary_is_refused(change):
+def test_json_that_is_not_a_vocabulary_is_refused(change):
     document = {"unit": "char", "code_points": [97, 98], "specials": [], "labels": []}
     Vocabulary.from_json(document)
     with pytest.raises(ModelFileError, match="the vocabulary is damaged"):

@@ -1,4 +1,4 @@
-"""A small corpus, a small network and a clock that only updates move: what the training tests share."""
+"""Shared by the training tests: a small corpus, a small network and a clock that only updates advance."""
 
 import numpy as np
 import pytest
@@ -15,12 +15,12 @@ MODEL = ModelConfig(cell="gru", hidden_size=8, embedding_size=4)
 
 
 def bigram_source(seed=0, symbols=SYMBOLS, concentration=0.5):
-    """A random transition matrix, row by row."""
+    """A random transition matrix; each row is a distribution."""
     return np.random.default_rng(seed).dirichlet(np.full(len(symbols), concentration), len(symbols))
 
 
 def bigram_text(matrix, length, seed=1, symbols=SYMBOLS):
-    """A text of that source."""
+    """A text from that source."""
     cumulative, u = matrix.cumsum(axis=1), np.random.default_rng(seed).random(length)
     state, ids = 0, []
     for draw in u:
@@ -30,7 +30,7 @@ def bigram_text(matrix, length, seed=1, symbols=SYMBOLS):
 
 
 def entropy_rate_bits(matrix):
-    """H = −Σ π_a Σ P_ab log₂ P_ab with π the stationary law."""
+    """H = −Σ π_a Σ P_ab log₂ P_ab with π the stationary distribution."""
     values, vectors = np.linalg.eig(matrix.T)
     pi = np.real(vectors[:, np.argmin(abs(values - 1))])
     pi = pi / pi.sum()
@@ -72,7 +72,7 @@ def kinds(events, kind):
 
 
 def weights(run):
-    """The shipped model's tensors and the newest checkpoint's, as bytes."""
+    """The tensors of the model file and of the newest checkpoint, as bytes."""
     model = {name: p.tobytes() for name, p in read_model(run.model_path).parameters.items()}
     checkpoint, notes = run.newest_checkpoint()
     assert notes == ()
@@ -86,35 +86,35 @@ def assert_same_weights(run, other):
 
 
 class Clock:
-    """Seconds that pass only while updates are taken, and where a test says so."""
+    """Seconds that pass only during updates, and when a test adds to `now`."""
 
-    def __init__(self, seconds_a_step=0.01):
-        self.now, self.steps, self.seconds_a_step = 100.0, 0, seconds_a_step
+    def __init__(self, step_s=0.01):
+        self.now, self.steps, self.step_s = 100.0, 0, step_s
 
     def __call__(self):
         return self.now
 
     def install(self, monkeypatch, cost=None):
-        """Let each update take `cost(step)` seconds, by default `seconds_a_step`."""
+        """Let each update take `cost(step)` seconds, by default `step_s`."""
         from charloom.engines.torch.learner import TorchLearner
 
-        real = TorchLearner._update
+        real = TorchLearner.gradients
 
-        def update(learner, step, *rest, **settings):
+        def gradients(learner, step, *rest):
             self.steps += 1
-            self.now += cost(step) if cost else self.seconds_a_step
-            return real(learner, step, *rest, **settings)
+            self.now += cost(step) if cost else self.step_s
+            return real(learner, step, *rest)
 
-        monkeypatch.setattr(TorchLearner, "_update", update)
+        monkeypatch.setattr(TorchLearner, "gradients", gradients)
         return self
 
 
 @pytest.fixture
-def quick_closing(monkeypatch):
-    """The n-gram, xz and samples cost more than the training here: leave them out, or nearly."""
-    from charloom.training import closing, loop
+def quick_report(monkeypatch):
+    """Skip the n-gram and xz and shorten the samples: here they take longer than the training."""
+    from charloom.training import final_report, loop
 
-    monkeypatch.setattr(closing, "measure_baselines", lambda _: closing.Baselines(None, None, None))
+    monkeypatch.setattr(final_report, "measure_baselines", lambda _: final_report.Baselines(None, None, None))
     monkeypatch.setattr(loop, "SAMPLE_CHARS", 3)
 
 

@@ -1,4 +1,4 @@
-"""A known bigram source is learnt to within a stated margin of its entropy, by every cell, on every engine that trains it, in seconds."""
+"""Every cell, on every engine that trains it, learns a known bigram source to within a stated margin in seconds."""
 
 import math
 
@@ -9,13 +9,16 @@ from charloom.config import ModelConfig, TrainConfig
 from charloom.engines import load_engine
 from charloom.evaluation.protocols import stream_loss
 from charloom.parameters import initial_parameters
-from charloom.text.windows import Plan
+from charloom.text.batching import Plan
 
 from .small import SYMBOLS, bigram_source, bigram_text, entropy_rate_bits
 
 MARGIN_BITS = 0.02
-"""The promise of the house. Estimating 56 free probabilities from 60,000 characters costs 56 / (2 · 60,000 · ln 2), 0.0007 bits;
-scoring them on as many, 0.005 at one standard deviation; the rest is the network's."""
+"""The maximum excess over the entropy, in bits.
+
+Estimating 56 free probabilities from 60,000 characters costs 56 / (2 · 60,000 · ln 2), 0.0007 bits; scoring them on as
+many, 0.005 at one standard deviation; the rest is the network's.
+"""
 
 NETWORKS = {
     "elman": ModelConfig(cell="elman", hidden_size=24),
@@ -55,15 +58,13 @@ def test_the_entropy_rate_is_that_of_the_source(source):
 )
 def test_a_bigram_source_is_learnt_to_within_a_fiftieth_of_a_bit(engine, name, source):
     matrix, train, held_out = source
-    rate = 0.05 if name == "mingru" else 0.02  # its gates must open all the way before it can forget
+    rate = 0.05 if name == "mingru" else 0.02  # its gates must open fully before it can forget
     config = TrainConfig(batch_size=32, bptt_length=32, steps=300, learning_rate=rate, final_lr_fraction=0.02)
     params = initial_parameters(NETWORKS[name], 8, 0)
     learner = load_engine(engine).learner(params, NETWORKS[name], config, device="cpu")
     plan = Plan(train, config)
     learner.advance(plan, 0, 300, learner.initial_state(range(32)))
     measured = stream_loss(learner.model(), held_out).bits_per_char
-    known = float(
-        -np.log2(matrix[held_out[:-1], held_out[1:]]).mean()
-    )  # what the source itself would pay here
+    known = float(-np.log2(matrix[held_out[:-1], held_out[1:]]).mean())  # under the source itself
     assert measured - known < MARGIN_BITS
-    assert measured - known > -0.001  # nobody knows the source better than it does
+    assert measured - known > -0.001  # no model can beat the source itself

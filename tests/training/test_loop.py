@@ -1,4 +1,4 @@
-"""The loop: what it yields and when, which model it keeps, when it stops, and what it leaves when it fails."""
+"""The training loop: its events, the model it keeps, when it stops, and the files it leaves after a failure."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from charloom.errors import ConfigError, DataError, DivergedError, RunError
 from charloom.evaluation.protocols import stream_estimate, stream_loss
 from charloom.modelfile import read_model
 from charloom.runs import Run
-from charloom.training import extend, loop, to_json, train
+from charloom.training import extend, loop, recorder, to_json, train
 
 from .small import (
     MODEL,
@@ -19,32 +19,32 @@ from .small import (
     assert_same_weights,
     kinds,
     model_of,
-    quick_closing,  # noqa: F401 - a fixture
+    quick_report,  # noqa: F401 - a fixture
     run_all,
     settings,
     small_corpus,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_closing")
+pytestmark = pytest.mark.usefixtures("quick_report")
 FLOAT32 = 1e-6  # one forward pass in other batch shapes
 
 
-def test_the_events_of_a_run_stand_in_order_and_on_the_disk(tmp_path):
+def test_the_events_of_a_run_are_in_order_and_logged(tmp_path):
     run, events = run_all(small_corpus(), settings(validate_every=10, sample_every=12), tmp_path / "run")
     assert [type(e).__name__ for e in events][0 :: len(events) - 1] == ["Started", "Finished"]
     assert [e.step for e in events] == sorted(e.step for e in events)
-    written = run.events()
-    assert written == [json.loads(json.dumps(to_json(e))) for e in events]
-    stretches = kinds(events, "Progress")
-    assert [s.first_step for s in stretches] == [0, *(s.step for s in stretches[:-1])]
-    for stretch in stretches:
-        assert len(stretch.loss) == len(stretch.grad_norm) == stretch.step - stretch.first_step
-        assert stretch.progress == stretch.step / 24
+    logged = run.events()
+    assert logged == [json.loads(json.dumps(to_json(e))) for e in events]
+    ranges = kinds(events, "Progress")
+    assert [s.first_step for s in ranges] == [0, *(s.step for s in ranges[:-1])]
+    for steps in ranges:
+        assert len(steps.loss) == len(steps.grad_norm) == steps.step - steps.first_step
+        assert steps.progress == steps.step / 24
     assert kinds(events, "Sampled")
     assert not (run.path / "lock").exists()
 
 
-def test_validations_samples_and_epochs_fall_on_their_steps(tmp_path):
+def test_validations_samples_and_epochs_are_at_their_steps(tmp_path):
     corpus = small_corpus()
     config = settings(steps=100, validate_every=15, sample_every=40)
     _, events = run_all(corpus, config, tmp_path / "run")
@@ -63,15 +63,14 @@ def test_by_default_there_are_twenty_validations_and_a_few_samples(tmp_path):
     assert [e.step for e in kinds(events, "Sampled")] == [50, 100, 150, 200]
 
 
-def test_the_training_figures_are_means_of_the_updates(tmp_path):
+def test_training_losses_are_means_over_the_updates(tmp_path):
     _, events = run_all(small_corpus(), settings(steps=60, validate_every=20), tmp_path / "run")
     losses = [loss for e in kinds(events, "Progress") for loss in e.loss]
     assert len(losses) == 60
     for i, validation in enumerate(kinds(events, "Validation")):
         part = losses[20 * i : 20 * i + 20]
-        assert validation.train_loss == pytest.approx(
-            np.mean(part), rel=0.03
-        )  # windows at an epoch's end are shorter
+        expected = pytest.approx(np.mean(part), rel=0.03)  # windows at the end of an epoch are shorter
+        assert validation.train_loss == expected
     epoch = kinds(events, "Started")[0].steps_per_epoch
     for end in kinds(events, "EpochEnd"):
         assert end.loss == pytest.approx(np.mean(losses[end.step - epoch : end.step]), rel=1e-12)
@@ -87,7 +86,7 @@ def test_validation_scores_the_held_out_part_without_dropout(tmp_path):
     assert kinds(events, "Validation")[0].loss == pytest.approx(expected.loss_nats, rel=FLOAT32)
 
 
-def test_validating_and_sampling_often_changes_no_weight(tmp_path):
+def test_frequent_validations_and_samples_do_not_change_the_weights(tmp_path):
     corpus, model = small_corpus(), ModelConfig(hidden_size=8, dropout_output=0.3)
     runs = [
         run_all(corpus, settings(validate_every=v, sample_every=s), tmp_path / f"{v}", model=model)[0]
@@ -119,7 +118,7 @@ def test_the_best_model_by_validation_is_kept(tmp_path, monkeypatch):
         np.testing.assert_array_equal(p, shipped[1.0][name])
 
 
-def test_the_figure_at_the_end_is_the_kept_models_stream_loss(tmp_path):
+def test_the_final_loss_is_the_stream_loss_of_the_kept_model(tmp_path):
     corpus = small_corpus()
     run, events = run_all(corpus, settings(), tmp_path / "run")
     finished = kinds(events, "Finished")[0]
@@ -143,7 +142,7 @@ def test_without_a_validation_part_the_last_model_is_kept(tmp_path):
     assert read_model(run.model_path).card["step"] == 24
 
 
-def test_the_card_goes_into_the_model_file(tmp_path):
+def test_the_card_is_saved_in_the_model_file(tmp_path):
     run, _ = run_all(small_corpus(), settings(), tmp_path / "run", card={"corpus": "أغاني"})
     assert read_model(run.model_path).card["corpus"] == "أغاني"
 
@@ -174,7 +173,7 @@ def test_a_checkpoint_is_written_every_fifteen_seconds_and_at_the_end(tmp_path, 
     ]
 
 
-def test_times_are_those_of_updates_and_of_the_wall(tmp_path, monkeypatch):
+def test_training_time_and_wall_time_are_measured_separately(tmp_path, monkeypatch):
     clock = Clock(0.5).install(monkeypatch)
     real = loop.stream_estimate
 
@@ -191,13 +190,13 @@ def test_times_are_those_of_updates_and_of_the_wall(tmp_path, monkeypatch):
     assert kinds(events, "Progress")[0].chars_per_s == pytest.approx(64)
 
 
-def test_a_short_text_is_shrunk_to_and_said(tmp_path):
+def test_batch_settings_are_reduced_for_a_short_text_with_notes(tmp_path):
     corpus = small_corpus(40)
     _, events = run_all(corpus, settings(batch_size=32, bptt_length=64, steps=3), tmp_path / "run")
     assert len(kinds(events, "Started")[0].notes) == 2
 
 
-def test_too_little_text_fails_before_anything_is_trained(tmp_path):
+def test_too_little_text_fails_before_training_starts(tmp_path):
     corpus = small_corpus(40)
     corpus = type(corpus)(
         **{**{f: getattr(corpus, f) for f in corpus.__dataclass_fields__}, "train": corpus.train[:1]}
@@ -212,7 +211,7 @@ def test_a_run_folder_has_one_writer(tmp_path, monkeypatch):
     run = Run.create(tmp_path / "run", {})
     generator = train(small_corpus(), MODEL, settings(), run)
     next(generator)
-    monkeypatch.setattr(files, "_alive", lambda _: True)  # the holder is this process, which counts as gone
+    monkeypatch.setattr(files, "_alive", lambda _: True)  # the holder is this process, which counts as dead
     with pytest.raises(RunError, match="in use by process"):
         next(train(small_corpus(), MODEL, settings(), run, resume=True))
     generator.close()
@@ -225,16 +224,16 @@ def test_a_run_folder_has_one_writer(tmp_path, monkeypatch):
 def test_a_diverging_run_names_step_and_parameter_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
     from charloom.engines.torch.learner import TorchLearner
 
-    real = TorchLearner._loss
+    real = TorchLearner.gradients
 
     def poisoned(self, step, *others):
-        total, after = real(self, step, *others)
+        total, count, gradients, after = real(self, step, *others)
         if step >= 20:
-            total = total + float("nan") * self.params["layers.0.cell.w_hh"].sum()
-        return total, after
+            gradients["layers.0.cell.w_hh"] = gradients["layers.0.cell.w_hh"] * float("nan")
+        return total, count, gradients, after
 
-    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", 0.0)
-    monkeypatch.setattr(TorchLearner, "_loss", poisoned)
+    monkeypatch.setattr(recorder, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(TorchLearner, "gradients", poisoned)
     run = Run.create(tmp_path / "run", {})
     with pytest.raises(
         DivergedError, match=r"step 20: the gradient of layers\.0\.cell\.w_hh is not finite.*--learning-rate"
@@ -243,12 +242,12 @@ def test_a_diverging_run_names_step_and_parameter_and_keeps_the_last_good_checkp
     checkpoint, notes = run.newest_checkpoint()
     assert notes == ()
     assert 15 <= checkpoint.step <= 20
-    told = next(e for e in run.events() if e.get("event") == "diverged")
-    assert told["what"].startswith("step 20")
-    assert told["non_finite"] == {"layers.0.cell.w_hh": 3 * 8 * 8}
+    logged = next(e for e in run.events() if e.get("event") == "diverged")
+    assert logged["what"].startswith("step 20")
+    assert logged["non_finite"] == {"layers.0.cell.w_hh": 3 * 8 * 8}
     assert read_model(run.model_path).card["step"] <= 20
     assert not (run.path / "lock").exists()
-    monkeypatch.setattr(TorchLearner, "_loss", real)  # what was kept is good: from there the run can go on
+    monkeypatch.setattr(TorchLearner, "gradients", real)  # the kept checkpoint is good: continue from it
     _, events = run_all(small_corpus(), settings(steps=40, validate_every=5), run.path, resume=True)
     whole, _ = run_all(small_corpus(), settings(steps=40, validate_every=5), tmp_path / "whole")
     assert kinds(events, "Finished")[0].step == 40
@@ -256,7 +255,7 @@ def test_a_diverging_run_names_step_and_parameter_and_keeps_the_last_good_checkp
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_a_huge_learning_rate_diverges_and_no_unreadable_file_is_left(optimizer, tmp_path):
+def test_a_huge_learning_rate_diverges_and_leaves_no_unreadable_file(optimizer, tmp_path):
     run = Run.create(tmp_path / "run", {})
     model = ModelConfig(cell="elman", activation="relu", hidden_size=8)
     config = settings(optimizer=optimizer, learning_rate=1e38, schedule="constant", clip_norm=None)
@@ -271,7 +270,7 @@ def test_a_huge_learning_rate_diverges_and_no_unreadable_file_is_left(optimizer,
 # -------------------------------------------------------------------------------------------------- extension
 
 
-def test_a_network_that_can_write_nothing_is_trained_on(tmp_path, monkeypatch):
+def test_training_continues_if_sampling_fails(tmp_path, monkeypatch):
     def overflowing(*_args, **_kwargs):
         raise DivergedError("the largest logit is inf", why="a test", fix="none")
 
@@ -281,7 +280,7 @@ def test_a_network_that_can_write_nothing_is_trained_on(tmp_path, monkeypatch):
     assert kinds(events, "Finished")[0].step == 24
 
 
-def test_extending_adds_steps_to_those_taken():
+def test_extending_adds_to_the_steps_taken():
     config = settings(steps=None, minutes=3)
     longer = extend(config, 10, 24)
     assert (longer.steps, longer.minutes, longer.epochs, longer.plan) == (34, None, None, None)
@@ -289,7 +288,7 @@ def test_extending_adds_steps_to_those_taken():
         extend(config, 0, 24)
 
 
-def test_an_extended_run_goes_on_from_where_it_ended(tmp_path):
+def test_an_extended_run_continues_from_its_end(tmp_path):
     corpus = small_corpus()
     config = settings(schedule="constant", validate_every=12)
     run, _ = run_all(corpus, config, tmp_path / "run")
@@ -297,5 +296,5 @@ def test_an_extended_run_goes_on_from_where_it_ended(tmp_path):
     assert kinds(events, "Started")[0].step == 24
     assert kinds(events, "Finished")[0].step == 36
     whole, _ = run_all(corpus, extend(config, 12, 24), tmp_path / "whole")
-    assert_same_weights(run, whole)  # with a constant rate the seam cannot be seen
+    assert_same_weights(run, whole)  # with a constant learning rate, extending makes no difference
     assert [e["step"] for e in run.events() if e.get("event") == "finished"] == [24, 36]

@@ -1,4 +1,4 @@
-"""Resuming is exact: stopped anywhere, a run ends with the bytes of one that was never stopped."""
+"""Resuming is exact: a run stopped anywhere ends with the same bytes as an uninterrupted one."""
 
 import os
 import signal
@@ -20,13 +20,13 @@ from .small import (
     assert_same_weights,
     kinds,
     line_corpus,
-    quick_closing,  # noqa: F401 - a fixture
+    quick_report,  # noqa: F401 - a fixture
     run_all,
     settings,
     small_corpus,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_closing")
+pytestmark = pytest.mark.usefixtures("quick_report")
 
 RESIDUAL = ModelConfig(cell="lstm", hidden_size=6, block="residual", num_layers=2, dropout_branch=0.2)
 DROPPED = ModelConfig(
@@ -36,7 +36,7 @@ DROPPED = ModelConfig(
 STREAM = {"stream_offset": "random", "state_reset_probability": 0.2}
 SLIDING = {"batching": "sliding", "stride": 3, "order": "shuffled"}
 
-# every optimiser, each batching, each block, with and without dropout, averaging, documents, pair and drawn states
+# every optimiser, batching and block, with and without dropout, averaging, paired biases and random initial states
 COVERING = {
     "adamw-stream": (MODEL, {"weight_decay": 0.1, **STREAM}),
     "adamw-average-dropout": (DROPPED, {"average_decay": 0.9, **STREAM}),
@@ -60,7 +60,7 @@ COVERING = {
 }
 
 
-def test_the_covering_set_holds_every_optimiser_and_batching():
+def test_the_cases_cover_every_optimiser_and_batching():
     import typing
 
     from charloom.config import TrainConfig
@@ -74,7 +74,7 @@ def test_the_covering_set_holds_every_optimiser_and_batching():
 
 
 def stop_after(events, step):
-    """Leave the run at the first event at or beyond `step`, as a caller who stops listening does."""
+    """Stop the run at the first event at or beyond `step`, like a caller that stops iterating."""
     for event in events:
         if event.step >= step:
             events.close()
@@ -83,7 +83,7 @@ def stop_after(events, step):
 
 
 @pytest.mark.parametrize("name", COVERING)
-def test_stopped_and_resumed_gives_the_undisturbed_runs_bytes(name, tmp_path):
+def test_a_stopped_and_resumed_run_ends_with_the_bytes_of_an_uninterrupted_one(name, tmp_path):
     model, changes = COVERING[name]
     corpus, config = small_corpus(), settings(**{"validate_every": 7, **changes})
     whole, _ = run_all(corpus, config, tmp_path / "whole", model=model)
@@ -105,7 +105,7 @@ def test_documents_resume_too(tmp_path):
 
 
 @pytest.mark.parametrize("place", range(14))
-def test_left_at_any_event_a_run_resumes_exactly(place, tmp_path):
+def test_a_run_stopped_at_any_event_resumes_exactly(place, tmp_path):
     corpus, config = small_corpus(600), settings(steps=12, validate_every=3, sample_every=4)
     whole, events = run_all(corpus, config, tmp_path / "whole")
     assert len(events) > 14
@@ -123,7 +123,7 @@ def test_left_at_any_event_a_run_resumes_exactly(place, tmp_path):
     ]
 
 
-def test_stopped_many_times_it_is_still_the_same_run(tmp_path):
+def test_a_run_stopped_many_times_resumes_exactly(tmp_path):
     corpus, config = small_corpus(), settings(validate_every=5, average_decay=0.9)
     whole, _ = run_all(corpus, config, tmp_path / "whole")
     run = Run.create(tmp_path / "run", {})
@@ -135,7 +135,7 @@ def test_stopped_many_times_it_is_still_the_same_run(tmp_path):
     assert kinds(events, "Finished")[0].chars_seen == 24 * 4 * 8
 
 
-def test_without_a_checkpoint_a_resume_begins_again(tmp_path):
+def test_without_a_checkpoint_a_resumed_run_starts_again(tmp_path):
     corpus, config = small_corpus(), settings(validate_every=7)
     whole, _ = run_all(corpus, config, tmp_path / "whole")
     run = Run.create(tmp_path / "run", {})
@@ -145,7 +145,7 @@ def test_without_a_checkpoint_a_resume_begins_again(tmp_path):
     assert not [e for e in run.events() if e.get("event") == "progress" and "loss" not in e]
 
 
-def test_a_damaged_newest_checkpoint_is_passed_over_and_named(tmp_path):
+def test_a_damaged_newest_checkpoint_is_skipped_and_reported(tmp_path):
     corpus, config = small_corpus(), settings(validate_every=7)
     whole, _ = run_all(corpus, config, tmp_path / "whole")
     run = Run.create(tmp_path / "run", {})
@@ -157,11 +157,11 @@ def test_a_damaged_newest_checkpoint_is_passed_over_and_named(tmp_path):
     newest.write_bytes(content)
     _, events = run_all(corpus, config, run.path, resume=True)
     assert 6 <= kinds(events, "Started")[0].step < 13
-    assert [note for note in kinds(events, "Started")[0].notes if "passed over a damaged checkpoint" in note]
+    assert [note for note in kinds(events, "Started")[0].notes if "skipped a damaged checkpoint" in note]
     assert_same_weights(run, whole)
 
 
-def test_a_finished_run_resumed_takes_no_further_step(tmp_path):
+def test_a_finished_run_takes_no_further_step_when_resumed(tmp_path):
     corpus, config = small_corpus(), settings()
     run, _ = run_all(corpus, config, tmp_path / "run")
     model = run.model_path.read_bytes()
@@ -173,7 +173,7 @@ def test_a_finished_run_resumed_takes_no_further_step(tmp_path):
     assert kept
 
 
-def test_a_run_out_of_patience_resumed_takes_no_further_step(tmp_path):
+def test_a_run_out_of_patience_takes_no_further_step_when_resumed(tmp_path):
     corpus = small_corpus()
     config = settings(
         steps=400, patience=1, validate_every=2, learning_rate=1.0, optimizer="sgd", clip_norm=None
@@ -190,12 +190,12 @@ def test_a_run_out_of_patience_resumed_takes_no_further_step(tmp_path):
     assert kinds(events, "Finished")[0].reason == "patience"
 
 
-def test_minutes_already_used_are_counted_after_a_resume(tmp_path, monkeypatch):
+def test_the_minutes_used_before_a_resume_count(tmp_path, monkeypatch):
     clock = Clock(0.05).install(monkeypatch)
     corpus, config = small_corpus(), settings(steps=None, minutes=0.1)  # six seconds: 120 updates
     run = Run.create(tmp_path / "run", {})
     stopped = stop_after(train(corpus, MODEL, config, run, clock=clock), 50)
-    clock.now += 3600  # an hour until somebody resumes it
+    clock.now += 3600  # it is resumed an hour later
     _, events = run_all(corpus, config, run.path, resume=True, clock=clock)
     finished = kinds(events, "Finished")[0]
     assert stopped < finished.step
@@ -209,10 +209,10 @@ SCRIPT = """
     import sys
     from pathlib import Path
     from charloom.runs import Run
-    from charloom.training import loop
+    from charloom.training import loop, recorder
     from tests.training import small
 
-    loop.CHECKPOINT_EVERY_S = 0.05
+    recorder.CHECKPOINT_EVERY_S = 0.05
     loop.SAMPLE_CHARS = 3
     path, resume = Path(sys.argv[1]), sys.argv[2] == "resume"
     run = Run.open(path) if resume else Run.create(path, {})
@@ -234,7 +234,7 @@ def start(path, how):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no kill -9")
-def test_killed_at_random_moments_a_run_ends_with_the_undisturbed_bytes(tmp_path):
+def test_a_run_killed_at_random_moments_ends_with_the_bytes_of_an_uninterrupted_one(tmp_path):
     config = settings(steps=400, validate_every=40, average_decay=0.95)
     whole, _ = run_all(small_corpus(), config, tmp_path / "whole")
     moments, how = np.random.default_rng(time.time_ns() % 2**32), "begin"

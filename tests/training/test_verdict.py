@@ -1,4 +1,4 @@
-"""Each verdict by facts made for it, and just on the other side of its threshold not."""
+"""Each verdict is drawn just on one side of its threshold, and not just on the other."""
 
 import math
 
@@ -10,16 +10,16 @@ from charloom.training.verdict import (
     OVERFITTED,
     STILL_IMPROVING,
     UNDERFITTED_GAP,
-    Facts,
-    diverged,
-    judge,
+    Outcome,
+    diverged_verdict,
+    judge_training,
 )
 
 FLAT = ((50, 2.0), (80, 2.0), (100, 2.0))
 
 
 def facts(**changes):
-    return Facts(
+    return Outcome(
         **{
             "history": FLAT,
             "last_step": 100,
@@ -33,7 +33,7 @@ def facts(**changes):
 
 
 def kinds(*args, **changes):
-    return [verdict.kind for verdict in judge(facts(**changes))]
+    return [verdict.kind for verdict in judge_training(facts(**changes))]
 
 
 EDGE = 1e-6
@@ -45,50 +45,47 @@ RULES = [
     ("still-improving", {"history": ((80, 2.0), (100, 2.0 * (1 - STILL_IMPROVING - EDGE)))}),
     ("well-fitted", {"history": ((80, 2.0), (100, 2.0 * (1 - STILL_IMPROVING + EDGE)))}),
     ("well-fitted", {"history": ((80, 2.0), (100, 1.0)), "stopped_early": True}),
-    ("well-fitted", {"history": ((81, 3.0), (100, 2.0))}),  # nothing was measured before the last fifth
+    ("well-fitted", {"history": ((81, 3.0), (100, 2.0))}),  # not measured before the last fifth
     ("overfitting", {"history": ((50, 2.0), (100, 2.0 + OVERFITTED + EDGE))}),
     ("well-fitted", {"history": ((50, 2.0), (100, 2.0 + OVERFITTED - EDGE))}),
     ("memorised", {"train_loss": 0.5, "val_loss": 0.5 + MEMORISED_GAP + EDGE}),
     ("well-fitted", {"train_loss": 0.5, "val_loss": 0.5 + MEMORISED_GAP - EDGE}),
-    (
-        "well-fitted",
-        {"train_loss": 1.5, "val_loss": 2.9},
-    ),  # a wide gap, but more than half the loss: not by heart
+    ("well-fitted", {"train_loss": 1.5, "val_loss": 2.9}),  # a wide gap, but more than half the loss
     ("memorised", {"train_loss": 0.1, "val_loss": 3.0, "history": ((50, 2.0), (100, 3.0))}),
 ]
 
 
 @pytest.mark.parametrize(("kind", "changes"), RULES, ids=lambda x: str(x)[:60])
-def test_each_fit_has_its_verdict(kind, changes):
+def test_each_fit_gets_its_verdict(kind, changes):
     assert kinds(**{"ngram_loss": None, **changes}) == [kind]
 
 
-def test_a_network_that_counting_beats_is_told_so():
-    verdict = judge(facts(ngram_loss=2.0 - EDGE))[-1]
+def test_a_network_that_is_worse_than_the_ngram_gets_a_verdict():
+    verdict = judge_training(facts(ngram_loss=2.0 - EDGE))[-1]
     assert verdict.kind == "worse-than-ngram"
     assert (verdict.number, verdict.threshold) == pytest.approx((2 / math.log(2), (2 - EDGE) / math.log(2)))
     assert kinds(ngram_loss=2.0) == ["well-fitted"]
 
 
-def test_too_little_text_is_said_beside_the_fit():
+def test_too_little_text_is_reported_in_addition_to_the_fit():
     assert kinds(train_chars=LITTLE_TEXT - 1) == ["well-fitted", "too-little-text"]
     assert kinds(train_chars=LITTLE_TEXT) == ["well-fitted"]
 
 
-def test_without_a_validation_part_nothing_is_said_about_the_fit():
+def test_without_a_validation_part_there_is_no_verdict_on_the_fit():
     assert kinds(val_loss=None, history=()) == []
     assert kinds(val_loss=None, history=(), train_chars=5) == ["too-little-text"]
 
 
-def test_overfitting_names_the_step_that_was_best():
-    verdict = judge(facts(history=((1000, 2.5), (2000, 2.0), (3000, 2.4)), last_step=3000))[0]
+def test_overfitting_names_the_best_step():
+    verdict = judge_training(facts(history=((1000, 2.5), (2000, 2.0), (3000, 2.4)), last_step=3000))[0]
     assert "since step 2,000" in verdict.says
     assert verdict.number == pytest.approx(0.4)
 
 
-def test_every_verdict_has_its_number_its_threshold_and_one_piece_of_advice():
-    every = [v for _, changes in RULES for v in judge(facts(**changes))]
-    every += [*judge(facts(ngram_loss=1.0, train_chars=5)), diverged(7)]
+def test_every_verdict_has_a_number_a_threshold_and_advice():
+    every = [v for _, changes in RULES for v in judge_training(facts(**changes))]
+    every += [*judge_training(facts(ngram_loss=1.0, train_chars=5)), diverged_verdict(7)]
     assert {v.kind for v in every} == {
         "still-improving",
         "well-fitted",

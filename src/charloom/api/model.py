@@ -1,98 +1,35 @@
-"""A trained model as an object: it writes, scores, shows its states, and is saved as one file."""
+"""A trained model as an object."""
 
 from __future__ import annotations
 
 import dataclasses
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from charloom.config import (
-    SampleConfig,
-    TextConfig,
-    from_dict,
-    nearest,
-)
-from charloom.engines import Model as EngineModel
-from charloom.engines import load_engine
-from charloom.errors import ConfigError, DataError, RunError, missing_extra
-from charloom.evaluation.copies import COPY_FROM_CHARS, Novelty, TrainingText, novelty_of
+from charloom.api.bound_model import BoundModel, torch_module_code
+from charloom.config import SampleConfig, TextConfig
+from charloom.errors import ConfigError
 from charloom.evaluation.dynamic import dynamic_score
+from charloom.evaluation.memorisation import COPY_FROM_CHARS, Novelty, TrainingText, novelty_of
 from charloom.evaluation.protocols import Protocol, Score, stream_loss, windows_loss
 from charloom.evaluation.surprisal import Surprisals, surprisals_of
-from charloom.generation import Piece, Sample, Session, Writing, encode_prompt, write
-from charloom.launch import Source, corpus_of
-from charloom.modelfile import ModelFile, read_model, write_model
+from charloom.generation import Generation, Piece, Sample, Session, encode_prompt, generate
+from charloom.jobs import Source
+from charloom.modelfile import ModelFile, read_model
 from charloom.runs import Run
-from charloom.text import Corpus, Vocabulary, encode_for_scoring, read_text
+from charloom.text import Vocabulary
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from numpy import ndarray as Array
 
 
-@dataclass(frozen=True)
-class Model:
-    """A trained model: it writes, scores, shows its states, and is saved as one file.
-
-    Attributes:
-        file: parameters, configurations, vocabulary and card.
-        run: the run folder it came from, or None.
-        engine: torch, scratch or fused; auto scores with torch where it is installed, and on a processor writes with fused.
-        device: where it computes.
-        precision: float32 or float64; the fused engine also has int8.
-    """
-
-    file: ModelFile
-    run: Run | None = None
-    engine: str = "auto"
-    device: str = "cpu"
-    precision: str = "float32"
-    _writers: dict[Any, EngineModel] = dataclasses.field(default_factory=dict, repr=False, compare=False)
-
-    @property
-    def vocab(self) -> Vocabulary:
-        """The characters it knows."""
-        return self.file.vocab
-
-    @property
-    def card(self) -> dict[str, Any]:
-        """What it was trained on, how, and with what result."""
-        return self.file.card
-
-    @cached_property
-    def bound(self) -> EngineModel:
-        """The parameters bound to the engine: `initial_state`, `forward`, `step`."""
-        return load_engine(self.engine).model(
-            self.file.parameters, self.file.model_config, device=self.device, precision=self.precision
-        )
-
-    def writer(self, config: SampleConfig) -> EngineModel:
-        """The parameters bound to the engine that writes, which a sample's own settings may name; kept for the next time."""
-        engine = self.engine if config.engine == "auto" else config.engine
-        task: Literal["training", "writing"] = "writing" if self.device in ("auto", "cpu") else "training"
-        precision = self.precision if config.precision == "float32" else config.precision
-        key = (engine, precision, config.threads)
-        if key not in self._writers:
-            self._writers[key] = load_engine(engine, task=task).model(
-                self.file.parameters,
-                self.file.model_config,
-                device=self.device,
-                precision=precision,
-                threads=config.threads,
-            )
-        return self._writers[key]
-
-    @property
-    def default_prompt(self) -> str:
-        """What its recipe begins samples with, where the model knows every character of it; else nothing."""
-        prompt: str = self.card.get("sample", {}).get("prompt", "")
-        return "" if self.vocab.unknown(prompt) else prompt
+class Model(BoundModel):
+    """A trained model: it generates and scores text, shows its states, and is saved as one file."""
 
     def sample(
         self,
@@ -102,59 +39,59 @@ class Model:
         log_probs: bool = False,
         **settings: Any,
     ) -> list[Sample]:
-        """Write samples.
+        """Generate samples.
 
         Args:
-            prompt: text to continue; none = `default_prompt`.
-            stop: a sample ends before the first of these.
-            log_probs: whether samples come with the log-probability of each character.
+            prompt: text to continue; None = `default_prompt`.
+            stop: end a sample before the first of these.
+            log_probs: whether samples include the log-probability of each character.
             **settings: fields of `SampleConfig`: length, count, temperature, top_k, top_p, min_p, seed, unknown …
 
         Returns:
             `count` samples, each with its text, finish reason and seed.
         """
-        writing = self.write(prompt, stop=stop, log_probs=log_probs, **settings)
-        return sorted((event for event in writing if isinstance(event, Sample)), key=lambda done: done.index)
+        events = self.generate(prompt, stop=stop, log_probs=log_probs, **settings)
+        return sorted((e for e in events if isinstance(e, Sample)), key=lambda sample: sample.index)
 
     def stream(
         self, prompt: str | None = None, *, stop: str | Sequence[str] = (), **settings: Any
     ) -> Iterator[str]:
-        """Write one sample, yielding its text as it comes; ``length=0`` goes on for ever."""
-        for event in self.write(prompt, stop=stop, **settings | {"count": 1}):
+        """Generate one sample, yielding its text as it is generated; ``length=0`` never ends."""
+        for event in self.generate(prompt, stop=stop, **settings | {"count": 1}):
             if isinstance(event, Piece):
                 yield event.text
 
-    def write(
+    def generate(
         self,
         prompt: str | None = None,
         *,
         stop: str | Sequence[str] = (),
         log_probs: bool = False,
         on_note: Callable[[str], None] | None = None,
+        config: SampleConfig | None = None,
         **settings: Any,
-    ) -> Writing:
-        """Begin to write: an iterator of pieces and finished samples; see `charloom.generation.write`."""
-        config = self.sample_config(**settings)
+    ) -> Generation:
+        """Start generating: an iterator over pieces and finished samples (see `charloom.generation.generate`).
+
+        Arguments are those of `sample`, with two more: `on_note` receives each note on the prompt; `config` is a result
+        of `sample_config`, which saves resolving the settings again, and `settings` change it.
+        """
+        config = self.sample_config(**settings) if config is None else dataclasses.replace(config, **settings)
         prompt = self.default_prompt if prompt is None else prompt
         ids, notes = encode_prompt(prompt, self.vocab, config.unknown, self.file.text_config)
         if on_note is not None:
             for note in notes:
                 on_note(note)
         seed = secrets.randbits(32) if config.seed is None else config.seed
-        return write(
-            self.writer(config), self.vocab, [ids], config, seed=seed, stop=stop, log_probs=log_probs
+        return generate(
+            self.decoder(config), self.vocab, [ids], config, seed=seed, stop=stop, log_probs=log_probs
         )
 
-    def sample_config(self, **settings: Any) -> SampleConfig:
-        """The settings of a sample: these, then its recipe's, then the defaults."""
-        defaults = {name: value for name, value in self.card.get("sample", {}).items() if name != "prompt"}
-        return from_dict(SampleConfig, {**defaults, **settings}, source="sample")
-
     def session(self, **settings: Any) -> Session:
-        """Begin a text that is fed and continued: see `charloom.generation.Session`."""
+        """Start a text that is fed and continued in steps: see `charloom.generation.Session`."""
         config = self.sample_config(**settings)
         seed = secrets.randbits(32) if config.seed is None else config.seed
-        return Session.begin(self.writer(config), self.vocab, self.file.text_config, config, seed=seed)
+        return Session.begin(self.decoder(config), self.vocab, self.file.text_config, config, seed=seed)
 
     def evaluate(
         self,
@@ -171,17 +108,17 @@ class Model:
         """Score held-out text.
 
         Args:
-            text: files to score; None scores a part of the run's own corpus.
+            text: files to score; None = a part of the run's own corpus.
             protocol: stream, windows or dynamic (see `charloom.evaluation.protocols`).
-            window: characters of a window (windows).
-            num_windows: how many (windows).
-            split: validation, test or train, where no text is given.
-            seed: chooses the windows.
-            on_note: called with each sentence on how the text was read.
-            **settings: how to learn while scoring (dynamic): fields of `TrainConfig`.
+            window: characters per window (windows).
+            num_windows: number of windows (windows).
+            split: the part to score if no text is given: validation, test or train.
+            seed: of the choice of windows (windows).
+            on_note: called with each note on how the text was read.
+            **settings: how to learn while scoring: fields of `TrainConfig` (dynamic).
 
         Returns:
-            The loss with its protocol, the characters counted and the unknown ones.
+            The loss with its protocol and the numbers of scored and of unknown characters.
         """
         ids, unknown, extra_nats = self._ids_to_score(text, split, on_note)
         boundary = self.vocab.boundary_id
@@ -204,52 +141,49 @@ class Model:
         else:
             raise ConfigError(
                 f"protocol is {protocol!r}",
-                why="losses are measured by three protocols",
+                why="there are three protocols",
                 fix="use stream, windows or dynamic",
             )
         loss = score.loss_nats + extra_nats / max(1, len(ids) - 1)
         return dataclasses.replace(score, loss_nats=loss, unknown_chars=unknown)
 
     def score(self, text: str) -> Surprisals:
-        """Charge each character of a text in one pass from the zero state: see `charloom.evaluation.surprisal`.
+        """Measure the surprisal of each character in one pass from the zero state: see `charloom.evaluation.surprisal`.
 
         Args:
-            text: the text itself, at least one character; to score a file, read it first, or use ``charloom score``.
+            text: the text itself, at least one character; to score a file, read it first or use ``charloom score``.
 
         Returns:
-            The surprisal of each character in bits; its `oddities` are those that were least expected.
+            The surprisal of each character in bits; its `oddities` are the least expected characters.
         """
         return surprisals_of(self.bound, self.vocab, text, self.file.text_config)
 
     def novelty(self, texts: str | Sequence[str], *, from_chars: int = COPY_FROM_CHARS) -> list[Novelty]:
-        """Judge what of generated texts stands verbatim in the training part of the run's corpus.
+        """Find passages of generated texts that are copied from the training part of the run's corpus.
 
         Args:
-            texts: what a model wrote, without its prompts.
-            from_chars: the shortest stretch that is called a copy, at least 1.
+            texts: generated texts, without their prompts.
+            from_chars: length of the shortest passage that counts as a copy, at least 1.
 
         Returns:
-            One judgement a text.
+            One result per text.
 
         Raises:
             ConfigError: `from_chars` is below 1.
-            RunError: the corpus is not at hand (see `corpus`).
+            RunError: the corpus is not available (see `corpus`).
         """
         if from_chars < 1:
-            raise ConfigError(
-                f"from_chars is {from_chars}",
-                why="the shortest copy has one character",
-                fix="give 1 or more",
-            )
+            what, why = f"from_chars is {from_chars}", "the shortest copy has one character"
+            raise ConfigError(what, why=why, fix="give 1 or more")
         corpus = self.corpus()
-        each = [texts] if isinstance(texts, str) else list(texts)
-        return novelty_of(each, TrainingText(corpus.train, corpus.vocab), from_chars=from_chars)
+        training_text = TrainingText(corpus.train, corpus.vocab)
+        return novelty_of([texts] if isinstance(texts, str) else texts, training_text, from_chars=from_chars)
 
     def states(self, text: str, *, unknown: str = "error") -> list[dict[str, Float[Array, "T ..."]]]:
-        """The state of every layer after each character of a text, from zero state.
+        """Return the state of every layer after each character of a text, from the zero state.
 
         Returns:
-            One dict a layer, its arrays (T, …) under h, c and conv.
+            One dict per layer with arrays (T, …) under h, c and conv.
         """
         ids, _ = encode_prompt(text, self.vocab, unknown, self.file.text_config)  # type: ignore[arg-type]
         state, states = self.bound.initial_state(1), []
@@ -261,78 +195,19 @@ class Model:
             for i, layer in enumerate(self.bound.export_state(state))
         ]
 
-    def torch_module(self) -> Any:
-        """The network as a `torch.nn.Module`: ``logits, state = module(ids, state)``."""
-        module = _torch_module()
-        return module.CharModule(self.file.model_config, self.file.parameters, len(self.vocab))
-
-    def save(self, path: Source) -> None:
-        """Write the model as one safetensors file."""
-        write_model(Path(path), self.file)
-
-    def reading(self, encoding: str | None = None) -> TextConfig:
-        """How another text is read for this model: as its own was, in whatever encoding it has, and to its end.
-
-        Args:
-            encoding: of that text; None = found out.
-        """
-        return dataclasses.replace(self.file.text_config, encoding=encoding, take_chars=None)
-
-    def corpus(self) -> Corpus:
-        """The corpus of the run this model came from, read again and checked.
-
-        Raises:
-            RunError: the model came without its run, or the corpus was changed or moved.
-        """
-        if self.run is None:
-            raise RunError(
-                "this model came as a file, without its run",
-                why="only a run folder knows where its corpus is",
-                fix="name a text to score, or the run folder",
-            )
-        return corpus_of(self.run)
-
-    def _ids_to_score(
-        self, text: Source | Sequence[Source] | None, split: str, on_note: Callable[[str], None] | None
-    ) -> tuple[Any, int, float]:
-        if text is None:
-            parts = ("train", "validation", "test")
-            if split not in parts:
-                raise ConfigError(
-                    f"split is {split!r}",
-                    why="a run's corpus has three parts",
-                    fix=f"use {nearest(split, parts) or 'validation'}",
-                )
-            part = getattr(self.corpus(), split)
-            if part is None or len(part) < 2:
-                raise DataError(
-                    f"the run has no {split} part",
-                    why="it was trained without one",
-                    fix="name a text to score, or train with --val-fraction 0.1 or --test FILE",
-                )
-            return part, 0, 0.0
-        sources = [text] if isinstance(text, (str, Path)) else list(text)
-        words, notes = read_text(sources, self.reading())
-        if on_note is not None:
-            for note in notes:
-                on_note(note)
-        scoring = encode_for_scoring(self.vocab, words, self.file.text_config)
-        charged = int((scoring.ids[1:] == self.vocab.unk_id).sum()) if self.vocab.unk_id is not None else 0
-        return scoring.ids, scoring.num_unknown, charged * scoring.extra_nats
-
 
 def load(path: Source, *, engine: str = "auto", device: str = "cpu", precision: str = "float32") -> Model:
     """Load a model from a run folder or a model file.
 
     Args:
         path: the folder or file.
-        engine: who computes.
-        device: where; any model loads on any device.
+        engine: auto, torch, scratch or fused.
+        device: auto, cpu, cuda, cuda:N or mps; any model loads on any device.
         precision: float32 or float64.
 
     Raises:
         ModelFileError: the file is missing or damaged.
-        RunError: the folder is no run.
+        RunError: the folder is not a run folder.
     """
     place = Path(path)
     run = Run.open(place) if place.is_dir() else None
@@ -341,25 +216,14 @@ def load(path: Source, *, engine: str = "auto", device: str = "cpu", precision: 
 
 
 def from_torch(module: Any, vocabulary: Vocabulary, *, text_config: TextConfig | None = None) -> Model:
-    """Make a model of a torch module.
+    """Make a model from a torch module.
 
     Args:
-        module: from `Model.torch_module`, or any module with one `nn.RNN`, `nn.LSTM` or `nn.GRU`, one `nn.Linear` and at
-            most one `nn.Embedding`.
-        vocabulary: the characters behind its ids, in order.
-        text_config: how its text was read.
+        module: from `Model.torch_module`, or any module with one `nn.RNN`, `nn.LSTM` or `nn.GRU`, one `nn.Linear` and
+            at most one `nn.Embedding`.
+        vocabulary: the characters of its ids, in order.
+        text_config: how its training text was read.
     """
-    config, params = _torch_module().parameters_of(module, len(vocabulary))
-    return Model(
-        ModelFile(params, config, text_config or TextConfig(), vocabulary, {"made_by": "from_torch"})
-    )
-
-
-def _torch_module() -> Any:
-    from importlib.util import find_spec
-
-    if find_spec("torch") is None:
-        raise missing_extra("torch", "train", "torch_module and from_torch")
-    from charloom.engines.torch import module
-
-    return module
+    config, params = torch_module_code().parameters_of(module, len(vocabulary))
+    card = {"made_by": "from_torch"}
+    return Model(ModelFile(params, config, text_config or TextConfig(), vocabulary, card))

@@ -1,6 +1,6 @@
-"""The command line: one file a verb; each reads flags, calls one function and prints.
+"""The command line: one module per verb; each parses flags, calls one function and prints the result.
 
-`main` finds the verb in `verbs.VERBS`, imports its module and no other, and turns every failure into an exit code.
+`main` imports only the module of the verb it runs (see `verbs.VERBS`) and turns every failure into an exit code.
 """
 
 from charloom.cli.run import main

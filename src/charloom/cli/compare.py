@@ -1,4 +1,4 @@
-"""``charloom compare``: runs side by side."""
+"""``charloom compare``: compare runs in a table or a plot."""
 
 from __future__ import annotations
 
@@ -36,25 +36,20 @@ def compare(
     /,
     *others: Annotated[str, option("more run folders", name="RUN")],
     format: Annotated[  # noqa: A002 - the flag's name
-        Literal["text", "markdown", "latex", "csv", "json"],
-        option("how to write the table", show_default=True),
+        Literal["text", "markdown", "latex", "csv", "json"], option("format of the table", show_default=True)
     ] = "text",
-    plot: Annotated[Path | None, option("draw the loss curves to this .svg or .png file")] = None,
+    plot: Annotated[Path | None, option("draw the loss curves in this .svg or .png file")] = None,
     gradients: Annotated[
-        bool,
-        option(
-            "measure how far each run's gradients reach back (seconds a run), and draw that too", negative=""
-        ),
+        bool, option("measure and plot how far back gradients reach (takes seconds per run)")
     ] = False,
 ) -> None:
-    """Compare.
+    """Compare runs.
 
-    Bits per character are measured by the stream protocol on each run's held-out
-    text; only figures on the same text can be compared. With --gradients, each
-    run's memory horizon is added: the number of characters after which 1 % of
-    the gradient of a mistake is left, in the state where it lives longest.
+    Bits per character are measured with the stream protocol on each run's held-out text; only results on the same text
+    can be compared. With --gradients, the table includes each run's memory horizon: the number of characters after
+    which 1 % of a gradient is left, in the state where it lasts longest.
     """
-    from charloom.cli.rows import run_row
+    from charloom.cli.run_table import run_row
     from charloom.cli.tables import FORMATS
     from charloom.runs import Run
 
@@ -65,7 +60,7 @@ def compare(
         show.as_json = True
     else:
         show.line(FORMATS[format](rows, (*COLUMNS, *MEASURED) if gradients else COLUMNS))
-    show.notes(_cautions(rows))
+    show.notes(*_cautions(rows))
     if plot is not None:
         _draw(found, plot, flows)
         show.note(f"wrote {plot}")
@@ -73,31 +68,32 @@ def compare(
 
 
 def _cautions(rows: list[dict[str, object]]) -> list[str]:
-    """What keeps the figures of these rows from being compared."""
+    """Explain why results of these rows cannot be compared."""
     cautions = []
     if len({row["corpus_sha256"] for row in rows}) > 1:
-        cautions.append("these runs have different texts: their bits per character are not comparable")
+        cautions.append(
+            "these runs were trained on different texts: their bits per character are not comparable"
+        )
     if len({row["unit"] for row in rows}) > 1:
-        cautions.append("bits per character and bits per byte are different figures")
-    unfinished = [str(row["name"]) for row in rows if row["state"] != "finished"]
-    if unfinished:
-        cautions.append(f"not finished, so without figures: {', '.join(unfinished)}")
+        cautions.append("bits per character and bits per byte are not comparable")
+    if unfinished := [str(row["name"]) for row in rows if row["state"] != "finished"]:
+        cautions.append(f"not finished, so without results: {', '.join(unfinished)}")
     return cautions
 
 
 def _flows(runs: list[Run], rows: list[dict[str, object]]) -> dict[str, Flow]:
-    """The gradients of every run as trained, under its name; their figures are added to the rows."""
+    """Measure the gradients of every trained run, by name, and add the results to the rows."""
     from charloom import api
     from charloom.insight.gradient_flow import farthest
 
     flows = {}
     for run, row in zip(runs, rows, strict=True):
         flow = api.gradients(run.path).trained
-        reaching = farthest(flow)
+        longest = farthest(flow)
         row |= {
             "memory_horizon_chars": flow.memory_horizon_chars,
-            "half_life_chars": reaching.half_life_chars,
-            "gradient_left_per_char": reaching.decay_per_char,
+            "half_life_chars": longest.half_life_chars,
+            "gradient_left_per_char": longest.decay_per_char,
         }
         flows[str(row["name"])] = flow
     return flows
@@ -109,7 +105,7 @@ def _draw(runs: list[Run], path: Path, flows: Mapping[str, Flow]) -> None:
 
     if path.suffix.lower() not in (".svg", ".png", ".pdf"):
         raise UsageError(
-            f"--plot {path}", why="the ending chooses the kind of picture", fix="end it with .svg or .png"
+            f"--plot {path}", why="the suffix chooses the image format", fix="end the name in .svg or .png"
         )
     if not flows:
         save(loss_curves(runs), path)

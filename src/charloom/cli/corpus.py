@@ -1,4 +1,4 @@
-"""``charloom corpus``: known corpora."""
+"""``charloom corpus``: list the known corpora, or download one."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from charloom.cli.output import Show
 
 def corpus(
     show: Show,
-    action: Annotated[Literal["list", "get"], option("list the known ones, or get one")],
-    name: Annotated[str | None, option("which to get")] = None,
+    action: Annotated[Literal["list", "get"], option("list the known corpora, or download one")],
+    name: Annotated[str | None, option("the corpus to download")] = None,
     /,
     *,
     folder: Annotated[
-        Path | None, option("where to keep it [default: charloom/corpora in your cache folder]")
+        Path | None, option("where to save it [default: charloom/corpora in your cache folder]")
     ] = None,
-    url: Annotated[str | None, option("a mirror that holds the same file")] = None,
+    url: Annotated[str | None, option("a mirror with the same file")] = None,
 ) -> None:
-    """List or get.
+    """List or download corpora.
 
-    What was fetched is checked against its known SHA-256 before it takes its name.
+    A download is saved under its name only if its SHA-256 is correct.
     """
     from charloom.text import get_corpus, list_corpora
 
@@ -31,11 +31,13 @@ def corpus(
         rows = list_corpora(folder=folder)
         for row in rows:
             show.line(f"{row['name']:<16} {row['chars']:>10,} characters  {row['what']} ({row['licence']})")
-            show.line(f"{'':<16} {row['path'] or 'not fetched: charloom corpus get ' + row['name']}")
+            show.line(f"{'':<16} {row['path'] or 'not downloaded: charloom corpus get ' + row['name']}")
         show.object({"corpora": rows})
         return
     if name is None:
-        raise UsageError("corpus get names no corpus", why="it fetches one", fix="see `charloom corpus list`")
+        raise UsageError(
+            "corpus get names no corpus", why="it downloads one", fix="see `charloom corpus list`"
+        )
     path = get_corpus(name, folder=folder, url=url)
     show.line(str(path))
     show.object({"name": name, "path": str(path), "bytes": path.stat().st_size})

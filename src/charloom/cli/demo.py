@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from charloom.cli.flags import option, verb
+from charloom.cli.flags import RunFolder, option, verb
 from charloom.cli.output import Show
 
 if TYPE_CHECKING:
@@ -19,8 +18,8 @@ KNOWN_WORDS = 0.8
 COPY_CHARS = 60
 
 
-class Judged(NamedTuple):
-    """A sample with what is new in it."""
+class Candidate(NamedTuple):
+    """A sample with measurements of how much of it is new."""
 
     text: str
     seed: int
@@ -30,35 +29,35 @@ class Judged(NamedTuple):
 
     @property
     def good(self) -> bool:
-        """Whether most words are real and no long stretch was copied."""
+        """Whether most words occur in the training text and no long passage is copied."""
         return self.known_word_share >= KNOWN_WORDS and self.copy_chars <= COPY_CHARS
 
 
 def demo(
     show: Show,
     *,
-    minutes: Annotated[float, option("how long to train", show_default=True)] = 2.0,
-    out: Annotated[Path | None, option("the run folder [default: a new one under runs/]")] = None,
-    seed: Annotated[int, option("every random draw is a function of this number", show_default=True)] = 0,
+    minutes: Annotated[float, option("training time in minutes", show_default=True)] = 2.0,
+    out: RunFolder = None,
+    seed: Annotated[int, option("seed of every random draw", show_default=True)] = 0,
 ) -> None:
-    """Show.
+    """Train a demonstration model.
 
-    The text is Python's own language reference, which differs between versions of Python; so its figures are for
-    wondering at, not for quoting.
+    The text is Python's own language reference, which differs between versions of Python, so do not quote the results.
     """
-    from charloom import api, launch
-    from charloom.cli.report import figures
-    from charloom.cli.signals import quoted
+    from charloom import api, jobs
+    from charloom.cli.interrupt import quoted
     from charloom.cli.train import run_job
+    from charloom.cli.train_summary import figures
 
-    show.note(f"training for {minutes:g} min on the language reference that this Python carries")
-    job = launch.begin(out=out, minutes=minutes, seed=seed)
+    show.note(f"training for {minutes:g} min on the language reference included with this Python")
+    job = jobs.new_job(out=out, minutes=minutes, seed=seed)
     run_job(show, job)
-    results = launch.results_json(job.run)
-    best = choose(candidates(api.load(job.run.path), job.corpus.vocab.decode(job.corpus.train), seed=seed))
+    results = jobs.results_json(job.run)
+    best = best_candidate(
+        candidates(api.load(job.run.path), job.corpus.vocab.decode(job.corpus.train), seed=seed)
+    )
     _print(show, best)
-    for line in figures(results):
-        show.line(line)
+    show.line("\n".join(figures(results)))
     show.line(f"run: {job.run.path}")
     show.line("next:")
     show.line(f"  charloom sample {quoted(job.run.path)} --prompt 'The ' --temperature {TEMPERATURE}")
@@ -66,8 +65,8 @@ def demo(
     show.object({**results, "sample": _object(best)})
 
 
-def candidates(model: Model, training_text: str, *, seed: int) -> list[Judged]:
-    """Write a few samples and measure what is new in each."""
+def candidates(model: Model, training_text: str, *, seed: int) -> list[Candidate]:
+    """Generate a few samples and measure how much of each is new."""
     from charloom.errors import DataError
     from charloom.evaluation import known_word_share, longest_copy
 
@@ -77,30 +76,30 @@ def candidates(model: Model, training_text: str, *, seed: int) -> list[Judged]:
     ):
         try:
             share = known_word_share(sample.text, training_text)
-        except DataError:  # a model of a few steps writes no words
+        except DataError:  # a model of a few steps generates no words
             share = 0.0
         copy = longest_copy(sample.text, training_text)
-        judged.append(Judged(sample.text, sample.seed, sample.index + 1, share, copy.length))
+        judged.append(Candidate(sample.text, sample.seed, sample.index + 1, share, copy.length))
     return judged
 
 
-def choose(judged: list[Judged]) -> Judged:
-    """The first sample that is good; where none is, the one with most real words."""
+def best_candidate(judged: list[Candidate]) -> Candidate:
+    """Return the first good sample or, if there is none, the one with the largest share of known words."""
     return next((one for one in judged if one.good), max(judged, key=lambda one: one.known_word_share))
 
 
-def _print(show: Show, best: Judged) -> None:
+def _print(show: Show, best: Candidate) -> None:
     from charloom.generation import visible
 
     show.line(visible(PROMPT + best.text).rstrip())
     show.line()
     show.line(
-        f"sample {best.number} of {NUM_CANDIDATES}, temperature {TEMPERATURE}: {best.known_word_share:.0%} of its words "
-        f"occur in the training text, the longest verbatim copy has {best.copy_chars} characters"
+        f"sample {best.number} of {NUM_CANDIDATES}, temperature {TEMPERATURE}: {best.known_word_share:.0%} of its "
+        f"words occur in the training text; the longest verbatim copy has {best.copy_chars} characters"
     )
 
 
-def _object(best: Judged) -> dict[str, Any]:
+def _object(best: Candidate) -> dict[str, Any]:
     return {
         "prompt": PROMPT,
         "text": best.text,

@@ -1,4 +1,4 @@
-"""``charloom doctor``: ten checks, each with its fix."""
+"""``charloom doctor``: ten checks of this machine, each with a fix."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _COLOURS = {"ok": "\x1b[32m", "warn": "\x1b[33m", "fail": "\x1b[31m"}
 
 
 def doctor(show: Show) -> int:
-    """Check.
+    """Check this machine.
 
-    Only a check that fails keeps charloom from working, and only then is the exit code 1.
+    Only a failed check keeps charloom from working, and only then is the exit code 1.
     """
-    from charloom.checks import run_checks
+    from charloom.doctor import run_checks
 
     checks = run_checks()
     for check in checks:

@@ -1,6 +1,6 @@
-"""Failures on the command line: what is printed, and the exit code.
+"""Failures on the command line: the message and the exit code.
 
-Exit codes: 0 done · 1 failed as explained · 2 wrong usage · 130 interrupted.
+Exit codes: 0 done · 1 failed with an explanation · 2 wrong usage · 130 interrupted.
 """
 
 from __future__ import annotations
@@ -19,63 +19,61 @@ DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 class UsageError(CharloomError):
-    """A command line that makes no sense."""
+    """The command line is invalid."""
 
 
 class StoppedError(CharloomError):
-    """The user stopped a verb; `why` tells what stands."""
+    """The user stopped a verb; `why` says what was saved."""
 
 
 class InternalError(CharloomError):
-    """A failure that nobody foresaw."""
+    """An unexpected failure."""
 
 
 def explained(error: BaseException, words: Sequence[str]) -> CharloomError:
-    """Any failure as one with three parts."""
+    """Convert any failure into one with a what, a why and a fix."""
     verb = words[0] if words and words[0] in VERBS else ""
     if isinstance(error, CharloomError):
         return error
     if isinstance(error, cyclopts.CycloptsError):
-        help_words = f"charloom {verb} --help" if verb else "charloom --help"
-        return UsageError(
-            str(error).rstrip("."), why="the command line cannot be read", fix=f"see `{help_words}`"
-        )
+        command = f"charloom {verb} --help" if verb else "charloom --help"
+        what, why = str(error).rstrip("."), "the command line cannot be parsed"
+        return UsageError(what, why=why, fix=f"see `{command}`")
     if isinstance(error, KeyboardInterrupt):
-        return StoppedError("interrupted", why="nothing was changed", fix="run it again when it suits you")
+        return StoppedError("interrupted", why="nothing was changed", fix="run the command again")
     if isinstance(error, MemoryError):
         return CharloomError(
-            "the memory is full",
-            why="these settings or this text need more than the machine has",
+            "out of memory",
+            why="these settings or this text need more memory than this machine has",
             fix="lower --batch-size or --hidden-size, or run charloom prepare on the text first",
         )
     return InternalError(
         f"{type(error).__name__}: {error}",
-        why="charloom did not foresee this",
-        fix=f"please report it, with what `charloom {verb or 'VERB'} … --debug` prints",
+        why="charloom did not expect this failure",
+        fix=f"please report it with the output of `charloom {verb or 'VERB'} … --debug`",
     )
 
 
 def fail(error: BaseException, words: Sequence[str]) -> int:
     """Print a failure and return the exit code."""
-    told = explained(error, words)
-    if "--debug" in words and not isinstance(told, UsageError):
+    failure = explained(error, words)
+    if "--debug" in words and not isinstance(failure, UsageError):
         traceback.print_exception(error, file=sys.stderr)
     if "--json" in words:
-        parts = {"kind": told.kind, "what": told.what, "why": told.why, "fix": told.fix}
-        print_json({"error": parts})
+        print_json({"error": {part: getattr(failure, part) for part in ("kind", "what", "why", "fix")}})
     else:
-        sys.stderr.write(_lines(told))
-    if isinstance(told, UsageError):
+        sys.stderr.write(_lines(failure))
+    if isinstance(failure, UsageError):
         return USAGE
-    return INTERRUPTED if isinstance(told, StoppedError) else FAILED
+    return INTERRUPTED if isinstance(failure, StoppedError) else FAILED
 
 
 def _lines(error: CharloomError) -> str:
-    from charloom.generation.visible import visible
+    from charloom.generation.escape import visible
 
     red, bold, plain = ("\x1b[31m", "\x1b[1m", "\x1b[0m") if colours(sys.stderr) else ("", "", "")
-    begin = "" if isinstance(error, StoppedError) else f"{red}error:{plain} "
-    if isinstance(error, StoppedError) and is_live(sys.stderr):
-        begin = "\n"
+    begin = f"{red}error:{plain} "
+    if isinstance(error, StoppedError):
+        begin = "\n" if is_live(sys.stderr) else ""
     what, why, fix = (visible(part) for part in (error.what, error.why, error.fix))
     return f"{begin}{bold}{what}{plain}\n  why: {why}\n  fix: {fix}\n"

@@ -1,45 +1,42 @@
-"""``charloom info``: what a model is."""
+"""``charloom info``: describe a model."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from charloom.cli.flags import option, verb
+from charloom.cli.flags import ModelPath, verb
 from charloom.cli.output import Show
 
 if TYPE_CHECKING:
     from charloom.modelfile import ModelFile
 
 
-def info(show: Show, model: Annotated[str, option("a run folder or a model file")], /) -> None:
-    """Describe.
+def info(show: Show, model: ModelPath, /) -> None:
+    """Describe a model.
 
-    All of it stands in the model file: neither the corpus nor torch is needed.
+    Everything is read from the model file; neither the corpus nor torch is needed.
     """
-    from pathlib import Path
-
     from charloom.modelfile import read_model
     from charloom.runs import Run
 
-    place = Path(model)
-    path = Run.open(place).model_path if place.is_dir() else place
-    file = read_model(path)
-    facts = _facts(path, file)
-    if not show.as_json:
-        _print(show, facts)
+    path = Path(model)
+    if path.is_dir():
+        path = Run.open(path).model_path
+    facts = _facts(path, read_model(path))
+    _print(show, facts)
     show.object(facts)
 
 
-def _facts(path: Any, file: ModelFile) -> dict[str, Any]:
+def _facts(path: Path, file: ModelFile) -> dict[str, Any]:
     from charloom.config import to_dict
 
     vocab = file.vocab
-    shapes = {name: list(array.shape) for name, array in file.parameters.items()}
     return {
         "model": str(path),
         "bytes": path.stat().st_size,
         "num_params": sum(int(array.size) for array in file.parameters.values()),
-        "parameters": shapes,
+        "parameters": {name: list(array.shape) for name, array in file.parameters.items()},
         "config": to_dict(file.model_config),
         "text": to_dict(file.text_config),
         "unit": vocab.unit,
@@ -51,23 +48,25 @@ def _facts(path: Any, file: ModelFile) -> dict[str, Any]:
 
 
 def _print(show: Show, facts: dict[str, Any]) -> None:
-    from charloom.generation.visible import visible
+    from charloom.generation.escape import visible
 
     show.line(f"{facts['model']}: {facts['bytes']:,} bytes, {facts['num_params']:,} parameters")
-    show.line("settings of the model:")
-    for name, value in facts["config"].items():
-        show.line(f"  {name:<16} {'none' if value is None else value}")
+    _print_settings(show, "model", facts["config"])
     show.line("parameters:")
     for name, shape in facts["parameters"].items():
         show.line(f"  {name:<24} {' x '.join(map(str, shape))}")
-    show.line("settings of the text:")
-    for name, value in facts["text"].items():
-        show.line(f"  {name:<16} {'none' if value is None else value}")
+    _print_settings(show, "text", facts["text"])
     specials = f", and {' '.join(facts['specials'])}" if facts["specials"] else ""
-    show.line(f"vocabulary: {facts['vocab_size']:,} ids, one a {facts['unit']}{specials}")
+    show.line(f"vocabulary: {facts['vocab_size']:,} ids, one per {facts['unit']}{specials}")
     if facts["vocab"] is not None:
-        show.line(visible(facts["vocab"].replace("\n", "\x0a".translate({10: "␊"}))))
+        show.line(visible(facts["vocab"].replace("\n", "␊")))
     _print_card(show, facts["card"])
+
+
+def _print_settings(show: Show, title: str, settings: dict[str, Any]) -> None:
+    show.line(f"{title} settings:")
+    for name, value in settings.items():
+        show.line(f"  {name:<16} {'none' if value is None else value}")
 
 
 def _print_card(show: Show, card: dict[str, Any]) -> None:

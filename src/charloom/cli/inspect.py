@@ -1,11 +1,11 @@
-"""``charloom inspect``: why a model learns, and why it forgets."""
+"""``charloom inspect``: find out why a model learns, and why it forgets."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from charloom.cli.flags import option, verb
+from charloom.cli.flags import ModelPath, option, verb
 from charloom.cli.output import SCHEMA, Show
 
 if TYPE_CHECKING:
@@ -15,27 +15,25 @@ if TYPE_CHECKING:
 
 def inspect(
     show: Show,
-    model: Annotated[str, option("a run folder or a model file")],
+    model: ModelPath,
     text: Annotated[
         str | None,
-        option("a text that it has not learnt; - is standard input [default: what its run held out]"),
+        option("a text it was not trained on; - reads standard input [default: the run's held-out text]"),
     ] = None,
     /,
     *,
     out: Annotated[
-        Path | None, option("write report.html and inspection.json to this folder [default: the run's]")
+        Path | None, option("folder for report.html and inspection.json [default: the run folder]")
     ] = None,
-    png: Annotated[bool, option("write every picture as a PNG file too", negative="")] = False,
-    seed: Annotated[int, option("of whatever is shuffled or dealt out", metavar="N", show_default=True)] = 0,
+    png: Annotated[bool, option("also save every plot as a PNG file")] = False,
+    seed: Annotated[int, option("seed of shuffling and random splits", metavar="N", show_default=True)] = 0,
 ) -> None:
-    """Inspect.
+    """Inspect a model.
 
-    Measured in float64 on text that the model has not learnt: how far the
-    gradient of a mistake reaches back (and how far it did before training),
-    the Jacobian of a step, the loss by the context given, how the gates stand,
-    which characters a prediction leans on, what single units stand for, what
-    was learnt of the characters, and where the bits are lost. Verdicts say what
-    that means and what to do; the page draws it all.
+    Measures, in float64 and on text the model was not trained on: how far back gradients reach, before and after
+    training; the Jacobian of one step; the loss by length of the context; gate saturation; which characters a
+    prediction depends on; what single units represent; what the model has learnt about the characters; and which
+    characters cost the most bits. Verdicts say what the results mean and what to do. The page has all the plots.
     """
     from charloom import api
     from charloom.plots import needs_matplotlib
@@ -43,16 +41,13 @@ def inspect(
     loaded = api.load(model)
     folder = loaded.run.path if out is None and loaded.run is not None else out
     if folder is not None:
-        needs_matplotlib("inspect's page; without --out a model file is looked at and nothing is drawn")
-    found = api.inspect(loaded, text, seed=seed, on_note=lambda note: show.note(f"note: {note}"))
+        needs_matplotlib("the page of inspect; a model file without --out is inspected without one")
+    found = api.inspect(loaded, text, seed=seed, on_note=show.notes)
     numbers = found.to_json()
-    for line in _lines(found):
-        show.line(line)
-    written = (
-        []
-        if folder is None
-        else _write(folder, loaded, found, numbers, name=Path(model).name, text=text, png=png)
-    )
+    show.line("\n".join(_lines(found)))
+    written: list[Path] = []
+    if folder is not None:
+        written = _write(folder, loaded, found, numbers, name=Path(model).name, text=text, png=png)
     for path in written:
         show.note(f"wrote {path}")
     show.object({**numbers, "written": [str(path) for path in written]})
@@ -66,11 +61,10 @@ def _lines(found: Inspection) -> list[str]:
     reach = f"more than {found.gradient_flow.num_lags}" if horizon is None else f"{horizon}"
     enough = found.context_curve.enough_chars
     lines.append(f"memory horizon: {reach} characters (the gradient falls to 1 %)")
-    lines.append(
-        f"context used: {'unknown' if enough is None else f'{enough} characters'} (more gain under 1 %)"
-    )
-    train = "" if found.train_nats is None else f", on what it learnt {found.train_nats:.4f}"
-    lines.append(f"loss on {found.num_chars:,} characters held out: {found.held_out_nats:.4f} nats{train}")
+    context = "unknown" if enough is None else f"{enough} characters"
+    lines.append(f"context used: {context} (more gain under 1 %)")
+    train = "" if found.train_nats is None else f", on training text {found.train_nats:.4f}"
+    lines.append(f"loss on {found.num_chars:,} held-out characters: {found.held_out_nats:.4f} nats{train}")
     return lines
 
 
@@ -93,16 +87,11 @@ def _write(
     make_folder(folder)
     published = _published(model)
     document = {"schema": SCHEMA, **numbers}
-    page = inspection_page(
-        found,
-        title=f"Why {name} learns, and why it forgets",
-        summary=_summary(model, found, text),
-        numbers=document,
-        published=published,
-    )
-    atomic_write(folder / "report.html", page)
-    atomic_write(folder / "inspection.json", json.dumps(document, ensure_ascii=False) + "\n")
+    title, summary = f"Why {name} learns, and why it forgets", _summary(model, found, text)
+    page = inspection_page(found, title=title, summary=summary, numbers=document, published=published)
     written = [folder / "report.html", folder / "inspection.json"]
+    atomic_write(written[0], page)
+    atomic_write(written[1], json.dumps(document, ensure_ascii=False) + "\n")
     for title, ax in pictures(found, published) if png else ():
         written.append(folder / f"{title}.png")
         save(ax, written[-1])
@@ -110,7 +99,7 @@ def _write(
 
 
 def _published(model: Model) -> list[tuple[int, int, str]]:
-    """The stages that the authors of a published system read off their plot, of a model trained by its recipe."""
+    """Return the stages in the published plot of the system whose recipe trained this model, if there is one."""
     from charloom.reproduce.systems import systems
 
     system = systems().get(model.card.get("recipe", ""))
@@ -120,13 +109,12 @@ def _published(model: Model) -> list[tuple[int, int, str]]:
 def _summary(model: Model, found: Inspection, text: str | None) -> list[str]:
     config = model.file.model_config
     network = f"{config.block} {config.cell}, {config.num_layers} × {config.hidden_size}"
-    where = (
-        "what its run held out" if text is None else ("standard input" if text == "-" else Path(text).name)
-    )
-    losses = f"{found.held_out_nats:.4f} nats a character"
+    where = "its run's held-out text" if text is None else Path(text).name
+    where = "standard input" if text == "-" else where
+    losses = f"{found.held_out_nats:.4f} nats per character"
     if found.train_nats is not None:
-        losses += f", on the end of what it learnt {found.train_nats:.4f}"
-    return [network, f"looked at on {found.num_chars:,} characters of {where}: {losses}"]
+        losses += f", on the end of the training text {found.train_nats:.4f}"
+    return [network, f"measured on {found.num_chars:,} characters of {where}: {losses}"]
 
 
 app = verb(

@@ -1,4 +1,4 @@
-"""Where a verb's words go: results to standard output, the rest to standard error, always in UTF-8."""
+"""Where output goes: results to standard output, the rest to standard error, always in UTF-8."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import json
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TextIO
 
 SCHEMA = 1
-_DIM, _MARK, _PLAIN = "\x1b[2m", "\x1b[1;4m", "\x1b[0m"  # a mark is bold and underlined: no colour
+_DIM, _MARK, _PLAIN = "\x1b[2m", "\x1b[1;4m", "\x1b[0m"  # a mark is bold and underlined, without colour
 
 
 def prepare_streams() -> None:
-    """Make the three streams speak UTF-8 with plain newlines, whatever the locale says.
+    """Make the output streams write UTF-8 with plain newlines, regardless of the locale.
 
-    What UTF-8 cannot hold (lone surrogates) is written as an escape, which is legal in JSON too.
+    Characters that UTF-8 cannot encode (lone surrogates) are written as escapes, which are valid in JSON too.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -24,60 +24,59 @@ def prepare_streams() -> None:
 
 
 def is_live(stream: TextIO) -> bool:
-    """Whether a person sits before a stream, at a terminal that can move its cursor."""
+    """Whether a stream is a terminal that can move its cursor."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def colours(stream: TextIO) -> bool:
-    """Whether to colour what a person reads there; ``NO_COLOR`` is honoured."""
+    """Whether to colour what is written to a stream; ``NO_COLOR`` is honoured."""
     return is_live(stream) and not os.environ.get("NO_COLOR")
 
 
 class Show:
-    """What a verb prints with.
+    """Prints the output of a verb.
 
     Args:
-        json: results are one JSON object.
-        quiet: no progress and no notes.
+        json: print results as one JSON object.
+        quiet: print no progress and no notes.
     """
 
     def __init__(self, *, json: bool = False, quiet: bool = False) -> None:
         self.as_json, self.quiet = json, quiet
 
     def line(self, text: str = "") -> None:
-        """Print one line, or several, of the result; nothing with ``--json``."""
+        """Print one or more lines of the result; nothing with ``--json``."""
         if not self.as_json:
             sys.stdout.write(text + "\n")
 
     def text(self, text: str, *, dim: bool = False, mark: bool = False) -> None:
-        """Print a part of a generated text as it is, at once; where nobody looks, dim and marked text are plain."""
+        """Print part of a generated text unchanged and at once; dim and mark only affect terminals."""
         if (dim or mark) and text and colours(sys.stdout):
             text = f"{_MARK if mark else _DIM}{text}{_PLAIN}"
         sys.stdout.write(text)
         sys.stdout.flush()
 
     def object(self, values: Mapping[str, Any]) -> None:
-        """Print the one JSON object; nothing without ``--json``."""
+        """Print the JSON object; nothing without ``--json``."""
         if self.as_json:
             print_json(values)
 
     def note(self, text: str = "") -> None:
-        """Say something that is not the result."""
+        """Print text that is not part of the result."""
         if not self.quiet:
             sys.stderr.write(text + "\n")
             sys.stderr.flush()
 
-    def notes(self, texts: Sequence[str]) -> None:
-        """Say several things, each on its line."""
+    def notes(self, *texts: str) -> None:
+        """Print notes, one per line."""
         for text in texts:
             self.note(f"note: {text}")
 
 
 def print_json(values: Mapping[str, Any]) -> None:
-    """Print one JSON object on standard output; numbers that are not finite become null."""
-    sys.stdout.write(
-        json.dumps(_finite({"schema": SCHEMA, **values}), ensure_ascii=False, allow_nan=False) + "\n"
-    )
+    """Print one JSON object on standard output; non-finite numbers become null."""
+    text = json.dumps(_finite({"schema": SCHEMA, **values}), ensure_ascii=False, allow_nan=False)
+    sys.stdout.write(text + "\n")
 
 
 def _finite(value: Any) -> Any:

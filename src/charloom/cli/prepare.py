@@ -1,34 +1,34 @@
-"""``charloom prepare``: encode a text once."""
+"""``charloom prepare``: encode a text once, for training."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any
 
-from charloom.cli.flags import option, verb
+from charloom.cli.flags import ValidationFile, option, verb
 from charloom.cli.output import Show
 from charloom.config import TextConfig
 
 
 def prepare(
     show: Show,
-    text: Annotated[str, option("a file, folder or glob; - is standard input")],
+    text: Annotated[str, option("a file, folder or glob; - reads standard input")],
     /,
-    *more: Annotated[str, option("more of them", name="TEXT")],
-    out: Annotated[Path, option("the file to write")],
-    val: Annotated[str | None, option("a file to validate on, instead of the text's end")] = None,
-    test: Annotated[str | None, option("a file kept for testing")] = None,
+    *more: Annotated[str, option("more files, folders or globs", name="TEXT")],
+    out: Annotated[Path, option("file to write")],
+    val: ValidationFile = None,
+    test: Annotated[str | None, option("file set aside for testing")] = None,
     **settings: Any,
 ) -> None:
-    """Prepare.
+    """Prepare a text.
 
-    For texts larger than memory: it is read in pieces, and `charloom train FILE` maps the result. How the text was read is
-    fixed by it.
+    This is for texts larger than memory: the text is read in pieces, and `charloom train FILE` maps the result into
+    memory. The text settings are fixed in that file.
     """
     from charloom.text import prepare as prepare_text
 
     facts = prepare_text([text, *more], out, TextConfig(**settings), val=val, test=test)
-    show.notes(facts.pop("notes", []))
+    show.notes(*facts.pop("notes", []))
     show.line(
         f"{out}: {facts['chars']:,} characters, vocabulary of {facts['vocab_size']:,}, "
         f"{facts['bytes_per_s'] / 1e6:.1f} MB/s"

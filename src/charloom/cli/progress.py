@@ -1,6 +1,6 @@
-"""Progress on standard error: a live line at a terminal, a plain line every few seconds elsewhere.
+"""Progress on standard error: live at a terminal, otherwise a plain line every few seconds.
 
-Generated text is shown outside any box, in logical order, its control characters made visible.
+Generated text is printed without a box, in logical order and with its control characters made visible.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ import contextlib
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from charloom.cli.interrupt import quoted
 from charloom.cli.output import Show, is_live
-from charloom.cli.report import clock
-from charloom.cli.signals import quoted
+from charloom.cli.train_summary import clock
 
 if TYPE_CHECKING:
-    from charloom.launch import Training
-    from charloom.training import Event, Progress, Sampled, Started, Validation, Watched
+    from charloom.jobs import TrainingJob
+    from charloom.training import Event, Progress, Started, Validation, Watched
 
 PLAIN_EVERY_S = 5.0
 
@@ -26,56 +26,54 @@ Report = Callable[["Event"], None]
 
 
 @contextlib.contextmanager
-def reporter(show: Show, job: Training) -> Iterator[Report]:
+def reporter(show: Show, job: TrainingJob) -> Iterator[Report]:
     """Choose how to show events: live, plain or not at all."""
     if show.quiet:
-        yield _say_nothing
-        return
-    unit = job.corpus.vocab.unit
-    opening = _Opening(job)
-    if not is_live(sys.stderr):
-        yield PlainProgress(show, opening, unit)
-        return
-    with LiveProgress(opening, unit) as live:
-        yield live
+        yield lambda _event: None
+    elif not is_live(sys.stderr):
+        yield PlainProgress(show, job)
+    else:
+        with LiveProgress(job) as live:
+            yield live
 
 
-def _say_nothing(event: Event) -> None:
-    del event
+def _text(event: Event, job: TrainingJob) -> str:
+    """The text that an event prints once; empty for the others."""
+    from charloom.generation.escape import visible
+    from charloom.training import Sampled, Started, Watched
+
+    if isinstance(event, Started):
+        return "\n".join(_start_lines(event, job))
+    if isinstance(event, Sampled):
+        return "  " + visible(event.text).strip().replace("\n", "\n  ")
+    return _watched_line(event) if isinstance(event, Watched) else ""
 
 
-class _Opening:
-    """What is said when a training starts."""
-
-    def __init__(self, job: Training) -> None:
-        self.job = job
-
-    def lines(self, started: Started) -> list[str]:
-        """Where, how large, by which recipe, and what was adjusted."""
-        corpus, resolved = self.job.corpus, self.job.resolved
-        model = resolved.model_config
-        how = f"{model.num_layers} x {model.cell} of {model.hidden_size}, {model.block}"
-        lines = [
-            f"text: {corpus.name}, {corpus.num_chars:,} characters, vocabulary of {len(corpus.vocab)}",
-            f"model: {how}, {started.num_params:,} parameters",
-            f"device: {started.device}, {started.threads} thread{'s' * (started.threads != 1)}",
-            f"recipe: {resolved.recipe}: {resolved.reason}",
-            f"run: {quoted(self.job.run.path)}",
-        ]
-        if started.step:
-            lines.append(f"going on from step {started.step:,}")
-        return lines + [f"note: {note}" for note in started.notes]
+def _start_lines(started: Started, job: TrainingJob) -> list[str]:
+    corpus, resolved = job.corpus, job.resolved
+    model = resolved.model_config
+    network = f"{model.num_layers} x {model.cell} of {model.hidden_size}, {model.block}"
+    lines = [
+        f"text: {corpus.name}, {corpus.num_chars:,} characters, vocabulary of {len(corpus.vocab)}",
+        f"model: {network}, {started.num_params:,} parameters",
+        f"device: {started.device}, {started.threads} thread{'s' * (started.threads != 1)}",
+        f"recipe: {resolved.recipe}: {resolved.reason}",
+        f"run: {quoted(job.run.path)}",
+    ]
+    if started.step:
+        lines.append(f"resuming from step {started.step:,}")
+    return lines + [f"note: {note}" for note in started.notes]
 
 
-class _Figures:
-    """The newest numbers, as one line of text."""
+class _Losses:
+    """The latest losses as one line of text."""
 
     def __init__(self, unit: str) -> None:
         self.unit = unit
         self.validation: Validation | None = None
 
-    def losses(self, train_loss: float | None) -> str:
-        """Train and validation loss in nats, the latter also in bits."""
+    def line(self, train_loss: float | None) -> str:
+        """Training and validation loss in nats, the latter also in bits."""
         parts = [] if train_loss is None else [f"train {train_loss:.3f}"]
         if self.validation is not None:
             bits = self.validation.loss / math.log(2)
@@ -84,45 +82,42 @@ class _Figures:
 
 
 class PlainProgress:
-    """A line now and then, for logs and pipes."""
+    """Print a line now and then, for logs and pipes."""
 
-    def __init__(self, show: Show, opening: _Opening, unit: str) -> None:
-        self._show, self._opening, self._figures = show, opening, _Figures(unit)
-        self._said_at = -math.inf
+    def __init__(self, show: Show, job: TrainingJob) -> None:
+        self._show, self._job, self._losses = show, job, _Losses(job.corpus.vocab.unit)
+        self._printed_at = -math.inf
 
     def __call__(self, event: Event) -> None:
-        """Print an event, if it is time or it matters."""
-        from charloom.training import Progress, Sampled, Started, Validation, Watched
+        """Print a validation at once, and progress if the last line is old enough."""
+        from charloom.training import Progress, Validation
 
-        if isinstance(event, Started):
-            self._show.note("\n".join(self._opening.lines(event)))
-        elif isinstance(event, Validation):
-            self._figures.validation = event
+        if isinstance(event, Validation):
+            self._losses.validation = event
             best = " (best)" if event.best else ""
-            self._show.note(f"step {event.step:,} · {self._figures.losses(event.train_loss)}{best}")
-            self._said_at = time.monotonic()
-        elif isinstance(event, Sampled):
-            self._show.note(_sample_line(event))
-        elif isinstance(event, Watched):
-            self._show.note(_watched_line(event))
-        elif isinstance(event, Progress) and time.monotonic() - self._said_at > PLAIN_EVERY_S:
-            self._show.note(
-                f"step {event.step:,} · {event.progress:.0%} · {self._figures.losses(_mean(event.loss))} · "
-                f"{event.chars_per_s:,.0f} chars/s · {clock(event.time_left_s)} left"
-            )
-            self._said_at = time.monotonic()
+            self._print(f"step {event.step:,} · {self._losses.line(event.train_loss)}{best}")
+        elif isinstance(event, Progress):
+            if time.monotonic() - self._printed_at > PLAIN_EVERY_S:
+                losses = self._losses.line(_mean_loss(event))
+                self._print(f"step {event.step:,} · {event.progress:.0%} · {losses} · {_speed(event)}")
+        elif text := _text(event, self._job):
+            self._show.note(text)
+
+    def _print(self, line: str) -> None:
+        self._show.note(line)
+        self._printed_at = time.monotonic()
 
 
 class LiveProgress:
-    """Two lines that move, and above them samples in dim text."""
+    """Two moving lines, with samples printed above them in dim text."""
 
-    def __init__(self, opening: _Opening, unit: str) -> None:
+    def __init__(self, job: TrainingJob) -> None:
         from rich.console import Console, Group
         from rich.live import Live
         from rich.progress import BarColumn, Progress, TextColumn
         from rich.text import Text
 
-        self._opening, self._figures = opening, _Figures(unit)
+        self._job, self._losses = job, _Losses(job.corpus.vocab.unit)
         self._console = Console(file=sys.stderr, highlight=False, markup=False, emoji=False)
         self._bar = Progress(
             TextColumn("{task.fields[step]}", style="bold"),
@@ -131,8 +126,8 @@ class LiveProgress:
             TextColumn("{task.fields[speed]}", style="dim"),
         )
         self._task = self._bar.add_task("", total=1.0, step="step 0", speed="")
-        self._losses = Text("", no_wrap=True, overflow="ellipsis")
-        self._live = Live(Group(self._bar, self._losses), console=self._console, transient=True)
+        self._second_line = Text("", no_wrap=True, overflow="ellipsis")
+        self._live = Live(Group(self._bar, self._second_line), console=self._console, transient=True)
 
     def __enter__(self) -> LiveProgress:
         self._live.start()
@@ -143,47 +138,28 @@ class LiveProgress:
 
     def __call__(self, event: Event) -> None:
         """Show an event."""
-        from charloom.training import Progress, Sampled, Started, Validation, Watched
+        from charloom.training import Progress, Started, Validation
 
-        if isinstance(event, Started):
-            self._print("\n".join(self._opening.lines(event)))
-        elif isinstance(event, Validation):
-            self._figures.validation = event
-        elif isinstance(event, Sampled):
-            self._print(_sample_line(event), style="dim")
-        elif isinstance(event, Watched):
-            self._print(_watched_line(event), style="dim")
+        if isinstance(event, Validation):
+            self._losses.validation = event
         elif isinstance(event, Progress):
-            self._move(event)
-
-    def _print(self, text: str, style: str = "") -> None:
-        self._console.print(text, style=style, soft_wrap=True)
-
-    def _move(self, event: Progress) -> None:
-        measuring = event.progress >= 1.0
-        speed = f"{event.chars_per_s:,.0f} chars/s · {clock(event.time_left_s)} left"
-        if measuring:
-            speed = "measuring, with the baselines"
-        self._bar.update(self._task, completed=event.progress, step=f"step {event.step:,}", speed=speed)
-        self._losses.plain = self._figures.losses(_mean(event.loss))
+            speed = "measuring the model and the baselines" if event.progress >= 1.0 else _speed(event)
+            self._bar.update(self._task, completed=event.progress, step=f"step {event.step:,}", speed=speed)
+            self._second_line.plain = self._losses.line(_mean_loss(event))
+        elif text := _text(event, self._job):
+            self._console.print(text, style="" if isinstance(event, Started) else "dim", soft_wrap=True)
 
 
-def _mean(losses: Sequence[float]) -> float:
-    return sum(losses) / max(1, len(losses))
+def _mean_loss(event: Progress) -> float:
+    return sum(event.loss) / max(1, len(event.loss))
+
+
+def _speed(event: Progress) -> str:
+    return f"{event.chars_per_s:,.0f} chars/s · {clock(event.time_left_s)} left"
 
 
 def _watched_line(event: Watched) -> str:
     horizon, lags = event.numbers["memory_horizon_chars"], event.numbers["grad_norm_by_lag"]
-    reach = (
-        f"{horizon} characters"
-        if horizon is not None
-        else f"over {len(next(iter(lags.values()))) - 1} characters"
-    )
+    reach = f"over {len(next(iter(lags.values()))) - 1}" if horizon is None else f"{horizon}"
     gates = " · ".join(f"{gate} {share:.0%}" for gate, share in event.numbers["saturation"].items())
-    return f"step {event.step:,} · gradients reach {reach} · saturated: {gates}"
-
-
-def _sample_line(event: Sampled) -> str:
-    from charloom.generation.visible import visible
-
-    return "  " + visible(event.text).strip().replace("\n", "\n  ")
+    return f"step {event.step:,} · gradients reach {reach} characters · saturated: {gates}"

@@ -1,4 +1,4 @@
-"""``charloom reproduce``: a published system repeated, its figures beside ours."""
+"""``charloom reproduce``: reproduce a published system and compare the figures."""
 
 from __future__ import annotations
 
@@ -15,41 +15,38 @@ if TYPE_CHECKING:
 
 def reproduce(
     show: Show,
-    name: Annotated[str, option("a published system, or all")],
+    name: Annotated[str, option("name of a published system, or all")],
     /,
     *,
-    quick: Annotated[bool, option("run the first tenth")] = False,
-    as_published: Annotated[bool, option("with the mistakes of the published form")] = False,
+    quick: Annotated[bool, option("run only the first tenth")] = False,
+    as_published: Annotated[bool, option("include the mistakes of the published program")] = False,
     best: Annotated[
-        bool, option("let charloom's own choice learn from the same text in the same time, and compare")
+        bool, option("compare with charloom's default recipe, trained on the same text for the same time")
     ] = False,
     seeds: Annotated[
-        int | None,
-        option(
-            "how many seeds show the spread; none = five where one takes seconds, one where it takes minutes"
-        ),
+        int | None, option("number of seeds [default: five if one takes seconds, one if it takes minutes]")
     ] = None,
     out: Annotated[
-        Path, option("the folder for reproduce.json, the page and the models", show_default=True)
+        Path, option("folder for reproduce.json, the page and the models", show_default=True)
     ] = Path("reproduce"),
 ) -> None:
-    """Repeat a published system.
+    """Reproduce a published system.
 
-    Trains the system from its recipe on its corpus, which is looked for in $CHARLOOM_DATA, in ../shared/data and in the
-    user's cache, and fetched where that is possible. Mended is the default; each mistake is named on the page.
+    Trains the system from its recipe on its corpus, which is searched for in $CHARLOOM_DATA or, if that is not set, in
+    ../shared/data and in your cache folder, and downloaded if possible. Mistakes of the published program are corrected by default; the page
+    names each of them.
     """
     from charloom.reproduce import find_systems
 
     if best and (quick or as_published):
         raise UsageError(
-            "--best stands beside --quick or --as-published",
-            why="the contest trains both sides whole, and mended",
+            "--best cannot be combined with --quick or --as-published",
+            why="the comparison trains both sides fully, with all mistakes corrected",
             fix="leave one out",
         )
     if seeds is not None and seeds < 1:
-        raise UsageError(
-            f"--seeds is {seeds}", why="a figure needs one training at least", fix="give a number from 1 on"
-        )
+        why = "a figure needs at least one training"
+        raise UsageError(f"--seeds is {seeds}", why=why, fix="give 1 or more")
     chosen = find_systems(name)
     if best:
         show.object({"systems": _contests(show, chosen, out)})
@@ -74,8 +71,8 @@ def _repetitions(show: Show, chosen: Any, out: Path, **how: Any) -> dict[str, An
 def _print_repetition(show: Show, done: Repetition) -> None:
     show.line(f"{done.system.letter}. {done.system.name}")
     for figure in done.figures:
-        verdict = {True: "within", False: "NOT within", None: "shown, not judged:"}[figure.within]
-        tolerance = "" if figure.target.tolerance is None else f" {figure.target.tolerance:g}"
+        verdict = {True: "within", False: "NOT within", None: "shown, not judged"}[figure.within]
+        tolerance = "" if figure.target.tolerance is None else f" ± {figure.target.tolerance:g}"
         show.line(
             f"  {figure.target.what}: published {figure.target.published:.4f}, measured {figure.measured:.4f} "
             f"({verdict}{tolerance})"

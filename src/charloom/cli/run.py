@@ -1,14 +1,15 @@
-"""From a command line to an exit code."""
+"""Run one command line: parse it, call the verb, return the exit code."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from charloom.cli.failures import DONE, fail
-from charloom.cli.flags import STDIN
-from charloom.cli.output import prepare_streams
+from charloom.cli.flags import STDIN, Verb
+from charloom.cli.output import Show, prepare_streams
 from charloom.cli.verbs import build_app
 
 
@@ -16,41 +17,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line.
 
     Args:
-        argv: its words without the program's name; None takes the process's.
+        argv: the arguments without the program name; None = those of this process.
 
     Returns:
-        The exit code: 0 done, 1 failed as explained, 2 wrong usage, 130 interrupted.
+        The exit code: 0 done, 1 failed with an explanation, 2 wrong usage, 130 interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     prepare_streams()
     try:
-        code = _run(words)
+        try:
+            verb, args, settings = parse(words)
+            code = verb(*args, **settings)
+        except BrokenPipeError:
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            code = fail(error, words)
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader, such as `head`, has had enough
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
-    return code
+    return code if isinstance(code, int) else DONE
 
 
-def _run(words: list[str]) -> int:
-    try:
-        return _dispatch(words)
-    except BrokenPipeError:
-        raise
-    except (Exception, KeyboardInterrupt) as error:
-        return fail(error, words)
+def parse(words: Sequence[str]) -> tuple[Verb, list[Any], dict[str, Any]]:
+    """Return the function that a command line calls, with its arguments.
 
-
-def _dispatch(words: list[str]) -> int:
-    """Read the words and call the verb. The word ``-`` travels under another name, for cyclopts takes it for an option."""
-    hidden = [STDIN if word == "-" else word for word in words]
+    The argument ``-`` is replaced while cyclopts parses, which would read it as an option.
+    """
     command, bound, _ = build_app(words[0] if words else "").parse_args(
-        hidden, exit_on_error=False, print_error=False
+        [STDIN if word == "-" else word for word in words], exit_on_error=False, print_error=False
     )
     args = [_restored(value) for value in bound.args]
-    keywords = {name: _restored(value) for name, value in bound.kwargs.items()}
-    code = command(*args, **keywords)
-    return code if isinstance(code, int) else DONE
+    settings: dict[str, Any] = {name: _restored(value) for name, value in bound.kwargs.items()}
+    verb = getattr(command, "verb", None)
+    if verb is None:  # the list of verbs, or the version
+        return command, args, settings
+    settings.pop("debug", None)  # `fail` reads it from the words
+    show = Show(json=settings.pop("json", False), quiet=settings.pop("quiet", False))
+    return verb, [show, *args], settings
 
 
 def _restored(value: object) -> object:

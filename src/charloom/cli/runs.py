@@ -1,4 +1,4 @@
-"""``charloom runs``: the runs in a folder."""
+"""``charloom runs``: list the runs in a folder."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ COLUMNS = (
 
 
 def runs(
-    show: Show, folder: Annotated[Path, option("where the runs are", show_default=True)] = Path("runs"), /
+    show: Show, folder: Annotated[Path, option("the folder to list", show_default=True)] = Path("runs"), /
 ) -> None:
-    """List.
+    """List runs.
 
-    The folders themselves are read: there is no other record that could disagree. Figures are bits per character on
-    each run's own held-out text (stream protocol).
+    The list is read from the run folders themselves, so it is always current. Bits per character are measured on each
+    run's own held-out text (stream protocol).
     """
-    from charloom.cli.rows import safe_row
+    from charloom.cli.run_table import safe_row
     from charloom.cli.tables import text_table
     from charloom.runs import list_runs
 

@@ -1,4 +1,4 @@
-"""``charloom sample``: write text."""
+"""``charloom sample``: generate text."""
 
 from __future__ import annotations
 
@@ -12,237 +12,230 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from charloom.cli.failures import DONE, INTERRUPTED, UsageError
-from charloom.cli.flags import option, verb
-from charloom.cli.novelty import Judged, corpus_at_hand, distribution, judge, listed, marks, summary, to_json
+from charloom.cli.flags import Device, ModelPath, option, verb
+from charloom.cli.novelty import (
+    SamplesNovelty,
+    judge_samples,
+    listed,
+    marks,
+    match_length_line,
+    summary,
+    to_json,
+)
 from charloom.cli.output import Show, colours
 from charloom.config import SampleConfig
 
 if TYPE_CHECKING:
     from charloom.api import Model
-    from charloom.generation import Sample, Writing
-    from charloom.text import Corpus
+    from charloom.generation import Generation, Sample
 
 PATIENCE_S = 3.0
-"""How long a reader waits before being told why."""
+"""Delay after which a note explains why nothing has been generated yet."""
+
+Prompt = Annotated[
+    str | None,
+    option("text to continue; - reads standard input; none = the recipe's", allow_leading_hyphen=True),
+]
+PromptFile = Annotated[str | None, option("file that contains the prompt")]
+Stop = Annotated[
+    list[str] | None, option("end a sample before this text; may be repeated", allow_leading_hyphen=True)
+]
+LogProbs = Annotated[bool, option("with --json, add log-probabilities of characters (nats, before filters)")]
+Stream = Annotated[bool, option("print each character as it is generated")]
+Html = Annotated[Path | None, option("write the samples to this page, for scripts a terminal cannot display")]
+Mark = Annotated[bool, option("mark what is copied from the training text, if the run's corpus is available")]
+MarkFrom = Annotated[
+    int | None, option("as --novelty, for copies of at least N characters [default: 30]", metavar="N")
+]
 
 
 def sample(
     show: Show,
-    model: Annotated[str, option("a run folder or a model file")],
+    model: ModelPath,
     /,
     *,
-    prompt: Annotated[
-        str | None,
-        option("text to continue; - is standard input; none = the recipe's", allow_leading_hyphen=True),
-    ] = None,
-    prompt_file: Annotated[str | None, option("a file that holds the prompt")] = None,
-    stop: Annotated[
-        list[str] | None, option("end a sample before this text; may be repeated", allow_leading_hyphen=True)
-    ] = None,
-    logprobs: Annotated[
-        bool, option("with --json, the model's log-probability of each character in nats, before all filters")
-    ] = False,
-    stream: Annotated[bool, option("print each character as it comes")] = False,
-    html: Annotated[
-        Path | None, option("write the samples to this page, for scripts a terminal cannot show")
-    ] = None,
-    novelty: Annotated[
-        bool, option("mark what stands verbatim in the training text, where the run's corpus is at hand")
-    ] = False,
-    novelty_from: Annotated[
-        int | None, option("the same, from stretches of N characters on; else 30", metavar="N")
-    ] = None,
-    device: Annotated[str, option("auto, cpu, cuda, cuda:N or mps", show_default=True)] = "cpu",
+    prompt: Prompt = None,
+    prompt_file: PromptFile = None,
+    stop: Stop = None,
+    logprobs: LogProbs = False,
+    stream: Stream = False,
+    html: Html = None,
+    novelty: Mark = False,
+    novelty_from: MarkFrom = None,
+    device: Device = "cpu",
     **settings: Any,
 ) -> int:
-    """Write.
+    """Generate text.
 
-    The prompt is followed by what the model adds to it, character by character. With --length 0 it goes on until a
-    stop text, the end of a document, or Ctrl-C.
+    The prompt is printed first, then the generated text. With --length 0, generation continues until a stop text, the
+    end of a document or Ctrl-C.
 
-    With --novelty, copied stretches are bold and underlined on a terminal, marked on the page of --html, and listed
-    where neither shows them. Copies are sought in what the model wrote, not in the prompt.
+    With --novelty, copied passages are bold and underlined on a terminal, marked on the --html page, and otherwise
+    listed. Only generated text is searched for copies, not the prompt.
     """
     from charloom import api
 
-    endless, count = settings.get("length") == 0, settings.get("count", 1)
-    _check(show, prompt, prompt_file, stream=stream, count=count)
+    _check(show, prompt, prompt_file, stream=stream, count=settings.get("count", 1), logprobs=logprobs)
     if novelty_from is not None and novelty_from < 1:
-        raise UsageError(
-            f"--novelty-from {novelty_from}", why="the shortest copy has one character", fix="give 1 or more"
-        )
-    if logprobs and not show.as_json:
-        raise UsageError(
-            "--logprobs without --json", why="a number a character is read by programs", fix="add --json"
-        )
+        why = "the shortest copy has one character"
+        raise UsageError(f"--novelty-from {novelty_from}", why=why, fix="give 1 or more")
     loaded = api.load(model, device=device)
-    if endless and count > 1 and not stop and loaded.vocab.boundary_id is None:
-        raise _never_ends(count)
-    live = not show.as_json and (stream or (endless and count == 1))
-    given = prompt is not None or prompt_file is not None
-    opening = _prompt(show, prompt or "", prompt_file) if given else loaded.default_prompt
     config = loaded.sample_config(**settings)
-    with _patience(show):
-        loaded.writer(config)
-    writing = loaded.write(
-        opening,
-        stop=stop or (),
-        log_probs=logprobs,
-        on_note=lambda note: show.note(f"note: {note}"),
-        **settings,
+    if config.length == 0 and config.count > 1 and not stop and loaded.vocab.boundary_id is None:
+        what, why = f"--length 0 with --count {config.count}", "the first sample would never end"
+        raise UsageError(what, why=why, fix="set --length, or give --stop")
+    opening = _prompt(show, loaded, prompt, prompt_file)
+    with _explained_delay(show):
+        decoder = loaded.decoder(config)
+    live = not show.as_json and (stream or (config.length == 0 and config.count == 1))
+    generation = loaded.generate(
+        opening, config=config, stop=stop or (), log_probs=logprobs, on_note=show.notes
     )
-    began = time.monotonic()
-    samples, interrupted = _collect(show, writing, live=live, opening=opening)
-    elapsed_s = time.monotonic() - began
+    samples, interrupted, elapsed_s = _collect(show, generation, live=live, opening=opening)
     if settings.get("seed") is None and samples:
         show.note(f"seed: {samples[0].seed}")
-    asked = novelty or novelty_from is not None
-    corpus = _corpus(show, loaded, samples, novelty=asked)
-    unseen = _unseen_share(show, samples, corpus)
-    judged = judge(samples, corpus, novelty_from) if asked and corpus is not None else None
+    wants_copies = novelty or novelty_from is not None
+    copies, unseen = _compare(show, loaded, samples, wants_copies=wants_copies, from_chars=novelty_from)
     if html is not None:
-        _write_page(show, html, model, samples, settings, judged)
+        _write_page(html, model, samples, settings, copies)
+        show.line(f"wrote {html}")
     elif not live:
-        _print(show, samples, loaded, judged)
-    if judged is not None:
-        _tell(show, samples, judged, marked=html is not None or (not live and colours(sys.stdout)))
-    result = _object(samples, elapsed_s, unseen) | {"engine": engine_name(loaded, config)}
-    show.object(_with_novelty(result, judged) if asked else result)
+        _print(show, samples, loaded, copies)
+    if copies is not None:
+        marked = html is not None or (not live and colours(sys.stdout))
+        _print_novelty(show, samples, copies, marked=marked)
+    result = _object(samples, elapsed_s, unseen) | {"engine": type(decoder).__module__.split(".")[2]}
+    show.object(_with_novelty(result, copies) if wants_copies else result)
     return INTERRUPTED if interrupted else DONE
 
 
-def _check(show: Show, prompt: str | None, prompt_file: str | None, *, stream: bool, count: int) -> None:
+def _check(
+    show: Show, prompt: str | None, prompt_file: str | None, *, stream: bool, count: int, logprobs: bool
+) -> None:
     if prompt and prompt_file is not None:
-        raise UsageError(
-            "--prompt and --prompt-file are both given", why="a text has one beginning", fix="keep one"
-        )
+        what, why = "--prompt and --prompt-file are both given", "a text has one beginning"
+        raise UsageError(what, why=why, fix="keep one")
     if stream and show.as_json:
-        raise UsageError(
-            "--stream and --json are both given", why="--json prints one object at the end", fix="keep one"
-        )
+        what, why = "--stream and --json are both given", "--json prints one object at the end"
+        raise UsageError(what, why=why, fix="keep one")
     if stream and count != 1:
-        raise UsageError(
-            f"--stream with --count {count}",
-            why="samples written side by side would run into one another",
-            fix="leave out --stream, or --count",
-        )
+        why = "samples generated in parallel would be mixed up"
+        raise UsageError(f"--stream with --count {count}", why=why, fix="leave out --stream, or --count")
+    if logprobs and not show.as_json:
+        why = "only the JSON object contains them"
+        raise UsageError("--logprobs without --json", why=why, fix="add --json")
 
 
-def _never_ends(count: int) -> UsageError:
-    return UsageError(
-        f"--length 0 with --count {count}",
-        why="the first sample would never end",
-        fix="set --length, or give --stop",
-    )
-
-
-def _prompt(show: Show, prompt: str, prompt_file: str | None) -> str:
-    """The text to continue: given, from a file, or from standard input; one newline at its end is the shell's."""
+def _prompt(show: Show, loaded: Model, prompt: str | None, prompt_file: str | None) -> str:
+    """Read the prompt, without the final newline that a shell or an editor adds."""
     from charloom.text import decode_bytes
 
-    if prompt_file is None and prompt != "-":
-        return prompt
-    if prompt_file is None:
+    if prompt_file is not None:
+        name, data = prompt_file, _read_bytes(Path(prompt_file))
+    elif prompt == "-":
         name, data = "standard input", sys.stdin.buffer.read()
     else:
-        name, data = prompt_file, _bytes_of(Path(prompt_file))
+        return loaded.default_prompt if prompt is None else prompt
     if not data:
         return ""
     decoded = decode_bytes(data, encoding=None, source=name)
-    show.notes(decoded.notes)
+    show.notes(*decoded.notes)
     return decoded.text.removesuffix("\n").removesuffix("\r")
 
 
-def _bytes_of(path: Path) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     from charloom.errors import DataError
 
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(
-            f"cannot read {path}", why=error.strerror or str(error), fix="name a file that holds the prompt"
-        ) from error
+        what, why = f"cannot read {path}", error.strerror or str(error)
+        raise DataError(what, why=why, fix="name a file that contains the prompt") from error
 
 
-def _collect(show: Show, writing: Writing, *, live: bool, opening: str) -> tuple[list[Sample], bool]:
-    """Every sample in order; Ctrl-C ends the writing and keeps what was written."""
+def _collect(
+    show: Show, generation: Generation, *, live: bool, opening: str
+) -> tuple[list[Sample], bool, float]:
+    """Return all samples in order, whether Ctrl-C ended the generation, and the elapsed seconds.
+
+    Text that was generated before Ctrl-C is kept.
+    """
     from charloom.generation import Piece, visible
 
-    samples, interrupted = [], False
+    samples, interrupted, began = [], False, time.monotonic()
     if live:
         show.text(visible(opening), dim=True)
     try:
-        for event in writing:
+        for event in generation:
             if not isinstance(event, Piece):
                 samples.append(event)
             elif live:
                 show.text(visible(event.text))
     except KeyboardInterrupt:
-        samples, interrupted = samples + writing.interrupt(), True
+        samples, interrupted = samples + generation.interrupt(), True
     if live:
         show.line()
-    return sorted(samples, key=lambda sample: sample.index), interrupted
+    return sorted(samples, key=lambda sample: sample.index), interrupted, time.monotonic() - began
 
 
-def _print(show: Show, samples: list[Sample], loaded: Model, judged: Judged | None) -> None:
-    """Print finished samples: documents without newlines one a line, others under a heading where there are several."""
-    from charloom.generation import marked_parts, visible
+def _print(show: Show, samples: list[Sample], loaded: Model, copies: SamplesNovelty | None) -> None:
+    """Print finished samples: documents without newlines one per line, several others under headings."""
+    from charloom.generation import visible
+    from charloom.report.samples import marked_parts
 
     if show.as_json:
         return
-    whole = [sample.prompt + sample.text for sample in samples]
-    as_lines = loaded.vocab.boundary_id is not None and not any("\n" in text for text in whole)
-    spans = [[] for _ in samples] if judged is None else [one.spans for one in judged.each]
+    one_line = not any("\n" in sample.prompt + sample.text for sample in samples)
+    headings = len(samples) > 1 and not (loaded.vocab.boundary_id is not None and one_line)
+    spans = [[] for _ in samples] if copies is None else [one.spans for one in copies.each]
     for sample, copied in zip(samples, spans, strict=True):
-        if len(samples) > 1 and not as_lines:
-            show.line(
-                f"{'' if sample.index == 0 else chr(10)}=== sample {sample.index + 1} of {len(samples)} ==="
-            )
+        if headings:
+            blank = "" if sample.index == 0 else "\n"
+            show.line(f"{blank}=== sample {sample.index + 1} of {len(samples)} ===")
         show.text(visible(sample.prompt), dim=True)
         for part, mark in marked_parts(sample.text, copied):
             show.text(visible(part), mark=mark)
         show.line()
 
 
-def _corpus(show: Show, loaded: Model, samples: list[Sample], *, novelty: bool) -> Corpus | None:
-    """The run's corpus, where it is at hand and something is to be told from it."""
-    several_documents = loaded.vocab.boundary_id is not None and len(samples) > 1
-    if novelty:
-        return corpus_at_hand(show, loaded, cannot="what was copied")
-    if several_documents and loaded.run is not None:
-        return corpus_at_hand(show, loaded, cannot="how many samples are new")
-    return None
-
-
-def _unseen_share(show: Show, samples: list[Sample], corpus: Corpus | None) -> float | None:
-    """Share of several samples that are none of the training documents."""
+def _compare(
+    show: Show, loaded: Model, samples: list[Sample], *, wants_copies: bool, from_chars: int | None
+) -> tuple[SamplesNovelty | None, float | None]:
+    """Compare the samples with the run's corpus, if available: the copies, and the share that are new documents."""
     from charloom.evaluation import unseen_share
 
-    if corpus is None or corpus.vocab.boundary_id is None or len(samples) < 2:
-        return None
-    share = unseen_share([s.prompt + s.text for s in samples], documents_of(corpus))
-    show.note(f"{share:.1%} of the {len(samples):,} samples do not stand among the training documents")
-    return share
+    several_documents = loaded.vocab.boundary_id is not None and len(samples) > 1
+    if not (wants_copies or (several_documents and loaded.run is not None)):
+        return None, None
+    cannot = "find what was copied" if wants_copies else "count how many samples are new"
+    corpus = loaded.corpus_or_note(show.notes, cannot=cannot)
+    if corpus is None:
+        return None, None
+    copies, unseen = judge_samples(samples, corpus, from_chars) if wants_copies else None, None
+    if several_documents:
+        unseen = unseen_share([s.prompt + s.text for s in samples], documents_of(corpus))
+        show.note(f"{unseen:.1%} of the {len(samples):,} samples are not among the training documents")
+    return copies, unseen
 
 
-def _tell(show: Show, samples: list[Sample], judged: Judged, *, marked: bool) -> None:
-    """Say on standard error what was copied; where it is not marked, each stretch has a line."""
+def _print_novelty(show: Show, samples: list[Sample], copies: SamplesNovelty, *, marked: bool) -> None:
+    """Report the copies on standard error, and list each of them unless it is already marked."""
     if not marked and not show.as_json:
-        for line in listed(samples, judged):
+        for line in listed(samples, copies):
             show.note(line)
-    show.note(summary(judged, sum(len(sample.text) for sample in samples)))
-    show.note(distribution(judged))
+    show.note(summary(copies, sum(len(sample.text) for sample in samples)))
+    show.note(match_length_line(copies))
 
 
-def _with_novelty(result: dict[str, Any], judged: Judged | None) -> dict[str, Any]:
-    """The JSON object with what was copied; null where the corpus is not at hand."""
-    each = [None] * len(result["samples"]) if judged is None else [to_json(one) for one in judged.each]
+def _with_novelty(result: dict[str, Any], copies: SamplesNovelty | None) -> dict[str, Any]:
+    """Add the copies to the JSON object; null if the corpus is not available."""
+    each = [None] * len(result["samples"]) if copies is None else [to_json(one) for one in copies.each]
     samples = [sample | {"novelty": novelty} for sample, novelty in zip(result["samples"], each, strict=True)]
-    return result | {"samples": samples, "novelty": None if judged is None else judged.whole}
+    return result | {"samples": samples, "novelty": None if copies is None else copies.whole}
 
 
 def documents_of(corpus: Any) -> list[str]:
-    """The training documents of a corpus, as text."""
+    """Decode the training documents of a corpus."""
     import numpy as np
 
     ids, boundary = np.asarray(corpus.train), corpus.vocab.boundary_id
@@ -251,21 +244,14 @@ def documents_of(corpus: Any) -> list[str]:
 
 
 def _write_page(
-    show: Show,
-    path: Path,
-    model: str,
-    samples: list[Sample],
-    settings: dict[str, Any],
-    judged: Judged | None,
+    path: Path, model: str, samples: list[Sample], settings: dict[str, Any], copies: SamplesNovelty | None
 ) -> None:
     from charloom.files import atomic_write
-    from charloom.generation import samples_page
+    from charloom.report.samples import samples_page
 
     shown = {"model": model, **{name: value for name, value in settings.items() if value is not None}}
-    copied = None if judged is None else marks(judged)
-    page = samples_page(samples, title=f"Written by {Path(model).name}", settings=shown, marks=copied)
-    atomic_write(path, page)
-    show.line(f"wrote {path}")
+    title, copied = f"Written by {Path(model).name}", None if copies is None else marks(copies)
+    atomic_write(path, samples_page(samples, title=title, settings=shown, marks=copied))
 
 
 def _object(samples: list[Sample], elapsed_s: float, unseen: float | None) -> dict[str, Any]:
@@ -281,16 +267,11 @@ def _object(samples: list[Sample], elapsed_s: float, unseen: float | None) -> di
     }
 
 
-def engine_name(loaded: Model, config: SampleConfig) -> str:
-    """The engine that writes for a model."""
-    return type(loaded.writer(config)).__module__.split(".")[2]
-
-
 @contextlib.contextmanager
-def _patience(show: Show) -> Iterator[None]:
-    """Say what is going on where the loops are compiled: a minute at most, once on each machine."""
+def _explained_delay(show: Show) -> Iterator[None]:
+    """Print a note if the loops are being compiled: a minute at most, once per machine."""
     timer = threading.Timer(
-        PATIENCE_S, lambda: show.note("compiling the writing loops: half a minute, once on this machine")
+        PATIENCE_S, lambda: show.note("compiling the generation loops: half a minute, once per machine")
     )
     timer.start()
     try:

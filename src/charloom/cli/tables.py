@@ -1,4 +1,4 @@
-"""Rows as a table: for reading, Markdown, LaTeX or CSV."""
+"""Format rows as a table: plain text, Markdown, LaTeX or CSV."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from charloom.generation.visible import visible
+from charloom.generation.escape import visible
 
 Rows = Sequence[Mapping[str, Any]]
 
 _FORMULA = ("=", "+", "-", "@", "\t")
-_LATEX = {char: f"\\{char}" for char in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-}
+_LATEX = str.maketrans(
+    {char: f"\\{char}" for char in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+)
 
 
 def text_table(rows: Rows, columns: Sequence[str]) -> str:
-    """Columns under their names, figures flush right; nothing is cut, however narrow the terminal.
+    """Format rows as aligned columns, numbers to the right; nothing is cut, however narrow the terminal.
 
     Example:
         >>> print(text_table([{"run": "a", "steps": 1200}, {"run": "b", "steps": None}], ["steps", "run"]))
@@ -30,23 +29,22 @@ def text_table(rows: Rows, columns: Sequence[str]) -> str:
     """
     from rich.cells import cell_len
 
-    body = [[_shown(row.get(name)) for name in columns] for row in rows]
-    lines = [list(columns), *body]
-    right = [any(_is_number(row.get(name)) for row in rows) for name in columns]
+    lines = [list(columns), *([_shown(row.get(name)) for name in columns] for row in rows)]
+    right = [_is_numeric(rows, name) for name in columns]
     widths = [max(cell_len(line[i]) for line in lines) for i in range(len(columns))]
 
     def padded(line: list[str]) -> str:
         cells = []
-        for cell, width, flush in zip(line, widths, right):
+        for cell, width, to_the_right in zip(line, widths, right):
             space = " " * (width - cell_len(cell))
-            cells.append(space + cell if flush else cell + space)
+            cells.append(space + cell if to_the_right else cell + space)
         return "  ".join(cells).rstrip()
 
     return "\n".join(map(padded, lines))
 
 
 def markdown_table(rows: Rows, columns: Sequence[str]) -> str:
-    """A table in Markdown.
+    """Format rows as a Markdown table.
 
     Example:
         >>> print(markdown_table([{"run": "a|b", "steps": 7}], ["run", "steps"]))
@@ -54,39 +52,30 @@ def markdown_table(rows: Rows, columns: Sequence[str]) -> str:
         |---|--:|
         | a\\|b | 7 |
     """
-    rule = ["--:" if any(_is_number(row.get(name)) for row in rows) else "---" for name in columns]
-    body = [
+    rule = "|".join("--:" if _is_numeric(rows, name) else "---" for name in columns)
+    cells = [
         [_shown(row.get(name)).replace("|", "\\|").replace("\n", " ") for name in columns] for row in rows
     ]
-    head = "| " + " | ".join(columns) + " |"
-    return "\n".join([head, "|" + "|".join(rule) + "|", *("| " + " | ".join(line) + " |" for line in body)])
+    head, *body = ("| " + " | ".join(line) + " |" for line in [columns, *cells])
+    return "\n".join([head, f"|{rule}|", *body])
 
 
 def latex_table(rows: Rows, columns: Sequence[str]) -> str:
-    r"""A table in LaTeX (booktabs).
+    r"""Format rows as a LaTeX table (booktabs).
 
     Example:
         >>> print(latex_table([{"run": "50_%", "steps": 7}], ["run", "steps"]).splitlines()[4])
         50\_\% & 7 \\
     """
-    align = "".join("r" if any(_is_number(row.get(name)) for row in rows) else "l" for name in columns)
-    lines = [" & ".join(_tex(name) for name in columns) + r" \\"]
-    body = [" & ".join(_tex(_shown(row.get(name))) for name in columns) + r" \\" for row in rows]
-    return "\n".join(
-        [
-            f"\\begin{{tabular}}{{{align}}}",
-            r"\toprule",
-            *lines,
-            r"\midrule",
-            *body,
-            r"\bottomrule",
-            r"\end{tabular}",
-        ]
-    )
+    align = "".join("r" if _is_numeric(rows, name) else "l" for name in columns)
+    cells = [[_shown(row.get(name)) for name in columns] for row in rows]
+    head, *body = (" & ".join(cell.translate(_LATEX) for cell in line) + r" \\" for line in [columns, *cells])
+    begin, end = rf"\begin{{tabular}}{{{align}}}", r"\end{tabular}"
+    return "\n".join([begin, r"\toprule", head, r"\midrule", *body, r"\bottomrule", end])
 
 
 def csv_table(rows: Rows, columns: Sequence[str]) -> str:
-    """A table in CSV; a text that a spreadsheet would run as a formula is put behind an apostrophe.
+    """Format rows as CSV, with an apostrophe before text that a spreadsheet would run as a formula.
 
     Example:
         >>> csv_table([{"run": "=1+1", "steps": 7}], ["run", "steps"])
@@ -127,9 +116,9 @@ def _shown(value: Any) -> str:
     return visible(str(value))
 
 
-def _tex(text: str) -> str:
-    return "".join(_LATEX.get(char, char) for char in text)
-
-
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_numeric(rows: Rows, name: str) -> bool:
+    return any(_is_number(row.get(name)) for row in rows)

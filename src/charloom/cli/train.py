@@ -1,4 +1,4 @@
-"""``charloom train``: set up a training, watch it, and say how it went."""
+"""``charloom train``: train a model, show its progress and print the results."""
 
 from __future__ import annotations
 
@@ -7,91 +7,83 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from charloom.cli.failures import StoppedError, UsageError
-from charloom.cli.flags import MoreSteps, option, verb
+from charloom.cli.flags import MoreSteps, RunFolder, ValidationFile, option, verb
+from charloom.cli.interrupt import Interrupt, quoted
 from charloom.cli.output import Show
 from charloom.cli.progress import reporter
-from charloom.cli.report import print_report
-from charloom.cli.signals import Interrupt, quoted
+from charloom.cli.train_summary import print_report
 from charloom.config import ModelConfig, TextConfig, TrainConfig
 
 if TYPE_CHECKING:
-    from charloom.launch import Training
+    from charloom.jobs import TrainingJob
     from charloom.training import Event
 
 Text = Annotated[
-    str, option("files, folders or globs; - is standard input; none takes the text every Python carries")
+    str, option("files, folders or globs; - reads standard input [default: a text included with Python]")
 ]
 
 
 def train(
     show: Show,
     *text: Text,
-    recipe: Annotated[str | None, option("a recipe's name, a TOML file, or an earlier run to repeat")] = None,
-    out: Annotated[Path | None, option("the run folder [default: a new one under runs/]")] = None,
-    resume: Annotated[
-        Path | None, option("continue this run; with --steps +N, N steps beyond its end")
+    recipe: Annotated[
+        str | None, option("name of a recipe, a TOML file, or an earlier run to repeat")
     ] = None,
+    out: RunFolder = None,
+    resume: Annotated[Path | None, option("continue this run; --steps +N adds N steps")] = None,
     moved_to: Annotated[
         list[str] | None, option("with --resume: where the text is now", name="--text")
     ] = None,
-    val: Annotated[str | None, option("a file to validate on, instead of the text's end")] = None,
-    test: Annotated[str | None, option("a file kept for `charloom eval --split test`")] = None,
+    val: ValidationFile = None,
+    test: Annotated[str | None, option("file set aside for `charloom eval --split test`")] = None,
     **settings: Any,
 ) -> None:
     """Train.
 
-    Settings that you leave out come from the recipe; with no recipe named, from a table by the size of the text and
-    the device. The defaults below hold where neither says anything. The best model by validation is kept, and its
-    bits per character stand beside those of an n-gram and of xz. Ctrl-C saves a checkpoint.
+    Settings that you do not give come from the recipe or, without --recipe, from a table of recipes by size of the
+    text, time allowed and device. The defaults below apply to all others. The model with the best validation
+    loss is kept, and its bits per character are listed with those of an n-gram and of xz. Ctrl-C saves a checkpoint.
     """
-    from charloom import launch
+    from charloom import jobs
 
+    sources = [*text, *(moved_to or [])]
     if resume is not None:
-        job = _resumed(resume, [*text, *(moved_to or [])], settings, recipe or out or val or test)
+        job = _resumed(resume, sources, settings, recipe or out or val or test)
+    elif isinstance(steps := settings.get("steps"), MoreSteps):
+        what, why = f"--steps +{steps} without --resume", "only an existing run can be extended"
+        raise UsageError(what, why=why, fix=f"give --steps {steps}, or add --resume DIR")
     else:
-        _refuse_more_steps(settings)
-        sources = [*text, *(moved_to or [])]
-        job = launch.begin(*sources, recipe=recipe, out=out, val=val, test=test, **settings)
-    show.notes(job.corpus.notes)
+        job = jobs.new_job(*sources, recipe=recipe, out=out, val=val, test=test, **settings)
+    show.notes(*job.corpus.notes)
     run_job(show, job)
-    results = launch.results_json(job.run)
+    results = jobs.results_json(job.run)
     print_report(show, results, documents=job.corpus.vocab.boundary_id is not None)
     show.object(results)
 
 
-def _refuse_more_steps(settings: dict[str, Any]) -> None:
-    steps = settings.get("steps")
-    if isinstance(steps, MoreSteps):
-        raise UsageError(
-            f"--steps +{steps} without --resume",
-            why="only a run that exists can be extended",
-            fix=f"give --steps {steps}, or --resume DIR",
-        )
-
-
-def _resumed(run: Path, text: list[str], settings: dict[str, Any], other: object) -> Training:
-    from charloom import launch
+def _resumed(run: Path, text: list[str], settings: dict[str, Any], other: object) -> TrainingJob:
+    from charloom import jobs
 
     steps = settings.pop("steps", None)
     if settings or other or (steps is not None and not isinstance(steps, MoreSteps)):
         raise UsageError(
-            "--resume stands beside other settings",
-            why="a resumed run goes on with the settings it was begun with",
-            fix=f"charloom train --resume {quoted(run)}, or with --steps +500 beyond its end; --text PATH if the text moved",
+            "--resume cannot be combined with other settings",
+            why="a resumed run keeps the settings it was started with",
+            fix=f"run charloom train --resume {quoted(run)}; add --steps +500 to extend it, --text PATH if the text moved",
         )
-    return launch.resume(run, more_steps=None if steps is None else int(steps), text=text or None)
+    return jobs.resume_job(run, more_steps=None if steps is None else int(steps), text=text or None)
 
 
-def run_job(show: Show, job: Training) -> None:
-    """Train to the end, showing progress; an interruption leaves a checkpoint.
+def run_job(show: Show, job: TrainingJob) -> None:
+    """Train to the end and show the progress; an interruption leaves a checkpoint.
 
     Raises:
-        StoppedError: the user stopped it.
+        StoppedError: the user stopped the training.
     """
     from charloom.training import Finished
 
     events = cast("Generator[Event]", job.events())
-    inside = False  # the loop saves when it is left from its first stretch on
+    inside = False  # closing the generator saves a checkpoint only after its first event
     with reporter(show, job) as report, Interrupt() as interrupt:
         for event in events:
             report(event)
@@ -101,16 +93,11 @@ def run_job(show: Show, job: Training) -> None:
             inside = True
 
 
-def _stopped(job: Training) -> StoppedError:
+def _stopped(job: TrainingJob) -> StoppedError:
     checkpoint, _ = job.run.newest_checkpoint()
-    saved = (
-        "no checkpoint was saved"
-        if checkpoint is None
-        else f"a checkpoint of step {checkpoint.step:,} was saved"
-    )
-    return StoppedError(
-        "interrupted", why=saved, fix=f"continue with charloom train --resume {quoted(job.run.path)}"
-    )
+    saved = "no checkpoint" if checkpoint is None else f"a checkpoint of step {checkpoint.step:,}"
+    fix = f"continue with charloom train --resume {quoted(job.run.path)}"
+    return StoppedError("interrupted", why=f"{saved} was saved", fix=fix)
 
 
 app = verb(

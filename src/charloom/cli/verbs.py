@@ -1,6 +1,6 @@
-"""The verbs: where each lives, and the line that the list of verbs shows for it.
+"""The verbs and their one-line summaries.
 
-A verb's module is imported when the verb is called, so that ``charloom --help`` reads this table and nothing else.
+A verb's module is imported only when the verb runs, so ``charloom --help`` needs nothing but this table.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from charloom import __version__
 VERBS: Mapping[str, str] = MappingProxyType(
     {
         "train": "Train a model on your own text.",
-        "sample": "Write text with a trained model.",
-        "eval": "Score held-out text, by a stated protocol.",
-        "score": "Tell how much each character of a text surprised a model.",
+        "sample": "Generate text with a trained model.",
+        "eval": "Measure a model's loss on held-out text.",
+        "score": "Show how surprising a model finds each character of a text.",
         "inspect": "Find out why a model learns, and why it forgets.",
-        "explain": "Take a tour from a text or a model to a prediction, step by step.",
-        "info": "Describe a model: settings, parameters, vocabulary, results.",
+        "explain": "Show step by step how a text becomes a prediction.",
+        "info": "Describe a model: settings, parameters, vocabulary and results.",
         "runs": "List the runs in a folder.",
-        "compare": "Put runs side by side, as a table or a picture.",
-        "recipes": "List the named recipes and the table behind the default one.",
-        "reproduce": "Repeat a published system: its figures beside ours, and its mistakes.",
-        "demo": "Train on the text that every Python carries, and show what was learnt.",
-        "doctor": "Check this machine, and say how to fix what is amiss.",
-        "prepare": "Encode a text once, into a file that training maps into memory.",
-        "corpus": "List known corpora, or fetch one.",
+        "compare": "Compare runs in a table or a plot.",
+        "recipes": "List the named recipes and the table of default settings.",
+        "reproduce": "Reproduce a published system, compare the figures and list its mistakes.",
+        "demo": "Train on a text included with Python and show a sample.",
+        "doctor": "Check this machine and suggest fixes.",
+        "prepare": "Encode a text once into a file that training maps into memory.",
+        "corpus": "List the known corpora or download one.",
     }
 )
 
@@ -39,12 +39,14 @@ EPILOGUE = """examples:
     charloom VERB --help
 """
 
+_VERBS = cyclopts.Group("Verbs", sort_key=1)
+
 
 def build_app(called: str = "") -> cyclopts.App:
-    """The application, with every verb known by name and none imported.
+    """Build the application, with every verb registered by name and none imported.
 
     Args:
-        called: the verb that is about to be called; it brings its own, longer help.
+        called: the verb about to run, whose own, longer help replaces its summary.
     """
     app = cyclopts.App(
         name="charloom",
@@ -56,14 +58,6 @@ def build_app(called: str = "") -> cyclopts.App:
     )
     app["--help"].group = app["--version"].group = cyclopts.Group("Options", sort_key=2)
     for order, (name, summary) in enumerate(VERBS.items()):
-        app.command(
-            f"charloom.cli.{name}:app",
-            name=name,
-            help=None if name == called else summary,
-            sort_key=order,
-            group=_VERBS,
-        )
+        shown = None if name == called else summary
+        app.command(f"charloom.cli.{name}:app", name=name, help=shown, sort_key=order, group=_VERBS)
     return app
-
-
-_VERBS = cyclopts.Group("Verbs", sort_key=1)

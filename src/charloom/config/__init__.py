@@ -1,7 +1,7 @@
 """Settings: four frozen dataclasses, each field declared once with its default, meaning and bounds.
 
-A field's check, its flag, its help and its documentation are derived from the metadata that `setting` attaches. This room opens no
-file and imports no library.
+A field's check, flag, help and documentation are derived from the metadata that `setting` attaches. This
+package opens no file and imports no library.
 """
 
 from charloom.config.convert import (
@@ -13,7 +13,7 @@ from charloom.config.convert import (
     with_settings,
     without_dropout,
 )
-from charloom.config.declare import check_bounds, nearest, setting
+from charloom.config.declare import check_bounds, nearest_name, setting
 from charloom.config.plan import format_plan, parse_plan
 from charloom.config.settings import ModelConfig, SampleConfig, TextConfig, TrainConfig
 
@@ -26,7 +26,7 @@ __all__ = [
     "check_bounds",
     "format_plan",
     "from_dict",
-    "nearest",
+    "nearest_name",
     "parse_plan",
     "setting",
     "setting_names",

@@ -1,4 +1,4 @@
-"""Settings to and from names and plain values: what recipes, flags, runs and model files hold."""
+"""Convert settings to and from the names and plain values that recipes, flags, runs and model files hold."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, replace
 from typing import Any, TypeVar
 
-from charloom.config.declare import nearest
+from charloom.config.declare import nearest_name
 from charloom.config.settings import ModelConfig, SampleConfig, TextConfig, TrainConfig
 from charloom.errors import ConfigError
 
@@ -15,12 +15,12 @@ Config = TypeVar("Config", TextConfig, ModelConfig, TrainConfig, SampleConfig)
 
 
 def setting_names() -> dict[str, type]:
-    """Every setting's name with the class that owns it; `SampleConfig` apart, names are unique."""
+    """Map every setting to the class that owns it; `SampleConfig`, which repeats some names, is left out."""
     return {spec.name: cls for cls in (TextConfig, ModelConfig, TrainConfig) for spec in fields(cls)}
 
 
 def can_be_off(cls: type, name: str) -> bool:
-    """Whether ``None`` is a legal value of a setting: what a recipe writes as ``"none"``.
+    """Whether ``None``, which a recipe writes as ``"none"``, is a legal value of a setting.
 
     Example:
         >>> can_be_off(TrainConfig, "clip_norm"), can_be_off(TextConfig, "documents")
@@ -30,7 +30,7 @@ def can_be_off(cls: type, name: str) -> bool:
 
 
 def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
-    """A copy of `config` with those of `settings` that are its fields.
+    """Copy `config` with the `settings` that are fields of it.
 
     Example:
         >>> with_settings(ModelConfig(), {"cell": "lstm", "steps": 3}).cell
@@ -41,7 +41,7 @@ def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
 
 
 def without_dropout(config: ModelConfig) -> ModelConfig:
-    """The same network with every dropout off."""
+    """The same network with all dropout switched off."""
     off: dict[str, Any] = {spec.name: 0.0 for spec in fields(config) if spec.name.startswith("dropout_")}
     return replace(config, **off)
 
@@ -52,12 +52,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def from_dict(cls: type[Config], values: Mapping[str, Any], *, source: str) -> Config:
-    """Build a configuration from JSON or TOML values, refusing unknown keys with the nearest known one.
-
-    Args:
-        cls: `TextConfig`, `ModelConfig`, `TrainConfig` or `SampleConfig`.
-        values: field names and values.
-        source: what the values were read from, for the error.
+    """Build a configuration from JSON or TOML values; errors name `source` as their origin.
 
     Raises:
         ConfigError: a key is unknown or a value is out of bounds.
@@ -70,10 +65,10 @@ def from_dict(cls: type[Config], values: Mapping[str, Any], *, source: str) -> C
 
 
 def unknown_key(key: str, known: Iterable[str], source: str) -> ConfigError:
-    """The error for a key that is no setting, naming the nearest one."""
-    near = nearest(key, known)
+    """The error for a key that is not a setting; it suggests the nearest one."""
+    near = nearest_name(key, known)
     return ConfigError(
         f"{source} sets {key!r}",
-        why="there is no setting of that name",
+        why="no setting has that name",
         fix=f"did you mean {near}?" if near else "see `charloom train --help` for the settings",
     )

@@ -1,8 +1,9 @@
-"""How a setting is declared: default, help and bounds in one place, and the check that is derived from them."""
+"""Declare a setting, with its default, help and bounds in one place, and check its values."""
 
 from __future__ import annotations
 
 import difflib
+import operator
 import sys
 import types
 import typing
@@ -12,14 +13,12 @@ from typing import Any, Literal
 
 from charloom.errors import ConfigError
 
-_BOUNDS: dict[str, tuple[Callable[[float, float], bool], str]] = {
-    "at_least": (lambda value, bound: value >= bound, "at least"),
-    "above": (lambda value, bound: value > bound, "above"),
-    "at_most": (lambda value, bound: value <= bound, "at most"),
-    "below": (lambda value, bound: value < bound, "below"),
+_BOUNDS: dict[str, Callable[[float, float], bool]] = {
+    "at_least": operator.ge,
+    "above": operator.gt,
+    "at_most": operator.le,
+    "below": operator.lt,
 }
-
-_LARGEST = sys.float_info.max
 
 
 def setting(default: Any, help: str, **bounds: float) -> Any:  # noqa: A002 - the field's help is its help
@@ -29,7 +28,7 @@ def setting(default: Any, help: str, **bounds: float) -> Any:  # noqa: A002 - th
 
 
 def check_bounds(config: Any) -> None:
-    """Raise `ConfigError` for the first field whose value breaks its type, choices or bounds."""
+    """Raise `ConfigError` for the first field whose value violates its type, choices or bounds."""
     hints = typing.get_type_hints(type(config))
     for spec in fields(config):
         _check_field(spec, hints[spec.name], getattr(config, spec.name))
@@ -44,51 +43,39 @@ def _check_field(spec: Field[Any], hint: Any, value: Any) -> None:
     if typing.get_origin(base) is Literal:
         choices = typing.get_args(base)
         if value not in choices:
+            fix = f"use {flag} {nearest_name(str(value), choices) or choices[0]}"
             raise ConfigError(
-                f"{spec.name} is {value!r}",
-                why=f"it must be one of {', '.join(choices)}",
-                fix=f"use {flag} {nearest(str(value), choices) or choices[0]}",
+                f"{spec.name} is {value!r}", why=f"it must be one of {', '.join(choices)}", fix=fix
             )
         return
     _check_type(spec.name, flag, base, value)
     for name, bound in spec.metadata["bounds"].items():
-        holds, words = _BOUNDS[name]
-        if not holds(value, bound):
-            raise ConfigError(
-                f"{spec.name} is {value!r}",
-                why=f"it must be {words} {bound:g}",
-                fix=f"set {flag} {words} {bound:g}; its default is {spec.default}",
-            )
+        if not _BOUNDS[name](value, bound):
+            must = f"{name.replace('_', ' ')} {bound:g}"
+            fix = f"set {flag} to {must}; the default is {spec.default}"
+            raise ConfigError(f"{spec.name} is {value!r}", why=f"it must be {must}", fix=fix)
 
 
 def _check_type(name: str, flag: str, base: type, value: Any) -> None:
-    is_int = isinstance(value, int) and not isinstance(value, bool)
-    legal = {
-        int: is_int,
-        float: is_int or isinstance(value, float),
-        bool: isinstance(value, bool),
-        str: isinstance(value, str),
-    }[base]
-    if not legal:
+    legal: Any = (int, float) if base is float else base
+    if not isinstance(value, legal) or (isinstance(value, bool) and base is not bool):
         raise ConfigError(
             f"{name} is {value!r}",
             why=f"it must be of type {base.__name__}, not {type(value).__name__}",
             fix=f"set {flag} to a value of type {base.__name__}",
         )
-    if (
-        base is float and not -_LARGEST <= value <= _LARGEST
-    ):  # false for nan; an integer may exceed every float
+    # Not "abs(value) > max", which is false for nan; an integer may exceed every float.
+    if base is float and not abs(value) <= sys.float_info.max:
         raise ConfigError(
             f"{name} is {value!r}", why="it must be a finite number", fix=f"set {flag} to a finite number"
         )
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word most like `word`, or ``None`` when none is near.
+def nearest_name(word: str, known: Iterable[str]) -> str | None:
+    """The known word closest to `word`, or ``None`` if none is close.
 
     Example:
-        >>> nearest("hiden_size", ["hidden_size", "num_layers"])
+        >>> nearest_name("hiden_size", ["hidden_size", "num_layers"])
         'hidden_size'
     """
-    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return matches[0] if matches else None
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)), None)

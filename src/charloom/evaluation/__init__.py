@@ -1,13 +1,13 @@
-"""How good a model is, beside honest baselines, and how much of what it writes is new."""
+"""Model quality next to fair baselines, and how much of the generated text is new."""
 
 from charloom.evaluation.compressors import xz_bits_per_char
-from charloom.evaluation.copies import (
+from charloom.evaluation.memorisation import (
     COPY_FROM_CHARS,
+    CopiedSpan,
     Copy,
     LengthBin,
     Matches,
     Novelty,
-    Stretch,
     TrainingText,
     judged,
     length_histogram,
@@ -22,13 +22,13 @@ from charloom.evaluation.surprisal import Oddity, Surprisals, surprisals_of
 
 __all__ = [
     "COPY_FROM_CHARS",
+    "CopiedSpan",
     "Copy",
     "LengthBin",
     "Matches",
     "NgramResult",
     "Novelty",
     "Oddity",
-    "Stretch",
     "Surprisals",
     "TrainingText",
     "judged",

@@ -1,12 +1,12 @@
-"""What a general compressor makes of a text: xz, which has read the training part first.
+"""A general-purpose compressor as a baseline: xz, primed with the training part.
 
     bits_per_char = 8 · (|xz(training + validation)| − |xz(training)|) / characters of validation     (1)
 
-This is the price of the validation part for a reader who already holds the training part. xz is LZMA2, the strongest
-compressor that every Python carries: it copies earlier stretches of the text, codes the rest with an adaptive model of
-short contexts, and goes on learning while it reads. A network that needs more bits has found less than the repetitions.
+This is the cost of the validation part for a receiver who already has the training part. xz is LZMA2, the strongest
+compressor in every Python: it copies earlier passages of the text, codes the rest with an adaptive model of short
+contexts, and keeps learning while it reads. A network that needs more bits captures less than the repetitions alone.
 
-Sizes are whole bytes, so (1) is a multiple of 8 / characters: on 100 validation characters it moves in steps of 0.08.
+Sizes are whole bytes, so (1) is a multiple of 8 / characters: 0.08 with 100 validation characters.
 """
 
 import lzma
@@ -29,11 +29,10 @@ def xz_bits_per_char(
     About 1 s for 1 MB, 15 s at the limits; the time grows with both texts.
 
     Args:
-        train_text: what the compressor reads first; may be empty.
-        validation_text: what is charged, at least one character.
-        max_train_bytes: of a longer training text, the last this many bytes are read (those next to the
-            validation text).
-        max_validation: of a longer validation text, the first this many characters are charged.
+        train_text: the text that the compressor reads first; may be empty.
+        validation_text: the text that is charged, at least one character.
+        max_train_bytes: a longer training text is cut to its last this many bytes (next to the validation text).
+        max_validation: a longer validation text is cut to its first this many characters.
 
     Returns:
         Equation (1) of this module. It can exceed the 8 or 16 bits of a stored character: tiny texts do not compress.
@@ -47,7 +46,12 @@ def xz_bits_per_char(
         >>> xz_bits_per_char("", verse) > 8 > 1 > xz_bits_per_char(verse, verse)
         True
     """
-    _check_limits(max_train_bytes, max_validation)
+    limits = {"max_train_bytes": (max_train_bytes, 0), "max_validation": (max_validation, 1)}
+    for name, (value, least) in limits.items():
+        if value < least:
+            raise ConfigError(
+                f"{name} is {value}", why=f"it must be at least {least}", fix=f"set {name} to {least} or more"
+            )
     if not validation_text:
         raise DataError(
             "the validation text is empty",
@@ -66,12 +70,3 @@ def _size(data: bytes) -> int:
     span = max(len(data), _SMALLEST_DICTIONARY)
     lzma2 = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": span}
     return len(lzma.compress(data, format=lzma.FORMAT_RAW, filters=[lzma2]))
-
-
-def _check_limits(max_train_bytes: int, max_validation: int) -> None:
-    limits = (("max_train_bytes", max_train_bytes, 0), ("max_validation", max_validation, 1))
-    for name, value, least in limits:
-        if value < least:
-            raise ConfigError(
-                f"{name} is {value}", why=f"it must be at least {least}", fix=f"set {name} to {least} or more"
-            )

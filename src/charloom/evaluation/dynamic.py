@@ -1,7 +1,7 @@
-"""A text scored by a model that goes on learning from it: every window is scored first, then learnt from.
+"""Dynamic evaluation: the model keeps training on the text it scores, each window first scored and then trained on.
 
-Source: Mikolov et al. (2010), "Recurrent neural network based language model"; Krause et al. (2018), "Dynamic evaluation of neural sequence
-models". Plain SGD as the former; its rate and window are ours.
+Source: Mikolov et al. (2010), "Recurrent neural network based language model"; Krause et al. (2018), "Dynamic
+evaluation of neural sequence models". Plain SGD as in the former; learning rate and window are our choice.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from charloom.config import ModelConfig, TrainConfig, from_dict, without_dropout
 from charloom.engines import load_engine
 from charloom.evaluation.protocols import Score, dynamic_loss
-from charloom.text.windows import Plan, fit_batch
+from charloom.text.batching import Plan, fit_batch
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -25,7 +25,7 @@ LEARNING: Mapping[str, Any] = {
     "clip_norm": 1.0,
     "bptt_length": 32,
 }
-"""How a model learns while it is scored, unless settings say otherwise."""
+"""Training settings during scoring, unless overridden."""
 
 _ONE_PASS = {"batching": "stream", "batch_size": 1, "stream_offset": "fixed", "epochs": 1}
 
@@ -40,22 +40,15 @@ def dynamic_score(
     device: str = "cpu",
     boundary_id: int | None = None,
 ) -> Score:
-    """Score a text while learning from it; the parameters given stay as they are.
+    """Score a text while training on it; `parameters` is not changed, and dropout is off.
 
-    Args:
-        parameters: of the trained model.
-        model_config: its network; dropout is left out.
-        ids: the text.
-        settings: fields of `TrainConfig` over `LEARNING`.
-        engine: who learns.
-        device: where.
-        boundary_id: the symbol that begins a document, or None.
+    `settings` are fields of `TrainConfig` that override `LEARNING`; `boundary_id` is the symbol that begins a document.
 
     Raises:
-        ConfigError: a setting is none, or the combination is illegal.
-        DataError: the text is too short to be scored.
+        ConfigError: a setting is unknown, or the combination is invalid.
+        DataError: the text is too short to score.
     """
-    asked = from_dict(TrainConfig, {**LEARNING, **(settings or {}), **_ONE_PASS}, source="eval")
-    config, _ = fit_batch(len(ids), asked)
+    requested = from_dict(TrainConfig, {**LEARNING, **(settings or {}), **_ONE_PASS}, source="eval")
+    config, _ = fit_batch(len(ids), requested)
     learner = load_engine(engine).learner(parameters, without_dropout(model_config), config, device=device)
     return dynamic_loss(learner, Plan(ids, config, boundary_id=boundary_id))

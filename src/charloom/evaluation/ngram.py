@@ -1,24 +1,24 @@
-"""The honest n-gram: interpolated modified Kneser-Ney on characters, of the order that suits the text best.
+"""The n-gram baseline: interpolated modified Kneser-Ney on characters, at the order that suits the text best.
 
     p_k(w | h) = (c_k(hw) − D(c_k(hw)) + γ_k(h) p_{k−1}(w | h')) / c_k(h)     (1)  h' is h without its first character
-    c_k(h) = Σ_w c_k(hw),  γ_k(h) = Σ_w D(c_k(hw))                            (2)  what discounting frees is passed down
-    p_k(w | h) = p_{k−1}(w | h')  where c_k(h) = 0                            (3)  an unseen context says nothing
+    c_k(h) = Σ_w c_k(hw),  γ_k(h) = Σ_w D(c_k(hw))                            (2)  discounted mass goes to lower orders
+    p_k(w | h) = p_{k−1}(w | h')  if c_k(h) = 0                               (3)  back off for an unseen context
     p_0(w) = 1 / V                                                            (4)  so every probability is positive
-    D(0) = 0,  D(1) = D_1,  D(2) = D_2,  D(c ≥ 3) = D_3                       (5)  one set an order, from `discounts`
+    D(0) = 0,  D(1) = D_1,  D(2) = D_2,  D(c ≥ 3) = D_3                       (5)  one set per order, from `discounts`
 
-In a model of order K, c_K counts occurrences; below it c_k(g) is a *continuation count*: the number of distinct
-characters that stand before the gram g in the training text, where the text's start counts as one more character.
+In a model of order K, c_K counts occurrences; for lower orders c_k(g) is a *continuation count*: the number of distinct
+characters that precede the gram g in the training text, with the start of the text as one more character.
 
 Source: Chen & Goodman (1999), "An empirical study of smoothing techniques for language modeling", §3, modified
-Kneser-Ney. We differ at the bottom (4) and in the fallback discounts of tiny texts.
+Kneser-Ney. We differ at the bottom (4) and in the fallback discounts for tiny texts.
 
-Counts come from the training part only. The validation part is one stream that begins without context, as a network
-does: its position j < K − 1 has j characters before it and is charged p_{j+1} with continuation counts. The model does
-not learn from the validation part, which is what the protocol *stream* asks of a network.
+Counts come from the training part only. The validation part is one stream that begins without context, as for a
+network: position j < K − 1 has j characters before it and is charged p_{j+1} with continuation counts. As in the
+protocol *stream*, the model does not learn from the validation part.
 
-Measured against absolute discounting with raw lower counts and static PPM-C and PPM-D on English, French and Arabic from
-3 kB to 2 MB, this smoothing had the fewest bits on every text, by 0.07 to 0.5. A PPM-D that goes on learning from the
-validation part is the protocol *dynamic*; there it can win where a text changes (arabic_small: 3.83 against 4.01).
+Compared with absolute discounting with raw lower counts and with static PPM-C and PPM-D on English, French and Arabic
+from 3 kB to 2 MB, this smoothing needed the fewest bits on every text, by 0.07 to 0.5. A PPM-D that keeps learning from
+the validation part is the protocol *dynamic*; it can win if a text changes (arabic_small: 3.83 against 4.01).
 """
 
 from __future__ import annotations
@@ -40,14 +40,13 @@ FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)  # of counts 1, 2, 3 and more
 
 @dataclass(frozen=True, slots=True)
 class NgramResult:
-    """What the best n-gram reaches on a validation text.
+    """The best n-gram's result on a validation text.
 
     Args:
         order: the order with the fewest bits; it reads `order` − 1 characters of context.
-        bits_per_char: bits per character at that order.
-        bits_per_char_by_order: the same for orders 1, 2, …
-        train_chars_used: characters counted.
-        validation_chars: characters scored.
+        bits_per_char: bits per character at that order; `bits_per_char_by_order` has those of orders 1, 2, …
+        train_chars_used: training characters counted.
+        validation_chars: validation characters scored.
     """
 
     order: int
@@ -66,23 +65,19 @@ def ngram_baseline(
     max_train: int = 4_000_000,
     max_validation: int = 1_000_000,
 ) -> NgramResult:
-    """Score a validation text by the n-gram model whose order suits that text best.
+    """Score a validation text with the n-gram model of the order that suits it best.
 
-    The order is chosen on the validation text itself. This favours the baseline: a network that beats it has
-    beaten every order. A training text longer than `max_train` is not read whole, which weakens it: quote
-    `train_chars_used` beside the figure. About 2 s for a million characters, 20 s and 0.4 GB at the limits.
+    The order is chosen on the validation text itself. This favours the baseline: a network that beats it has beaten
+    every order. A training text longer than `max_train` is truncated, which weakens the baseline: report
+    `train_chars_used` with the result. About 2 s for a million characters, 20 s and 0.4 GB at the limits.
 
     Args:
         train: character ids, (N,), below `vocab_size`; may be empty.
         validation: character ids, (M,), at least one.
-        vocab_size: V, what the probabilities sum to 1 over.
+        vocab_size: V, the number of characters that the probabilities are spread over.
         max_order: the longest gram tried, in characters.
-        max_train: of a longer training text, the last this many characters are counted (those next to the
-            validation text).
-        max_validation: of a longer validation text, the first this many characters are scored.
-
-    Returns:
-        The best order and the bits per character of each.
+        max_train: a longer training text is cut to its last this many characters (next to the validation text).
+        max_validation: a longer validation text is cut to its first this many characters.
 
     Raises:
         ConfigError: a limit is below 1.
@@ -109,16 +104,9 @@ def ngram_baseline(
 def ngram_surprisals(
     train: Int[Array, " N"], validation: Int[Array, " M"], vocab_size: int, *, max_order: int
 ) -> Iterator[Float64[Array, " M"]]:
-    """Yield the surprisal of each validation character in bits, under the models of order 1, 2, … in turn.
+    """Yield the surprisal of each validation character in bits, for the models of order 1, 2, … `max_order`.
 
-    Args:
-        train: character ids, (N,), below `vocab_size`; may be empty.
-        validation: character ids, (M,), at least one.
-        vocab_size: V.
-        max_order: the last order.
-
-    Yields:
-        −log₂ p_K(w | h), (M,), for K = 1 … `max_order`.
+    Each item is −log₂ p_K(w | h), (M,). The arguments are those of `ngram_baseline`.
 
     Raises:
         DataError: (at the first order) the validation text is empty, or an id is not in 0 … V−1.
@@ -136,7 +124,7 @@ def ngram_surprisals(
         occurrences = np.bincount(grams.train, minlength=grams.size)
         top = p.copy()
         top[k - 1 :] = _interpolate(occurrences, grams, shorter, p[k - 1 :])
-        yield 0.0 - np.log2(top)  # not −log2: certainty costs 0, not −0
+        yield 0.0 - np.log2(top)  # not −log2: a certain character costs 0, not −0
         if k < max_order:
             longer = grams.longer(train, validation, vocab_size)
             p[k - 1 :] = _interpolate(_continuation_counts(grams, longer), grams, shorter, p[k - 1 :])
@@ -144,25 +132,18 @@ def ngram_surprisals(
 
 
 def discounts(counts: Int[Array, " G"]) -> Float64[Array, " 4"]:
-    """D(0) … D(3) of one order: Chen & Goodman's estimate, or `FALLBACK_DISCOUNTS` where it has no meaning.
+    """D(0) … D(3) of one order, (4,): Chen & Goodman's estimate, or `FALLBACK_DISCOUNTS` if it is undefined.
 
         Y = n_1 / (n_1 + 2 n_2),  D_j = j − (j + 1) Y n_{j+1} / n_j      with n_j the grams counted j times
 
-    It has none where one of n_1 … n_4 is zero, or a D_j leaves (0, j]: tiny or repetitive texts, and single
-    characters, which are rarely rare. A positive D_j keeps every probability positive.
-
-    Args:
-        counts: the count of each gram, (G,).
-
-    Returns:
-        float64, (4,): 0, D_1, D_2, D_3.
+    It is undefined if one of n_1 … n_4 is zero, or a D_j is outside (0, j]: for tiny or repetitive texts, and for
+    single characters, few of which are rare. A positive D_j keeps every probability positive.
 
     Example:
         >>> discounts(np.repeat([1, 2, 3, 4], [40, 20, 12, 6]))
         array([0. , 0.5, 1.1, 2. ])
 
-    Source:
-        Chen & Goodman (1999) for the estimate; KenLM's ``--discount_fallback`` for the fallback.
+    Source: Chen & Goodman (1999) for the estimate; KenLM's ``--discount_fallback`` for the fallback.
     """
     n = np.bincount(np.minimum(counts, 5), minlength=6)[1:5].astype(float)
     if n.all():
@@ -175,23 +156,23 @@ def discounts(counts: Int[Array, " G"]) -> Float64[Array, " 4"]:
 
 
 class _Grams(NamedTuple):
-    """The grams of one order k as dense codes: equal codes, equal grams; nothing is hashed.
+    """The grams of one order k as dense codes: equal grams have equal codes, without hashing.
 
-    ``train[t]`` is the code of the gram that *starts* at t, (N − k + 1,); so its first k − 1 characters have the shorter
-    grams' code at t, its last k − 1 the one at t + 1. The same for `validation`; no gram spans the two.
+    ``train[t]`` is the code of the gram that *starts* at t, (N − k + 1,), so the shorter grams' code of its first k − 1
+    characters is at t, and that of its last k − 1 at t + 1. The same holds for `validation`; no gram spans both.
     """
 
     train: Int[Array, " n"]
     validation: Int[Array, " m"]
-    size: int  # codes are below it
+    size: int  # number of distinct codes
 
     @staticmethod
     def empty(num_train: int, num_validation: int) -> _Grams:
-        """The grams of order 0: one, the empty one, at every position and at the end."""
+        """Order 0: the empty gram at every position and at the end."""
         return _Grams(np.zeros(num_train + 1, np.int64), np.zeros(num_validation + 1, np.int64), 1)
 
     def longer(self, train: Int[Array, " N"], validation: Int[Array, " M"], vocab_size: int) -> _Grams:
-        """The grams one character longer, from pairs of a gram and the character after it."""
+        """The grams that are one character longer, from pairs of a gram and the next character."""
         texts = ((self.train, train), (self.validation, validation))
         pairs = [codes[:-1] * vocab_size + ids[len(ids) + 1 - len(codes) :] for codes, ids in texts]
         distinct, codes = np.unique(np.concatenate(pairs), return_inverse=True)
@@ -199,7 +180,7 @@ class _Grams(NamedTuple):
 
 
 def _continuation_counts(grams: _Grams, longer: _Grams) -> Int[Array, " G"]:
-    """For each gram, how many distinct characters stand before it; the start of the text is one."""
+    """How many distinct characters precede each gram; the start of the text counts as one."""
     suffix_of = np.full(longer.size, -1)
     suffix_of[longer.train] = grams.train[1:]
     counts = np.bincount(suffix_of[suffix_of >= 0], minlength=grams.size)
@@ -210,7 +191,7 @@ def _continuation_counts(grams: _Grams, longer: _Grams) -> Int[Array, " G"]:
 def _interpolate(
     counts: Int[Array, " G"], grams: _Grams, contexts: _Grams, lower: Float64[Array, " m"]
 ) -> Float64[Array, " m"]:
-    """Equations (1) to (3) at every validation gram, where `lower` is p_{k−1}."""
+    """Equations (1) to (3) for every validation gram; `lower` is p_{k−1}."""
     context_of = np.zeros(grams.size, np.int64)
     context_of[grams.train] = contexts.train[:-1]
     discount = discounts(counts)[np.minimum(counts, 3)]  # (5)

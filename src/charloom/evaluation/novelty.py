@@ -1,8 +1,8 @@
-"""What in a generated text is new: words that do not exist, names that were not known; what was copied is for `copies` to tell.
+"""New words and new documents in generated text; `memorisation` finds copied passages.
 
-A *word* is a letter with the letters and combining marks after it; apostrophes and zero-width joiners may stand inside
-(don't, aujourd’hui, می‌خواهم). Digits, punctuation and white space end it. Words are compared as they are written: case
-counts, and both texts are expected in one normal form.
+A *word* is a letter and the letters and combining marks that follow it; apostrophes and zero-width joiners may occur
+inside (don't, aujourd’hui, می‌خواهم). Digits, punctuation and white space end it. Words are compared as written: case
+matters, and both texts must be in the same normal form.
 """
 
 from __future__ import annotations
@@ -17,17 +17,10 @@ _INSIDE_WORDS = "'’\u200c\u200d"  # apostrophes; the joiners of Persian and In
 
 
 def known_word_share(generated: str, training_text: str) -> float:
-    """Share of the generated words that occur in the training text, each counted as often as it was written.
-
-    Args:
-        generated: the text to judge, at least one word.
-        training_text: the text whose words are known.
-
-    Returns:
-        A share in [0, 1].
+    """Share of the generated words that occur in the training text, in [0, 1]; repeated words count each time.
 
     Raises:
-        DataError: the generated text holds no word.
+        DataError: the generated text does not contain a word.
 
     Example:
         >>> known_word_share("the cat zat, the end", "The end of the cat")
@@ -36,7 +29,7 @@ def known_word_share(generated: str, training_text: str) -> float:
     words = _word_pattern(generated).findall(generated)
     if not words:
         raise DataError(
-            f"a text of {len(generated)} characters holds no word",
+            f"a text of {len(generated)} characters does not contain a word",
             why="the share of known words is a mean over words",
             fix="generate a longer text",
         )
@@ -45,14 +38,9 @@ def known_word_share(generated: str, training_text: str) -> float:
 
 
 def unseen_share(items: list[str], training_items: Iterable[str]) -> float:
-    """Share of generated documents, names for example, that are none of the training documents.
+    """Share of generated documents, such as names, that are not training documents, in [0, 1].
 
-    Args:
-        items: the generated documents, at least one; repeated ones count each time.
-        training_items: the training documents; an iterator is read once and not stored.
-
-    Returns:
-        A share in [0, 1].
+    Repeated items count each time. `training_items` is read once and not stored.
 
     Raises:
         DataError: there are no generated documents.
@@ -72,7 +60,7 @@ def unseen_share(items: list[str], training_items: Iterable[str]) -> float:
 
 
 def _word_pattern(text: str) -> re.Pattern[str]:
-    """A pattern for the words of one text; its letters are those that the text holds."""
+    """A pattern for the words of one text, built from the letters that occur in it."""
     kinds = {char: unicodedata.category(char)[0] for char in set(text)}
     letters = "".join(char for char, kind in kinds.items() if kind == "L")
     marks = "".join(char for char, kind in kinds.items() if kind == "M")

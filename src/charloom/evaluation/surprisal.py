@@ -1,13 +1,14 @@
-"""Surprisal: what each character of a text cost a model, and which ones it least expected.
+"""Surprisal: how many bits each character of a text costs a model, and which characters it expected least.
 
     s_t = −log₂ p(x_t | x_1 … x_{t−1})     in bits, read in one pass from the zero state (the *stream* protocol)
 
-The text's first character is read and not charged: before anything is read there is no distribution. A model of documents reads a
-boundary first, so there it is charged; what parts two documents is one symbol, the next boundary, and is charged once. A
-character that the model has never seen costs −log₂ p(<unk>) and a uniform choice among the unseen code points; without
-``<unk>`` it is left out: neither read nor charged. With unit byte, a character costs what its bytes cost together.
+The first character is read but not charged, because there is no prediction before it. A model of documents reads a
+boundary first, so it is charged there; the separator between two documents is one symbol, the next boundary, and is
+charged once. A character that the model has never seen costs −log₂ p(<unk>) plus a uniform choice among the unseen code
+points; without ``<unk>`` it is skipped: neither read nor charged. With unit byte, a character costs the sum over its
+bytes.
 
-The mean is that of `stream_loss` on the same text.
+The mean equals that of `stream_loss` on the same text.
 """
 
 from __future__ import annotations
@@ -22,35 +23,34 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from charloom.config import TextConfig
-from charloom.engines import Model, State
+from charloom.engines import EngineModel, State
 from charloom.errors import DataError, DivergedError
-from charloom.evaluation.protocols import exact_stretches, walk_stretches
-from charloom.text import Vocabulary, clean, encode_for_scoring
+from charloom.evaluation.protocols import exact_segments, iterate_segments
+from charloom.generation.filters import log_softmax
+from charloom.text import Vocabulary, encode_for_scoring
+from charloom.text.batching import Window
 from charloom.text.documents import Splitter
-from charloom.text.windows import Window
+from charloom.text.normalise import clean
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Float64, Int, Int64
+    from jaxtyping import Bool, Float64, Int, Int64
     from numpy import ndarray as Array
 
 CONTEXT_CHARS = 20
-"""Characters shown on either side of an oddity."""
+"""Characters shown on each side of an oddity."""
 
 
 @dataclass(frozen=True, slots=True)
 class Oddity:
-    """A character that the model did not expect, and where it stands.
+    """A character that the model did not expect, and its position.
 
     Attributes:
-        char: the character, or what parts two documents.
-        bits: its surprisal.
+        char: the character, or the separator between two documents.
         offset: characters before it in the text.
-        line: its line, from 1.
-        column: its place in the line in characters, from 1.
-        before: the text before it, at most `CONTEXT_CHARS`.
-        after: the text behind it, as long.
-        expected: what the model held likeliest there; None where that is no character.
-        expected_probability: how likely.
+        line, column: its position, both from 1; columns count characters.
+        before: the text before it, at most `CONTEXT_CHARS` characters.
+        after: the text after it, at most as many.
+        expected: the model's likeliest symbol there, of `expected_probability`; None if it is not a character.
     """
 
     char: str
@@ -66,16 +66,16 @@ class Oddity:
 
 @dataclass(frozen=True, eq=False)
 class Surprisals:
-    """A text, what each character of it cost, and what stood likeliest in its place.
+    """A text with the surprisal of each character and the likeliest symbol in its place.
 
     Attributes:
-        chars: the text's characters, (n,); joined they are the text. What parts two documents is one of them.
-        bits: surprisal, (n,); NaN where a character is not charged.
-        unknown: which the model has never seen, (n,).
-        expected_ids: the likeliest id in place of each, (n,); −1 where there was no prediction.
+        chars: the text's characters, (n,); joined, they are the text. A separator between documents is one of them.
+        bits: surprisal, (n,); NaN if a character is not charged.
+        unknown: which characters the model has never seen, (n,).
+        expected_ids: the likeliest id in place of each character, (n,); −1 without a prediction.
         expected_probabilities: its probability, (n,).
         num_predictions: symbols charged: characters, or bytes with unit byte.
-        vocab: the model's.
+        vocab: the model's vocabulary.
     """
 
     chars: tuple[str, ...]
@@ -88,31 +88,31 @@ class Surprisals:
 
     @property
     def unit(self) -> Literal["char", "byte"]:
-        """What one prediction is."""
+        """The unit of one prediction."""
         return self.vocab.unit
 
     @property
     def total_bits(self) -> float:
-        """All surprisals together."""
+        """The sum of all surprisals."""
         return float(np.nansum(self.bits))
 
     @property
     def bits_per_char(self) -> float:
-        """Mean bits a prediction; NaN where nothing was charged."""
+        """Mean bits per prediction; NaN if nothing is charged."""
         return self.total_bits / self.num_predictions if self.num_predictions else math.nan
 
     @property
     def num_unknown(self) -> int:
-        """Characters that the model has never seen."""
+        """How many characters the model has never seen."""
         return int(self.unknown.sum())
 
     def oddities(self, top: int = 10) -> list[Oddity]:
-        """The `top` characters of the highest surprisal, highest first; of equal ones the earlier first."""
+        """The `top` characters with the highest surprisal, highest first; ties in text order."""
         charged = np.flatnonzero(~np.isnan(self.bits))
         order = charged[np.argsort(-self.bits[charged], kind="stable")][: max(0, top)]
         offsets = np.cumsum([0, *map(len, self.chars)])
         text = "".join(self.chars)
-        newlines = [place for place, char in enumerate(text) if char == "\n"]
+        newlines = [i for i, char in enumerate(text) if char == "\n"]
         return [self._oddity(int(i), int(offsets[i]), text, newlines) for i in order]
 
     def _oddity(self, i: int, offset: int, text: str, newlines: Sequence[int]) -> Oddity:
@@ -137,18 +137,20 @@ class Surprisals:
         return chr(symbol) if self.unit == "char" or symbol < 0x80 else None
 
 
-def surprisals_of(model: Model, vocab: Vocabulary, text: str, config: TextConfig | None = None) -> Surprisals:
-    """Read a text in one pass from the zero state and charge each character.
+def surprisals_of(
+    model: EngineModel, vocab: Vocabulary, text: str, config: TextConfig | None = None
+) -> Surprisals:
+    """Read a text in one pass from the zero state and measure the surprisal of each character.
 
     Args:
-        model: any engine's.
+        model: a model of any engine.
         vocab: its vocabulary.
-        text: what to score, at least one character.
-        config: how the model's own text was read: the text is cleaned and parted into documents by it. None leaves it as it is.
+        text: the text to score, at least one character.
+        config: the training text's settings, by which the text is normalised and split into documents; None = neither.
 
     Raises:
         DataError: the text is empty.
-        DivergedError: the model's numbers are not finite.
+        DivergedError: a probability is not finite.
 
     Example:
         >>> from types import SimpleNamespace
@@ -161,30 +163,23 @@ def surprisals_of(model: Model, vocab: Vocabulary, text: str, config: TextConfig
         ([nan, 2.0, 2.0, nan], 2.0, 1)
     """
     if not text:
-        raise DataError(
-            "the text is empty", why="there is nothing to score", fix="name a text that holds some"
-        )
+        raise DataError("the text is empty", why="there is nothing to score", fix="pass a longer text")
     text = clean(text, config) if config is not None else text
     scoring = encode_for_scoring(vocab, text, config)
     mode = config.documents if config is not None and vocab.boundary_id is not None else "none"
-    chars, counts, unknown = _laid_out(text, vocab, mode)
-    owners = np.repeat(np.arange(len(chars)), counts)  # of each id, the character that it belongs to
+    chars, counts, unknown = _characters(text, vocab, mode)
+    owners = np.repeat(np.arange(len(chars)), counts)  # the character that each id belongs to
     assert len(owners) == len(scoring.ids)
     nats, expected, probability = _predictions(model, scoring.ids, vocab.boundary_id)
     if vocab.unk_id is not None:
         nats[scoring.ids[1:] == vocab.unk_id] += scoring.extra_nats
-    bits, ids, probabilities = (
-        np.full(len(chars), np.nan),
-        np.full(len(chars), -1),
-        np.full(len(chars), np.nan),
-    )
+    bits, probabilities = np.full((2, len(chars)), np.nan)
+    ids = np.full(len(chars), -1)
     charged = owners[1:]
     bits[charged] = 0.0
     np.add.at(bits, charged, nats / math.log(2))
-    ids[charged[::-1]], probabilities[charged[::-1]] = (
-        expected[::-1],
-        probability[::-1],
-    )  # the first of several bytes stays
+    last_to_first = charged[::-1]  # so that the prediction of a character's first byte stays
+    ids[last_to_first], probabilities[last_to_first] = expected[::-1], probability[::-1]
     kept = slice(0 if chars[0] else 1, len(chars) if chars[-1] else -1)
     return Surprisals(
         tuple(chars[kept]), bits[kept], unknown[kept], ids[kept], probabilities[kept], len(charged), vocab
@@ -192,34 +187,33 @@ def surprisals_of(model: Model, vocab: Vocabulary, text: str, config: TextConfig
 
 
 def _predictions(
-    model: Model, ids: Int[Array, " N"], boundary_id: int | None
+    model: EngineModel, ids: Int[Array, " N"], boundary_id: int | None
 ) -> tuple[Float64[Array, " M"], Int64[Array, " M"], Float64[Array, " M"]]:
-    """Of each id after the first: its nats, the likeliest id there, and that one's probability; M = N − 1."""
+    """For each id after the first: its nats, the likeliest id and its probability; M = N − 1."""
     num = max(0, len(ids) - 1)
     nats, expected, probability = np.zeros(num), np.zeros(num, np.int64), np.zeros(num)
     if num:
-        stretches = exact_stretches(num)
-        state = model.initial_state(len(stretches[0]))
-        for places, scored, found in walk_stretches(
-            _reader(model), state, ids, stretches, boundary_id=boundary_id
-        ):
-            for whole, part in zip((nats, expected, probability), found, strict=True):
-                whole[places[scored]] = part[scored]
+        segments = exact_segments(num)
+        state = model.initial_state(len(segments[0]))
+        windows = iterate_segments(_reader(model), state, ids, segments, boundary_id=boundary_id)
+        for positions, scored, predicted in windows:
+            for whole, part in zip((nats, expected, probability), predicted, strict=True):
+                whole[positions[scored]] = part[scored]
     return nats, expected, probability
 
 
-Found = tuple["Float64[Array, 'L T']", "Int64[Array, 'L T']", "Float64[Array, 'L T']"]
+Predicted = tuple["Float64[Array, 'L T']", "Int64[Array, 'L T']", "Float64[Array, 'L T']"]
 
 
-def _reader(model: Model) -> Callable[[Window, State], tuple[Found, State]]:
-    def read(window: Window, state: State) -> tuple[Found, State]:
+def _reader(model: EngineModel) -> Callable[[Window, State], tuple[Predicted, State]]:
+    def read(window: Window, state: State) -> tuple[Predicted, State]:
         logits, after = model.forward(window.inputs, state, window.resets)
-        log_probs = _log_softmax(logits)
+        log_probs = log_softmax(logits)
         likeliest = log_probs.argmax(axis=-1)
         nats = -_at(log_probs, window.targets)
         if not np.isfinite(nats).all():
             raise DivergedError(
-                "the model gives a character of this text no finite probability",
+                "the model's probability for a character of this text is not finite",
                 why="only finite logits define a distribution over characters",
                 fix="check the model file; if training diverged, use an earlier checkpoint",
             )
@@ -228,24 +222,18 @@ def _reader(model: Model) -> Callable[[Window, State], tuple[Found, State]]:
     return read
 
 
-def _log_softmax(logits: Float[Array, "L T V"]) -> Float64[Array, "L T V"]:
-    shifted = np.asarray(logits, np.float64)
-    shifted = shifted - shifted.max(axis=-1, keepdims=True)
-    log_probs: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return log_probs
-
-
 def _at(rows: Float64[Array, "L T V"], ids: Int[Array, "L T"]) -> Float64[Array, "L T"]:
-    found: Array = np.take_along_axis(rows, np.asarray(ids)[..., None], axis=-1)[..., 0]
-    return found
+    chosen: Array = np.take_along_axis(rows, np.asarray(ids)[..., None], axis=-1)[..., 0]
+    return chosen
 
 
-def _laid_out(
+def _characters(
     text: str, vocab: Vocabulary, mode: str
 ) -> tuple[list[str], Int64[Array, " n"], Bool[Array, " n"]]:
-    """The text's characters, how many ids each has, and which are unknown; with documents, the breaks among them.
+    """The text's characters, how many ids each has, and which are unknown.
 
-    What stands before the first document comes first (it may be nothing) and what stands behind the last comes last.
+    With documents, each separator is one item; the first and the last item are the text before the first document and
+    after the last, which may be empty.
     """
     if mode == "none":
         return list(text), *_symbols(text, vocab)
@@ -256,17 +244,14 @@ def _laid_out(
     position = 0
     for start, stop in zip(starts, [*starts[1:], len(kept)]):
         document = kept[start:stop]
-        begin = text.index(document, _behind_break(text, position, mode))
+        begin = text.index(document, _after_separator(text, position, mode))
         own_counts, own_unknown = _symbols(document, vocab)
         chars += [text[position:begin], *document]
         counts += [np.ones(1, np.int64), own_counts]
         unknown += [np.zeros(1, bool), own_unknown]
         position = begin + len(document)
-    return (
-        [*chars, text[position:]],
-        np.concatenate([*counts, np.zeros(1, np.int64)]),
-        np.concatenate([*unknown, np.zeros(1, bool)]),
-    )
+    last = np.zeros(1, np.int64)
+    return [*chars, text[position:]], np.concatenate([*counts, last]), np.concatenate([*unknown, last > 0])
 
 
 def _symbols(text: str, vocab: Vocabulary) -> tuple[Int64[Array, " n"], Bool[Array, " n"]]:
@@ -279,11 +264,10 @@ def _symbols(text: str, vocab: Vocabulary) -> tuple[Int64[Array, " n"], Bool[Arr
     return counts, ~known
 
 
-def _behind_break(text: str, position: int, mode: str) -> int:
-    """Where the next document can begin at the earliest: newlines and separators are no part of one."""
-    separator = (
-        "\n" if mode in ("line", "blank-line", "file") else mode.replace("\\n", "\n").replace("\\t", "\t")
-    )
+def _after_separator(text: str, position: int, mode: str) -> int:
+    """The earliest start of the next document: newlines and separators are not part of it."""
+    newline = mode in ("line", "blank-line", "file")
+    separator = "\n" if newline else mode.replace("\\n", "\n").replace("\\t", "\t")
     found = re.compile(f"(?:\n|{re.escape(separator)})*").match(text, position)
     assert found is not None
     return found.end()

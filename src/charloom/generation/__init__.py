@@ -1,29 +1,25 @@
-"""From a model to text: prompts read, characters chosen, samples written, and both shown safely."""
+"""Text generation: encode prompts, sample characters, stream the samples, and display text safely in a terminal."""
 
+from charloom.generation.escape import isolated, sign, visible
 from charloom.generation.filters import draw, next_distribution
-from charloom.generation.html import Marks, marked_parts, samples_page
+from charloom.generation.generate import Generation, Piece, Sample, generate, sample
 from charloom.generation.prompts import UnknownPolicy, encode_prompt
-from charloom.generation.rows import FinishReason
+from charloom.generation.sample_text import FinishReason
 from charloom.generation.session import Session
-from charloom.generation.visible import isolated, sign, visible
-from charloom.generation.writer import Piece, Sample, Writing, sample, write
 
 __all__ = [
     "FinishReason",
-    "Marks",
+    "Generation",
     "Piece",
     "Sample",
     "Session",
     "UnknownPolicy",
-    "Writing",
     "draw",
     "encode_prompt",
+    "generate",
     "isolated",
-    "marked_parts",
     "next_distribution",
     "sample",
-    "samples_page",
     "sign",
     "visible",
-    "write",
 ]

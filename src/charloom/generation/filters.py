@@ -1,19 +1,20 @@
-"""From logits to a character: softmax, temperature, three filters, and one inverted draw.
+"""From logits to a character: softmax with temperature, three filters, and a draw by inverse-CDF sampling.
 
-    s = logits − ln penalty                   (0)  of the characters written of late, once each
+    s = logits − ln penalty                   (0)  of recently generated characters, once each
     p = softmax(s / temperature)              (1)  temperature 0: probability 1 on the largest s
-    top-k: the k likeliest stay               (2)
-    top-p: the smallest set with Σ p ≥ top_p  (3)  of what (2) left, renormalised
-    min-p: p ≥ min_p · max p stays            (4)  of what (3) left
+    top-k: keep the k likeliest               (2)
+    top-p: the smallest set with Σ p ≥ top_p  (3)  of what (2) kept, renormalised
+    min-p: keep p ≥ min_p · max p             (4)  of what (3) kept
     id = the first with p_0 + … + p_id > u    (5)  in id order, u uniform in [0, 1)
 
-The order is (0) to (5), always; after each filter what stays is renormalised. Characters rank by probability, equal
-ones by id. A filter that could remove nothing (`top_k` ≥ V, `top_p` = 1, `min_p` = 0) leaves every bit as it was.
-Each row is computed by itself, so no row depends on the others. Shapes: B rows, V characters.
+The order is always (0) to (5), and each filter renormalises what it keeps. Characters are ranked by probability, ties
+by id. A filter that cannot remove anything (`top_k` ≥ V, `top_p` = 1, `min_p` = 0) changes no bit. Each row is computed
+separately, so no row depends on the others. Shapes: B rows, V characters.
 
-Source: (0) Keskar et al. (2019), equation 4, with the penalty taken off the logit instead of dividing it: a logit's sign means
-nothing, a difference of logits is a ratio of odds. Top-k, Fan, Lewis & Dauphin (2018); top-p (nucleus), Holtzman et al. (2020); min-p, Nguyen et al. (2024).
-Programs differ on whether the temperature comes before the filters or after them; here it comes first.
+Source: (0) Keskar et al. (2019), equation 4, except that the penalty is subtracted from the logit instead of dividing
+it: the sign of a logit has no meaning, and a difference of logits is a ratio of odds. Top-k: Fan, Lewis & Dauphin
+(2018); top-p (nucleus): Holtzman et al. (2020); min-p: Nguyen et al. (2024). Programs differ on whether temperature is
+applied before or after the filters; here it is applied before.
 """
 
 from __future__ import annotations
@@ -45,18 +46,18 @@ def next_distribution(
     Args:
         logits: (B, V), any float type; the arithmetic is float64.
         temperature: divides the logits; above 1 bolder, below 1 safer, 0 greedy (the lowest id on ties).
-        top_k: how many of the likeliest characters stay, at least 1; none = all.
-        top_p: the probability, in (0, 1], that the likeliest which stay must reach together; none = all.
-        min_p: the share, in [0, 1], of the largest probability that a character needs; none = all.
-        banned: ids that can never be written, such as ``<unk>``: their logits are −∞ before all else.
-        repetition_penalty: divides the odds of each row's `recent` ids, above 0; none = no penalty.
-        recent: the ids that each row wrote or read of late, −1 where none.
+        top_k: how many of the likeliest characters to keep, at least 1; None = all.
+        top_p: total probability, in (0, 1], that the kept characters must reach; None = all.
+        min_p: share of the largest probability, in [0, 1], that a character needs; None = all.
+        banned: ids that are never generated, such as ``<unk>``: their logits are set to −∞ first.
+        repetition_penalty: divides the odds of each row's `recent` ids, above 0; None = no penalty.
+        recent: the last ids that each row generated or read, padded with −1.
 
     Returns:
         (B, V), float64; each row sums to 1.
 
     Raises:
-        DivergedError: a row's largest logit is not finite, so that it defines no distribution.
+        DivergedError: a row's largest logit is not finite.
 
     Example:
         >>> next_distribution(np.log([[0.5, 0.3, 0.2]]), top_k=2).round(3).tolist()
@@ -66,7 +67,7 @@ def next_distribution(
     if banned is not None:
         scores[:, banned] = -np.inf
     if repetition_penalty is not None and recent is not None:
-        scores -= np.log(repetition_penalty) * _standing_in(recent, scores.shape[1])  # (0)
+        scores -= np.log(repetition_penalty) * _contains(recent, scores.shape[1])  # (0)
     peak = scores.max(axis=1, keepdims=True)
     _check_finite(peak)
     if temperature == 0:
@@ -81,17 +82,24 @@ def next_distribution(
     return probs
 
 
+def log_softmax(logits: Float[Array, "... V"]) -> Float64[Array, "... V"]:
+    """The logarithm of (1) at temperature 1, in float64.
+
+    Example:
+        >>> log_softmax(np.log([[1.0, 3.0]])).round(3).tolist()  # ln 1/4 and ln 3/4
+        [[-1.386, -0.288]]
+    """
+    shifted = np.asarray(logits, np.float64)
+    shifted = shifted - shifted.max(axis=-1, keepdims=True)
+    log_probs: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return log_probs
+
+
 def draw(probs: Float64[Array, "B V"], uniforms: Float64[Array, " B"]) -> Int64[Array, " B"]:
-    """Invert the cumulative distribution, in id order: equation (5).
+    """Draw one id per row by inverting the cumulative distribution: equation (5).
 
-    An id of probability zero is never drawn, not even where the sum of a row falls short of 1 by rounding.
-
-    Args:
-        probs: (B, V), each row sums to 1.
-        uniforms: (B,), in [0, 1).
-
-    Returns:
-        (B,), int64.
+    Each row of `probs` sums to 1, and `uniforms` are in [0, 1). An id of probability zero is never drawn, even if a
+    row's sum falls short of 1 by rounding.
 
     Example:
         >>> draw(np.array([[0.25, 0.0, 0.75]] * 3), np.array([0.0, 0.25, 0.99])).tolist()
@@ -103,10 +111,10 @@ def draw(probs: Float64[Array, "B V"], uniforms: Float64[Array, " B"]) -> Int64[
     return ids
 
 
-def _standing_in(recent: Int64[Array, "B W"], vocab_size: int) -> Bool[Array, "B V"]:
-    """Which ids stand in each row."""
+def _contains(recent: Int64[Array, "B W"], vocab_size: int) -> Bool[Array, "B V"]:
+    """Which ids each row contains."""
     marks = np.zeros((len(recent), vocab_size + 1), dtype=bool)
-    np.put_along_axis(marks, recent, True, axis=1)  # −1 marks the column behind the vocabulary
+    np.put_along_axis(marks, recent, True, axis=1)  # −1 marks the extra last column
     return marks[:, :vocab_size]
 
 
@@ -120,7 +128,7 @@ def _check_finite(peak: Float64[Array, "B 1"]) -> None:
 
 
 def _softmax(below_peak: Float64[Array, "B V"], temperature: float) -> Float64[Array, "B V"]:
-    """(1), from logits whose largest is 0: exp cannot overflow, and a quotient that does is a probability of 0."""
+    """(1), from logits whose largest is 0: exp cannot overflow, and an overflow in the division gives probability 0."""
     with np.errstate(over="ignore", under="ignore"):
         weights = np.exp(below_peak / temperature)
     probs: Float64[Array, "B V"] = weights / weights.sum(axis=1, keepdims=True)
@@ -134,19 +142,19 @@ def _one_hot(ids: Int64[Array, " B"], vocab_size: int) -> Float64[Array, "B V"]:
 
 
 def _ranking(probs: Float64[Array, "B V"]) -> Int64[Array, "B V"]:
-    """The ids of each row by falling probability, equal ones by id."""
+    """The ids of each row by decreasing probability, ties by id."""
     return np.argsort(-probs, axis=1, kind="stable")
 
 
 def _top_k(probs: Float64[Array, "B V"], k: int) -> Bool[Array, "B V"]:
-    """(2): exactly k ids a row."""
+    """(2): exactly k ids per row."""
     kept = np.zeros(probs.shape, dtype=bool)
     np.put_along_axis(kept, _ranking(probs)[:, :k], True, axis=1)
     return kept
 
 
 def _top_p(probs: Float64[Array, "B V"], p: float) -> Bool[Array, "B V"]:
-    """(3): an id stays while those before it have not reached p; so the first always does."""
+    """(3): keep an id if those ranked before it have not reached p; so the first is always kept."""
     ranking = _ranking(probs)
     reached = np.cumsum(np.take_along_axis(probs, ranking, axis=1), axis=1)
     before = np.concatenate([np.zeros((len(probs), 1)), reached[:, :-1]], axis=1)
@@ -156,7 +164,7 @@ def _top_p(probs: Float64[Array, "B V"], p: float) -> Bool[Array, "B V"]:
 
 
 def _renormalised(probs: Float64[Array, "B V"], kept: Bool[Array, "B V"]) -> Float64[Array, "B V"]:
-    """What stays, divided by its sum."""
+    """The kept probabilities, divided by their sum; the others are 0."""
     weights = np.where(kept, probs, 0.0)
     result: Float64[Array, "B V"] = weights / weights.sum(axis=1, keepdims=True)
     return result

@@ -1,7 +1,7 @@
-"""From a prompt to ids, by the rules of the text that the model was trained on.
+"""Encode a prompt by the same rules as the training text.
 
 The prompt gets the training text's normal form and line ends. A character that the model does not know is an error
-unless a policy is chosen, and what a policy does is told in notes: nothing is dropped or changed in silence.
+unless a policy is set; a policy reports each change in a note, so nothing is dropped or changed silently.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from charloom.config import TextConfig
 from charloom.errors import UnknownCharacterError
-from charloom.text.clean import clean
+from charloom.text.normalise import clean
 
 if TYPE_CHECKING:
     from jaxtyping import Int64
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from charloom.text.vocabulary import Vocabulary
 
 UnknownPolicy = Literal["error", "skip", "similar", "replace"]
-"""What to do with a prompt character that the model does not know: the setting `SampleConfig.unknown`."""
+"""How to treat a prompt character that the model does not know: the setting `SampleConfig.unknown`."""
 
 
 def encode_prompt(
@@ -31,18 +31,18 @@ def encode_prompt(
     """Turn a prompt into ids.
 
     Args:
-        text: the prompt, perhaps empty.
+        text: the prompt; may be empty.
         vocab: the model's vocabulary.
         policy: for characters that the model does not know: ``error``; ``skip`` leaves them out; ``similar`` reads
             the nearest known character instead; ``replace`` reads ``<unk>`` instead.
-        text_config: how the training text was read; its normal form is applied to the prompt.
+        text_config: the training text's settings; its normal form is applied to the prompt.
 
     Returns:
-        The ids, int64, and one note for each unknown character: what became of it and how often.
+        The ids, int64, and one note per unknown character: how it was treated and how often it occurs.
 
     Raises:
-        UnknownCharacterError: the policy is ``error``; or it is ``similar`` and no known character is near; or it is
-            ``replace`` and the model has no ``<unk>``. A prompt of known characters never raises.
+        UnknownCharacterError: the prompt has an unknown character and the policy is ``error``, or ``similar`` with no
+            similar character known, or ``replace`` for a model without ``<unk>``.
 
     Example:
         >>> from charloom.text.vocabulary import Vocabulary
@@ -58,50 +58,51 @@ def encode_prompt(
     if policy == "error":
         raise _unknown(chars, vocab)
     if policy == "replace":
+        if vocab.unk_id is None:
+            raise _error(
+                chars,
+                why="--unknown replace reads such a character as <unk>, and this model was trained without <unk>",
+                fix=f"pass {_flags(vocab.similar(chars[0]))}, or train with --min-count 2",
+            )
         notes = [f"read {_name(char)} as <unk>{_times(unknown[char])}" for char in chars]
-        return _encode_with_unk(text, vocab, chars), tuple(notes)
+        return np.asarray(vocab.encode(text), dtype=np.int64), tuple(notes)
     substitutes = {char: "" if policy == "skip" else _similar(char, vocab) for char in chars}
     ids = vocab.encode(text.translate({ord(char): new for char, new in substitutes.items()}))
     return np.asarray(ids, dtype=np.int64), _notes(substitutes, unknown)
 
 
-def _encode_with_unk(text: str, vocab: Vocabulary, chars: list[str]) -> Int64[Array, " T"]:
-    if vocab.unk_id is None:
-        raise UnknownCharacterError(
-            f"the prompt holds {_name(chars[0])}{_others(chars)}, which the model does not know",
-            why="--unknown replace reads such a character as <unk>, and this model was trained without one",
-            fix=f"pass {_ways_on(vocab.similar(chars[0]))}, or train with --min-count 2",
-        )
-    return np.asarray(vocab.encode(text), dtype=np.int64)
-
-
 def _similar(char: str, vocab: Vocabulary) -> str:
     substitute = vocab.similar(char)
     if substitute is None:
-        raise UnknownCharacterError(
-            f"the prompt holds {_name(char)}, which the model does not know",
-            why=f"none of the {len(vocab.symbols)} characters it knows is near enough to stand for it",
-            fix="write the prompt without it, or pass --unknown skip",
+        raise _error(
+            [char],
+            why=f"none of the {len(vocab.symbols)} characters it knows is similar enough to replace it",
+            fix="remove it from the prompt, or pass --unknown skip",
         )
     return substitute
 
 
 def _unknown(chars: list[str], vocab: Vocabulary) -> UnknownCharacterError:
     substitute = vocab.similar(chars[0])
-    nearest = "none of them is near it" if substitute is None else f"the nearest to it is {_name(substitute)}"
-    return UnknownCharacterError(
-        f"the prompt holds {_name(chars[0])}{_others(chars)}, which the model does not know",
+    nearest = "none of them is similar" if substitute is None else f"the most similar is {_name(substitute)}"
+    return _error(
+        chars,
         why=f"it knows {len(vocab.symbols)} characters, fixed when it was trained; {nearest}",
-        fix=f"retrain on text that contains it, or pass {_ways_on(substitute)}",
+        fix=f"retrain on text that contains it, or pass {_flags(substitute)}",
     )
 
 
-def _ways_on(substitute: str | None) -> str:
+def _error(chars: list[str], *, why: str, fix: str) -> UnknownCharacterError:
+    what = f"the prompt contains {_name(chars[0])}{_others(chars)}, which the model does not know"
+    return UnknownCharacterError(what, why=why, fix=fix)
+
+
+def _flags(substitute: str | None) -> str:
     return "--unknown skip" if substitute is None else "--unknown skip or --unknown similar"
 
 
 def _others(chars: list[str]) -> str:
-    """The unknown characters behind the first; the first few by name."""
+    """The unknown characters after the first; the first few by name."""
     if len(chars) == 1:
         return ""
     more = f" and {len(chars) - 4} more" if len(chars) > 4 else ""
@@ -109,16 +110,15 @@ def _others(chars: list[str]) -> str:
 
 
 def _notes(substitutes: Mapping[str, str], counts: Mapping[str, int]) -> tuple[str, ...]:
-    return tuple(
-        f"read {_name(char)} as {_name(new)}{_times(counts[char])}"
-        if new
-        else f"left out {_name(char)}{_times(counts[char])}"
+    treated = {
+        char: f"read {_name(char)} as {_name(new)}" if new else f"left out {_name(char)}"
         for char, new in substitutes.items()
-    )
+    }
+    return tuple(f"{note}{_times(counts[char])}" for char, note in treated.items())
 
 
 def _name(chars: str) -> str:
-    """Characters with their code points; `repr` keeps those that would command a terminal visible."""
+    """Characters with their code points; `repr` escapes control characters."""
     return f"{chars!r} ({' '.join(f'U+{ord(char):04X}' for char in chars)})"
 
 

@@ -1,11 +1,11 @@
-"""A session: one text that is fed and continued, in any order, as often as you like.
+"""A session: one text that the model reads and continues, in any order and any number of times.
 
     session.feed("Once upon")    the model reads
-    session.write(200)           the model writes, and reads what it wrote
-    other = session.fork()       the same point in the same text, from which both go on by themselves
-    session.save(path)           all of it in one file, without the model
+    session.generate(200)        the model continues the text
+    other = session.fork()       the same point in the same text; both continue independently
+    session.save(path)           the session in one file, without the model
 
-What is written depends on seed, text so far and settings alone, not on how it was cut into calls.
+The generated text depends on the seed, the settings and the text so far, not on how it is split into calls.
 """
 
 from __future__ import annotations
@@ -19,136 +19,141 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from charloom.config import SampleConfig, TextConfig, from_dict, to_dict
-from charloom.engines import Rows
-from charloom.generation.pens import new_pen
+from charloom.engines import DecodeState
+from charloom.generation.decoding import new_sampler
+from charloom.generation.generate import penalty_window, sampling_params
+from charloom.generation.prefill import READ_LENGTH, prefill_batch, with_bos
 from charloom.generation.prompts import encode_prompt
-from charloom.generation.reading import READ_LENGTH, first_rows, with_opening
-from charloom.generation.rows import Row
-from charloom.generation.writer import choice_of, remembered
+from charloom.generation.sample_text import SampleText
 from charloom.modelfile import check_tensors, damaged, load_tensors, read_header, write_tensors
 
 if TYPE_CHECKING:
-    from charloom.engines import Model
+    from charloom.engines import EngineModel
     from charloom.text.vocabulary import Vocabulary
 
 FORMAT = "charloom-session-1"
-"""What the header of a saved session names."""
+"""The format name in the header of a saved session."""
 
 
 class Session:
-    """A text in the making; `begin` makes one, `Model.session` for a loaded model.
+    """A text in progress; start one with `begin`, or with `EngineModel.session` for a loaded model.
 
     Args:
-        model: any engine's.
-        vocab: its vocabulary.
-        text_config: how its training text was read; what is fed gets the same normal form.
-        config: temperature, filters, penalty; its length and count are not read.
-        seed: of every draw.
-        rows: where the text stands, one row; None before anything was read.
+        model: a model of any engine, with its `vocab`.
+        text_config: the training text's settings; text that is fed gets the same normal form.
+        config: temperature, filters and penalty; its length and count are not used.
+        samples: the state after the text so far, one row; None if nothing has been read.
     """
 
     def __init__(
         self,
-        model: Model,
+        model: EngineModel,
         vocab: Vocabulary,
         text_config: TextConfig,
         config: SampleConfig,
         *,
         seed: int,
-        rows: Rows | None = None,
+        samples: DecodeState | None = None,
     ) -> None:
         self._model, self._vocab, self._text_config = model, vocab, text_config
-        self._config, self.seed, self._rows = config, seed, rows
+        self._config, self.seed, self._samples = config, seed, samples
 
     @classmethod
     def begin(
-        cls, model: Model, vocab: Vocabulary, text_config: TextConfig, config: SampleConfig, *, seed: int
+        cls,
+        model: EngineModel,
+        vocab: Vocabulary,
+        text_config: TextConfig,
+        config: SampleConfig,
+        *,
+        seed: int,
     ) -> Session:
-        """A session in which nothing was read yet."""
+        """Start a session in which nothing has been read."""
         return cls(model, vocab, text_config, config, seed=seed)
 
     def feed(self, text: str) -> tuple[str, ...]:
-        """Let the model read a text behind all that was read and written.
+        """Let the model read a text after everything it has read and generated so far.
 
         Returns:
-            One note for each unknown character that `config.unknown` left out or changed.
+            One note per unknown character that `config.unknown` left out or changed.
 
         Raises:
-            UnknownCharacterError: as `encode_prompt`; nothing was read then.
+            UnknownCharacterError: as in `encode_prompt`; nothing is read in that case.
         """
         ids, notes = encode_prompt(text, self._vocab, self._config.unknown, self._text_config)
-        if self._rows is None:
-            opening = with_opening(ids, self._vocab)
-            self._rows = first_rows(self._model, [opening], [0], remembered(self._config))
+        if self._samples is None:
+            prompt = with_bos(ids, self._vocab)
+            self._samples = prefill_batch(self._model, [prompt], [0], penalty_window(self._config))
             return notes
         for start in range(0, len(ids), READ_LENGTH):
-            self._rows = self._read(self._rows, ids[start : start + READ_LENGTH])
+            self._samples = self._read(self._samples, ids[start : start + READ_LENGTH])
         return notes
 
-    def _read(self, rows: Rows, ids: Any) -> Rows:
-        logits, state = self._model.forward(ids[None], rows.state)
-        recent = rows.recent
-        if recent.shape[1] > 0:  # by age, and back to where position turns
-            W, turn = recent.shape[1], int(rows.positions[0]) % recent.shape[1]
+    def _read(self, samples: DecodeState, ids: Any) -> DecodeState:
+        logits, state = self._model.forward(ids[None], samples.state)
+        recent = samples.recent
+        if recent.shape[1] > 0:  # a ring buffer: sort by age, append, rotate back to the write position
+            W, turn = recent.shape[1], int(samples.positions[0]) % recent.shape[1]
             by_age = np.concatenate([np.roll(recent[0], -turn), ids])[-W:]
             recent = np.roll(by_age, turn)[None]
-        return replace(rows, logits=logits[:, -1], state=state, recent=recent)
+        return replace(samples, logits=logits[:, -1], state=state, recent=recent)
 
-    def write(self, length: int) -> str:
-        """Let the model write so many characters; fewer where it ends the document."""
+    def generate(self, length: int) -> str:
+        """Generate `length` characters; fewer if the model ends the document."""
         return "".join(self.stream(length))
 
     def stream(self, length: int = 0) -> Iterator[str]:
-        """Yield characters one by one, as they come; 0 = until the model ends the document, or for ever.
+        """Yield generated text as it arrives; length 0 = until the model ends the document, or forever.
 
-        A character that was written and not yet taken stays in the session only if the iterator is run to its end.
+        The text becomes part of the session only if the iterator is exhausted.
         """
-        if self._rows is None:
+        if self._samples is None:
             self.feed("")
-        assert self._rows is not None
-        row = Row(0, "", self._vocab, length=length or None)
-        pen = new_pen(self._model, self._rows, choice_of(self._config, self._vocab, self.seed))
-        while row.finish_reason is None:
-            ids, lengths, _ = pen.write(row.most)
-            yield from row.read(ids[0, : lengths[0]])
-        self._rows = pen.rows()
+        assert self._samples is not None
+        text = SampleText(0, "", self._vocab, length=length or None)
+        params = sampling_params(self._config, self._vocab, self.seed)
+        sampler = new_sampler(self._model, self._samples, params)
+        while text.finish_reason is None:
+            ids, lengths, _ = sampler.decode(text.max_ids)
+            yield from text.add(ids[0, : lengths[0]])
+        self._samples = sampler.current()
 
     def fork(self) -> Session:
-        """A session at the same point: nothing is copied until one of the two goes on."""
+        """A session at the same point; nothing is copied until one of the two continues."""
         return Session(
-            self._model, self._vocab, self._text_config, self._config, seed=self.seed, rows=self._rows
+            self._model, self._vocab, self._text_config, self._config, seed=self.seed, samples=self._samples
         )
 
     def with_seed(self, seed: int) -> Session:
-        """A fork that goes on with other draws."""
+        """A fork that continues with other draws."""
         other = self.fork()
         other.seed = seed
         return other
 
     def save(self, path: Path | str) -> None:
         """Write the session, without its model, as one safetensors file."""
-        rows, tensors = self._rows, {}
+        samples, tensors = self._samples, {}
         about = {"seed": self.seed, "config": to_dict(self._config)}
-        if rows is not None:
-            tensors["logits"] = np.asarray(rows.logits)
-            for i, layer in enumerate(self._model.export_state(rows.state)):
+        if samples is not None:
+            tensors["logits"] = np.asarray(samples.logits)
+            for i, layer in enumerate(self._model.export_state(samples.state)):
                 tensors |= {f"state.{i}.{key}": leaf for key, leaf in layer.items()}
-            about |= {"recent": rows.recent.tolist(), "positions": rows.positions.tolist()}
+            about |= {"recent": samples.recent.tolist(), "positions": samples.positions.tolist()}
         write_tensors(Path(path), tensors, {"format": FORMAT, "session": json.dumps(about)})
 
     def load(self, path: Path | str) -> Session:
-        """The session of a file that `save` wrote with this model.
+        """Load a session that `save` wrote with this model.
 
         Raises:
-            ModelFileError: the file is damaged, no session, or another network's.
+            ModelFileError: the file is damaged, is not a session, or belongs to another network.
         """
         path = Path(path)
         header, metadata = read_header(path)
         if metadata.get("format") != FORMAT:
-            raise damaged(path, "its header names no session", "name a file that a session was saved to")
+            raise damaged(path, "its header does not name a session", "pass the path of a saved session")
         about = json.loads(metadata["session"])
         config = from_dict(SampleConfig, about["config"], source=str(path))
-        rows = None
+        samples = None
         if header:
             state = self._model.export_state(self._model.initial_state(1))
             shapes = {
@@ -158,7 +163,9 @@ class Session:
             tensors = load_tensors(path)
             leaves = [{k: tensors[f"state.{i}.{k}"] for k in layer} for i, layer in enumerate(state)]
             recent, positions = (np.array(about[key], np.int64) for key in ("recent", "positions"))
-            rows = Rows(
+            samples = DecodeState(
                 tensors["logits"], self._model.import_state(leaves), recent, positions, np.zeros(1, np.int64)
             )
-        return Session(self._model, self._vocab, self._text_config, config, seed=about["seed"], rows=rows)
+        return Session(
+            self._model, self._vocab, self._text_config, config, seed=about["seed"], samples=samples
+        )

@@ -1,9 +1,9 @@
-"""Which earlier characters a prediction leans on.
+"""Which earlier characters a prediction depends on.
 
-    lean[t, j] = ‖∂y_t[k] / ∂x_{t−j}‖₂,  k the character that follows, y_t the logits, x the first layer's input      (1)
+    lean[t, j] = ‖∂y_t[k] / ∂x_{t−j}‖₂,  k the next character, y_t the logits, x the first layer's input      (1)
 
-x_t is the character's embedding row, or its one-hot vector: in both cases the norm says how much the logit would move if the
-character were moved a little in any direction, not what would happen if it were another one.
+x_t is the character's embedding row or one-hot vector. In both cases the norm measures how much the logit changes
+under a small perturbation of the input, not the effect of replacing the character by another one.
 
 Source: Madsen (2019), "Visualizing memorization in RNNs", *Distill*: his connectivity, for all lags at once.
 """
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from charloom.config import ModelConfig
+from charloom.insight.bptt import backpropagate, unroll
 from charloom.insight.passages import resets_before
-from charloom.insight.unrolled import pull_back, unroll
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Connectivity:
-    """The leanings of every prediction of a passage.
+    """The sensitivities of every prediction of a passage.
 
     Attributes:
-        ids: the passage; its first characters are context alone, (N,).
-        first: the place of the first character predicted; row r is about the prediction of character first + r.
-        lean: (1), row r and column j: how far that prediction leans on the character j before the newest one it read, (R, J + 1).
+        ids: the passage; its first characters are only context, (N,).
+        first: index of the first character predicted; row r is the prediction of character first + r.
+        lean: (1), (R, J + 1); column j is the character j before the newest one read.
         mean_by_lag: over the rows, (J + 1,).
     """
 
@@ -50,14 +50,14 @@ def connectivity(
     *,
     boundary_id: int | None = None,
 ) -> Connectivity:
-    """Measure (1) for every prediction that has `num_lags` characters and one before it.
+    """Measure (1) for every prediction with at least `num_lags` + 1 characters before it.
 
     Args:
-        config: the network; its dropout is off.
+        config: the network; dropout is off.
         params: its arrays.
-        ids: the passage, `num_lags` + 2 characters or more.
+        ids: the passage, at least `num_lags` + 2 characters.
         num_lags: J, the farthest.
-        boundary_id: the symbol before which the state is zero again, or None; nothing leans across it.
+        boundary_id: the symbol before which the state is reset, or None; no prediction depends on characters before it.
 
     Source:
         Madsen (2019).
@@ -66,7 +66,7 @@ def connectivity(
     times = np.arange(num_lags, len(ids) - 1)
     d_logits = np.eye(len(params["out.bias"]))[ids[times + 1]]
     lean = np.zeros((len(times), num_lags + 1))
-    for found in pull_back(read, times, d_logits, with_inputs=True):
+    for found in backpropagate(read, times, d_logits, with_inputs=True):
         assert found.x is not None
         lag = times - found.t
         rows = np.flatnonzero((lag >= 0) & (lag <= num_lags))

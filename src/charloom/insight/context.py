@@ -1,18 +1,18 @@
-"""How much context a model uses: its loss by the number of characters it was given, and what far ones are good for.
+"""How much context a model uses: its loss by the number of characters read, and how it uses distant ones.
 
-    curve[k − 1] = mean loss of the same targets after k characters since a zero state           (1)
-    enough = the first k with curve[k − 1] ≤ 1.01 · mean of the curve's last eighth              (2)  all more gains under 1 %
+    curve[k − 1] = mean loss of the same targets after k characters since a zero state       (1)
+    enough = the first k with curve[k − 1] ≤ 1.01 · mean of the curve's last eighth          (2)  more gains under 1 %
 
-Of the context beyond the nearest k characters, the same targets cost
+The same targets are scored with the context beyond the nearest k characters removed, shuffled and unchanged:
 
-    truncated_k  without it      shuffled_k  with its characters in random order      full  with it as it stands
-    order share = (shuffled_k − full) / (truncated_k − full)                                     (3)
+    truncated_k  without it      shuffled_k  with its characters in random order      full  with it unchanged
+    order share = (shuffled_k − full) / (truncated_k − full)                                 (3)
 
-(3) is what of the far context's gain is lost with its order: 0, its characters alone were used; 1, nothing is left of it without
-their order; more, the disorder does harm.
+(3) is the share of the far context's gain that is lost with its order: at 0 the model uses only which characters occur,
+at 1 nothing of the gain is left without their order, and above 1 the shuffled context does harm.
 
-Source: (1): Cifka & Liutkus (2022), context length probing, averaged over targets; shuffling far context: Khandelwal et al. (2018),
-who shuffle words.
+Source: (1): Cifka & Liutkus (2022), context length probing, averaged over targets; shuffling far context: Khandelwal
+et al. (2018), who shuffle words.
 """
 
 from __future__ import annotations
@@ -23,36 +23,36 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from charloom.engines import Model
+from charloom.engines import EngineModel
 from charloom.insight.passages import resets_before, spaced
 from charloom.rng import Purpose, permutation
-from charloom.text.windows import Window
+from charloom.text.batching import Window
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from numpy import ndarray as Array
 
 GAIN = 0.01
-"""Below one per cent of the loss, more context is not worth its seconds; benchmarks of models differ by more."""
+"""A gain below one per cent of the loss is not worth the time; published results for the same model differ by more."""
 
 TAIL_SHARE = 8
-"""The end of a curve is the mean of this part of it: one point alone is noise."""
+"""The end of a curve is the mean of its last 1/8, because a single point is noisy."""
 
 ROWS = 256
-"""Windows side by side."""
+"""Windows per batch."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FarContext:
-    """What the characters beyond the nearest ones are good for.
+    """The use of characters beyond the nearest ones.
 
     Attributes:
-        kept_chars: how many of the nearest are left as they are, (K,).
-        truncated_nats: loss without the farther ones, (K,).
-        shuffled_nats: loss with the farther ones in random order, (K,).
-        full_nats: loss with all of them as they stand.
-        reach_chars: how many there are in all.
-        num_targets: predictions behind every mean.
+        kept_chars: numbers of nearest characters left unchanged, (K,).
+        truncated_nats: loss without the farther characters, (K,).
+        shuffled_nats: loss with the farther characters in random order, (K,).
+        full_nats: loss with the full context.
+        reach_chars: characters of the full context.
+        num_targets: predictions in every mean.
     """
 
     kept_chars: tuple[int, ...]
@@ -64,7 +64,7 @@ class FarContext:
 
     @property
     def order_share(self) -> tuple[float | None, ...]:
-        """Equation (3); None where the far context gains under 1 %, for nothing can be said of its parts."""
+        """Equation (3); None if the far context gains under 1 %, too little to divide into parts."""
         gains = self.truncated_nats - self.full_nats
         lost = self.shuffled_nats - self.full_nats
         return tuple(
@@ -74,7 +74,7 @@ class FarContext:
 
 
 def context_curve(
-    model: Model,
+    model: EngineModel,
     ids: Int[Array, "N"],
     *,
     reach: int,
@@ -84,27 +84,26 @@ def context_curve(
 ) -> Float[Array, "K"]:
     """Measure (1): mean loss by the number of characters read since a zero state, nats, (reach,).
 
-    Every element is a mean over the same characters to predict, so that what they are does not show in the differences.
+    Every element is a mean over the same targets, so the differences do not depend on the choice of targets.
 
     Args:
-        model: any engine's.
-        ids: held-out text; up to `stretches` stretches of it, evenly spaced, are read.
-        reach: the most characters read.
-        targets: characters predicted in each stretch.
-        stretches: how many.
-        boundary_id: the symbol before which the state is zero again, or None.
+        model: of any engine.
+        ids: held-out text, read in up to `stretches` evenly spaced passages.
+        reach: maximum number of characters read.
+        targets: characters predicted per passage.
+        stretches: number of passages.
+        boundary_id: the symbol before which the state is reset, or None.
 
     Raises:
-        DataError: the text is shorter than one stretch, `targets` + 2 `reach` characters.
+        DataError: the text is shorter than one passage, `targets` + 2 `reach` characters.
     """
-    pieces = spaced(ids, targets + 2 * reach, stretches)
-    curves = [_paired(model, piece, reach, targets, boundary_id) for piece in pieces]
-    mean: Array = np.mean(curves, axis=0)
-    return mean
+    passages = spaced(ids, targets + 2 * reach, stretches)
+    curves = [_paired(model, passage, reach, targets, boundary_id) for passage in passages]
+    return np.asarray(np.mean(curves, axis=0))
 
 
 def enough(curve: Float[Array, "K"]) -> int | None:
-    """Equation (2): how many characters of context are enough; None where the curve's end is not finite.
+    """Equation (2): the number of characters of context that suffices; None if the curve's end is not finite.
 
     Example:
         >>> enough(np.array([3.0, 1.5, 1.02, 1.009, 1.0, 1.0, 1.0, 1.0]))
@@ -115,7 +114,7 @@ def enough(curve: Float[Array, "K"]) -> int | None:
 
 
 def far_context(
-    model: Model,
+    model: EngineModel,
     ids: Int[Array, "N"],
     *,
     kept: tuple[int, ...],
@@ -123,14 +122,14 @@ def far_context(
     targets: int,
     seed: int = 0,
 ) -> FarContext:
-    """Measure what far context is good for, on up to `targets` predictions evenly spaced over the text.
+    """Measure the use of far context on up to `targets` predictions evenly spaced over the text.
 
     Args:
-        model: any engine's.
-        ids: held-out text of one stream; a reset would cut what is to be shuffled.
-        kept: numbers of nearest characters to leave alone, each below `reach`.
+        model: of any engine.
+        ids: held-out text of one stream; a reset would cut the context to be shuffled.
+        kept: numbers of nearest characters to leave unchanged, each below `reach`.
         reach: characters before each target.
-        targets: how many predictions at most.
+        targets: maximum number of predictions.
         seed: of the shuffles; every target has its own.
 
     Raises:
@@ -150,24 +149,23 @@ def far_context(
 
 
 def _paired(
-    model: Model, ids: Int[Array, "N"], reach: int, targets: int, boundary_id: int | None
+    model: EngineModel, ids: Int[Array, "N"], reach: int, targets: int, boundary_id: int | None
 ) -> Float[Array, "K"]:
-    """One window from each of the first reach + targets − 1 places; column k − 1 of window s predicts s + k."""
+    """One window from each of the first reach + targets − 1 positions; column k − 1 of window s predicts s + k."""
     places = np.arange(reach + targets - 1)[:, None] + np.arange(reach)
     losses = _losses(model, ids[places], ids[places + 1], boundary_id)
     k = np.arange(1, reach + 1)
     target = np.arange(reach, reach + targets)[:, None]
-    curve: Array = losses[target - k, k - 1].mean(axis=0, dtype=np.float64)
-    return curve
+    return np.asarray(losses[target - k, k - 1].mean(axis=0, dtype=np.float64))
 
 
-def _last_loss(model: Model, windows: Int[Array, "N L"]) -> float:
+def _last_loss(model: EngineModel, windows: Int[Array, "N L"]) -> float:
     losses = _losses(model, windows[:, :-1], windows[:, 1:], None)
     return float(losses[:, -1].mean(dtype=np.float64))
 
 
 def _losses(
-    model: Model, ids: Int[Array, "N T"], targets: Int[Array, "N T"], boundary_id: int | None
+    model: EngineModel, ids: Int[Array, "N T"], targets: Int[Array, "N T"], boundary_id: int | None
 ) -> Float[Array, "N T"]:
     """The loss of every target of every window, each from a zero state."""
     found = []

@@ -1,20 +1,21 @@
-"""What a model has learnt of its characters: a map, neighbours, and whether kinds of characters stand together.
+"""Learnt character representations: a map, nearest neighbours, and whether characters of one kind cluster.
 
-    e_c = embedding row of c, or column c of W_ih where the input is one-hot            (1)  what reading c adds
-    ē_c = e_c − mean e                                                                  (2)  what all share says nothing
+    e_c = embedding row of c, or column c of W_ih if the input is one-hot               (1)  what reading c adds
+    ē_c = e_c − mean e                                                                  (2)  without the common part
     cos(a, b) = ē_a · ē_b / ‖ē_a‖ ‖ē_b‖                                                 (3)
     map: ē on its two directions of largest variance                                    (4)  principal components
     together = mean cos of two of one group − mean cos of one of a group and one outside (5)
 
-(5) is judged against the same characters with their groups dealt out anew: p is the share of 999 deals that reach it.
-Beside it stands the same number of random rows, those that training began from.
+(5) is tested against random permutations of the group labels: p is the share of 999 permutations that reach it.
+It is compared with the same value for the initial, random rows.
 
 Source: (4): Pearson (1901); permutation test: Fisher (1935).
-Shapes: C characters that the text holds, W width of a row.
+Shapes: C characters in the text, W width of a row.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -32,25 +33,25 @@ if TYPE_CHECKING:
     from numpy import ndarray as Array
 
 MOST = 256
-"""Characters looked at, the most frequent ones: a row that was hardly ever read is hardly learnt."""
+"""Maximum number of characters, the most frequent ones: rows that are rarely read are barely trained."""
 
 NUM_DEALS = 999
 NUM_NEIGHBOURS = 5
 OUTSIDE, ABSENT = -1, -2
-"""Labels of a character outside every group of a kind, and of one that has no part in it."""
+"""Labels of a character outside every group of a kind, and of one to which the kind does not apply."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Whether one kind of character stands together.
+    """Whether one kind of character clusters.
 
     Attributes:
         name: vowels, digits, uppercase or letter forms.
         num_members: characters in its groups.
         num_others: characters outside.
         together: (5) of the learnt rows.
-        p_value: deals that reach it, as a share; the learnt rows count as one of them.
-        together_random: (5) of the rows that training began from.
+        p_value: share of permutations that reach it, counting the actual labels as one of them.
+        together_random: (5) of the initial rows.
     """
 
     name: str
@@ -66,12 +67,12 @@ class Embedding:
     """The learnt characters.
 
     Attributes:
-        chars: those looked at, the most frequent first.
+        chars: the characters, most frequent first.
         source: "embedding" or "one-hot".
         places: (4), (C, 2).
         explained_fraction: share of the variance along each direction, (2,).
-        neighbours: of each character the nearest others with their cosines.
-        clusters: the kinds that the text has at least two of, and others beside.
+        neighbours: the nearest other characters of each with their cosines.
+        clusters: the kinds with at least two members, and others to compare with, in the text.
     """
 
     chars: tuple[str, ...]
@@ -90,17 +91,14 @@ def embedding(
     *,
     seed: int = 0,
 ) -> Embedding | None:
-    """Look at the characters that a text holds.
+    """Analyse the rows of the characters in a text; None if it has fewer than three.
 
     Args:
         config: the network.
         params: its arrays.
-        chars: what each id stands for, (V,).
-        counts: how often the text holds each id; specials count 0.
-        seed: of the initial parameters and of the deals.
-
-    Returns:
-        The map; None where the text holds fewer than three characters.
+        chars: the character of each id, (V,).
+        counts: occurrences of each id in the text; 0 for specials.
+        seed: of the initial parameters and of the permutations.
     """
     seen = np.argsort(-counts, kind="stable")[: min(MOST, int((counts > 0).sum()))]
     if len(seen) < 3:
@@ -132,47 +130,42 @@ def input_rows(params: Mapping[str, Array]) -> Float[Array, "V W"]:
 
 def centred(rows: Float[Array, "C W"]) -> Float[Array, "C W"]:
     """Equation (2)."""
-    moved: Array = rows - rows.mean(axis=0)
-    return moved
+    return np.asarray(rows - rows.mean(axis=0))
 
 
 def cosine(rows: Float[Array, "C W"]) -> Float[Array, "C C"]:
-    """Equation (3); 0 beside a row of zeros."""
+    """Equation (3); 0 for a row of zeros."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     unit = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
-    cosines: Array = unit @ unit.T
-    return cosines
+    return np.asarray(unit @ unit.T)
 
 
 def neighbours(
     chars: Sequence[str], cosines: Float[Array, "C C"]
 ) -> tuple[tuple[tuple[str, float], ...], ...]:
     """The nearest other characters of each, nearest first."""
-    alone = cosines - 3 * np.eye(len(cosines))  # nobody is a neighbour of itself
+    alone = cosines - 3 * np.eye(len(cosines))  # no character is its own neighbour
     order = np.argsort(-alone, axis=1, kind="stable")[:, : min(NUM_NEIGHBOURS, len(chars) - 1)]
     return tuple(tuple((chars[j], float(alone[i, j])) for j in row) for i, row in enumerate(order))
 
 
 def kinds(chars: Sequence[str]) -> dict[str, list[int]]:
-    """The groups of each kind: a number a group, `OUTSIDE` for the others, `ABSENT` for what has no part in it.
+    """The labels of each kind: the number of a group, `OUTSIDE` for the others, `ABSENT` if the kind does not apply.
 
-    Vowels stand among letters, uppercase among letters with case, digits among all; the forms of a letter (a, A, á; ا, أ) are a group
-    each among letters.
+    Vowels are compared with other letters, uppercase with lowercase, digits with all characters; the forms of each
+    letter (a, A, á; ا, أ) are a group among letters.
     """
     classes = [char_class(char) for char in chars]
     is_letter = [kind in ("lowercase", "uppercase", "letter") for kind in classes]
-    forms = {letter: number for number, letter in enumerate(dict.fromkeys(map(skeleton, chars)))}
-    sizes = np.bincount(
-        [forms[skeleton(char)] for char, letter in zip(chars, is_letter, strict=True) if letter],
-        minlength=len(forms),
-    )
+    forms = [skeleton(char) for char in chars]
+    numbers = {form: number for number, form in enumerate(dict.fromkeys(forms))}
+    sizes = Counter(form for form, letter in zip(forms, is_letter, strict=True) if letter)
     labels: dict[str, list[int]] = {"vowels": [], "uppercase": [], "digits": [], "letter forms": []}
-    for char, kind, letter in zip(chars, classes, is_letter, strict=True):
-        form = forms[skeleton(char)]
+    for char, kind, letter, form in zip(chars, classes, is_letter, forms, strict=True):
         labels["vowels"].append(ABSENT if not letter else 0 if is_vowel(char) else OUTSIDE)
         labels["uppercase"].append({"uppercase": 0, "lowercase": OUTSIDE}.get(kind, ABSENT))
         labels["digits"].append(0 if kind == "digit" else OUTSIDE)
-        labels["letter forms"].append(ABSENT if not letter else form if sizes[form] > 1 else OUTSIDE)
+        labels["letter forms"].append(ABSENT if not letter else numbers[form] if sizes[form] > 1 else OUTSIDE)
     return labels
 
 
@@ -183,30 +176,25 @@ def cluster(
     random_cosines: Float[Array, "C C"],
     seed: int,
 ) -> Cluster | None:
-    """Equation (5) and its test; None where no two characters are of one group or none is outside it."""
+    """Equation (5) and its permutation test; None if no two characters share a group or all share the same one."""
     here = np.flatnonzero(labels != ABSENT)
     labels = labels[here]
     same, apart = pairs(labels)
     if not len(same) or not len(apart):
         return None
 
-    def dealt(values: Float[Array, "C C"], order: Int[Array, "C"]) -> float:
-        at = here[order]
+    def together(values: Float[Array, "C C"], at: Int[Array, "C"]) -> float:
         return float(values[tuple(at[same.T])].mean() - values[tuple(at[apart.T])].mean())
 
-    as_it_is = np.arange(len(here))
-    learnt = dealt(cosines, as_it_is)
-    deals = [
-        dealt(cosines, permutation(seed, Purpose.EVALUATE, deal, len(here))) for deal in range(NUM_DEALS)
-    ]
-    p_value = (1 + sum(deal >= learnt for deal in deals)) / (1 + NUM_DEALS)
+    learnt = together(cosines, here)
+    orders = (permutation(seed, Purpose.EVALUATE, deal, len(here)) for deal in range(NUM_DEALS))
+    p_value = (1 + sum(together(cosines, here[order]) >= learnt for order in orders)) / (1 + NUM_DEALS)
     members = int((labels != OUTSIDE).sum())
-    others = len(labels) - members
-    return Cluster(name, members, others, learnt, p_value, dealt(random_cosines, as_it_is))
+    return Cluster(name, members, len(labels) - members, learnt, p_value, together(random_cosines, here))
 
 
 def pairs(labels: Int[Array, "C"]) -> tuple[Int[Array, "S 2"], Int[Array, "A 2"]]:
-    """The pairs that (5) compares: of one group, and of a group and something outside it, each pair once.
+    """The pairs that (5) compares, each once: two of one group, and one of a group with one outside it.
 
     Example:
         >>> same, apart = pairs(np.array([0, 0, -1, -1]))

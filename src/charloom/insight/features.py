@@ -1,6 +1,6 @@
-"""What a reader would say of each character: its class, its place in the word and the line, what it stands inside of.
+"""Visible features of each character: its class, its position in word and line, whether it is quoted or bracketed.
 
-All of it is about the character just read and what came before: a network that has read no further can know it too.
+Every feature depends only on the character just read and those before it, so the network can know it too.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
     from numpy import ndarray as Array
 
 VOWELS = frozenset(map(skeleton, "aeiouyаеиоуыэюяαεηιουωاوي"))
-"""Skeletons of vowel letters, Latin, Cyrillic and Greek; of Arabic the long ones, which alone are letters."""
+"""Skeletons of Latin, Cyrillic and Greek vowels, and of the long Arabic vowels, the only ones written as letters."""
 
 QUOTES = {"“": 1, "”": -1, "«": 1, "»": -1}
-"""What opens and what closes; a straight double quote does either, and a single one is an apostrophe too often to count."""
+"""Opening and closing quotes; a straight double quote can be either, and a single quote is too often an apostrophe."""
 
 BRACKETS = dict.fromkeys("([{", 1) | dict.fromkeys(")]}", -1)
 
 CLASSES = ("lowercase", "uppercase", "letter", "mark", "digit", "space", "newline", "punctuation", "other")
-"""Every character belongs to one. ``letter`` is one without case, ``mark`` an accent or vowel sign of its own."""
+"""The classes of characters. ``letter`` is a letter without case, ``mark`` a combining accent or vowel sign."""
 
 
 def chars_of(vocab: Vocabulary) -> tuple[str, ...]:
-    """What each id stands for, one character each: a boundary is a newline, what is no character by itself is U+FFFD."""
+    """The character of each id: a newline for a boundary, U+FFFD for an id that is not a single character."""
     pieces = [vocab.decode([i], boundary="\n") for i in range(len(vocab))]
     return tuple(piece if len(piece) == 1 else "\N{REPLACEMENT CHARACTER}" for piece in pieces)
 
 
 def char_class(char: str) -> str:
-    r"""The one of `CLASSES` that a character belongs to.
+    r"""The class of a character, one of `CLASSES`.
 
     Example:
         >>> [char_class(char) for char in "aÉع4 \n!€"]
@@ -54,15 +54,15 @@ def char_class(char: str) -> str:
 
 
 def is_vowel(char: str) -> bool:
-    """Whether a letter is a vowel, accents and case aside."""
+    """Whether a letter is a vowel, ignoring accents and case."""
     return skeleton(char) in VOWELS
 
 
 def features(chars: Sequence[str]) -> dict[str, Int[Array, "N"]]:
-    """Label every character of a text; 0 and 1 where it is a matter of yes or no.
+    """Label every character of a text; binary features are 0 or 1.
 
-    ``line_position`` counts the characters since the last newline, ``word_position`` the letters since the word began, 0 outside words.
-    Quotes and brackets that nobody closes end with their paragraph: a blank line shuts them.
+    ``line_position`` counts the characters since the last newline, ``word_position`` the letters since the word
+    began (0 outside words). A blank line closes any open quotes and brackets.
     """
     named = np.array(classes_of(chars))
     letters = np.isin(named, ("lowercase", "uppercase", "letter", "mark"))
@@ -84,14 +84,14 @@ def features(chars: Sequence[str]) -> dict[str, Int[Array, "N"]]:
 
 
 def _run_length(inside: Array) -> Int[Array, "N"]:
-    """How many true values in a row end at each place."""
+    """The length of the run of true values that ends at each position."""
     at = np.arange(1, len(inside) + 1)
     last_outside = np.maximum.accumulate(np.where(inside, 0, at))
     return at - last_outside
 
 
 def _inside(chars: Sequence[str], signs: dict[str, int], toggles: str = "") -> Int[Array, "N"]:
-    """Whether something opened earlier is still open; the sign that closes it stands outside."""
+    """Whether a quote or bracket opened earlier is still open; the closing sign itself counts as outside."""
     depth, found, before = 0, [], ""
     for char in chars:
         if char == before == "\n":

@@ -1,12 +1,12 @@
-"""How far the gradient of one loss walks back: its norm by the number of characters between.
+"""How far the gradient of one loss reaches back: its norm by the lag in characters.
 
-    grad_norm_by_lag[k] = mean over t and rows of ‖∂L_t/∂h_{t−k}‖₂            (1)  L_t is the loss of step t alone; c the same
-    decay = e^slope,  slope of ln grad_norm_by_lag over k = 1 … K             (2)  least squares; what one character leaves
-    half-life = ln 2 / −slope                                                 (3)  none where the gradient does not shrink
-    horizon = the first k with grad_norm_by_lag[k] ≤ 1 % of grad_norm_by_lag[0]     (4)  none within K lags
+    grad_norm_by_lag[k] = mean over t and rows of ‖∂L_t/∂h_{t−k}‖₂      (1)  L_t is the loss of step t alone; same for c
+    decay = e^slope,  slope of ln grad_norm_by_lag over k = 1 … K       (2)  least squares; the factor per character
+    half-life = ln 2 / −slope                                           (3)  None if the gradient does not shrink
+    horizon = the first k with grad_norm_by_lag[k] ≤ 1 % of grad_norm_by_lag[0]     (4)  None if not within K lags
 
-Means are over the same losses at every lag, save that documents end: no gradient crosses a reset, and a pair of steps in two
-documents is no pair. Norms are float64: where a gradient vanishes, float32 reaches a false zero near lag 100.
+Means are over the same losses at every lag, except that no gradient crosses a reset: pairs of steps in different
+documents are not counted. Norms are float64, because in float32 a vanishing gradient underflows near lag 100.
 
 Source: Pascanu, Mikolov & Bengio (2013), equation 5, for (1) as a product of Jacobians; the 1 % of (4) is our choice.
 """
@@ -22,8 +22,8 @@ import numpy as np
 
 from charloom.config import ModelConfig
 from charloom.engines.scratch import loss
+from charloom.insight.bptt import backpropagate, unroll
 from charloom.insight.passages import resets_before
-from charloom.insight.unrolled import pull_back, unroll
 from charloom.parameters import initial_parameters
 
 if TYPE_CHECKING:
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
     from numpy import ndarray as Array
 
 HORIZON_SHARE = 0.01
-"""What is left of lag 0 at the memory horizon: two powers of ten below, lost among the gradients of nearer characters."""
+"""Share of lag 0 left at the memory horizon: two powers of ten, negligible next to nearer gradients."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decay:
-    """The gradient in one array of the state, by the lag.
+    """The gradient in one state array by lag.
 
     Attributes:
         layer: from 0, the lowest.
         array: h or c.
         grad_norm_by_lag: (1), nats per unit of the state, (K + 1,).
-        decay_per_char: (2), the factor from one lag to the next; None where too few norms are positive.
+        decay_per_char: (2), the factor from one lag to the next; None if too few norms are positive.
         half_life_chars: (3).
         horizon_chars: (4).
     """
@@ -57,12 +57,7 @@ class Decay:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """The gradients of one set of parameters.
-
-    Attributes:
-        arrays: every layer's h and, in an LSTM, c.
-        memory_horizon_chars: the farthest of their horizons: a signal lives where it lives longest; None beyond all lags.
-    """
+    """The gradients in every layer's h and, in an LSTM, c; the memory horizon is the largest, None beyond all lags."""
 
     arrays: tuple[Decay, ...]
     memory_horizon_chars: int | None
@@ -70,14 +65,7 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class GradientFlow:
-    """What training made of the gradients.
-
-    Attributes:
-        num_lags: K, the farthest lag measured.
-        num_losses: losses behind every mean.
-        trained: with the parameters given.
-        initial: with those that the configuration starts from.
-    """
+    """Gradients as trained and at initialisation, up to lag `num_lags`, as means over `num_losses` losses."""
 
     num_lags: int
     num_losses: int
@@ -94,15 +82,15 @@ def gradient_flow(
     seed: int = 0,
     boundary_id: int | None = None,
 ) -> GradientFlow:
-    """Measure how gradients fade, as trained and at initialisation.
+    """Measure how gradients decay, as trained and at initialisation.
 
     Args:
-        config: the network; its dropout is off.
-        params: its arrays, as trained.
-        passages: ids; each passage's steps from `num_lags` on are losses, its last character is a target alone.
-        num_lags: K; a passage has to hold K + 2 characters or more.
+        config: the network; dropout is off.
+        params: its trained arrays.
+        passages: ids; each passage's steps from `num_lags` on are losses, its last character only a target.
+        num_lags: K; a passage has at least K + 2 characters.
         seed: of the initial parameters.
-        boundary_id: the symbol before which the state is zero again, or None.
+        boundary_id: the symbol before which the state is reset, or None.
 
     Source:
         Pascanu, Mikolov & Bengio (2013), equation 5.
@@ -124,7 +112,7 @@ def measure(
     *,
     boundary_id: int | None = None,
 ) -> Flow:
-    """The gradients of one set of parameters; arguments as in `gradient_flow`."""
+    """Measure the gradients of one set of parameters; arguments as in `gradient_flow`."""
     total: dict[tuple[int, str], Array] = {}
     pairs = np.zeros(num_lags + 1)
     for ids in passages:
@@ -138,12 +126,11 @@ def measure(
         for layer, array in sorted(total, key=lambda place: (place[0], place[1] != "h"))
     )
     horizons = [decay.horizon_chars for decay in arrays]
-    farthest = None if None in horizons else max(h for h in horizons if h is not None)
-    return Flow(arrays, farthest)
+    return Flow(arrays, None if None in horizons else max(h for h in horizons if h is not None))
 
 
 def describe(layer: int, array: str, by_lag: Float[Array, "K"]) -> Decay:
-    """Equations (2) to (4) of one curve."""
+    """Equations (2) to (4) for one curve."""
     slope = _slope(by_lag)
     half_life = math.log(2) / -slope if slope is not None and slope < 0 else None
     decay = None if slope is None else math.exp(min(slope, 700.0))
@@ -151,7 +138,7 @@ def describe(layer: int, array: str, by_lag: Float[Array, "K"]) -> Decay:
 
 
 def horizon(by_lag: Float[Array, "K"]) -> int | None:
-    """Equation (4); 0 where lag 0 itself has no gradient, as in a residual block before training, whose way out is shut.
+    """Equation (4); 0 if lag 0 itself has no gradient, as in an untrained residual block (output projection 0).
 
     Example:
         >>> horizon(np.array([2.0, 1.0, 0.02, 0.5])), horizon(np.array([2.0, 1.0]))
@@ -162,7 +149,7 @@ def horizon(by_lag: Float[Array, "K"]) -> int | None:
 
 
 def farthest(flow: Flow) -> Decay:
-    """The state array whose gradient reaches farthest back: by its horizon, beyond all lags by what is left at the last."""
+    """The state array whose gradient reaches farthest back: by horizon, then by the share left at the last lag."""
 
     def reach(decay: Decay) -> tuple[float, float]:
         here = math.inf if decay.horizon_chars is None else decay.horizon_chars
@@ -173,7 +160,7 @@ def farthest(flow: Flow) -> Decay:
 
 
 def _slope(by_lag: Float[Array, "K"]) -> float | None:
-    """Equation (2)'s slope, over the lags whose norm is positive and finite; lag 0 has read no Jacobian yet."""
+    """The slope of (2), over the lags whose norm is positive and finite; lag 0 contains no Jacobian."""
     lags = np.arange(1, len(by_lag))
     usable = np.isfinite(by_lag[1:]) & (by_lag[1:] > 0)
     if usable.sum() < 2:
@@ -190,7 +177,7 @@ def _passage(
     num_lags: int,
     boundary_id: int | None,
 ) -> tuple[dict[tuple[int, str], Float[Array, "K"]], Float[Array, "K"]]:
-    """Sums over one passage's losses of the norms at every lag, and how many pairs of steps each sum has."""
+    """Sum the norms at every lag over one passage's losses, and count the pairs of steps in each sum."""
     resets = resets_before(ids[:-1, None], boundary_id)
     read = unroll(config, params, ids[:-1, None], resets)
     times = np.arange(num_lags, len(ids) - 1)
@@ -199,12 +186,12 @@ def _passage(
     document = np.zeros(len(ids) - 1) if resets is None else resets[:, 0].cumsum()
     sums: dict[tuple[int, str], Array] = {}
     pairs = np.zeros(num_lags + 1)
-    for found in pull_back(read, times, d_logits):
+    for found in backpropagate(read, times, d_logits):
         lag = times - found.t
         rows = (lag >= 0) & (lag <= num_lags) & (document[times] == document[found.t])
         pairs[lag[rows]] += 1
         for layer, arrays in enumerate(found.layers):
             for array, d in arrays.items():
                 by_lag = sums.setdefault((layer, array), np.zeros(num_lags + 1))
-                by_lag[lag[rows]] += np.linalg.norm(d[rows], axis=1)  # one t, so no lag twice
+                by_lag[lag[rows]] += np.linalg.norm(d[rows], axis=1)  # one t, so each lag occurs once
     return sums, pairs

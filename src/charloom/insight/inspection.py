@@ -1,7 +1,8 @@
-"""Everything about one model in one call: what it remembers, what its parts do, where it errs, and what to make of it.
+"""All measurements of one model in one call: its memory, its parts, its errors, and verdicts.
 
-All sizes are numbers of characters, lags and passages, and no clock is read: the same model and text give the same numbers.
-With the usual sizes a model of two layers of 256 units takes under a minute of two cores (docs/explanation/insight.md).
+Sizes are numbers of characters, lags and passages, never times, so the same model and text give the same numbers.
+With the default sizes a model of two layers of 256 units takes under a minute on two cores
+(docs/explanation/insight.md).
 """
 
 from __future__ import annotations
@@ -15,22 +16,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from charloom.config import ModelConfig
-from charloom.engines import Model, load_engine
+from charloom.engines import EngineModel, load_engine
 from charloom.errors import DataError
+from charloom.insight.bptt import Unrolled, unroll
 from charloom.insight.connectivity import connectivity
 from charloom.insight.context import context_curve, enough, far_context
-from charloom.insight.course import Course, memorised_in
 from charloom.insight.embedding import Embedding, embedding
-from charloom.insight.errors import Errors, errors, position_losses
+from charloom.insight.error_analysis import ErrorAnalysis, error_analysis, position_losses
 from charloom.insight.features import chars_of
 from charloom.insight.gates import gates
 from charloom.insight.gradient_flow import GradientFlow, gradient_flow
 from charloom.insight.jacobian import StepJacobian, jacobians
 from charloom.insight.passages import resets_before, spaced
 from charloom.insight.results import ContextCurve, Inspection, Sizes
+from charloom.insight.training_curve import TrainingCurve, memorised_in
 from charloom.insight.units import units
-from charloom.insight.unrolled import Unrolled, unroll
-from charloom.insight.verdicts import Facts, judge
+from charloom.insight.verdicts import Evidence, judge_model
 from charloom.modelfile import ModelFile
 from charloom.text import encode_for_scoring
 
@@ -39,113 +40,105 @@ if TYPE_CHECKING:
     from numpy import ndarray as Array
 
 FEWEST_CHARS = 64
-"""Under it no mean means anything."""
+"""Below this length means are not meaningful."""
 
 KEPT = (1, 4, 16, 48)
-"""Nearest characters that stay as they are while the farther ones are shuffled: a letter, a word, a few words, a line."""
+"""Nearest characters kept while the farther ones are shuffled: a letter, a word, a few words, a line."""
 
 
+@np.errstate(over="ignore", invalid="ignore")  # exploding values are a finding
 def inspect(
     model_file: ModelFile,
     held_out: str | Int[Array, "N"],
     *,
     train: str | Int[Array, "M"] | None = None,
     bptt_length: int | None = None,
-    course: Course | None = None,
+    course: TrainingCurve | None = None,
     seed: int = 0,
     sizes: Sizes | None = None,
 ) -> Inspection:
-    """Look at a model from every side, on text that it has not learnt.
+    """Run every measurement of a model on text it was not trained on.
 
     Args:
-        model_file: parameters, configuration, text rules and vocabulary: read from a file or put together.
-        held_out: a text, or its ids; characters that the model has never seen are left out, or are its ``<unk>``.
-        train: what it learnt from, for the n-grams and to judge memorising; None leaves both out.
-        bptt_length: time steps of the windows it learnt from, for the sentences; None if unknown.
-        course: of its training, to stand beside the rest.
-        seed: of the initial parameters and of everything dealt out or shuffled.
-        sizes: how much to look at; None = the usual.
+        model_file: parameters, configuration, text rules and vocabulary, from a file or in memory.
+        held_out: a text or its ids; characters unknown to the model are skipped, or read as ``<unk>`` if it has one.
+        train: its training text, for the n-grams and to detect memorisation; None omits both.
+        bptt_length: time steps of its training windows, quoted in verdicts; None if unknown.
+        course: the curve of its training, to include in the result.
+        seed: of the initial parameters and of everything shuffled.
+        sizes: of the measurements; None = the defaults.
 
     Raises:
-        DataError: the text holds fewer than 64 known characters.
+        DataError: the text has fewer than 64 known characters.
     """
-    look = _look(model_file, held_out, train, seed, sizes)
-    with np.errstate(over="ignore", invalid="ignore"):  # what explodes is what we are here to see
-        return _inspect(look, bptt_length, course)
-
-
-def flow_of(
-    model_file: ModelFile, held_out: str | Int[Array, "N"], *, seed: int = 0, sizes: Sizes | None = None
-) -> GradientFlow:
-    """How far a model's gradients reach back, and nothing else: the `gradient_flow` of `inspect`, to the last digit.
-
-    Args:
-        model_file: as for `inspect`.
-        held_out: as for `inspect`.
-        seed: of the initial parameters.
-        sizes: how much to look at; None = the usual.
-
-    Raises:
-        DataError: the text holds fewer than 64 known characters.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        return _look(model_file, held_out, None, seed, sizes).flow()
-
-
-def _look(
-    model_file: ModelFile,
-    held_out: str | Int[Array, "N"],
-    train: str | Int[Array, "M"] | None,
-    seed: int,
-    sizes: Sizes | None,
-) -> _Look:
-    ids = _encode(model_file, held_out)
-    if len(ids) < FEWEST_CHARS:
-        raise DataError(
-            f"the text to look at holds {len(ids)} known characters",
-            why=f"a look at a model needs at least {FEWEST_CHARS}",
-            fix="give a longer text of the kind it was trained on",
-        )
-    learnt = None if train is None else _encode(model_file, train)
-    return _Look(model_file, ids, learnt, seed, (sizes or Sizes()).fitted(len(ids)))
-
-
-def _inspect(look: _Look, bptt_length: int | None, course: Course | None) -> Inspection:
-    flow, context, found, read = look.flow(), look.context(), look.errors(), look.watched()
-    held_out_nats, train_nats = found.overall.bits_per_char * math.log(2), look.train_nats()
-    facts = Facts(
+    measured = _measurements(model_file, held_out, train, seed, sizes)
+    flow, context, errors, read = measured.flow(), measured.context(), measured.errors(), measured.monitored()
+    held_out_nats, train_nats = errors.overall.bits_per_char * math.log(2), measured.train_nats()
+    evidence = Evidence(
         trained=flow.trained,
         num_lags=flow.num_lags,
-        cell=look.file.model_config.cell,
+        cell=measured.file.model_config.cell,
         held_out_nats=held_out_nats,
         train_nats=train_nats,
         enough_chars=context.enough_chars,
         bptt_length=bptt_length,
         run_memorised=None if course is None else memorised_in(course),
     )
-    leaning = look.passage()
+    passage = measured.passage()
     return Inspection(
         gradient_flow=flow,
         memory_horizon_chars=flow.trained.memory_horizon_chars,
-        jacobian=look.jacobian(),
+        jacobian=measured.jacobian(),
         context_curve=context,
         gates=gates(read),
-        connectivity=connectivity(*look.network, leaning, look.sizes.lean_lags, boundary_id=look.boundary_id),
-        passage=tuple(look.chars[i] for i in leaning),
-        units=units(read, look.chars),
-        embedding=look.embedding(),
-        errors=found,
+        connectivity=connectivity(
+            *measured.network, passage, measured.sizes.lean_lags, boundary_id=measured.boundary_id
+        ),
+        passage=tuple(measured.chars[i] for i in passage),
+        units=units(read, measured.chars),
+        embedding=measured.embedding(),
+        errors=errors,
         held_out_nats=held_out_nats,
         train_nats=train_nats,
-        verdicts=judge(facts),
-        num_chars=len(look.ids),
+        verdicts=judge_model(evidence),
+        num_chars=len(measured.ids),
         course=course,
     )
 
 
+@np.errstate(over="ignore", invalid="ignore")
+def flow_of(
+    model_file: ModelFile, held_out: str | Int[Array, "N"], *, seed: int = 0, sizes: Sizes | None = None
+) -> GradientFlow:
+    """Measure only the `gradient_flow` of `inspect`, with the same arguments and identical numbers.
+
+    Raises:
+        DataError: the text has fewer than 64 known characters.
+    """
+    return _measurements(model_file, held_out, None, seed, sizes).flow()
+
+
+def _measurements(
+    model_file: ModelFile,
+    held_out: str | Int[Array, "N"],
+    train: str | Int[Array, "M"] | None,
+    seed: int,
+    sizes: Sizes | None,
+) -> _Measurements:
+    ids = _encode(model_file, held_out)
+    if len(ids) < FEWEST_CHARS:
+        raise DataError(
+            f"the text has only {len(ids)} known characters",
+            why=f"an inspection needs at least {FEWEST_CHARS}",
+            fix="give a longer text of the kind it was trained on",
+        )
+    train_ids = None if train is None else _encode(model_file, train)
+    return _Measurements(model_file, ids, train_ids, seed, (sizes or Sizes()).fitted(len(ids)))
+
+
 @dataclass(frozen=True)
-class _Look:
-    """One model and its text, and each measurement with the sizes asked for."""
+class _Measurements:
+    """One model, its texts, and each measurement at the given sizes."""
 
     file: ModelFile
     ids: Int[Array, "N"]
@@ -166,8 +159,8 @@ class _Look:
         return chars_of(self.file.vocab)
 
     @cached_property
-    def model(self) -> Model:
-        """What losses are measured with, in float32: their differences are a hundred thousand times its rounding."""
+    def model(self) -> EngineModel:
+        """The model for losses, in float32: their differences are a hundred thousand times its rounding error."""
         return load_engine("scratch").model(self.file.parameters, self.file.model_config)
 
     def flow(self) -> GradientFlow:
@@ -178,38 +171,30 @@ class _Look:
         )
 
     def jacobian(self) -> tuple[StepJacobian, ...]:
-        """On one passage, read without resets: how the layers act while a document lasts."""
-        (ids,) = spaced(self.ids, 2 * self.sizes.jacobian_lags, 1)
-        return jacobians(
-            unroll(*self.network, ids[:, None]),
-            num_steps=self.sizes.jacobian_steps,
-            num_lags=self.sizes.jacobian_lags,
-        )
+        """Measured on one passage without resets: the behaviour of the layers within a document."""
+        num_steps, num_lags = self.sizes.jacobian_steps, self.sizes.jacobian_lags
+        (ids,) = spaced(self.ids, 2 * num_lags, 1)
+        return jacobians(unroll(*self.network, ids[:, None]), num_steps=num_steps, num_lags=num_lags)
 
     def context(self) -> ContextCurve:
-        sizes, kept = self.sizes, tuple(k for k in KEPT if k <= self.sizes.reach // 2)
+        model, ids, reach, targets = self.model, self.ids, self.sizes.reach, self.sizes.targets
+        stretches, boundary_id = self.sizes.stretches, self.boundary_id
         curve = context_curve(
-            self.model,
-            self.ids,
-            reach=sizes.reach,
-            targets=sizes.targets,
-            stretches=sizes.stretches,
-            boundary_id=self.boundary_id,
+            model, ids, reach=reach, targets=targets, stretches=stretches, boundary_id=boundary_id
         )
-        far = None
-        if self.boundary_id is None:
-            far = far_context(
-                self.model, self.ids, kept=kept, reach=sizes.reach, targets=sizes.targets, seed=self.seed
-            )
-        return ContextCurve(curve, enough(curve), far, () if far is None else far.order_share)
+        if boundary_id is not None:
+            return ContextCurve(curve, enough(curve), None, ())
+        kept = tuple(k for k in KEPT if k <= reach // 2)
+        far = far_context(model, ids, kept=kept, reach=reach, targets=targets, seed=self.seed)
+        return ContextCurve(curve, enough(curve), far, far.order_share)
 
-    def watched(self) -> Unrolled:
-        """The passages that gates and units are watched on, one column each."""
+    def monitored(self) -> Unrolled:
+        """The passages for gates and units, one per column."""
         ids = spaced(self.ids, self.sizes.unit_chars, self.sizes.unit_passages).T
         return unroll(*self.network, ids, resets_before(ids, self.boundary_id))
 
     def passage(self) -> Int[Array, "N"]:
-        """The beginning of the text, for the heat-map."""
+        """The beginning of the text, for the heat map."""
         ids: Array = self.ids[: self.sizes.lean_lags + self.sizes.lean_rows + 1].astype(np.int64)
         return ids
 
@@ -219,13 +204,13 @@ class _Look:
         counts[len(self.file.vocab.symbols) :] = 0
         return embedding(*self.network, self.chars, counts, seed=self.seed)
 
-    def errors(self) -> Errors:
+    def errors(self) -> ErrorAnalysis:
         counted = None if self.train is None else self.train[-self.sizes.ngram_chars :].astype(np.int64)
         ids = self.ids[: self.sizes.error_chars].astype(np.int64)
-        return errors(self.model, ids, self.chars, counted, boundary_id=self.boundary_id)
+        return error_analysis(self.model, ids, self.chars, counted, boundary_id=self.boundary_id)
 
     def train_nats(self) -> float | None:
-        """The loss on the end of the training text, which stands next to the held-out one and is of its kind."""
+        """The loss on the end of the training text, which adjoins the held-out text and so is most like it."""
         if self.train is None or len(self.train) < 2:
             return None
         end = self.train[-self.sizes.error_chars :]

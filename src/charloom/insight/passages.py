@@ -1,4 +1,4 @@
-"""Which stretches of a text a measurement reads: evenly spaced from its start to its end, never drawn."""
+"""Passages of a text for a measurement: evenly spaced from start to end, never random."""
 
 from __future__ import annotations
 
@@ -14,17 +14,12 @@ if TYPE_CHECKING:
 
 
 def spaced(ids: Int[Array, "N"], length: int, count: int) -> Int[Array, "C L"]:
-    """Cut up to `count` stretches of `length` characters, the first at the text's start and the last at its end.
+    """Cut up to `count` passages of `length` characters, the first at the text's start and the last at its end.
 
-    They do not overlap: a text that holds fewer gives fewer.
-
-    Args:
-        ids: the text.
-        length: characters of a stretch.
-        count: how many, at least 1.
+    Passages do not overlap, so a short text yields fewer.
 
     Raises:
-        DataError: the text is shorter than one.
+        DataError: the text is shorter than one passage.
 
     Example:
         >>> spaced(np.arange(10), 3, 2).tolist()
@@ -32,15 +27,14 @@ def spaced(ids: Int[Array, "N"], length: int, count: int) -> Int[Array, "C L"]:
     """
     if len(ids) < length:
         raise DataError(
-            f"the text to look at holds {len(ids)} known characters",
-            why=f"this measurement reads {length} in a row",
+            f"the text has only {len(ids)} known characters",
+            why=f"this measurement reads {length} consecutive characters",
             fix="give a longer text",
         )
     starts = np.linspace(0, len(ids) - length, min(count, len(ids) // length)).astype(np.int64)
-    rows: Array = ids[starts[:, None] + np.arange(length)].astype(np.int64)
-    return rows
+    return np.asarray(ids[starts[:, None] + np.arange(length)], np.int64)
 
 
 def resets_before(ids: Int[Array, "..."], boundary_id: int | None) -> Bool[Array, "..."] | None:
-    """Where a state begins again: before every boundary symbol; None where a model has none."""
+    """Positions before which the state is reset: every boundary symbol; None if the model has none."""
     return None if boundary_id is None else ids == boundary_id

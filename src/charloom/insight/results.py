@@ -1,4 +1,4 @@
-"""What an inspection holds, and how much it looks at."""
+"""The result of an inspection, and the sizes of its measurements."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from charloom.insight.connectivity import Connectivity
 from charloom.insight.context import FarContext
-from charloom.insight.course import Course
 from charloom.insight.embedding import Embedding
-from charloom.insight.errors import Errors
+from charloom.insight.error_analysis import ErrorAnalysis
 from charloom.insight.gates import Gates
 from charloom.insight.gradient_flow import GradientFlow
 from charloom.insight.jacobian import StepJacobian
-from charloom.insight.plain import plain
+from charloom.insight.json_values import json_ready
+from charloom.insight.training_curve import TrainingCurve
 from charloom.insight.units import Units
 from charloom.training.verdict import Verdict
 
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is looked at; a shorter text lowers the numbers (`fitted`).
+    """Sizes of the measurements; `fitted` reduces them for a short text.
 
     Attributes:
         num_lags: the farthest lag of the gradients.
-        num_losses: losses of each passage that gradients begin from.
-        num_passages: passages of the gradients.
+        num_losses: losses per passage whose gradients are followed.
+        num_passages: passages for the gradients.
         jacobian_steps: steps whose singular values are averaged.
         jacobian_lags: factors of the longest product of Jacobians.
-        reach: most characters of context given.
-        targets: predictions behind the context curve, of each stretch; and behind the far context, in all.
-        stretches: of the context curve.
-        unit_chars: characters of each passage that gates and units are watched on.
-        unit_passages: how many of them.
-        lean_lags: the farthest character that a prediction may lean on.
-        lean_rows: predictions of the heat-map.
-        error_chars: held-out characters whose losses are cut into groups.
+        reach: maximum characters of context.
+        targets: predictions of the context curve per passage, and of the far context in total.
+        stretches: passages for the context curve.
+        unit_chars: characters of each passage for gates and units.
+        unit_passages: number of those passages.
+        lean_lags: the farthest character in the connectivity.
+        lean_rows: predictions in the heat map.
+        error_chars: held-out characters for the error analysis.
         ngram_chars: training characters counted by the n-grams.
     """
 
@@ -59,7 +59,7 @@ class Sizes:
     ngram_chars: int = 1_000_000
 
     def fitted(self, num_chars: int) -> Sizes:
-        """The sizes that a text of this length has room for."""
+        """The sizes that a text of this length allows."""
         third, quarter = num_chars // 3, num_chars // 4
         return replace(
             self,
@@ -76,13 +76,12 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ContextCurve:
-    """Loss against the context given; `context` has the definitions.
+    """Loss by the amount of context, as defined in `context`.
 
     Attributes:
         loss_nats: after 1, 2, … characters.
-        enough_chars: from there on, more context gains under 1 %.
-        far: what context beyond the nearest characters is good for; None where documents reset the state.
-        order_share: of `far`.
+        enough_chars: characters beyond which more context gains under 1 %.
+        far: the use of characters beyond the nearest; None if documents reset the state.
     """
 
     loss_nats: Float[Array, "K"]
@@ -93,24 +92,17 @@ class ContextCurve:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """All that was found.
+    """All measurements of one model.
 
     Attributes:
-        gradient_flow: gradients by the lag, as trained and at initialisation.
-        memory_horizon_chars: the trained network's; None beyond all lags measured.
-        jacobian: of every layer.
-        context_curve: loss against the context given.
-        gates: saturation and timescales.
-        connectivity: which characters the predictions of one passage lean on.
-        passage: that passage, character by character.
-        units: what single units stand for.
-        embedding: what was learnt of the characters; None where the text holds fewer than three.
-        errors: where the bits are lost.
-        held_out_nats: mean loss on the held-out text, each character read with what stands before it.
-        train_nats: the same of the end of the training text; None without one.
-        verdicts: what to make of it.
-        num_chars: held-out characters given.
-        course: what the run recorded of its training; None where there is no record.
+        memory_horizon_chars: the trained network's; None if beyond all lags measured.
+        connectivity: which characters the predictions of one passage depend on.
+        passage: the characters of that passage.
+        embedding: the learnt characters; None if the text has fewer than three.
+        errors: bits by group of characters.
+        held_out_nats: mean loss on the held-out text.
+        train_nats: mean loss on the end of the training text; None without one.
+        course: the training curve recorded by the run; None without a record.
     """
 
     gradient_flow: GradientFlow
@@ -122,14 +114,14 @@ class Inspection:
     passage: tuple[str, ...]
     units: Units
     embedding: Embedding | None
-    errors: Errors
+    errors: ErrorAnalysis
     held_out_nats: float
     train_nats: float | None
     verdicts: tuple[Verdict, ...]
     num_chars: int
-    course: Course | None = None
+    course: TrainingCurve | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The same as plain JSON."""
-        document: dict[str, Any] = plain(self)
+        """Convert to plain JSON values."""
+        document: dict[str, Any] = json_ready(self)
         return document

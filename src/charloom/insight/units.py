@@ -1,14 +1,16 @@
-"""What single units stand for: how far each is explained by a feature of the text that a reader can see.
+"""Interpretable units: how much of each unit's variance is explained by a visible feature of the text.
 
-    η² = Σ_b n_b (mean_b − mean)² / Σ_t (u_t − mean)²           (1)  of a unit's values u, over the classes b of a feature
+    η² = Σ_b n_b (mean_b − mean)² / Σ_t (u_t − mean)²      (1)  of a unit's values u, over the classes b of a feature
 
-(1) is the share of the unit's variance between the classes: with a feature of yes and no, the squared correlation. A count (the
-place in the line) is cut into at most 16 classes of equal size, so that any curve over it counts, not a straight line alone.
+(1) is the share of the unit's variance between the classes; for a binary feature, the squared correlation. A count
+(the position in the line) is split into at most 16 classes of equal size, so any dependence on it is detected, not
+only a linear one.
 
-    null = η² of the same values with the labels shifted around the text         (2)
+    null = η² of the same values with the labels rotated along the text         (2)
 
-A shift keeps what a permutation of single characters would destroy: that neighbours are alike, in the unit and in the feature. Half of
-the shifts set the threshold, the largest η² of any unit; the others are counted against it. That is the false-positive rate.
+Unlike a permutation of single characters, a rotation preserves the similarity of neighbours, both in the unit and
+in the feature. Half of the rotations set the threshold, the largest η² of any unit; the false-positive rate is
+counted on the other half.
 
 Source: (1): Fisher (1925), the correlation ratio; units read off a text: Karpathy, Johnson & Li (2015).
 Shapes: N characters, U units.
@@ -22,8 +24,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from charloom.insight.bptt import Unrolled
 from charloom.insight.features import features
-from charloom.insight.unrolled import Unrolled
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -34,11 +36,11 @@ NUM_SHIFTS = 20
 NUM_SHOWN = 12
 EXCERPT_CHARS = 400
 STILL = 1e-12
-"""A unit that moves less than this is rounding, and is explained by nothing."""
+"""A unit that varies less than this is constant up to rounding, and nothing explains it."""
 
 
 class Unit(NamedTuple):
-    """A unit's place: its layer, its array (h, or c for tanh c_t) and its number there."""
+    """A unit's location: its layer, array (h, or c for tanh c_t) and index."""
 
     layer: int
     array: str
@@ -47,14 +49,14 @@ class Unit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One feature of the text and the units that follow it.
+    """One feature of the text and the units that it explains.
 
     Attributes:
         name: as in `features`.
-        best: units from the best explained on, with their η².
-        threshold: the largest η² of any unit under the first half of the shifts.
-        num_units_above: units above it.
-        false_positive_rate: units above it under the other half of the shifts, as a share.
+        best: the best explained units with their η², in descending order.
+        threshold: the largest η² of any unit under the first half of the rotations.
+        num_units_above: units above the threshold.
+        false_positive_rate: share of units above the threshold under the other half of the rotations.
     """
 
     name: str
@@ -66,14 +68,7 @@ class Feature:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shown:
-    """An interpretable unit on the excerpt.
-
-    Attributes:
-        unit: which.
-        feature: what explains it best.
-        explained: its η².
-        values: at every character of the excerpt.
-    """
+    """An interpretable unit, the feature that explains it best, its η², and its values on the excerpt, (E,)."""
 
     unit: Unit
     feature: str
@@ -83,14 +78,12 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """What the units stand for.
+    """All features that occur in the text, and the best explained units.
 
     Attributes:
-        num_units: looked at.
-        num_chars: characters read.
-        features: those that the text has.
+        features: those that vary in the text.
         excerpt: the beginning of the first passage.
-        shown: the units best explained, above their feature's threshold.
+        shown: the best explained units above their feature's threshold.
     """
 
     num_units: int
@@ -101,26 +94,21 @@ class Units:
 
 
 def units(read: Unrolled, chars: Sequence[str]) -> Units:
-    """Compare every unit of a network with every feature of what it read.
-
-    Args:
-        read: passages, one column each.
-        chars: what each id stands for, (V,).
-    """
+    """Compare every unit with every feature of the passages, one per column; `chars` has each id's character."""
     passages = [[chars[i] for i in column] for column in read.ids.T]
-    places, values = values_of(read)
+    places, values = unit_values(read)
     labels = [features(passage) for passage in passages]
     joined = {name: np.concatenate([part[name] for part in labels]) for name in labels[0]}
-    return explain(places, values, joined, [char for passage in passages for char in passage])
+    return explain_units(places, values, joined, [char for passage in passages for char in passage])
 
 
-def explain(
+def explain_units(
     places: Sequence[Unit],
     values: Float[Array, "N U"],
     labels: dict[str, Int[Array, "N"]],
     text: Sequence[str],
 ) -> Units:
-    """Rank the units by every feature that is not the same all over the text."""
+    """Rank the units by every feature that is not constant over the text."""
     found: list[Feature] = []
     scaled = unit_length(values)
     best: dict[int, tuple[float, str]] = {}
@@ -128,7 +116,7 @@ def explain(
         if label.min() == label.max():
             continue
         codes = classes(label)
-        share = explained(scaled, codes)
+        share = explained_variance(scaled, codes)
         found.append(_feature(name, places, scaled, codes, share))
         for u in np.flatnonzero(share > found[-1].threshold).tolist():
             best[u] = max(best.get(u, (0.0, "")), (float(share[u]), name))
@@ -137,8 +125,8 @@ def explain(
     return Units(len(places), len(text), tuple(found), "".join(text[:EXCERPT_CHARS]), shown)
 
 
-def values_of(read: Unrolled) -> tuple[list[Unit], Float[Array, "N U"]]:
-    """Every unit's h and, in an LSTM, tanh c, passage after passage."""
+def unit_values(read: Unrolled) -> tuple[list[Unit], Float[Array, "N U"]]:
+    """Every unit's h and, in an LSTM, tanh c, with the passages concatenated."""
     places, columns = [], []
     for i, layer in enumerate(read.layers):
         arrays = {"h": layer.h}
@@ -151,7 +139,7 @@ def values_of(read: Unrolled) -> tuple[list[Unit], Float[Array, "N U"]]:
 
 
 def classes(label: Int[Array, "N"]) -> Int[Array, "N"]:
-    """A feature's classes, numbered from 0: its values, or where these are many, classes of equal size."""
+    """A feature's classes, numbered from 0: its distinct values, or classes of equal size if there are too many."""
     distinct, codes = np.unique(label, return_inverse=True)
     if len(distinct) <= NUM_CLASSES:
         return codes
@@ -160,26 +148,24 @@ def classes(label: Int[Array, "N"]) -> Int[Array, "N"]:
 
 
 def unit_length(values: Float[Array, "N U"]) -> Float[Array, "N U"]:
-    """Every unit's values without their mean and with squares that sum to 1; 0 where a unit never moves."""
+    """Every unit's values with mean 0 and L2 norm 1; all 0 for a constant unit."""
     centred = values - values.mean(axis=0)
     length = np.sqrt((centred**2).sum(axis=0))
     moves = length > STILL * np.sqrt(len(values))
-    scaled: Array = np.divide(centred, length, out=np.zeros_like(centred), where=moves)
-    return scaled
+    return np.asarray(np.divide(centred, length, out=np.zeros_like(centred), where=moves))
 
 
-def explained(scaled: Float[Array, "N U"], codes: Int[Array, "N"]) -> Float[Array, "U"]:
-    """Equation (1) of every unit, from `unit_length` of its values.
+def explained_variance(scaled: Float[Array, "N U"], codes: Int[Array, "N"]) -> Float[Array, "U"]:
+    """Equation (1) for every unit, from `unit_length` of its values.
 
     Example:
         >>> values = np.array([[1.0, 5.0], [3.0, 5.0], [9.0, 5.0], [11.0, 5.0]])
-        >>> explained(unit_length(values), np.array([0, 0, 1, 1])).round(3).tolist()
+        >>> explained_variance(unit_length(values), np.array([0, 0, 1, 1])).round(3).tolist()
         [0.941, 0.0]
     """
     one_hot = np.zeros((len(codes), codes.max() + 1))
     one_hot[np.arange(len(codes)), codes] = 1
-    share: Array = ((one_hot.T @ scaled) ** 2 / one_hot.sum(axis=0)[:, None]).sum(axis=0)
-    return share
+    return np.asarray(((one_hot.T @ scaled) ** 2 / one_hot.sum(axis=0)[:, None]).sum(axis=0))
 
 
 def _feature(
@@ -190,9 +176,8 @@ def _feature(
     share: Float[Array, "U"],
 ) -> Feature:
     step = len(codes) / (NUM_SHIFTS + 1)
-    null = np.array(
-        [explained(scaled, np.roll(codes, round(step * (j + 1)))) for j in range(NUM_SHIFTS)]
-    )  # (2)
+    shifts = [round(step * (j + 1)) for j in range(NUM_SHIFTS)]
+    null = np.array([explained_variance(scaled, np.roll(codes, shift)) for shift in shifts])  # (2)
     threshold = float(null[::2].max())
     order = np.argsort(-share, kind="stable")[:NUM_SHOWN].tolist()
     best = tuple((places[u], float(share[u])) for u in order)

@@ -1,9 +1,8 @@
-"""Numbers → pictures: every function takes ``ax=None`` and returns the Axes it drew on.
+"""Figures: every function takes ``ax=None`` (None makes a new figure) and returns the Axes it drew on.
 
-matplotlib is imported inside, and pyplot never: no window, no global state.
+matplotlib is imported inside the functions, and pyplot never: no window, no global state.
 """
 
-from charloom.plots.course import training_course
 from charloom.plots.curves import loss_curves, published_and_measured
 from charloom.plots.figures import needs_matplotlib, new_axes, new_pair, save, themed_svg
 from charloom.plots.insight import (
@@ -20,7 +19,7 @@ from charloom.plots.insight import (
     timescales,
     who_wins,
 )
-from charloom.plots.window import gradient_river, gradient_triangle
+from charloom.plots.training_curve import training_curve
 
 __all__ = [
     "character_map",
@@ -29,8 +28,6 @@ __all__ = [
     "far_context",
     "gains",
     "gradient_lags",
-    "gradient_river",
-    "gradient_triangle",
     "leaning",
     "leaning_map",
     "loss_curves",
@@ -43,6 +40,6 @@ __all__ = [
     "singular_values",
     "themed_svg",
     "timescales",
-    "training_course",
+    "training_curve",
     "who_wins",
 ]

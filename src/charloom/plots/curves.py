@@ -1,4 +1,4 @@
-"""The course of a training: losses over steps."""
+"""Training curves: losses over steps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING
 
-from charloom.plots.figures import BLUE, COLOURS, CUT, legend, new_axes
+from charloom.plots.figures import BLUE, COLOURS, CUT, labelled, new_axes
 from charloom.runs import Run
 
 if TYPE_CHECKING:
@@ -15,14 +15,9 @@ if TYPE_CHECKING:
 
 
 def loss_curves(runs: Sequence[Run], *, ax: Axes | None = None) -> Axes:
-    """Draw the course of each run: held-out loss as a line, training loss thin and dotted in the same colour.
+    """Draw the losses of each run: held-out as a line, training thin and dotted in the same colour.
 
-    Args:
-        runs: run folders with at least one validation each; one without is left out.
-        ax: where to draw; None makes a figure of one.
-
-    Returns:
-        The Axes; steps across, bits per character up.
+    Runs without a validation are skipped. Steps are on x, bits per character on y.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -35,11 +30,7 @@ def loss_curves(runs: Sequence[Run], *, ax: Axes | None = None) -> Axes:
         steps = [point["step"] for point in points]
         ax.plot(steps, [_bits(p["loss"]) for p in points], marker=".", color=colour, label=run.path.name)
         ax.plot(steps, [_bits(p["train_loss"]) for p in points], ":", linewidth=1, color=colour)
-    ax.set_xlabel("steps")
-    ax.set_ylabel("bits per character (line: held out, dotted: training)")
-    ax.grid(visible=True, alpha=0.3)
-    legend(ax)
-    return ax
+    return labelled(ax, "steps", "bits per character (solid: held out, dotted: training)")
 
 
 def published_and_measured(
@@ -49,16 +40,9 @@ def published_and_measured(
     *,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw a published curve and its repetition in one plot.
+    """Draw a published curve and its replication in one plot: points (unit, nats), each possibly empty.
 
-    Args:
-        published: points (unit, nats); may be none.
-        measured: ours.
-        unit: epoch, step or iteration.
-        ax: where to draw; None makes a figure of one.
-
-    Returns:
-        The Axes; the unit across, nats up.
+    The unit on x is epoch, step or iteration.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -68,11 +52,7 @@ def published_and_measured(
         ax.plot(*zip(*published, strict=True), "o", color=CUT, markersize=4, label="published")
     if measured:
         ax.plot(*zip(*measured, strict=True), color=BLUE, linewidth=1.4, label="measured here")
-    ax.set_xlabel(unit)
-    ax.set_ylabel("nats")
-    ax.grid(visible=True, alpha=0.3)
-    legend(ax)
-    return ax
+    return labelled(ax, unit, "nats")
 
 
 def _bits(nats: float) -> float:

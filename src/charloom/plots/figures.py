@@ -1,6 +1,6 @@
-"""Figures: where pictures are drawn, and how they leave as files or as part of a page.
+"""Creating figures, and saving them as files or as parts of a page.
 
-The colours are those of Okabe & Ito (2008), told apart with any colour vision.
+The colours are those of Okabe & Ito (2008), distinguishable with any colour vision.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import warnings
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from charloom.errors import missing_extra
 from charloom.files import atomic_write
@@ -25,19 +25,20 @@ COLOURS = (BLUE, CUT, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _THEMED = {"#000000": "ink", "#ffffff": "page", INK: "ink", FAINT: "faint", "#b0b0b0": "rule"} | {
     colour: f"c{i}" for i, colour in enumerate(COLOURS, 1)
 }
+_LIGHT = f":root {{ {' '.join(f'--c{i}: {colour};' for i, colour in enumerate(COLOURS, 1))} }}"
 THEME_STYLE = (
-    f":root {{ {' '.join(f'--c{i}: {colour};' for i, colour in enumerate(COLOURS, 1))} }}\n"
+    f"{_LIGHT}\n"
     "@media (prefers-color-scheme: dark) { :root { --c1: #6db6e8; --c2: #ff9a56; --c3: #4fd0a5; --c4: #e6a6c8; "
     "--c5: #ffc24d; --c6: #9ad7f7; } }\n"
-    f"@media print {{ :root {{ {' '.join(f'--c{i}: {colour};' for i, colour in enumerate(COLOURS, 1))} }} }}\n"
+    f"@media print {{ {_LIGHT} }}\n"
     "svg { max-width: 100%; height: auto; } svg text { fill: var(--ink); } "
     "svg * { stroke-linejoin: round; stroke-linecap: butt; }\n"
 )
-"""Rules for the colours that `themed_svg` names, in light, in dark and on paper."""
+"""Rules for the colours that `themed_svg` refers to, in light mode, dark mode and print."""
 
 
 def needs_matplotlib(needed_for: str) -> None:
-    """Say at once that nothing can be drawn, before anything long is computed.
+    """Fail early, before any long computation.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -47,7 +48,7 @@ def needs_matplotlib(needed_for: str) -> None:
 
 
 def new_axes(needed_for: str) -> Axes:
-    """One Axes in a figure of its own.
+    """One Axes in a new figure.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -72,17 +73,24 @@ def new_pair(needed_for: str) -> tuple[Axes, Axes]:
 
 
 def legend(ax: Axes, *, below: bool = False) -> None:
-    """A legend where there is something to name; a dollar sign in a name is a dollar sign."""
+    """Add a legend if there are labels; dollar signs in them are not parsed as math."""
     if ax.get_legend_handles_labels()[0]:
-        place = (
-            {"loc": "upper center", "bbox_to_anchor": (0.5, -0.12), "ncols": 4} if below else {"loc": "best"}
-        )
-        for text in ax.legend(frameon=False, fontsize="small", **place).get_texts():
+        place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.12), "ncols": 4}
+        for text in ax.legend(frameon=False, fontsize="small", **(place if below else {})).get_texts():
             text.set_parse_math(False)
 
 
+def labelled(ax: Axes, across: str, up: str) -> Axes:
+    """Add axis labels, a faint grid and a legend."""
+    ax.set_xlabel(across)
+    ax.set_ylabel(up)
+    ax.grid(visible=True, alpha=0.3)
+    legend(ax)
+    return ax
+
+
 def save(ax: Axes, path: Path) -> None:
-    """Write the figure of an Axes; the ending of the name chooses the format, and no half picture is ever left.
+    """Write the figure of an Axes atomically; the file name's extension selects the format.
 
     Raises:
         RunError: the file cannot be written.
@@ -94,24 +102,24 @@ def save(ax: Axes, path: Path) -> None:
 
 
 def themed_svg(ax: Axes, *, name: str, label: str) -> str:
-    """The figure of an Axes as a part of a page: its colours are the page's, its texts are texts.
+    """The figure of an Axes as inline SVG, with the page's colours and selectable text.
 
-    Nothing in it is fetched, and two figures of one page share no identifier.
+    Nothing in it is fetched, and no identifier occurs in two figures of a page.
 
     Args:
         ax: any Axes of the figure.
-        name: told apart from those of the page's other figures.
-        label: what a screen reader says.
+        name: unique on the page.
+        label: for screen readers.
     """
     from matplotlib import rc_context
 
     drawn = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # the reader's fonts write it, not ours
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the reader's fonts draw it, not ours
         ax.figure.savefig(drawn, format="svg", metadata={"Date": None})  # type: ignore[union-attr]
     svg = drawn.getvalue()
     svg = svg[svg.index("<svg") :]
-    for tag in ("metadata", "style"):  # its rules would hold for the whole page
+    for tag in ("metadata", "style"):  # its rules would apply to the whole page
         svg = re.sub(rf"<{tag}.*?</{tag}>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # nothing refers to a group
     svg = re.sub(r'style="[^"]*"', lambda found: _themed(found[0]), svg)

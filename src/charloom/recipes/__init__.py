@@ -1,7 +1,8 @@
-"""Named settings: recipes in TOML, the measured table behind the default, and how flags override both.
+"""Named settings: recipes in TOML, the table of measured defaults, and how flags override both.
 
-A flag beats the recipe, the recipe beats the default. A recipe is a TOML file with the tables ``[text]``, ``[model]``, ``[train]``
-and ``[sample]`` (or the same keys without tables), or an earlier run: its folder or ``config.json``.
+A flag overrides the recipe, and the recipe overrides the default. A recipe is a TOML file with the tables
+``[text]``, ``[model]``, ``[train]`` and ``[sample]`` (or the same keys without tables), or an earlier run:
+its folder or ``config.json``.
 """
 
 from charloom.recipes.defaults import DefaultRow, choose_default, default_rows

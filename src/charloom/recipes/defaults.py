@@ -1,7 +1,7 @@
-"""The default recipe: a row of a measured table, chosen by the size of the corpus, the device and the time allowed.
+"""The default recipe: a row of ``defaults.toml``, chosen by corpus size, device, engine and time allowed.
 
-The table is ``defaults.toml``; each row says what was measured with it. A row's settings are those of a recipe but for its budget, or
-the table's common ones, with its own over them. Where a device has no row of its own for a size of text it takes the CPU's, and the
+Each row states what was measured with it. Its settings override those of a recipe (without the recipe's
+budget) or the table's common ones. If a device has no row for a size of text, the CPU's row is used and the
 reason says so.
 """
 
@@ -24,14 +24,14 @@ class DefaultRow:
     """One row of the table.
 
     Attributes:
-        up_to_chars: the largest training part it is for.
-        from_minutes: the least time it needs to win.
+        up_to_chars: size of the largest training part it applies to.
+        from_minutes: the shortest budget for which it is the best choice.
         device: cpu or cuda.
-        engines: who trains with them.
-        recipe: whose settings they are, or None.
+        engines: the engines that use it.
+        recipe: the recipe its settings come from, or None.
         settings: as in a recipe.
-        reason: why these, in a sentence.
-        measured: what was measured with them, with the text and the budget.
+        reason: why these settings, in a sentence.
+        measured: the results measured with them, with text and budget.
     """
 
     up_to_chars: int
@@ -46,7 +46,7 @@ class DefaultRow:
 
 @cache
 def default_rows() -> tuple[DefaultRow, ...]:
-    """Every row, smallest corpus first, of one size another device's before the CPU's and then the longest first."""
+    """All rows, sorted by corpus size; within a size, the CPU's come last and longer budgets come first."""
     table = tomllib.loads((resources.files("charloom.recipes") / "defaults.toml").read_text("utf-8"))
     rows = [
         DefaultRow(
@@ -68,26 +68,26 @@ def default_rows() -> tuple[DefaultRow, ...]:
 def choose_default(
     num_chars: int, device: str, engine: str = "torch", minutes: float | None = None
 ) -> tuple[DefaultRow, str]:
-    """The row for a corpus, a device, an engine and a budget, and the sentence that gives the reason.
+    """Choose the row for a corpus, a device, an engine and a budget; return it with the reason as a sentence.
 
     Args:
-        num_chars: characters of the training part.
-        device: the resolved device, as ``cuda:1``.
-        engine: the resolved engine; ``auto`` takes the rows of torch.
-        minutes: the time allowed; None where the budget is no time, which the rows for any time then serve.
+        num_chars: characters in the training part.
+        device: the resolved device, such as ``cuda:1``.
+        engine: the resolved engine; ``auto`` uses the rows of torch.
+        minutes: the time allowed; None if the budget is not a time, which selects the rows for any time.
     """
     kind = device.partition(":")[0]
-    engine = "torch" if engine == "auto" else engine
-    known = {name for row in default_rows() for name in row.engines}
-    rows = [row for row in default_rows() if (engine if engine in known else "torch") in row.engines]
+    if not any(engine in row.engines for row in default_rows()):
+        engine = "torch"
     row = next(
         row
-        for row in rows
-        if row.device in (kind, "cpu")
+        for row in default_rows()
+        if engine in row.engines
+        and row.device in (kind, "cpu")
         and num_chars <= row.up_to_chars
         and (minutes or 0.0) >= row.from_minutes
     )
-    note = "" if row.device == kind else f"; no row was measured on {kind} for it, so the CPU's is used"
+    note = "" if row.device == kind else f"; no row was measured on {kind}, so the CPU's is used"
     time = f" in {minutes:g} minutes" if row.from_minutes else ""
     return row, f"{num_chars:,} characters to train on{time}: {row.reason} ({row.measured}){note}"
 

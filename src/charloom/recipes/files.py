@@ -1,4 +1,4 @@
-"""Recipe files: read one by its name or path, and refuse what is no setting."""
+"""Recipe files: read one by name or path, and refuse unknown settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from charloom.config import (
     TrainConfig,
     can_be_off,
     from_dict,
-    nearest,
+    nearest_name,
     unknown_key,
 )
 from charloom.errors import ConfigError
@@ -25,7 +25,7 @@ from charloom.errors import ConfigError
 _TABLES = {"text": TextConfig, "model": ModelConfig, "train": TrainConfig}
 _FACTS = ("about", "source")
 BUDGETS = ("epochs", "steps", "minutes", "plan")
-"""What says how long to train, in one unit or another; ``max_epochs`` only ends it sooner."""
+"""Settings that say how long to train; ``max_epochs`` is not one, as it only stops a training early."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +33,12 @@ class Recipe:
     """A named set of settings.
 
     Attributes:
-        name: of the built-in recipe, or the file.
+        name: name of the built-in recipe or of the file.
         about: one sentence.
         source: where its settings come from.
         settings: fields of `TextConfig`, `ModelConfig` and `TrainConfig`.
-        sample: fields of `SampleConfig` and a ``prompt``, the defaults of ``sample`` for models trained with it.
-        as_published: mistakes of the published form that the recipe mends: a name, and what it was.
+        sample: fields of `SampleConfig` and a ``prompt``: defaults of ``sample`` for models trained with it.
+        as_published: mistakes of the published form that the recipe corrects, each with a description.
     """
 
     name: str
@@ -50,19 +50,17 @@ class Recipe:
 
 
 def named_recipes() -> list[Recipe]:
-    """Every recipe that comes with charloom, by name."""
+    """All built-in recipes, sorted by name."""
     files = [f for f in (resources.files("charloom.recipes") / "named").iterdir() if f.name.endswith(".toml")]
-    return [
-        parse_recipe(f.name.removesuffix(".toml"), f.read_text("utf-8"))
-        for f in sorted(files, key=lambda f: f.name)
-    ]
+    files.sort(key=lambda f: f.name)
+    return [parse_recipe(f.name.removesuffix(".toml"), f.read_text("utf-8")) for f in files]
 
 
 def find_recipe(name: str) -> Recipe:
-    """Find a recipe: one that comes with charloom, a TOML file, or an earlier run.
+    """Find a recipe by name (built-in) or path (a TOML file or an earlier run).
 
     Raises:
-        ConfigError: there is none of that name, or it sets what is no setting.
+        ConfigError: there is no such recipe, or it has an unknown setting.
     """
     path = Path(name)
     if path.is_dir() or path.name == "config.json":
@@ -71,49 +69,47 @@ def find_recipe(name: str) -> Recipe:
         try:
             return parse_recipe(path.stem, path.read_text("utf-8"), source=str(path))
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                f"cannot read the recipe {name}", why=str(error), fix="name a TOML file in UTF-8"
-            ) from error
+            what = f"cannot read the recipe {name}"
+            raise ConfigError(what, why=str(error), fix="give a TOML file in UTF-8") from error
     known = {recipe.name: recipe for recipe in named_recipes()}
     if name not in known:
-        near = nearest(name, known)
+        near = nearest_name(name, known)
         raise ConfigError(
-            f"there is no recipe {name!r}",
-            why=f"charloom brings {', '.join(known)}" if known else "this version brings none by name",
-            fix=f"did you mean {near}?" if near else "see `charloom recipes`, or name a .toml file",
+            f"unknown recipe {name!r}",
+            why=f"the built-in recipes are {', '.join(known)}",
+            fix=f"did you mean {near}?" if near else "see `charloom recipes`, or give a .toml file",
         )
     return known[name]
 
 
 def parse_recipe(name: str, toml: str, *, source: str | None = None) -> Recipe:
-    """Read a recipe's TOML.
+    """Parse a recipe in TOML.
 
     Example:
         >>> parse_recipe("mine", 'cell = "lstm"\\n[train]\\nsteps = 10').settings
         {'cell': 'lstm', 'steps': 10}
 
     Raises:
-        ConfigError: it is no TOML, or a key is no setting.
+        ConfigError: it is not valid TOML, or a key is not a setting.
     """
     where = f"recipe {source or name}"
     try:
         content = tomllib.loads(toml)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(
-            f"{where} is no TOML", why=str(error), fix='write settings as: cell = "gru"'
-        ) from error
-    facts = {key: content.pop(key) for key in _FACTS if key in content}
+        fix = 'write settings as: cell = "gru"'
+        raise ConfigError(f"{where} is not valid TOML", why=str(error), fix=fix) from error
+    about, origin = (content.pop(key, "") for key in _FACTS)
     sample, as_published = content.pop("sample", {}), content.pop("as_published", {})
     settings = _flat(content, where)
     for cls in _TABLES.values():
         own = {spec.name for spec in fields(cls)}
         from_dict(cls, {k: v for k, v in settings.items() if k in own}, source=where)
     from_dict(SampleConfig, {k: v for k, v in sample.items() if k != "prompt"}, source=where)
-    return Recipe(name, facts.get("about", ""), facts.get("source", ""), settings, sample, as_published)
+    return Recipe(name, about, origin, settings, sample, as_published)
 
 
 def _flat(content: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The settings of all tables and of the top level, each where it belongs."""
+    """Merge the settings of all tables and of the top level; each must be in its own table."""
     owners = {spec.name: table for table, cls in _TABLES.items() for spec in fields(cls)}
     settings: dict[str, Any] = {}
     for key, value in content.items():
@@ -127,7 +123,7 @@ def _flat(content: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _from_run(path: Path) -> Recipe:
-    """An earlier run as a recipe: its settings, and its budget in steps with the plan as it was taken."""
+    """Read an earlier run as a recipe: its settings, with its budget as the steps and the plan it took."""
     file = path / "config.json" if path.is_dir() else path
     try:
         config = json.loads(file.read_text("utf-8"))
@@ -135,8 +131,8 @@ def _from_run(path: Path) -> Recipe:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"cannot use {path} as a recipe",
-            why=f"it holds no config.json of a run ({error})",
-            fix="name a run folder, a TOML file or a recipe of `charloom recipes`",
+            why=f"it does not contain a config.json of a run ({error})",
+            fix="give a run folder, a TOML file or a recipe of `charloom recipes`",
         ) from error
     if "as_taken" in config:
         settings |= {"epochs": None, "minutes": None, **config["as_taken"]}

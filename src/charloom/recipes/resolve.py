@@ -1,4 +1,4 @@
-"""Flags over recipe over default: the settings a run will have."""
+"""Resolve the settings of a run: flags override the recipe, which overrides the default."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from charloom.recipes.defaults import choose_default, default_rows
 from charloom.recipes.files import BUDGETS, Recipe
 
 _OF_ONE_BLOCK = ("embedding_size", "dropout_branch", "dropout_layer")
-"""What a base sets for its own block alone: left out where a flag chooses the other."""
+"""Settings that belong to one kind of block: dropped from the base if a flag chooses the other kind."""
 
 DEFAULT_MINUTES = 2.0
 
@@ -23,9 +23,9 @@ class Resolved:
 
     Attributes:
         model_config: the network.
-        train_config: how it is trained.
+        train_config: the training.
         recipe: the recipe's name, or ``default``.
-        reason: a sentence for the user.
+        reason: why these settings, a sentence for the user.
         sample: the recipe's defaults for ``sample``.
     """
 
@@ -37,57 +37,47 @@ class Resolved:
 
 
 def text_config(recipe: Recipe | None, flags: Mapping[str, Any]) -> TextConfig:
-    """How to read the text: needed before its size, and so before the default recipe, is known."""
+    """How to read the text; needed before its size, and so the default recipe, is known."""
     return with_settings(TextConfig(), {**(recipe.settings if recipe else {}), **flags})
 
 
 def resolve(
     recipe: Recipe | None, flags: Mapping[str, Any], *, num_chars: int, device: str = "cpu"
 ) -> Resolved:
-    """Combine what was asked for with a recipe or, where none was named, the default for this corpus.
+    """Combine explicit settings with a recipe or, without one, with the default for this corpus.
 
     Args:
-        recipe: the named one.
+        recipe: the recipe that was named, if any.
         flags: settings that were given explicitly.
-        num_chars: characters of the training part.
+        num_chars: characters in the training part.
         device: the resolved device.
 
     Raises:
-        ConfigError: a flag is no setting, or the combination is illegal.
+        ConfigError: a flag is not a setting, or the combination is not allowed.
     """
     known = setting_names()
     for name in flags:
         if name not in known:
             raise unknown_key(name, known, "the call")
-    if recipe is not None:
-        base, label, reason, sample = (
-            recipe.settings,
-            recipe.name,
-            f"recipe {recipe.name}: {recipe.about}",
-            recipe.sample,
-        )
-    else:
-        other = any(flags.get(name) is not None for name in BUDGETS)
-        minutes = flags.get("minutes") if other else DEFAULT_MINUTES
+    if recipe is None:
+        minutes = flags.get("minutes") if _has_budget(flags) else DEFAULT_MINUTES
         row, reason = choose_default(num_chars, device, flags.get("engine") or "auto", minutes)
-        base, label, sample = row.settings, "default", {}
-    settings = _with_budget(base, flags)
-    return Resolved(
-        model_config=with_settings(ModelConfig(), settings),
-        train_config=with_settings(TrainConfig(), settings),
-        recipe=label,
-        reason=reason,
-        sample=sample,
-    )
+        recipe = Recipe("default", settings=row.settings)
+    else:
+        reason = f"recipe {recipe.name}: {recipe.about}"
+    settings = _with_budget(recipe.settings, flags)
+    model, training = with_settings(ModelConfig(), settings), with_settings(TrainConfig(), settings)
+    return Resolved(model, training, recipe.name, reason, recipe.sample)
 
 
 def check_settings(recipe: Recipe | None, flags: Mapping[str, Any]) -> None:
-    """Refuse, before any text is read, what no text would make legal.
+    """Refuse, before any text is read, settings that are not allowed for a text of any size.
 
-    Without a named recipe the size of the text chooses the base, and a flag may fit one base alone: the branches of a residual block, say.
+    Without a named recipe the size of the text chooses the base, and a flag may fit only one base:
+    `dropout_branch` needs a residual block, for example.
 
     Raises:
-        ConfigError: as `resolve`, for every size that a row of the table is for.
+        ConfigError: `resolve` raises one for every size in the table.
     """
     refused: ConfigError | None = None
     for num_chars in [1] if recipe is not None else sorted({row.up_to_chars for row in default_rows()}):
@@ -102,13 +92,16 @@ def check_settings(recipe: Recipe | None, flags: Mapping[str, Any]) -> None:
 
 
 def _with_budget(base: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
-    """The flags over the base; a budget among the flags replaces the base's, whatever its unit."""
+    """Override the base with the flags; a budget in the flags replaces the base's, whatever its unit."""
     if flags.get("block", base.get("block", "plain")) != base.get("block", "plain"):
         base = {name: value for name, value in base.items() if name not in _OF_ONE_BLOCK}
     if "embedding_size" in flags and flags["embedding_size"] is None:
         base = {name: value for name, value in base.items() if name not in ("dropout_char", "dropout_input")}
-    asked = any(flags.get(name) is not None for name in BUDGETS)
-    settings = {name: value for name, value in base.items() if not (asked and name in BUDGETS)} | dict(flags)
-    if all(settings.get(name) is None for name in BUDGETS):
-        settings["minutes"] = DEFAULT_MINUTES
-    return settings
+    if _has_budget(flags):
+        base = {name: value for name, value in base.items() if name not in BUDGETS}
+    settings = {**base, **flags}
+    return settings if _has_budget(settings) else {**settings, "minutes": DEFAULT_MINUTES}
+
+
+def _has_budget(settings: Mapping[str, Any]) -> bool:
+    return any(settings.get(name) is not None for name in BUDGETS)

@@ -1,7 +1,7 @@
-"""The tour as one HTML page: no script, nothing fetched, every text escaped.
+"""The tour as one HTML page: no scripts, nothing fetched, every text escaped.
 
-Time runs from left to right in the grid of a batch, in every script: its columns are steps, and each cell isolates its character. A text that
-is read stands in paragraphs that take their direction from their first letter.
+In the grid of a batch time runs from left to right whatever the writing system: its columns are steps, and each cell
+isolates its character. Running text is in paragraphs that take their direction from their first letter.
 """
 
 from __future__ import annotations
@@ -11,11 +11,8 @@ from html import escape
 from typing import Any
 
 from charloom.generation import visible
-from charloom.insight.tour import CorpusFacts, Tour
-from charloom.insight.tour_batch import Batch, Lane
-from charloom.insight.tour_layers import Stage
-from charloom.insight.tour_softmax import Distribution
-from charloom.insight.tour_words import (
+from charloom.insight.tour.batch import BatchGrid, Lane
+from charloom.insight.tour.sentences import (
     batch_sentences,
     corpus_sentences,
     distribution_words,
@@ -24,8 +21,11 @@ from charloom.insight.tour_words import (
     symbol,
     tail,
 )
-from charloom.pages import html_page, json_download
-from charloom.report.parts import STYLE, section, table
+from charloom.insight.tour.shapes import ShapeStage
+from charloom.insight.tour.softmax import Distribution
+from charloom.insight.tour.walkthrough import CorpusFacts, Tour
+from charloom.report.elements import STYLE, section, table
+from charloom.report.page import html_page, json_download
 
 SHOWN_STEPS = 24
 SHOWN_LIKELY = 12
@@ -44,13 +44,7 @@ meter { width: 6rem; }
 
 
 def tour_page(tour: Tour, *, title: str, numbers: Mapping[str, Any]) -> str:
-    """Draw every station.
-
-    Args:
-        tour: the numbers.
-        title: heading of the page.
-        numbers: what the page offers as JSON.
-    """
+    """Render every stage of the tour; `numbers` are offered as a JSON download."""
     sections = [
         "" if tour.corpus is None else _corpus(tour.corpus),
         _ids(tour),
@@ -80,14 +74,17 @@ def _ids(tour: Tour) -> str:
     pairs = "".join(
         f"<div><dt>{_char(char)}</dt><dd>{char_id}</dd></div>" for char, char_id in tour.first_ids
     )
-    text = escape(visible(tour.first_text))
     grid = f'<dl class="ids" aria-label="The first characters with their ids">{pairs}</dl>\n'
-    return section("First ids", (), f'<div class="text" lang="" dir="auto">{text}</div>\n{grid}')
+    return section("First ids", (), _text(tour.first_text) + grid)
 
 
-def _batch(batch: Batch) -> str:
+def _text(text: str) -> str:
+    return f'<div class="text" lang="" dir="auto">{escape(visible(text))}</div>\n'
+
+
+def _batch(batch: BatchGrid) -> str:
     grids = _grid(batch.first, "Step 0") + _grid(batch.second, "Step 1")
-    remark = '<p class="remark">Time runs from left to right in every script; the text itself may not.</p>\n'
+    remark = '<p class="remark">Time always runs from left to right, even for right-to-left text.</p>\n'
     return section("One batch: lanes × time, x above y", batch_sentences(batch), grids + remark)
 
 
@@ -99,8 +96,7 @@ def _grid(lanes: Sequence[Lane], name: str) -> str:
     for lane in lanes:
         reset = "<br>zero state" if lane.fresh else ""
         head = f'<th scope="row" rowspan="2">lane {lane.lane}<br>from {lane.offset:,}{reset}</th>'
-        x = "".join(f"<td>{_char(char)}</td>" for char in lane.x[:length])
-        y = "".join(f"<td>{_char(char)}</td>" for char in lane.y[:length])
+        x, y = ("".join(f"<td>{_char(char)}</td>" for char in chars[:length]) for chars in (lane.x, lane.y))
         rows.append(
             f'<tr>{head}<th scope="row">x</th>{x}</tr>\n<tr class="y"><th scope="row">y</th>{y}</tr>\n'
         )
@@ -108,25 +104,24 @@ def _grid(lanes: Sequence[Lane], name: str) -> str:
     return table(caption, ("", "", *map(str, range(length))), rows, cls="grid")
 
 
-def _stages(stages: Sequence[Stage], total: int) -> str:
+def _stages(stages: Sequence[ShapeStage], total: int) -> str:
     rows = [
         f"<tr><td>{escape(one.name)}</td><td>{escape(shape_words(one))}</td>"
         f'<td class="number">{one.num_params:,}</td><td>{escape(one.note)}</td></tr>\n'
         for one in stages
     ]
     rows.append(f'<tr><td>all</td><td></td><td class="number">{total:,}</td><td></td></tr>\n')
-    layers = table("From ids to logits", ("layer", "shape behind it", "parameters", "what it is"), rows)
+    layers = table("From ids to logits", ("layer", "output shape", "parameters", "what it does"), rows)
     letters = '<p class="remark">B lanes, T time steps, V vocabulary, E embedding, H cell, D stream, M inside the MLP.</p>\n'
     return section("Shapes and parameters", (), layers + letters)
 
 
 def _prediction(tour: Tour) -> str:
     one = tour.prediction
-    came = "" if one.actual is None else f"<p>The character that came: {_char(one.actual)}</p>\n"
-    context = f'<div class="text" lang="" dir="auto">… {escape(visible(tail(one.context_text)))}</div>\n'
+    actual = "" if one.actual is None else f"<p>The actual next character: {_char(one.actual)}</p>\n"
     vocab_size = len(one.distributions[0].chars)
     tables = "".join(_distribution(each, vocab_size) for each in one.distributions)
-    content = f'{context}{came}<div class="side">\n{tables}</div>\n'
+    content = f'{_text(f"… {tail(one.context_text)}")}{actual}<div class="side">\n{tables}</div>\n'
     return section("One prediction", prediction_sentences(tour), content)
 
 
@@ -138,5 +133,5 @@ def _distribution(one: Distribution, vocab_size: int) -> str:
     ]
     left = len(one.chars) - len(rows)
     more = f'<p class="remark">and {left:,} more</p>\n' if left > 0 else ""
-    caption = distribution_words(one, vocab_size)
-    return f"<div>{table(caption, ('character', 'probability', ''), rows)}{more}</div>\n"
+    shown = table(distribution_words(one, vocab_size), ("character", "probability", ""), rows)
+    return f"<div>{shown}{more}</div>\n"

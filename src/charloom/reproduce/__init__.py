@@ -1,7 +1,7 @@
-"""The five published systems repeated: what each printed, what it measures here, what was wrong, and how it is beaten.
+"""The five published systems repeated: published and measured figures, mistakes, and a contest with charloom.
 
-A system is a recipe, a corpus and its published figures. `repeat` trains it and compares; `contest` sets charloom's own choice
-against it on held-out text in the same time.
+A system is a recipe, a corpus and its published figures. `repeat` trains it and compares the figures;
+`contest` compares it with charloom's default recipe on held-out text, in the same time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from charloom.files import atomic_write, make_folder
-from charloom.launch import versions
+from charloom.jobs import versions
 from charloom.reproduce.best import Contest, contest
 from charloom.reproduce.best import to_json as contest_json
 from charloom.reproduce.measure import Repetition, repeat
@@ -35,21 +35,20 @@ __all__ = [
 
 
 def write_page(out: Path, done: Sequence[Repetition], results: Mapping[str, Any]) -> list[Path]:
-    """Write ``reproduce.json`` and, where matplotlib is installed, ``reproduce.html``; returns what was written."""
+    """Write ``reproduce.json`` and, with matplotlib, ``reproduce.html``; return the paths written."""
     from importlib.util import find_spec
 
     written = [write_json(out / "reproduce.json", results)]
     if find_spec("matplotlib") is not None:
         from charloom.reproduce.page import page
 
-        path = out / "reproduce.html"
-        atomic_write(path, page(done).encode())
-        written.append(path)
+        written.append(out / "reproduce.html")
+        atomic_write(written[-1], page(done).encode())
     return written
 
 
 def write_json(path: Path, results: Mapping[str, Any]) -> Path:
-    """Write results with the versions they depend on; the folder is made where it is missing."""
+    """Write results with the versions they depend on; create the folder if it is missing."""
     make_folder(path.parent)
     document = {"schema": 1, "versions": versions(), **results}
     atomic_write(path, (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode())

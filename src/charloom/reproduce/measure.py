@@ -1,7 +1,8 @@
-"""What a repetition shows: the published figure beside ours, the curve, and what an honest look adds.
+"""Repeat a system and measure it: the published figure and ours, the curve, and further measurements.
 
-Every system is trained from its recipe and judged by the one figure of ``published.toml``; five seeds show how far
-that figure moves by chance. Where a seed takes minutes, one is trained, and those measured earlier stand beside it.
+Every system is trained from its recipe and judged by its one figure in ``published.toml``; five seeds show
+how much that figure varies by chance. If a seed takes minutes, only one is trained and the seeds measured
+earlier are listed with it.
 """
 
 from __future__ import annotations
@@ -17,26 +18,26 @@ from charloom import threads
 from charloom.engines import Learner
 from charloom.evaluation.protocols import stream_loss
 from charloom.recipes import find_recipe
-from charloom.reproduce.rehearse import Look, Rehearsal, rehearse
+from charloom.reproduce.published_sampling import loss_with_dropout
 from charloom.reproduce.samples import copies, keep_models, samples
 from charloom.reproduce.systems import Curve, System, Target
-from charloom.reproduce.writing import loss_with_dropout
-from charloom.text.windows import Window
+from charloom.reproduce.train import Probe, TrainedSystem, train_system
+from charloom.text.batching import Window
 
 if TYPE_CHECKING:
     from numpy import ndarray as Array
 
 SEEDS = 5
 SLOW = ("arabic-rnn", "anna-lstm")
-"""Systems that take minutes a seed: one is trained unless more are asked for."""
+"""Systems that take minutes per seed: one seed is trained by default."""
 
 EPOCH_STEPS = {"arabic-rnn-small": 49, "arabic-rnn": 259, "moliere-elman": 45_000}
-"""Updates of a pass, of the systems whose curve counts epochs."""
+"""Updates per pass, for the systems whose curve counts epochs."""
 
 SMOOTHING = 0.999
 C_LANES, C_LENGTH, C_EVERY = 128, 100, 10
 QUICK = 10
-"""``--quick`` runs the first tenth."""
+"""``--quick`` runs one tenth of the training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,10 @@ class Figure:
     """A published figure and ours.
 
     Attributes:
-        target: what was published.
-        measured: ours, nats.
-        by_seed: the same for each seed of this run, the first one included.
-        earlier: the same for the seeds after those, measured before this run.
+        target: the published figure.
+        measured: ours, in nats.
+        by_seed: ours for each seed of this run, including the first.
+        earlier: ours for the seeds after those, measured before this run.
     """
 
     target: Target
@@ -57,7 +58,7 @@ class Figure:
 
     @property
     def within(self) -> bool | None:
-        """Whether ours lies within the tolerance; None where there is none."""
+        """Whether ours is within the tolerance; None without a tolerance."""
         if self.target.tolerance is None:
             return None
         return abs(self.measured - self.target.published) <= self.target.tolerance
@@ -68,12 +69,12 @@ class Repetition:
     """One system, repeated.
 
     Attributes:
-        system: which.
+        system: the published system.
         figures: published and measured.
-        honest: what an honest look adds: a sentence and its number.
+        honest: further measurements that put the figures in perspective, each under its description.
         curve: ours, in the unit of the published one.
-        samples: how it was written, and the text.
-        train_time_s: seconds in updates, first seed.
+        samples: each text under the way it was generated.
+        train_time_s: seconds spent in updates, first seed.
         mistakes: the recipe's table ``as_published``.
     """
 
@@ -87,7 +88,7 @@ class Repetition:
 
     @property
     def within_tolerance(self) -> bool | None:
-        """Whether every judged figure is; None where nothing was judged."""
+        """Whether every figure with a tolerance is within it; None if no figure has one."""
         judged = [figure.within for figure in self.figures if figure.within is not None]
         return all(judged) if judged else None
 
@@ -98,26 +99,18 @@ def repeat(
     """Train a system from its recipe and measure it.
 
     Args:
-        system: which.
-        quick: stop after the first tenth; the published curve at that point is shown then.
-        as_published: with the mistakes of the published form.
-        seeds: how many to train; none = five where one takes seconds, one where it takes minutes or is quick.
+        system: the published system.
+        quick: stop after the first tenth and compare with the published curve at that point.
+        as_published: make the mistakes of the published form.
+        seeds: how many to train; None = five, or one if a seed takes minutes or `quick` is set.
     """
     every, look = LOOKS.get(system.name, (None, None))
-    done = rehearse(
-        system,
-        as_published=as_published,
-        num_steps=_first_tenth(system, quick=quick),
-        look_every=every,
-        look=look,
-    )
+    steps = _first_tenth(system) if quick else None
+    done = train_system(system, as_published=as_published, num_steps=steps, look_every=every, look=look)
     curve, recipe = _curve(done), find_recipe(system.name)
     target = _target(system, curve)
-    by_seed = [value_at(done, target)]
-    by_seed += [
-        other_seed(system, seed, target, as_published)
-        for seed in range(1, _seeds(system, seeds, quick=quick))
-    ]
+    others = range(1, _seeds(system, seeds, quick=quick))
+    by_seed = [value_at(done, target), *(other_seed(system, n, target, as_published) for n in others)]
     whole = target is system.target and not as_published
     figure = Figure(
         target,
@@ -128,7 +121,7 @@ def repeat(
     written = samples(done, recipe.as_published)
     return Repetition(
         system,
-        figures=(figure, *_shown(done)),
+        figures=(figure, *(Figure(shown, _stream(done, done.corpus.train)) for shown in system.shown)),
         honest=_honest(done, quick=quick) | copies(done, written),
         curve=curve,
         samples=written,
@@ -140,9 +133,7 @@ def repeat(
 # ------------------------------------------------------------------------------------------------ figures and curves
 
 
-def _first_tenth(system: System, *, quick: bool) -> int | None:
-    if not quick:
-        return None
+def _first_tenth(system: System) -> int:
     whole = {"arabic-rnn-small": 4_900, "arabic-rnn": 5_180, "arabic-lstm": 2_000, "anna-lstm": 139}
     return {**whole, "shakespeare-scratch": 3_000, "moliere-elman": 450_000}[system.name] // QUICK
 
@@ -154,26 +145,26 @@ def _seeds(system: System, seeds: int | None, *, quick: bool) -> int:
 
 
 def _target(system: System, curve: Curve) -> Target:
-    """The system's figure, or where training stopped before it, the last published point that was reached."""
+    """The system's figure or, if training stopped before it, the last published point reached."""
     reached = curve[-1][0] if curve else 0
     if reached >= system.target.at:
         return system.target
     points = [(x, y) for x, y in system.curve if x <= reached]
     if not points:
-        return Target(f"{system.curve_unit} {reached:g}: nothing was published", math.nan, None, int(reached))
+        return Target(f"{system.curve_unit} {reached:g}: no published figure", math.nan, None, int(reached))
     x, y = points[-1]
     return Target(f"the published curve at {system.curve_unit} {x:g}", y, None, int(x))
 
 
-def value_at(done: Rehearsal, target: Target) -> float:
-    """Our figure at a target's epoch, step or iteration."""
+def value_at(done: TrainedSystem, target: Target) -> float:
+    """Our figure at the target's epoch, step or iteration."""
     if done.system.letter == "B" and target.at == done.system.target.at:
         return float(done.losses[target.at - 99 : target.at + 1].mean())
     return float(dict(_curve(done)).get(target.at, math.nan))
 
 
-def _curve(done: Rehearsal) -> Curve:
-    """Ours, at the points where the published program printed."""
+def _curve(done: TrainedSystem) -> Curve:
+    """Our curve, at the points where the published program printed its own."""
     letter = done.system.letter
     if letter == "B":
         return tuple((float(s), float(x)) for s, x in enumerate(done.losses) if s % 100 == 0)
@@ -185,88 +176,82 @@ def _curve(done: Rehearsal) -> Curve:
     return tuple(done.epoch_means())
 
 
-def smoothed(done: Rehearsal) -> Array:
-    """System D's own figure: window sums, 0.999 · old + 0.001 · new, from T ln V on."""
+def smoothed(done: TrainedSystem) -> Array:
+    """System D's own figure: window sums of the loss, 0.999 · old + 0.001 · new, starting from T ln V."""
     T = done.train_config.bptt_length
-    value, course = T * math.log(len(done.corpus.vocab)), []
+    values = [T * math.log(len(done.corpus.vocab))]
     for loss in done.losses * T:
-        value = SMOOTHING * value + (1 - SMOOTHING) * loss
-        course.append(value)
-    return np.array(course)
+        values.append(SMOOTHING * values[-1] + (1 - SMOOTHING) * loss)
+    return np.array(values[1:])
 
 
 def other_seed(system: System, seed: int, target: Target, as_published: bool) -> float:
-    """The same figure of another seed, trained no further than the figure needs."""
+    """The same figure for another seed, trained only as far as the figure needs."""
     num_steps = target.at * EPOCH_STEPS.get(system.name, 1) + (system.letter == "B")  # B counts from step 0
     looks: dict[str, Any] = {"look_every": target.at, "look": _look_at_c} if system.letter == "C" else {}
-    done = rehearse(system, seed=seed, as_published=as_published, num_steps=num_steps, **looks)
+    done = train_system(system, seed=seed, as_published=as_published, num_steps=num_steps, **looks)
     return value_at(done, target)
 
 
-def _look_at_c(done: Rehearsal, learner: Learner) -> None:
-    """System C's validation: 128 lanes, windows of 100, state carried, dropout on as published; and off."""
+def _look_at_c(done: TrainedSystem, learner: Learner) -> None:
+    """Validate system C: 128 lanes, windows of 100, state carried, dropout on (at its target also off)."""
     held_out = done.corpus.validation
     assert held_out is not None
     step, params = len(done.losses), learner.model().parameters()
+    seeds = {"dropout on": step} | ({"dropout off": None} if step == done.system.target.at else {})
     with threads.limit(None):
-        wanted = {"dropout on": step} | ({"dropout off": None} if step == done.system.target.at else {})
         done.seen[step] = {
             what: loss_with_dropout(
                 done.model_config, params, held_out, lanes=C_LANES, length=C_LENGTH, seed=seed
             )
-            for what, seed in wanted.items()
+            for what, seed in seeds.items()
         }
 
 
-LOOKS: Mapping[str, tuple[int, Look]] = {
+LOOKS: Mapping[str, tuple[int, Probe]] = {
     "arabic-rnn-small": (EPOCH_STEPS["arabic-rnn-small"], keep_models),
     "arabic-rnn": (EPOCH_STEPS["arabic-rnn"], keep_models),
     "anna-lstm": (C_EVERY, _look_at_c),
 }
-"""Steps between two looks, and the look: A after each epoch."""
+"""Steps between two calls of a probe, and the probe: for A after each epoch."""
 
 
-def _shown(done: Rehearsal) -> tuple[Figure, ...]:
-    """Figures that depend on a mistake, repeated with it."""
-    return tuple(Figure(target, _stream(done, done.corpus.train)) for target in done.system.shown)
+# -------------------------------------------------------------------------------------------- further measurements
 
 
-# ------------------------------------------------------------------------------------------------ the honest look
-
-
-def _honest(done: Rehearsal, *, quick: bool) -> dict[str, float]:
+def _honest(done: TrainedSystem, *, quick: bool) -> dict[str, float]:
     honest: dict[str, float] = {}
     if done.corpus.validation is not None:
         honest["held-out tenth, one stream, frozen weights, nats"] = _stream(done, done.corpus.validation)
     if done.system.letter == "A":
-        means = dict(done.epoch_means())
-        best = min(means, key=lambda epoch: means[epoch])
-        honest |= {f"lowest epoch mean (epoch {best:g}), nats": means[best]}
-        honest |= {f"last epoch mean (epoch {max(means):g}), nats": means[max(means)]}
+        means = done.epoch_means()
+        best = min(means, key=lambda pair: pair[1])
+        for which, (epoch, mean) in (("lowest", best), ("last", means[-1])):
+            honest[f"{which} epoch mean (epoch {epoch:g}), nats"] = mean
     if done.system.letter == "B":
-        honest |= _recital(done)
+        honest |= _memorisation(done)
     if done.system.letter == "C" and (seen := done.seen.get(done.system.target.at)):
         honest["validation loss at step 130, dropout off, nats"] = seen["dropout off"]
     if done.system.letter == "D" and not quick:
-        lost = rehearse(done.system, as_published=True, num_steps=done.system.target.at)
-        honest["smoothed window loss at 3,000 where the output bias never learns"] = float(smoothed(lost)[-1])
+        lost = train_system(done.system, as_published=True, num_steps=done.system.target.at)
+        honest["smoothed window loss at 3,000 if the output bias is not trained"] = float(smoothed(lost)[-1])
     return honest
 
 
-def _recital(done: Rehearsal) -> dict[str, float]:
-    """System B's loss by place in the window: what is left is the beginning, before the text is recognised."""
+def _memorisation(done: TrainedSystem) -> dict[str, float]:
+    """System B's loss by position in the window: mostly at the start, before the text is recognised."""
     model, ids, T = done.trained, done.corpus.train, done.train_config.bptt_length
     starts = np.arange(0, len(ids) - T - 1, 7)
     block = ids[starts[:, None] + np.arange(T + 1)].astype(np.int64)
     window = Window(block[:, :-1], block[:, 1:], np.zeros((len(block), T), bool))
     nats, _ = model.losses(window, model.initial_state(len(block)))
     return {
-        "recital: the first 8 characters of a window, nats": float(nats[:, :8].mean()),
-        "recital: the last 32 characters of a window, nats": float(nats[:, -32:].mean()),
+        "memorisation: the first 8 characters of a window, nats": float(nats[:, :8].mean()),
+        "memorisation: the last 32 characters of a window, nats": float(nats[:, -32:].mean()),
     }
 
 
-def _stream(done: Rehearsal, ids: Array) -> float:
+def _stream(done: TrainedSystem, ids: Array) -> float:
     with threads.limit(None):
         return stream_loss(done.trained, ids).loss_nats
 

@@ -1,6 +1,6 @@
-"""What ``reproduce`` found, as one HTML page: both curves in one plot, the figures, the mistakes, the samples.
+"""The results of ``reproduce`` as one HTML page: both curves in one plot, figures, mistakes and samples.
 
-Like every page of charloom it fetches nothing and runs nothing, and no text of a model is read as markup.
+Like all of charloom's pages it loads nothing, runs no script and never treats a model's text as markup.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from html import escape
 
 from charloom.generation import visible
-from charloom.pages import html_page
 from charloom.plots import published_and_measured, themed_svg
 from charloom.plots.figures import THEME_STYLE
+from charloom.report.page import html_page
 from charloom.reproduce.measure import Figure, Repetition
 
 _STYLE = """
@@ -28,7 +28,7 @@ td.number { text-align: end; }
 
 
 def page(repetitions: Sequence[Repetition]) -> str:
-    """Draw repetitions as one self-contained page."""
+    """Render repetitions as one self-contained page."""
     return html_page(
         title="The five systems, repeated",
         style=THEME_STYLE + _STYLE,
@@ -52,8 +52,8 @@ def _section(one: Repetition) -> str:
     return (
         f"<section>\n<h2>{one.system.letter}. {escape(one.system.title)}</h2>\n{_picture(one)}\n"
         "<table>\n<tr><th>figure</th><th>published</th><th>measured</th><th>tolerance</th><th>other seeds</th></tr>\n"
-        f"{figures}</table>\n<h3>The honest look</h3>\n<table>\n{honest}</table>\n"
-        f"<h3>Mistakes of the published form, mended here</h3>\n<ul>\n{mistakes}</ul>\n{samples}</section>\n"
+        f"{figures}</table>\n<h3>Further measurements</h3>\n<table>\n{honest}</table>\n"
+        f"<h3>Mistakes of the published form, corrected here</h3>\n<ul>\n{mistakes}</ul>\n{samples}</section>\n"
     )
 
 
@@ -75,5 +75,5 @@ def _row(figure: Figure) -> str:
 
 def _picture(one: Repetition) -> str:
     ax = published_and_measured(one.system.curve, one.curve, one.system.curve_unit)
-    label = f"{one.system.title}: its published curve and the one measured here"
+    label = f"{one.system.title}: the published curve and the one measured here"
     return themed_svg(ax, name=one.system.name, label=label)

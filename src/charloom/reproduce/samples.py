@@ -1,7 +1,7 @@
-"""What a repetition writes: by the published generation settings, mended and as published, and how much of it is copied.
+"""Samples of a repetition, corrected and as published, and how much of each is copied.
 
-System A's models are kept by epoch: the one with its lowest loss here, and those of the epochs where the published program had
-its lowest loss and where it stopped and sampled.
+System A's models are kept by epoch: the one with the lowest loss here, and those of the epochs in which the
+published program had its lowest loss and in which it stopped and sampled.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import numpy as np
 
 from charloom.config import SampleConfig, from_dict
 from charloom.engines import Learner
-from charloom.evaluation.copies import longest_copy
+from charloom.evaluation.memorisation import longest_copy
 from charloom.generation import encode_prompt, sample
-from charloom.reproduce.rehearse import Rehearsal
+from charloom.reproduce.published_sampling import MISTAKES, sample_as_published
 from charloom.reproduce.systems import System
-from charloom.reproduce.writing import MISTAKES, write_as_published
+from charloom.reproduce.train import TrainedSystem
 
 
-def keep_models(done: Rehearsal, learner: Learner) -> None:
-    """After an epoch, keep its model if it is one to sample from; drop the one that was the best before."""
+def keep_models(done: TrainedSystem, learner: Learner) -> None:
+    """After an epoch, keep its model if it will be sampled from, and drop the previous best."""
     if len(done.losses) % done.steps_per_epoch:
         return
     means = dict(done.epoch_means())
@@ -31,13 +31,13 @@ def keep_models(done: Rehearsal, learner: Learner) -> None:
 
 
 def published_epochs(system: System) -> tuple[int, int]:
-    """Where the published curve is lowest, and where it ends."""
+    """The epochs at which the published curve is lowest and at which it ends."""
     epochs = dict(system.curve)
     return int(min(epochs, key=lambda epoch: epochs[epoch])), int(max(epochs))
 
 
-def samples(done: Rehearsal, mistakes: Mapping[str, str]) -> dict[str, str]:
-    """The published generation settings, mended, of each model that was kept; and beside them the published way."""
+def samples(done: TrainedSystem, mistakes: Mapping[str, str]) -> dict[str, str]:
+    """Sample every kept model with the published settings, corrected; then the last one as published."""
     settings = {key: value for key, value in done.sample.items() if key != "prompt"}
     config = from_dict(SampleConfig, settings, source=done.system.name)
     last = done.file(done.trained)
@@ -50,12 +50,12 @@ def samples(done: Rehearsal, mistakes: Mapping[str, str]) -> dict[str, str]:
         written[how] = opening + text.text
     if made := frozenset(mistakes) & (MISTAKES | {"keep_last"}):
         opening = opening or last.vocab.decode(np.array([0]))
-        written["as published"] = opening + write_as_published(last, made, opening, config, seed=0)
+        written["as published"] = opening + sample_as_published(last, made, opening, config, seed=0)
     return written
 
 
-def copies(done: Rehearsal, written: Mapping[str, str]) -> dict[str, float]:
-    """How long the longest stretch of each sample is that stands verbatim in the training text, characters."""
+def copies(done: TrainedSystem, written: Mapping[str, str]) -> dict[str, float]:
+    """The length of the longest part of each sample that is in the training text verbatim, in characters."""
     text = done.corpus.vocab.decode(done.corpus.train)
     return {
         f"longest copy in the sample, {how}, characters": float(longest_copy(words, text).length)

@@ -1,7 +1,4 @@
-"""The five published systems: their figures, their corpora and where to find these.
-
-A system is a recipe (how it trains), a corpus, and a page of ``published.toml`` (what it printed).
-"""
+"""The five published systems, each with a recipe, a corpus and its figures in ``published.toml``."""
 
 from __future__ import annotations
 
@@ -14,25 +11,25 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from charloom.config import nearest
+from charloom.config import nearest_name
 from charloom.errors import ConfigError, DataError, DownloadError
 from charloom.files import sha256_of
 from charloom.text.catalogue import default_folder, get_corpus
 
 BESIDE = Path("../shared/data")
-"""Where a checkout of this project looks for its corpora before it asks the network."""
+"""Where a checkout of this project looks for its corpora before downloading them."""
 
 Curve = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A published figure and how near a repetition has to come.
+    """A published figure and how close a repetition must come to it.
 
     Attributes:
         what: what was measured.
         published: the figure, in nats.
-        tolerance: nats; None where a figure is shown and not judged.
+        tolerance: in nats; None if the figure is only shown.
         at: the epoch, step or iteration.
     """
 
@@ -44,13 +41,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class PublishedStage:
-    """A part of a training as its authors read it off their plot.
-
-    Attributes:
-        first: step.
-        last: step.
-        reads: their words for it.
-    """
+    """A stage of training, from step to step, and its authors' description (`reads`), from their plot."""
 
     first: int
     last: int
@@ -62,19 +53,19 @@ class System:
     """One published system.
 
     Attributes:
-        name: of its recipe.
+        name: name of its recipe.
         letter: A to E, as in docs/explanation/five-systems.md.
         title: one line.
-        corpus: the file's name.
-        sha256: of that file.
-        catalogue: its name for ``charloom corpus get``, or None where it cannot be fetched.
-        train_time_s: how long its published form trains on two cores.
+        corpus: name of the corpus file.
+        sha256: hash of that file.
+        catalogue: its name for ``charloom corpus get``, or None if it cannot be downloaded.
+        train_time_s: training time of its published form on two cores.
         curve_unit: epoch, step or iteration.
         curve: published points, (unit, nats).
-        target: the figure that a repetition is judged by.
-        shown: figures that are repeated and not judged.
-        other_seeds: the judged figure of seeds 1, 2, … as measured earlier, where a seed takes minutes.
-        stages: what was read off the plot of its gradients.
+        target: the figure a repetition is judged by.
+        shown: figures that are repeated but not judged.
+        other_seeds: the judged figure of seeds 1, 2, …, measured earlier, if a seed takes minutes.
+        stages: stages that its authors saw in the plot of its gradients.
     """
 
     name: str
@@ -94,54 +85,50 @@ class System:
 
 @cache
 def systems() -> Mapping[str, System]:
-    """Every system by the name of its recipe, in the order A to E."""
-    pages = tomllib.loads((resources.files("charloom.reproduce") / "published.toml").read_text("utf-8"))
-    return {name: _system(name, page) for name, page in pages.items()}
+    """All systems by the name of their recipe, in the order A to E."""
+    tables = tomllib.loads((resources.files("charloom.reproduce") / "published.toml").read_text("utf-8"))
+    return {name: _system(name, table) for name, table in tables.items()}
 
 
-def _system(name: str, page: Mapping[str, Any]) -> System:
+def _system(name: str, table: Mapping[str, Any]) -> System:
+    same = ("letter", "title", "corpus", "sha256", "train_time_s", "curve_unit")
     return System(
         name=name,
-        letter=page["letter"],
-        title=page["title"],
-        corpus=page["corpus"],
-        sha256=page["sha256"],
-        catalogue=page.get("catalogue"),
-        train_time_s=page["train_time_s"],
-        curve_unit=page["curve_unit"],
-        curve=tuple((x, y) for x, y in page["curve"]),
-        target=Target(**page["figure"]),
-        shown=(Target(**page["also"]),) if "also" in page else (),
-        other_seeds=tuple(page.get("other_seeds", ())),
-        stages=tuple(PublishedStage(**stage) for stage in page.get("stages", ())),
+        **{key: table[key] for key in same},
+        catalogue=table.get("catalogue"),
+        curve=tuple((x, y) for x, y in table["curve"]),
+        target=Target(**table["figure"]),
+        shown=(Target(**table["also"]),) if "also" in table else (),
+        other_seeds=tuple(table.get("other_seeds", ())),
+        stages=tuple(PublishedStage(**stage) for stage in table.get("stages", ())),
     )
 
 
 def find_systems(name: str) -> tuple[System, ...]:
-    """The system of that name, or every one for ``all``.
+    """The system with that name, or all of them for ``all``.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: there is no such system.
     """
     known = systems()
     if name == "all":
         return tuple(known.values())
     if name not in known:
-        near = nearest(name, [*known, "all"])
+        near = nearest_name(name, [*known, "all"])
         raise ConfigError(
-            f"there is no published system {name!r}",
-            why=f"charloom repeats {', '.join(known)}",
-            fix=f"did you mean {near}?" if near else "name one of them, or all",
+            f"unknown published system {name!r}",
+            why=f"the published systems are {', '.join(known)}",
+            fix=f"did you mean {near}?" if near else "give one of these names, or all",
         )
     return (known[name],)
 
 
 def corpus_path(system: System) -> Path:
-    """The system's corpus: in ``$CHARLOOM_DATA``, beside the checkout, in the user's cache, or fetched.
+    """Find the corpus in ``$CHARLOOM_DATA``, next to the checkout or in the user's cache, or download it.
 
     Raises:
-        DataError: it is nowhere, and cannot be fetched.
-        DownloadError: it could not be fetched.
+        DataError: it was not found and is not available for download.
+        DownloadError: the download failed.
     """
     chosen = os.environ.get("CHARLOOM_DATA")
     folders = [Path(chosen)] if chosen else [BESIDE, default_folder()]
@@ -153,12 +140,11 @@ def corpus_path(system: System) -> Path:
     if system.catalogue is None:
         raise DataError(
             f"{system.corpus} is not in {places}",
-            why="the published text is not public, and its stand-in cannot be fetched by name",
-            fix=f"put the file with SHA-256 {system.sha256[:12]}… there, or name its folder in CHARLOOM_DATA",
+            why="the published text is not public, and its substitute cannot be downloaded",
+            fix=f"put the file with SHA-256 {system.sha256[:12]}… there, or set CHARLOOM_DATA to its folder",
         )
     try:
         return get_corpus(system.catalogue)
     except DownloadError as error:
-        raise DownloadError(
-            f"{system.corpus} is not in {places}; {error.what}", why=error.why, fix=error.fix
-        ) from error
+        what = f"{system.corpus} is not in {places}; {error.what}"
+        raise DownloadError(what, why=error.why, fix=error.fix) from error

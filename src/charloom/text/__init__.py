@@ -1,16 +1,16 @@
 """Text: bytes → characters → ids.
 
-`read_corpus` does it in one call: it finds the sources, decodes and cleans them, parts them into documents, chooses
+`read_corpus` does it in one call: it finds the sources, decodes and cleans them, splits them into documents, builds
 the vocabulary and splits the ids. `prepare` does the same for texts larger than memory.
 """
 
-from charloom.text.assemble import Corpus
 from charloom.text.catalogue import KNOWN, KnownCorpus, get_corpus, list_corpora
-from charloom.text.clean import clean
-from charloom.text.corpus import builtin_corpus, corpus_from_text, read_corpus, read_text
+from charloom.text.corpus import Corpus
 from charloom.text.decode import Decoded, decode_bytes
+from charloom.text.load import builtin_corpus, corpus_from_text, read_corpus, read_text
+from charloom.text.normalise import clean
+from charloom.text.oov import Scoring, encode_for_scoring, unseen_nats
 from charloom.text.prepared import is_prepared, open_prepared, prepare
-from charloom.text.unseen import Scoring, encode_for_scoring, unseen_nats
 from charloom.text.vocabulary import BOUNDARY, UNK, Vocabulary, build_vocabulary
 
 __all__ = [

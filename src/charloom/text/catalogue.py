@@ -1,7 +1,6 @@
-"""Known corpora: where to fetch them and how to know that they arrived intact.
+"""Known corpora: where to download them and how to verify them.
 
-A download goes to a temporary name and takes its final one only when its SHA-256 is right, so a folder never holds
-half a corpus.
+A download goes to a temporary name and is renamed only when its SHA-256 matches, so a folder never holds half a corpus.
 """
 
 from __future__ import annotations
@@ -26,15 +25,7 @@ _BLOCK = 1 << 16
 
 
 class KnownCorpus(NamedTuple):
-    """One text of the catalogue.
-
-    Attributes:
-        url: where its maintainers keep it.
-        sha256: of the file there.
-        chars: characters after cleaning.
-        licence: what may be done with it.
-        what: what it is.
-    """
+    """One text of the catalogue: `sha256` is of the file at `url`, `chars` its number of characters after cleaning."""
 
     url: str
     sha256: str
@@ -65,7 +56,7 @@ KNOWN: Mapping[str, KnownCorpus] = MappingProxyType(
             "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d",
             228_145,
             "public domain",
-            "32,033 given names, one a line: use --documents line",
+            "32,033 given names, one per line: use --documents line",
         ),
         "tinyshakespeare": KnownCorpus(
             f"{_RAW}/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
@@ -79,58 +70,51 @@ KNOWN: Mapping[str, KnownCorpus] = MappingProxyType(
 
 
 def list_corpora(*, folder: str | Path | None = None) -> list[dict[str, Any]]:
-    """The catalogue as rows: name, chars, licence, what, url, sha256, and the path if it was fetched.
+    """The catalogue, one dictionary per text: name, chars, licence, what, url, sha256, and the path if downloaded.
 
     Example:
         >>> [row["name"] for row in list_corpora()]
         ['anna', 'moliere', 'names', 'tinyshakespeare']
     """
-    folder = default_folder() if folder is None else Path(folder)
+    paths = {name: _path_of(name, folder) for name in KNOWN}
     return [
-        {
-            "name": name,
-            **known._asdict(),
-            "path": str(path) if (path := folder / f"{name}.txt").is_file() else None,
-        }
+        {"name": name, **known._asdict(), "path": str(paths[name]) if paths[name].is_file() else None}
         for name, known in KNOWN.items()
     ]
 
 
 def default_folder() -> Path:
-    """Where fetched corpora are kept: ``$CHARLOOM_DATA``, else charloom/corpora in the user's cache folder."""
+    """The folder of downloaded corpora: ``$CHARLOOM_DATA``, else charloom/corpora in the user's cache folder."""
     if chosen := os.environ.get("CHARLOOM_DATA"):
         return Path(chosen)
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "charloom" / "corpora"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "charloom", "corpora")
+
+
+def _path_of(name: str, folder: str | Path | None) -> Path:
+    return (default_folder() if folder is None else Path(folder)) / f"{name}.txt"
 
 
 def get_corpus(
     name: str, *, folder: str | Path | None = None, url: str | None = None, timeout_s: float = TIMEOUT_S
 ) -> Path:
-    """Fetch a known corpus, unless it is there already.
+    """Download a known corpus, unless it is already there, and return its path.
 
     Args:
         name: a key of `KNOWN`.
-        folder: where to keep it; `default_folder` if none.
-        url: another place that holds the same file, such as a mirror.
-        timeout_s: seconds to wait for the server to say anything.
-
-    Returns:
-        The path of the text.
+        folder: where to keep it; None means `default_folder`.
+        url: another address of the same file, such as a mirror.
+        timeout_s: seconds to wait for the server to respond.
 
     Raises:
-        DownloadError: the name is unknown, there is no network, or what came is cut or another file.
+        DownloadError: the name is unknown, there is no network, or the download is truncated or a different file.
         RunError: the folder cannot be written to.
     """
     if name not in KNOWN:
         raise _unknown(name)
-    known = KNOWN[name]
-    path = (default_folder() if folder is None else Path(folder)) / f"{name}.txt"
-    if path.is_file() and sha256_of(path) == known.sha256:
-        return path
-    make_folder(path.parent)
-    address = url or known.url
-    atomic_write(path, lambda handle: _fetch(address, handle, known.sha256, timeout_s))
+    known, path = KNOWN[name], _path_of(name, folder)
+    if not (path.is_file() and sha256_of(path) == known.sha256):
+        make_folder(path.parent)
+        atomic_write(path, lambda handle: _fetch(url or known.url, handle, known.sha256, timeout_s))
     return path
 
 
@@ -154,9 +138,9 @@ def _fetch(url: str, handle: BinaryIO, sha256: str, timeout_s: float) -> None:
         raise _failed(url, f"the connection was cut after {received:,} of {int(expected):,} bytes")
     if digest != sha256:
         raise DownloadError(
-            f"{url} is not the corpus expected",
+            f"{url} is not the expected corpus",
             why=f"its SHA-256 is {digest}, not {sha256}",
-            fix="the file has changed there, or something on the way alters it: get it elsewhere and name the file",
+            fix="the file has changed upstream or was altered in transit: download it elsewhere and pass its path",
         )
 
 
@@ -165,7 +149,7 @@ def _receive(response: HTTPResponse, handle: BinaryIO, url: str) -> tuple[str, i
     while block := response.read(_BLOCK):
         received += len(block)
         if received > MAX_BYTES:
-            raise _failed(url, f"it sends more than {MAX_BYTES:,} bytes")
+            raise _failed(url, f"the server sent more than {MAX_BYTES:,} bytes")
         digest.update(block)
         handle.write(block)
     return digest.hexdigest(), received
@@ -175,14 +159,14 @@ def _failed(url: str, why: str) -> DownloadError:
     return DownloadError(
         f"cannot fetch {url}",
         why=why,
-        fix="check the network and try again; or fetch the file by other means and name it as the text",
+        fix="check the network and try again, or download the file another way and pass its path",
     )
 
 
 def _unknown(name: str) -> DownloadError:
     near = difflib.get_close_matches(name, KNOWN, 1)
     return DownloadError(
-        f"there is no known corpus {name!r}",
-        why=f"the catalogue holds {', '.join(KNOWN)}",
-        fix=f"did you mean {near[0]}?" if near else "choose one of them, or name a file of your own",
+        f"unknown corpus {name!r}",
+        why=f"the catalogue has {', '.join(KNOWN)}",
+        fix=f"did you mean {near[0]}?" if near else "choose one of them, or pass a file of your own",
     )

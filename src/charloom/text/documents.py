@@ -2,14 +2,14 @@ r"""Documents: where they end in a text, and the boundary symbol that begins eac
 
     ids = B d_1  B d_2  …  B d_n        B the boundary, d_i the characters of document i
 
-So the reset of the state, the end of a generated text and the target of a document's last character are one symbol,
-and in line mode, where it stands for the newline, every character is predicted once.
+One symbol thus resets the state, ends a generated text and is the target of a document's last character. In line
+mode it replaces the newline, so every character is predicted once.
 
     none         one stream, no boundary
-    line         a document is a line
-    blank-line   documents are parted by one or more blank lines
-    file         a document is a file
-    other text   documents are parted by that text; \n and \t in it mean newline and tab
+    line         each line is a document
+    blank-line   one or more blank lines separate documents
+    file         each file is a document
+    other text   that text separates documents; \n and \t in it mean newline and tab
 
 The end of a file ends a document in every mode but none. Newlines at either end of a document belong to the break
 and are dropped; so are empty documents.
@@ -38,10 +38,9 @@ class Marked(NamedTuple):
 
 
 class Splitter:
-    r"""Part a text that comes in pieces into documents; the cuts between pieces leave no trace.
+    r"""Split a text that arrives in pieces into documents; where the pieces end does not matter.
 
-    Args:
-        mode: as `TextConfig.documents`.
+    The mode is that of `TextConfig.documents`.
 
     Example:
         >>> splitter = Splitter("line")
@@ -57,11 +56,11 @@ class Splitter:
         self._part = _parting(mode)
         self._trims = mode not in ("none", "line")
         self._held = ""  # the end of the last piece, which may begin a break
-        self._newlines = ""  # at the end of what was passed on, if the document goes on; else dropped
-        self._inside = False  # a character of the current document was passed on
+        self._newlines = ""  # at the end of the last output: kept if the document continues, else dropped
+        self._inside = False  # whether a character of the current document was output
 
     def feed(self, text: str, *, final: bool = False) -> Marked:
-        """Take the next piece; `final` says that a file ends here."""
+        """Take the next piece; `final` marks the end of a file."""
         if self._mode == "none":
             return Marked(text, np.empty(0, np.int64))
         parts, self._held = self._part(self._held + text, final)
@@ -75,7 +74,7 @@ class Splitter:
 
     def _trimmed(self, parts: list[str]) -> list[str]:
         pieces = [part.strip("\n") for part in parts]
-        if self._inside:  # the first part goes on a document, so its leading newlines are inside it
+        if self._inside:  # the first part continues a document, so its leading newlines are inside it
             pieces[0] = parts[0].rstrip("\n")
         return pieces
 
@@ -83,9 +82,7 @@ class Splitter:
         """Join the pieces: the first continues the current document if there is one, the others begin their own."""
         lengths = np.fromiter(map(len, pieces), np.int64, len(pieces))
         begins = lengths > 0
-        closed_empty = ~begins[
-            :-1
-        ]  # what follows a file's last break is no document, so the last never counts
+        closed_empty = ~begins[:-1]  # the text after a file's last break is not a document and never counts
         if self._inside:
             begins[0] = False
             closed_empty = closed_empty[1:]
@@ -95,7 +92,7 @@ class Splitter:
 
 
 def _parting(mode: str) -> Callable[[str, bool], tuple[list[str], str]]:
-    """The function (text, final) → (parts between breaks, the end that may belong to a break and must wait)."""
+    """The function (text, final) → (parts between breaks, a possible beginning of a break to hold back)."""
     if mode == "line":
         return lambda text, _: (text.split("\n"), "")
     if mode == "file":

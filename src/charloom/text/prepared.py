@@ -5,8 +5,8 @@
     header    JSON: format_version, vocab, text (TextConfig), extents, num_chars, sha256, sources, name, notes, …
     ids       from the next multiple of 64 bytes on, little-endian, `vocab.dtype`
 
-Writing takes bounded memory: one pass over the text, then one over provisional numbers in a temporary file that
-needs two bytes a character beside the result.
+Writing takes bounded memory: one pass over the text, then one over provisional numbers in a temporary file, which
+takes two bytes per character in addition to the result.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import contextlib
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -25,9 +25,9 @@ import numpy as np
 from charloom.config import TextConfig
 from charloom.errors import ConfigError, DataError, ModelFileError
 from charloom.files import atomic_write, unwritable
-from charloom.text.assemble import Corpus, Gathered, gather
-from charloom.text.gather import id_blocks
-from charloom.text.readings import TEXT, absolute, corpus_name, find_readings
+from charloom.text.corpus import Corpus
+from charloom.text.encode import Encoded, encode_parts, id_blocks
+from charloom.text.inputs import TEXT, absolute, corpus_name, find_inputs
 from charloom.text.sources import BLOCK, unreadable
 from charloom.text.vocabulary import Vocabulary
 
@@ -50,35 +50,29 @@ def prepare(
 ) -> dict[str, Any]:
     """Encode texts to an id file, in bounded memory; `out` appears complete or not at all.
 
-    Args:
-        sources: as for `read_corpus`.
-        out: the file to write; its folder must exist.
-        config: how to decode, clean, split and number the text; all of it is recorded and fixed.
-        val: a text to validate on.
-        test: a text that is only ever tested on.
-        stdin: what ``-`` reads.
-        block_size: bytes read at a time.
+    The arguments are those of `read_corpus`, except `out`, the file to write, in a folder that must exist. The file
+    records `config`, which can no longer be changed.
 
     Returns:
-        ``chars``, ``bytes`` (of text, unpacked), ``vocab_size``, ``bytes_per_s``, ``peak_rss_bytes`` (of the whole
-        process; none where the system does not tell) and ``notes``.
+        ``chars``, ``bytes`` (of text, decompressed), ``vocab_size``, ``bytes_per_s``, ``peak_rss_bytes`` (of the
+        whole process; None if the system does not report it) and ``notes``.
 
     Raises:
         DataError: as `read_corpus`.
         RunError: `out` cannot be written.
     """
     out, config, started = Path(out), config or TextConfig(), time.perf_counter()
-    readings, notes = find_readings(sources, config, val=val, test=test, stdin=stdin, block_size=block_size)
+    inputs, notes = find_inputs(sources, config, val=val, test=test, stdin=stdin, block_size=block_size)
     with contextlib.ExitStack() as stack:
-        gathered = gather(readings, config, lambda: stack.enter_context(_temporary(out)))
-        notes = [*notes, *gathered.notes]
-        header = _header(gathered, config, name=corpus_name(sources), sources=absolute(sources), notes=notes)
-        atomic_write(out, lambda handle: _write(handle, header, gathered))
-    num_bytes = sum(getattr(reading, "num_bytes", 0) for texts in readings.values() for reading in texts)
+        encoded = encode_parts(inputs, config, lambda: stack.enter_context(_temporary(out)))
+        notes += encoded.notes
+        header = _header(encoded, config, name=corpus_name(sources), sources=absolute(sources), notes=notes)
+        atomic_write(out, lambda handle: _write(handle, header, encoded))
+    num_bytes = sum(getattr(text, "num_bytes", 0) for texts in inputs.values() for text in texts)
     return {
-        "chars": gathered.parts[TEXT].num_chars,
+        "chars": encoded.parts[TEXT].num_chars,
         "bytes": num_bytes,
-        "vocab_size": len(gathered.vocab),
+        "vocab_size": len(encoded.vocab),
         "bytes_per_s": num_bytes / (time.perf_counter() - started),
         "peak_rss_bytes": peak_rss_bytes(),
         "notes": notes,
@@ -89,7 +83,7 @@ def open_prepared(path: str | Path) -> Corpus:
     """Map a prepared file into memory.
 
     Raises:
-        DataError: it is not a prepared corpus, or is cut or damaged.
+        DataError: it is not a prepared corpus, or is truncated or damaged.
     """
     path = Path(path)
     header, offset = _read_header(path)
@@ -101,14 +95,14 @@ def open_prepared(path: str | Path) -> Corpus:
         sources, notes = tuple(map(str, header["sources"])), tuple(map(str, header["notes"]))
         name, sha256, num_chars = str(header["name"]), str(header["sha256"]), int(header["num_chars"])
     except (KeyError, TypeError, ValueError, AttributeError, ConfigError, ModelFileError) as error:
-        raise _damaged(path, f"its header makes no sense ({error})") from error
+        raise _damaged(path, f"its header is invalid ({error})") from error
     expected = offset + num_ids * vocab.dtype.itemsize
     if path.stat().st_size != expected:
-        raise _damaged(path, f"it has {path.stat().st_size:,} bytes where its header says {expected:,}")
+        raise _damaged(path, f"it has {path.stat().st_size:,} bytes, but its header says {expected:,}")
     if not {"train"} <= set(extents) <= set(_PARTS) or not all(
         0 <= start < stop <= num_ids for start, stop in extents.values()
     ):
-        raise _damaged(path, f"its parts {extents} do not lie in its {num_ids:,} ids")
+        raise _damaged(path, f"its parts {extents} are not within its {num_ids:,} ids")
     ids = np.memmap(path, vocab.dtype.newbyteorder("<"), "r", offset, (num_ids,))
     parts = {part: ids[start:stop] for part, (start, stop) in extents.items()}
     return Corpus(
@@ -126,16 +120,16 @@ def open_prepared(path: str | Path) -> Corpus:
 
 
 def open_for(sources: Sequence[str | Path], config: TextConfig, *, held_out: str | Path | None) -> Corpus:
-    """Open the one prepared file among `sources`, refusing what its preparation has already settled otherwise.
+    """Open the prepared file among `sources`, refusing settings that differ from those it was prepared with.
 
     Raises:
-        DataError: it is not the only source, has a held-out file beside it, or was prepared with other settings.
+        DataError: it is not the only source, comes with a held-out file, or was prepared with other settings.
     """
     path = next(source for source in sources if is_prepared(source))
     if len(sources) > 1 or held_out is not None:
         other = held_out if held_out is not None else next(source for source in sources if source != path)
         raise DataError(
-            f"{path} is prepared and {other} is not part of it",
+            f"{path} is a prepared corpus and {other} is not part of it",
             why="a prepared corpus has its own vocabulary and split",
             fix="prepare both texts together (charloom prepare TEXT… --val FILE --out FILE)",
         )
@@ -145,14 +139,14 @@ def open_for(sources: Sequence[str | Path], config: TextConfig, *, held_out: str
         if value not in (stored[name], default[name]):
             raise DataError(
                 f"{path} was prepared with {name} {stored[name]}, not {value}",
-                why="a prepared corpus is encoded once, with the settings of that time",
-                fix=f"leave out --{name.replace('_', '-')}, or prepare the text again with it",
+                why="a prepared corpus is encoded once, with the settings given then",
+                fix=f"omit --{name.replace('_', '-')}, or prepare the text again with it",
             )
     return corpus
 
 
 def is_prepared(source: str | Path) -> bool:
-    """Whether a name is that of a prepared file."""
+    """Whether `source` is a prepared file."""
     path = Path(source)
     if not path.is_file():  # a pipe would lose the bytes read here
         return False
@@ -164,7 +158,7 @@ def is_prepared(source: str | Path) -> bool:
 
 
 def peak_rss_bytes() -> int | None:
-    """The most memory this process has held; none on Windows, which keeps no such account."""
+    """The peak memory of this process; None on Windows, which does not report it."""
     try:
         import resource
         import sys
@@ -174,48 +168,46 @@ def peak_rss_bytes() -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-@contextlib.contextmanager
-def _temporary(out: Path) -> Iterator[BinaryIO]:
-    """A nameless file in the result's folder: where there is room for the one there should be for the other."""
+def _temporary(out: Path) -> BinaryIO:
+    """An unnamed temporary file in the folder of the result, so that both use the same disk."""
     try:
-        handle = tempfile.TemporaryFile(dir=out.parent)  # noqa: SIM115 - closed below
+        return cast("BinaryIO", tempfile.TemporaryFile(dir=out.parent))  # `prepare` closes it
     except OSError as error:
         raise unwritable(out, error) from error
-    with handle:
-        yield cast("BinaryIO", handle)
 
 
 def _header(
-    gathered: Gathered, config: TextConfig, *, name: str, sources: tuple[str, ...], notes: list[str]
+    encoded: Encoded, config: TextConfig, *, name: str, sources: tuple[str, ...], notes: list[str]
 ) -> bytes:
     starts, num_ids = {}, 0
-    for role, part in gathered.parts.items():
+    for role, part in encoded.parts.items():
         starts[role] = num_ids
         num_ids += part.length
+    extents = {
+        part: [starts[role] + start, starts[role] + stop]
+        for part, (role, start, stop) in encoded.extents.items()
+    }
     document = {
         "format_version": FORMAT_VERSION,
         "name": name,
-        "vocab": gathered.vocab.to_json(),
+        "vocab": encoded.vocab.to_json(),
         "text": asdict(config),
         "num_ids": num_ids,
-        "extents": {
-            part: [starts[role] + start, starts[role] + stop]
-            for part, (role, start, stop) in gathered.extents.items()
-        },
-        "num_chars": gathered.parts[TEXT].num_chars,
-        "sha256": gathered.sha256,
+        "extents": extents,
+        "num_chars": encoded.parts[TEXT].num_chars,
+        "sha256": encoded.sha256,
         "sources": sources,
         "notes": notes,
     }
     return json.dumps(document).encode("utf-8")
 
 
-def _write(handle: BinaryIO, header: bytes, gathered: Gathered) -> None:
+def _write(handle: BinaryIO, header: bytes, encoded: Encoded) -> None:
     header += b" " * (-(len(MAGIC) + 8 + len(header)) % _ALIGNMENT)
     handle.write(MAGIC + len(header).to_bytes(8, "little") + header)
-    little = gathered.vocab.dtype.newbyteorder("<")
-    for part in gathered.parts.values():
-        for block in id_blocks(part, gathered.vocab):
+    little = encoded.vocab.dtype.newbyteorder("<")
+    for part in encoded.parts.values():
+        for block in id_blocks(part, encoded.vocab):
             handle.write(block.astype(little, copy=False).tobytes())
 
 
@@ -231,13 +223,11 @@ def _read_header(path: Path) -> tuple[Mapping[str, Any], int]:
     try:
         header = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise _damaged(path, "its header is cut or damaged") from error
+        raise _damaged(path, "its header is truncated or damaged") from error
     if not isinstance(header, dict) or header.get("format_version") != FORMAT_VERSION:
-        raise _damaged(path, f"it is not of format version {FORMAT_VERSION}")
+        raise _damaged(path, f"its format version is not {FORMAT_VERSION}")
     return header, len(MAGIC) + 8 + length
 
 
 def _damaged(path: Path, why: str) -> DataError:
-    return DataError(
-        f"{path} is no prepared corpus that can be read", why=why, fix="run charloom prepare again"
-    )
+    return DataError(f"{path} is not a readable prepared corpus", why=why, fix="run charloom prepare again")

@@ -1,7 +1,7 @@
 """The known character nearest to an unknown one: ' for ’, e for é, ي for ی.
 
-Two characters are near when they have one skeleton: the first letter of the compatibility decomposition, without
-accents and case, with the members of a family below counted as one.
+Two characters are near if they have the same skeleton: the first letter of the compatibility decomposition, without
+accents and case, with all members of a family below treated as one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _FAMILY = {char: family[0] for family in FAMILIES for char in family}
 
 
 def skeleton(char: str) -> str:
-    """What is left of a character without accent, case, form and family.
+    """Reduce a character to its base letter, without accent, case, form and family.
 
     Example:
         >>> [skeleton(char) for char in "É’ﻙ٣"]
@@ -62,13 +62,10 @@ def group_by_skeleton(chars: Iterable[str]) -> dict[str, list[str]]:
     return groups
 
 
-def nearest(char: str, known: frozenset[str], by_skeleton: Mapping[str, list[str]]) -> str | None:
-    """The known text nearest to `char`: what it decomposes to, else its own skeleton in its own case.
+def similar_char(char: str, known: frozenset[str], by_skeleton: Mapping[str, list[str]]) -> str | None:
+    """The known text nearest to `char`: its decomposition, else a character of its skeleton, preferably of its case.
 
-    Args:
-        char: one character.
-        known: all known characters.
-        by_skeleton: the same, as `group_by_skeleton` returns them.
+    `by_skeleton` has the characters of `known`, as returned by `group_by_skeleton`.
     """
     if char in known:
         return char

@@ -1,9 +1,9 @@
-"""The vocabulary: which characters a model knows, and the number each one goes by.
+"""The vocabulary: the characters a model knows, and their ids.
 
     symbols   the text's distinct code points in code-point order (unit char), or all 256 bytes (unit byte)
-    specials  after them, in this order: <unk> for what is not among the symbols, <boundary> before each document
+    specials  after them, in this order: <unk> for any other character, <boundary> before each document
 
-So a vocabulary is fixed by its set of characters alone, and adding a special moves no other id.
+So the set of characters alone determines a vocabulary, and adding a special changes no other id.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from charloom.config import TextConfig
 from charloom.errors import DataError, ModelFileError, UnknownCharacterError
-from charloom.text.similar import group_by_skeleton, nearest
+from charloom.text.similar import group_by_skeleton, similar_char
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int, UInt, UInt32
@@ -30,13 +30,13 @@ SPECIALS = (UNK, BOUNDARY)
 NUM_CODE_POINTS = 0x110000
 NUM_SURROGATES = 0x800
 BOUNDARY_CODE = NUM_CODE_POINTS
-"""Stands for the boundary in arrays of code points: one above the last of Unicode."""
+"""The boundary in arrays of code points: one above the last code point of Unicode."""
 MAX_SYMBOLS = 20_000
 REPLACEMENT = 0xFFFD
 
 
 def code_points(text: str) -> UInt32[Array, " n"]:
-    """The code points of a text, without a loop over its characters; lone surrogates pass.
+    """The code points of a text, without a loop over its characters; lone surrogates are allowed.
 
     Example:
         >>> code_points("aé").tolist()
@@ -46,7 +46,7 @@ def code_points(text: str) -> UInt32[Array, " n"]:
 
 
 def codes_of(text: str, unit: Literal["char", "byte"]) -> UInt32[Array, " n"]:
-    """What a vocabulary of that unit numbers: the text's code points, or its UTF-8 bytes."""
+    """The codes that a vocabulary of that unit numbers: the text's code points, or its UTF-8 bytes."""
     if unit == "byte":
         return np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8).astype(np.uint32)
     return code_points(text)
@@ -57,9 +57,9 @@ class Vocabulary:
     """The symbols of a model in the order of their ids.
 
     Args:
-        unit: what a symbol is, ``char`` (a code point) or ``byte`` (a UTF-8 byte).
+        unit: ``char`` (a symbol is a code point) or ``byte`` (a UTF-8 byte).
         symbols: ascending code points, or the bytes 0 … 255.
-        specials: a part of `SPECIALS`, in that order; their ids follow the symbols.
+        specials: a subset of `SPECIALS`, in that order; their ids follow the symbols.
         labels: names of start symbols; reserved.
 
     Example:
@@ -78,25 +78,22 @@ class Vocabulary:
 
     @classmethod
     def from_text(cls, text: str, config: TextConfig | None = None) -> Vocabulary:
-        """The vocabulary of every character of a text, after `config`'s count, unit and specials.
+        """The vocabulary of a text, with `config`'s minimum count, unit and specials.
 
         Raises:
             DataError: as `build_vocabulary`.
         """
-        codes, counts = np.unique(code_points(text), return_counts=True)
-        return build_vocabulary(
-            dict(zip(codes.tolist(), counts.tolist(), strict=True)), config or TextConfig()
-        )
+        return build_vocabulary(_counts_of(code_points(text)), config or TextConfig())
 
     @property
     def unk_id(self) -> int | None:
-        """The id that stands for every character outside the vocabulary, if there is one."""
-        return self._special_id(UNK)
+        """The id of every character outside the vocabulary, if there is one."""
+        return len(self.symbols) if UNK in self.specials else None
 
     @property
     def boundary_id(self) -> int | None:
         """The id that begins each document, if there is one."""
-        return self._special_id(BOUNDARY)
+        return len(self) - 1 if BOUNDARY in self.specials else None
 
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger[Any]]:
@@ -104,24 +101,22 @@ class Vocabulary:
         return np.dtype(np.min_scalar_type(max(len(self) - 1, 0)))
 
     def encode(self, text: str) -> UInt[Array, " n"]:
-        """Turn a text into ids.
+        """Convert a text to ids.
 
         Returns:
-            One id a character, or a UTF-8 byte with unit byte. A character outside the vocabulary becomes `unk_id`.
+            One id per character, or per UTF-8 byte with unit byte. A character outside the vocabulary becomes `unk_id`.
 
         Raises:
             UnknownCharacterError: a character is outside the vocabulary, which has no ``<unk>``.
         """
         codes = codes_of(text, self.unit)
         ids = self._look_up(codes)
-        if self.unk_id is None:
-            missing = ids == len(self)
-            if missing.any():
-                self._refuse(text, codes, missing)
+        if self.unk_id is None and (missing := ids == len(self)).any():
+            raise _unknown_character(self, text, codes, missing)
         return ids.astype(self.dtype, copy=False)
 
     def encode_known(self, text: str) -> UInt[Array, " n"]:
-        """The ids of the characters that are among the symbols; the others are left out.
+        """The ids of the characters that are among the symbols; others are skipped.
 
         Example:
             >>> Vocabulary.from_text("abc").encode_known("bread").tolist()
@@ -137,12 +132,12 @@ class Vocabulary:
         boundary: str = "\n",
         unk: str = "\N{REPLACEMENT CHARACTER}",
     ) -> str:
-        r"""Turn ids into a text.
+        r"""Convert ids to a text.
 
         Args:
-            ids: any integers below ``len(self)``.
-            boundary: what is written where a document begins.
-            unk: what is written for ``<unk>``.
+            ids: integers below ``len(self)``.
+            boundary: the text to write for a boundary, before each document.
+            unk: the text to write for ``<unk>``.
 
         Returns:
             The text. With unit byte, bytes that are not UTF-8 are shown as ``\xNN``.
@@ -151,8 +146,7 @@ class Vocabulary:
             >>> Vocabulary("byte", tuple(range(256))).decode([195, 169, 195])
             'é\\xc3'
         """
-        written = {UNK: unk, BOUNDARY: boundary}
-        tail = [written[special] for special in self.specials]
+        tail = [{UNK: unk, BOUNDARY: boundary}[special] for special in self.specials]
         numbers = np.asarray(ids, np.intp)
         if self.unit == "byte":
             encoded = [text.encode("utf-8", "surrogatepass") for text in tail]
@@ -161,7 +155,7 @@ class Vocabulary:
         return "".join(np.array(self._pieces + tail, object)[numbers].tolist())
 
     def contains(self, text: str) -> Bool[Array, " n"]:
-        """Where the text's characters (bytes, with unit byte) are among the symbols.
+        """For each character of the text (byte, with unit byte), whether it is among the symbols.
 
         Example:
             >>> Vocabulary.from_text("abc").contains("bad").tolist()
@@ -177,22 +171,20 @@ class Vocabulary:
             >>> Vocabulary.from_text("abc").unknown("bead")
             {'d': 1, 'e': 1}
         """
-        codes, counts = np.unique(codes_of(text, self.unit)[~self.contains(text)], return_counts=True)
-        return {chr(code): count for code, count in zip(codes.tolist(), counts.tolist(), strict=True)}
+        counts = _counts_of(codes_of(text, self.unit)[~self.contains(text)])
+        return {chr(code): count for code, count in counts.items()}
 
     def similar(self, char: str) -> str | None:
-        """The known character, or the few, that a reader would accept for `char`; none if there is no such.
+        """The known character or characters that a reader would accept for `char`, or None.
 
         Example:
             >>> Vocabulary.from_text("it's fine").similar("’"), Vocabulary.from_text("fine").similar("ﬁ")
             ("'", 'fi')
         """
-        if self.unit == "byte":
-            return char
-        return nearest(char, self._set, self._by_skeleton)
+        return char if self.unit == "byte" else similar_char(char, self._set, self._by_skeleton)
 
     def to_json(self) -> dict[str, Any]:
-        """The vocabulary as the model file holds it."""
+        """The vocabulary as stored in a model file."""
         return {
             "unit": self.unit,
             "code_points": list(self.symbols),
@@ -202,32 +194,27 @@ class Vocabulary:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Vocabulary:
-        """Read what `to_json` wrote, trusting none of it.
+        """Read the output of `to_json`, checking all of it.
 
         Raises:
             ModelFileError: it is not a vocabulary.
         """
         lists = [document.get(key) for key in ("code_points", "specials", "labels")]
         if document.get("unit") not in ("char", "byte") or not all(isinstance(part, list) for part in lists):
-            raise _damaged("it must hold unit, code_points, specials and labels")
+            raise _damaged("it must contain unit, code_points, specials and labels")
         symbols, specials, labels = (tuple(cast("list[Any]", part)) for part in lists)
         _check_symbols(document["unit"], symbols)
         if specials not in ((), (UNK,), (BOUNDARY,), SPECIALS):
             raise _damaged(
-                f"the specials {list(specials)!r:.80} are not a part of {list(SPECIALS)}, in that order"
+                f"the specials {list(specials)!r:.80} are not a subset of {list(SPECIALS)}, in that order"
             )
         if not all(isinstance(label, str) for label in labels) or len(set(labels)) != len(labels):
-            raise _damaged("labels must be distinct texts")
+            raise _damaged("labels must be distinct strings")
         return cls(document["unit"], symbols, specials, labels)
-
-    def _special_id(self, special: str) -> int | None:
-        if special not in self.specials:
-            return None
-        return len(self.symbols) + self.specials.index(special)
 
     @cached_property
     def _table(self) -> UInt[Array, " codes"]:
-        """Code point → id. Its last entry serves every code above the last symbol; len(self) means none."""
+        """Code point → id. The last entry is for every code above the last symbol; len(self) means no id."""
         top = max(self.symbols, default=-1) + 1
         missing = len(self) if self.unk_id is None else self.unk_id
         table = np.full(top + 1, missing, np.min_scalar_type(len(self)))
@@ -242,7 +229,7 @@ class Vocabulary:
 
     @cached_property
     def _pieces(self) -> list[Any]:
-        """What each symbol is written as: a bytes object with unit byte, else a str."""
+        """Each symbol as text: a bytes object with unit byte, else a str."""
         return [bytes([code]) if self.unit == "byte" else chr(code) for code in self.symbols]
 
     @cached_property
@@ -257,44 +244,50 @@ class Vocabulary:
         ids: UInt[Array, " n"] = self._table[np.minimum(codes, len(self._table) - 1)]
         return ids
 
-    def _refuse(self, text: str, codes: UInt[Array, " n"], missing: Bool[Array, " n"]) -> None:
-        offset = int(missing.argmax())
-        char, distinct = text[offset], len(np.unique(codes[missing]))
-        known = self.similar(char)
-        others = "" if distinct == 1 else f"; {distinct} distinct characters of the text are unknown to it"
-        neighbour = "" if known is None else f"; the nearest it knows is {known!r}"
-        instead = "" if known is None else " or --unknown similar"
-        raise UnknownCharacterError(
-            f"character {char!r} (U+{ord(char):04X}) at offset {offset} is not in the vocabulary",
-            why=f"this model knows {len(self.symbols)} characters, fixed when it was trained{others}{neighbour}",
-            fix=f"retrain on text that contains it, or pass --unknown skip{instead}",
-        )
+
+def _counts_of(codes: UInt32[Array, " n"]) -> dict[int, int]:
+    distinct, counts = np.unique(codes, return_counts=True)
+    return dict(zip(distinct.tolist(), counts.tolist(), strict=True))
+
+
+def _unknown_character(
+    vocab: Vocabulary, text: str, codes: UInt[Array, " n"], missing: Bool[Array, " n"]
+) -> UnknownCharacterError:
+    """The error for the first missing character of a text, with the nearest one that the vocabulary has."""
+    offset = int(missing.argmax())
+    char, distinct = text[offset], len(np.unique(codes[missing]))
+    known = vocab.similar(char)
+    others = "" if distinct == 1 else f"; it does not know {distinct} distinct characters of the text"
+    neighbour = "" if known is None else f"; the nearest it knows is {known!r}"
+    instead = "" if known is None else " or --unknown similar"
+    return UnknownCharacterError(
+        f"character {char!r} (U+{ord(char):04X}) at offset {offset} is not in the vocabulary",
+        why=f"this model knows {len(vocab.symbols)} characters, fixed when it was trained{others}{neighbour}",
+        fix=f"retrain on text that contains it, or pass --unknown skip{instead}",
+    )
 
 
 def build_vocabulary(counts: Mapping[int, int], config: TextConfig) -> Vocabulary:
     """Choose the symbols and specials of a text from its counts.
 
-    ``<unk>`` is added when characters can be left out (`min_count` above 1, `vocab_from` train), ``<boundary>``
-    when there are documents. With unit byte the symbols are all 256 bytes, whatever the counts.
+    ``<unk>`` is added if characters can be excluded (`min_count` above 1, `vocab_from` train), ``<boundary>``
+    if there are documents. With unit byte the symbols are all 256 bytes, whatever the counts.
 
-    Args:
-        counts: occurrences of each code point (char) or byte value (byte); the boundary's are ignored.
-        config: unit, min_count, vocab_from, documents.
+    `counts` has the occurrences of each code point (char) or byte value (byte); the boundary's are ignored.
 
     Raises:
-        DataError: nothing is left, or the symbols are those of a wrongly decoded text.
+        DataError: no symbol is left, or the text seems to have been decoded with the wrong encoding.
     """
     boundary = () if config.documents == "none" else (BOUNDARY,)
     if config.unit == "byte":
         return Vocabulary("byte", tuple(range(256)), boundary)
-    symbols = tuple(
-        sorted(code for code, count in counts.items() if count >= config.min_count and code != BOUNDARY_CODE)
-    )
+    frequent = (code for code, count in counts.items() if count >= config.min_count and code != BOUNDARY_CODE)
+    symbols = tuple(sorted(frequent))
     if not symbols:
         raise DataError(
             f"no character occurs {config.min_count} times",
             why="the vocabulary would be empty",
-            fix="lower --min-count, or give more text",
+            fix="lower --min-count, or add text",
         )
     check_plausible(symbols, counts)
     unk = (UNK,) if config.min_count > 1 or config.vocab_from == "train" else ()
@@ -302,29 +295,29 @@ def build_vocabulary(counts: Mapping[int, int], config: TextConfig) -> Vocabular
 
 
 def check_plausible(symbols: tuple[int, ...], counts: Mapping[int, int]) -> None:
-    """Stop at a vocabulary that only a wrongly decoded text has.
+    """Refuse a vocabulary that only a wrongly decoded text would have.
 
     Raises:
-        DataError: U+FFFD is among the symbols, or they are more than 20,000.
+        DataError: U+FFFD is among the symbols, or there are more than 20,000 symbols.
     """
     if REPLACEMENT in symbols:
         times = counts[REPLACEMENT]
         raise DataError(
-            f"the text holds the replacement character U+FFFD {times} times",
+            f"the text contains the replacement character U+FFFD {times} times",
             why="some program wrote it where it could not decode the original, so the text is damaged there",
-            fix=f"get the original and name its encoding with --encoding, or pass --min-count {times + 1} to make it <unk>",
+            fix=f"get the original and give its --encoding, or pass --min-count {times + 1} to make it <unk>",
         )
     if len(symbols) > MAX_SYMBOLS:
         raise DataError(
             f"the text has {len(symbols):,} distinct characters",
-            why=f"above {MAX_SYMBOLS:,} it is most often not text, or decoded with the wrong encoding",
-            fix="name the encoding with --encoding, drop rare characters with --min-count, or use --unit byte",
+            why=f"with more than {MAX_SYMBOLS:,} it is usually not text, or was decoded with the wrong encoding",
+            fix="give the encoding with --encoding, drop rare characters with --min-count, or use --unit byte",
         )
 
 
 def _check_symbols(unit: str, symbols: tuple[Any, ...]) -> None:
     if unit == "byte" and symbols != tuple(range(256)):
-        raise _damaged("a byte vocabulary must hold the numbers 0 to 255")
+        raise _damaged("a byte vocabulary must contain the numbers 0 to 255")
     if not symbols or not all(type(code) is int and 0 <= code < NUM_CODE_POINTS for code in symbols):
         raise _damaged("code_points must be integers from 0 to 1114111, at least one")
     if any(left >= right for left, right in itertools.pairwise(symbols)):
@@ -332,6 +325,5 @@ def _check_symbols(unit: str, symbols: tuple[Any, ...]) -> None:
 
 
 def _damaged(why: str) -> ModelFileError:
-    return ModelFileError(
-        "the vocabulary is damaged", why=why, fix="get the model file again from where it was trained"
-    )
+    fix = "copy the model file again from where it was trained"
+    return ModelFileError("the vocabulary is damaged", why=why, fix=fix)

@@ -1,38 +1,38 @@
-"""One training loop for every engine, its pace, its memory, and what it says at the end."""
+"""The training loop for every engine: its budget, its state, its events and its final report."""
 
 from charloom.training.events import (
     EpochEnd,
     Event,
     Finished,
-    ParameterSignal,
+    ParameterStats,
     Progress,
     Sampled,
     Saved,
-    Signals,
     Started,
+    UpdateStats,
     Validation,
     Watched,
     to_json,
 )
 from charloom.training.loop import extend, train
-from charloom.training.verdict import Facts, Verdict, judge
+from charloom.training.verdict import Outcome, Verdict, judge_training
 
 __all__ = [
     "EpochEnd",
     "Event",
-    "Facts",
     "Finished",
-    "ParameterSignal",
+    "Outcome",
+    "ParameterStats",
     "Progress",
     "Sampled",
     "Saved",
-    "Signals",
     "Started",
+    "UpdateStats",
     "Validation",
     "Verdict",
     "Watched",
     "extend",
-    "judge",
+    "judge_training",
     "to_json",
     "train",
 ]

@@ -1,6 +1,7 @@
-"""What a training run tells the world: one frozen dataclass an event, yielded by the loop, printed by nobody here.
+"""The events of a training run: one frozen dataclass per kind, yielded by the loop, which prints nothing.
 
-Every event can be written as one JSON line (`to_json`); `events.jsonl` is the list of them.
+Every event can be written as one JSON line (`to_json`); `events.jsonl` is the list of them. In each, `step` is the
+number of updates taken so far; losses are in nats per character.
 """
 
 from __future__ import annotations
@@ -14,15 +15,11 @@ from charloom.training.verdict import Verdict
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """Training begins, or goes on after a resume.
+    """Training starts, or continues after a resume.
 
     Attributes:
-        step: updates already taken.
-        num_params: numbers in the model.
-        steps_per_epoch: updates a pass over the text.
-        device: where it computes.
-        threads: processor threads.
-        notes: what was shrunk, guessed or passed over, a sentence each.
+        steps_per_epoch: updates per pass over the text.
+        notes: one sentence for each setting that was reduced or guessed and each checkpoint that was skipped.
     """
 
     step: int
@@ -35,17 +32,16 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A stretch of updates was taken.
+    """The updates from `first_step` up to `step` are done.
 
     Attributes:
-        step: updates taken so far.
-        first_step: the stretch's first.
+        first_step: updates taken before this range.
         progress: share of the budget used, 0 … 1.
-        loss: nats a character, before each update.
-        grad_norm: before clipping, of each update.
+        loss: before each update.
+        grad_norm: of each update, before clipping.
         learning_rate: of the last update.
-        chars_per_s: of the stretch.
-        time_left_s: by the watched speed.
+        chars_per_s: training speed in this range.
+        time_left_s: seconds to the end at the measured speed.
     """
 
     step: int
@@ -59,13 +55,13 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class ParameterSignal:
+class ParameterStats:
     """One parameter in one update; norms are L2.
 
     Attributes:
         grad_norm: before clipping.
         weight_norm: before the update.
-        update_ratio: norm of what the update added, as a share of `weight_norm`; None where that is zero.
+        update_ratio: norm of the update divided by `weight_norm`; None if that is zero.
     """
 
     grad_norm: float
@@ -74,28 +70,22 @@ class ParameterSignal:
 
 
 @dataclass(frozen=True, slots=True)
-class Signals:
-    """The last update of a stretch, parameter by parameter.
+class UpdateStats:
+    """The effect of the last update of a range on each parameter.
 
     Attributes:
-        step: updates taken so far.
-        clip_rate: share of the stretch's updates whose gradient was scaled down; None without a ceiling.
-        parameters: under their names.
+        clip_rate: share of the updates in the range whose gradient was scaled down; None without clipping.
+        parameters: statistics by parameter name.
     """
 
     step: int
     clip_rate: float | None
-    parameters: Mapping[str, ParameterSignal]
+    parameters: Mapping[str, ParameterStats]
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """The network as it stands was looked at (`watch`).
-
-    Attributes:
-        step: updates taken.
-        numbers: what was measured; see `charloom.insight.watching`.
-    """
+    """The current network was measured by the monitor (setting `watch`); see `charloom.insight.monitor`."""
 
     step: int
     numbers: Mapping[str, Any]
@@ -103,13 +93,7 @@ class Watched:
 
 @dataclass(frozen=True, slots=True)
 class EpochEnd:
-    """A pass over the training text is complete.
-
-    Attributes:
-        step: updates taken.
-        epoch: passes taken.
-        loss: mean over the epoch's updates, nats a character, each scored before it was learnt from.
-    """
+    """`epoch` passes over the training text are complete; `loss` is the mean over the last one's updates."""
 
     step: int
     epoch: int
@@ -118,13 +102,12 @@ class EpochEnd:
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """The validation part was scored (an estimate over evenly spaced, primed stretches).
+    """The validation part was scored (an estimate over evenly spaced, primed segments).
 
     Attributes:
-        step: updates taken.
-        loss: nats a character on held-out text, dropout off.
-        train_loss: mean over the updates since the last validation.
-        best: whether it is the best so far.
+        loss: on held-out text, dropout off.
+        train_loss: mean over the characters trained on since the last validation.
+        best: whether the loss is the lowest so far.
     """
 
     step: int
@@ -135,7 +118,7 @@ class Validation:
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """The model as it stands wrote a few words."""
+    """The current model generated a short sample."""
 
     step: int
     text: str
@@ -143,7 +126,7 @@ class Sampled:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A checkpoint stands on the disk."""
+    """A checkpoint was written."""
 
     step: int
     path: str
@@ -151,23 +134,21 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Training is over and the best model is measured.
+    """Training has ended and the best model is measured.
 
     Attributes:
-        step: updates taken.
         reason: budget, patience or diverged.
-        best_step: the step of the model that was kept.
+        best_step: the step of the model that is kept.
         chars_seen: characters predicted in training.
-        train_time_s: time in optimiser steps alone.
-        wall_time_s: time of the loop with validations and checkpoints.
+        train_time_s: time in optimiser steps only.
+        wall_time_s: time of the loop, including validations and checkpoints.
         val_loss_nats: the kept model on the whole validation part, stream protocol; None without one.
-        val_chars: predictions in it.
+        val_chars: predictions in the validation part.
         train_loss_nats: the kept model on training text, by the same protocol, dropout off.
         ngram_bits_per_char: the n-gram of the best order, primed with the training part, on the same text.
-        ngram_order: that order.
         xz_bits_per_char: xz, primed with the training part, on the same text.
-        verdicts: what the numbers say, the most important first.
-        steps_plan: the learning-rate plan as taken, to repeat the run by steps.
+        verdicts: conclusions from these numbers, the most important first.
+        steps_plan: the learning-rate plan as executed, to repeat the run by steps.
     """
 
     step: int
@@ -186,13 +167,14 @@ class Finished:
     steps_plan: str
 
 
-Event = Started | Progress | Signals | Watched | EpochEnd | Validation | Sampled | Saved | Finished
+Event = Started | Progress | UpdateStats | Watched | EpochEnd | Validation | Sampled | Saved | Finished
 
 
 def to_json(event: Event) -> dict[str, Any]:
-    """The event as one JSON object, its class under ``event``; long arrays keep six significant digits."""
+    """The event as one JSON object with its kind under ``event``; arrays are rounded to six significant digits."""
+    kind = "signals" if isinstance(event, UpdateStats) else type(event).__name__.lower()
     values = {key: _rounded(value) for key, value in asdict(event).items()}
-    return {"event": type(event).__name__.lower(), **values}
+    return {"event": kind, **values}
 
 
 def _rounded(value: Any) -> Any:

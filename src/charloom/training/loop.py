@@ -1,7 +1,7 @@
 """One training loop for every engine: it yields events and prints nothing.
 
-The loop asks the learner for the stretch up to the next event, then does what is due there. All that
-it remembers between two stretches is in `Book`, and all of `Book` is in a checkpoint: that is why resuming is exact.
+The learner takes all steps up to the next event, and the loop then does what is due there. Everything that the loop
+carries from one range of steps to the next is in `LoopState`, which every checkpoint contains, so resuming is exact.
 """
 
 from __future__ import annotations
@@ -9,48 +9,34 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from charloom import threads
 from charloom.config import ModelConfig, SampleConfig, TrainConfig
-from charloom.engines import Learner, State, load_engine
+from charloom.engines import Learner, Metrics, State, load_engine
 from charloom.errors import ConfigError, DivergedError
 from charloom.evaluation.protocols import stream_estimate
 from charloom.generation import sample
-from charloom.modelfile import ModelFile, write_model
 from charloom.parameters import count_parameters, initial_parameters
-from charloom.runs import Checkpoint, Run
+from charloom.runs import Run
 from charloom.schedule import learning_rate
+from charloom.text.batching import Plan, fit_batch
 from charloom.text.corpus import Corpus
-from charloom.text.windows import Plan, fit_batch
-from charloom.training.book import Book
-from charloom.training.closing import close
-from charloom.training.events import (
-    EpochEnd,
-    Event,
-    Progress,
-    Sampled,
-    Saved,
-    Started,
-    Validation,
-    Watched,
-    to_json,
-)
-from charloom.training.pacing import Pacer
-from charloom.training.signals import SIGNALS, observed
-from charloom.training.verdict import diverged
-
-VALIDATIONS = 20
-"""Validations a run, where `validate_every` does not say otherwise."""
+from charloom.training.budget import Budget
+from charloom.training.events import EpochEnd, Event, Progress, Sampled, Started, Validation, Watched
+from charloom.training.final_report import final_report
+from charloom.training.milestones import Milestones
+from charloom.training.parameter_stats import update_stats
+from charloom.training.recorder import RunRecorder
+from charloom.training.state import LoopState
 
 VALIDATION_CHARS = 30_000
-"""Characters that a validation during training scores at most."""
+"""Maximum number of characters scored per validation during training."""
 
 SAMPLE_CHARS = 160
-CHECKPOINT_EVERY_S = 15.0
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -58,8 +44,8 @@ if TYPE_CHECKING:
 
 Clock = Callable[[], float]
 
-Look = Callable[[Mapping[str, "Array"]], Mapping[str, Any]]
-"""Parameters → what was measured of them."""
+Monitor = Callable[[Mapping[str, "Array"]], Mapping[str, Any]]
+"""Parameters → measurements of them."""
 
 
 def train(
@@ -70,296 +56,216 @@ def train(
     *,
     resume: bool = False,
     card: Mapping[str, Any] | None = None,
-    look: Look | None = None,
+    monitor: Monitor | None = None,
     clock: Clock = time.monotonic,
 ) -> Iterator[Event]:
-    """Train a model on a corpus, recording everything in a run folder.
+    """Train a model on a corpus and record everything in a run folder.
+
+    Events are yielded only after everything due at their step is done and recorded. So a caller that stops iterating
+    leaves a consistent checkpoint; an interrupt within a range of steps leaves the checkpoint before it.
 
     Args:
         corpus: ids of the training and validation parts.
         model_config: the network.
-        train_config: the rest.
-        run: an existing run folder; its lock is held while this runs.
-        resume: go on from the newest valid checkpoint.
-        card: what the model file's card says beside the results.
-        look: measures the parameters every `watch` steps; needed where that is set.
-        clock: seconds; a test passes its own.
+        train_config: all other settings.
+        run: an existing run folder; its lock is held during training.
+        resume: continue from the newest valid checkpoint.
+        card: entries of the model file's card, in addition to the results.
+        monitor: measures the parameters every `watch` steps; needed if that is set.
+        clock: returns seconds; tests pass their own.
 
     Yields:
-        events; each is in ``events.jsonl`` when it is yielded.
+        Events; each is already in ``events.jsonl`` when it is yielded.
 
     Raises:
-        DivergedError: a loss or gradient was not finite; the best model and the last checkpoint are kept.
+        DivergedError: a loss or gradient is not finite; the best model and the last checkpoint are kept.
     """
     fitted, notes = fit_batch(len(corpus.train), train_config)
     engine = load_engine(fitted.engine)
     with run.lock(), threads.limit(fitted.threads, blas=None if engine.uses_blas else 1) as num_threads:
-        learner = engine.learner(
-            initial_parameters(model_config, len(corpus.vocab), fitted.seed),
-            model_config,
-            fitted,
-            device=fitted.device,
-        )
-        job = _Job(corpus, model_config, fitted, run, learner, dict(card or {}), look, clock)
-        notes += job.restore() if resume else ()
+        parameters = initial_parameters(model_config, len(corpus.vocab), fitted.seed)
+        learner = engine.learner(parameters, model_config, fitted, device=fitted.device)
+        recorder = RunRecorder(run, corpus, model_config, learner, card=card or {}, clock=clock)
+        loop = TrainingLoop(corpus, fitted, learner, recorder, monitor or (lambda _: {}))
+        notes += loop.restore() if resume else ()
         started = Started(
-            step=job.book.step,
+            step=loop.progress.step,
             num_params=count_parameters(model_config, len(corpus.vocab)),
-            steps_per_epoch=job.plan.steps_per_epoch,
-            device=str(getattr(learner, "device", "cpu")),
+            steps_per_epoch=loop.plan.steps_per_epoch,
+            device=_device(learner),
             threads=num_threads,
             notes=notes,
         )
-        run.append(to_json(started))
-        yield started
-        yield from job.run_to_end()
-
-
-class _Job:
-    """One training under way: the learner, the plan, the pacer and the book."""
-
-    def __init__(
-        self,
-        corpus: Corpus,
-        model_config: ModelConfig,
-        config: TrainConfig,
-        run: Run,
-        learner: Learner,
-        card: dict[str, Any],
-        look: Look | None,
-        clock: Clock,
-    ) -> None:
-        self.corpus, self.model_config, self.config = corpus, model_config, config
-        self.run, self.learner, self.card, self.clock = run, learner, card, clock
-        self.look: Look = look if look is not None else (lambda _: {})
-        self.plan = Plan(corpus.train, config, boundary_id=corpus.vocab.boundary_id)
-        self.pacer = Pacer(config, self.plan.steps_per_epoch)
-        self.book = Book()
-        self.state: State = learner.initial_state(range(self.plan.batch_size))
-        self.held_out = (
-            corpus.validation if corpus.validation is not None and len(corpus.validation) >= 2 else None
-        )
-        self.began = self.saved_at = clock()
-        self.saved_step = -1
-
-    def restore(self) -> tuple[str, ...]:
-        """Take up the newest valid checkpoint; without one, begin again."""
-        checkpoint, notes = self.run.newest_checkpoint()
-        if checkpoint is not None:
-            self.book = Book.from_json(checkpoint.scalars)
-            parts = dict(checkpoint.tensors)
-            state: State = [{} for _ in range(self.model_config.num_layers)]
-            for name in [n for n in parts if n.startswith("state.")]:
-                _, layer, key = name.split(".")
-                state[int(layer)][key] = parts.pop(name)
-            self.learner.load_tensors(parts)
-            self.state = self.learner.import_state(state)
-            self.pacer = Pacer(
-                self.config, self.plan.steps_per_epoch, knots=self.book.knots, elapsed_s=self.book.elapsed_s
-            )
-            self.saved_step = self.book.step
-        self.began -= self.book.elapsed_s
-        self.run.append({"resumed_from": self.book.step})
-        return notes
-
-    def run_to_end(self) -> Iterator[Event]:
-        """Stretch after stretch until the budget or the patience is used up, then the closing measurements.
-
-        Events are yielded only when all that is due at their step is done, written down and in the book. So a caller
-        who stops listening leaves a consistent checkpoint; an interrupt inside a stretch leaves the one before.
-        """
+        yield from recorder.record([started])
         try:
-            while not self._impatient() and not self.pacer.done(self.book.step):
-                yield from self._recorded(self._stretch())
-                if self.clock() - self.saved_at > CHECKPOINT_EVERY_S:
-                    yield from self._recorded([self._save()])
+            while not loop.is_over:
+                yield from loop.advance()
         except DivergedError as error:
-            verdict = dataclasses.asdict(diverged(self.book.step))
-            self.run.append(
-                {
-                    "event": "diverged",
-                    "step": self.book.step,
-                    "what": error.what,
-                    "non_finite": dict(error.non_finite),
-                    "verdict": verdict,
-                }
-            )
-            if not self.run.model_path.exists():
-                self._write_best()
+            recorder.record_divergence(error, loop.progress)
             raise
         except GeneratorExit:
-            self._save()
+            loop.save()
             raise
-        if self.held_out is not None and self._unscored():
-            yield from self._recorded([self._validate(self.held_out)])
-        self.pacer.close(self.book.step)
-        self.book.knots = self.pacer.knots
-        if self.held_out is None or self.book.best_step < 0:
+        yield from loop.finish()
+
+
+class TrainingLoop:
+    """One training run in progress: the learner, its plan and budget, and the milestones.
+
+    The batch in `config` must fit the corpus; `monitor` measures the parameters every `watch` steps.
+    """
+
+    def __init__(
+        self, corpus: Corpus, config: TrainConfig, learner: Learner, recorder: RunRecorder, monitor: Monitor
+    ) -> None:
+        self.corpus, self.config, self.learner, self.recorder = corpus, config, learner, recorder
+        self.monitor, self.clock = monitor, recorder.clock
+        self.plan = Plan(corpus.train, config, boundary_id=corpus.vocab.boundary_id)
+        self.budget = Budget(config, self.plan.steps_per_epoch)
+        self.milestones = Milestones(config, self.budget, self.plan.steps_per_epoch)
+        self.progress = LoopState()
+        self.state: State = learner.initial_state(range(self.plan.batch_size))
+        validation = corpus.validation
+        self.held_out = validation if validation is not None and len(validation) >= 2 else None
+        self.began = self.clock()
+
+    def restore(self) -> tuple[str, ...]:
+        """Load the newest valid checkpoint, or start again without one; returns notes on skipped checkpoints."""
+        progress, state, notes = self.recorder.load()
+        if progress is not None:
+            self.progress, self.state, steps = progress, state, self.plan.steps_per_epoch
+            self.budget = Budget(self.config, steps, knots=progress.knots, elapsed_s=progress.elapsed_s)
+            self.milestones = Milestones(self.config, self.budget, steps)
+        self.began -= self.progress.elapsed_s
+        self.recorder.run.append({"resumed_from": self.progress.step})
+        return notes
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the budget or the patience is used up."""
+        return self._is_impatient or self.budget.done(self.progress.step)
+
+    def advance(self) -> Sequence[Event]:
+        """Take all steps up to the next milestone and do what is due there; returns the recorded events."""
+        first = self.progress.step
+        stop = self.milestones.next_stop(first)
+        observe = self.milestones.observes(first, stop)
+        self.learner.set_progress(self.budget.knots)
+        before, count = self.clock(), stop - first
+        self.state, metrics = self.learner.advance(self.plan, first, count, self.state, observe=observe)
+        events = [self._account(metrics, first, stop, self.clock() - before)]
+        if observe:
+            events.append(update_stats(stop, metrics, clip_norm=self.config.clip_norm))
+        events += self._do_what_is_due(first)
+        events = list(self.recorder.record(events))
+        if self.recorder.is_due:
+            events += self.recorder.record([self.save()])
+        return events
+
+    def finish(self) -> Iterator[Event]:
+        """Validate the last step, save, and write the final report."""
+        progress, recorder = self.progress, self.recorder
+        unscored = not progress.history or progress.history[-1][0] != progress.step
+        if self.held_out is not None and unscored:  # for example, a budget in minutes ran out early
+            yield from recorder.record([self._validate(self.held_out)])
+        self.budget.close(progress.step)
+        progress.knots = self.budget.knots
+        if self.held_out is None or progress.best_step < 0:
             self._keep(math.inf)
-        if self.saved_step != self.book.step:
-            yield from self._recorded([self._save()])
-        finished = close(
-            self.corpus,
-            self.config,
-            self.run,
-            self.book,
-            reason="patience" if self._impatient() else "budget",
-            device=str(getattr(self.learner, "device", "cpu")),
-        )
-        yield from self._recorded([finished])
+        if recorder.saved_step != progress.step:
+            yield from recorder.record([self.save()])
+        reason, device = "patience" if self._is_impatient else "budget", _device(self.learner)
+        report = final_report(self.corpus, self.config, recorder.run, progress, reason=reason, device=device)
+        yield from recorder.record([report])
 
-    def _recorded(self, events: Iterable[Event]) -> Iterator[Event]:
-        """The same events, all of them in ``events.jsonl`` before the first is seen."""
-        done = list(events)
-        for event in done:
-            self.run.append(to_json(event))
-        yield from done
+    def save(self) -> Event:
+        """Write a checkpoint of the current state."""
+        self.progress.elapsed_s, self.progress.knots = self._elapsed_s(), self.budget.knots
+        return self.recorder.save(self.progress, self.state)
 
-    def elapsed_s(self) -> float:
-        """Wall clock of the loop so far, earlier sittings included."""
+    def _elapsed_s(self) -> float:
+        """Wall-clock time of the loop, including the time before a resume."""
         return self.clock() - self.began
 
-    def _stretch(self) -> Iterator[Event]:
-        first, book = self.book.step, self.book
-        stop = self._next_stop()
-        self.learner.set_progress(self.pacer.knots)
-        told, before = [], self.clock()
-        if self.pacer.crosses(first, stop, SIGNALS):
-            self.state, metrics, signals = observed(
-                self.learner, self.plan, first, stop, self.state, clip_norm=self.config.clip_norm
-            )
-            told.append(signals)
-        else:
-            self.state, metrics = self.learner.advance(self.plan, first, stop - first, self.state)
-        train_s = self.clock() - before
-        book.step, chars = stop, int(metrics.chars.sum())
-        book.chars_seen += chars
-        book.train_time_s += train_s
-        nats = float((metrics.loss * metrics.chars).sum())
-        book.since_validation = (book.since_validation[0] + nats, book.since_validation[1] + chars)
-        # an epoch's figure is the mean over its updates, as published curves print it
-        book.in_epoch = (book.in_epoch[0] + float(metrics.loss.sum()), book.in_epoch[1] + stop - first)
-        self._tick(first, train_s)
-        yield Progress(
+    def _account(self, metrics: Metrics, first: int, stop: int, train_s: float) -> Event:
+        """Add a range of steps to the loop's state and the budget."""
+        progress, chars = self.progress, int(metrics.chars.sum())
+        progress.step = stop
+        progress.chars_seen += chars
+        progress.train_time_s += train_s
+        nats, num_chars = progress.since_validation
+        progress.since_validation = (nats + float((metrics.loss * metrics.chars).sum()), num_chars + chars)
+        losses, num_steps = progress.in_epoch  # its loss is the mean over updates, as in published curves
+        progress.in_epoch = (losses + float(metrics.loss.sum()), num_steps + stop - first)
+        self.budget.tick(first, stop, train_s, self._elapsed_s())
+        return Progress(
             step=stop,
             first_step=first,
-            progress=self.pacer.progress(stop),
+            progress=self.budget.progress(stop),
             loss=tuple(metrics.loss.tolist()),
             grad_norm=tuple(metrics.grad_norm.tolist()),
-            learning_rate=learning_rate(self.config, self.pacer.knots, stop - 1),
+            learning_rate=learning_rate(self.config, self.budget.knots, stop - 1),
             chars_per_s=chars / train_s if train_s > 0 else 0.0,
-            time_left_s=self.pacer.time_left_s(stop),
+            time_left_s=self.budget.time_left_s(stop),
         )
-        yield from told
-        yield from self._what_is_due(first)
 
-    def _what_is_due(self, first: int) -> Iterator[Event]:
-        step = self.book.step
-        if step % self.plan.steps_per_epoch == 0:
-            total, count = self.book.in_epoch
-            self.book.in_epoch = (0.0, 0)
+    def _do_what_is_due(self, first: int) -> Iterator[Event]:
+        progress, due, step = self.progress, self.milestones, self.progress.step
+        if due.ends_epoch(step):
+            total, count = progress.in_epoch
+            progress.in_epoch = (0.0, 0)
             yield EpochEnd(step, step // self.plan.steps_per_epoch, total / count)
-        if self.held_out is not None and self._due(self.config.validate_every, VALIDATIONS, first):
+        if self.held_out is not None and due.validates(first, step):
             yield self._validate(self.held_out)
-        every = self.config.sample_every
-        if self._due(None, VALIDATIONS // 5, first) if every is None else step % every == 0:
+        if due.samples(first, step):
             yield self._sample()
-        if self.config.watch is not None and self._due(self.config.watch, 0, first):
-            yield Watched(step, self.look(self.learner.model().parameters()))
-        self._tick(step, 0.0)
-
-    def _tick(self, first: int, train_s: float) -> None:
-        if self.book.step > first:
-            self.pacer.tick(first, self.book.step, train_s, self.elapsed_s())
-        self.book.elapsed_s, self.book.knots = self.elapsed_s(), self.pacer.knots
-
-    def _next_stop(self) -> int:
-        """The nearest step at which something is due."""
-        step, epoch = self.book.step, self.plan.steps_per_epoch
-        stops = [step + self.pacer.stretch(), self.pacer.last_step, (step // epoch + 1) * epoch]
-        stops += [
-            (step // every + 1) * every
-            for every in (self.config.validate_every, self.config.sample_every, self.config.watch)
-            if every
-        ]
-        if self.config.validate_every is None:
-            mark = self.pacer.marks(step, VALIDATIONS) + 1
-            stops.append(self.pacer.first_step_at(mark / VALIDATIONS, step))
-        return max(step + 1, min(stops))
-
-    def _due(self, every: int | None, marks: int, first: int) -> bool:
-        """Whether a multiple of `every`, or one of `marks` even shares of the run, lies in (first, step]."""
-        step = self.book.step
-        if every is not None:
-            return step // every > first // every or step == self.pacer.last_step
-        return self.pacer.crosses(first, step, marks)
+        if due.monitors(first, step):
+            yield Watched(step, self.monitor(self.learner.model().parameters()))
 
     def _validate(self, held_out: Int[Array, "M"]) -> Validation:
-        score = stream_estimate(
-            self.learner.model(),
-            held_out,
-            max_chars=VALIDATION_CHARS,
-            boundary_id=self.corpus.vocab.boundary_id,
-        )
-        nats, chars = self.book.since_validation
-        self.book.since_validation = (0.0, 0)
-        better = score.loss_nats < self.book.best_loss
-        self.book.history = (*self.book.history, (self.book.step, score.loss_nats))
+        progress, model, boundary_id = self.progress, self.learner.model(), self.corpus.vocab.boundary_id
+        score = stream_estimate(model, held_out, max_chars=VALIDATION_CHARS, boundary_id=boundary_id)
+        nats, chars = progress.since_validation
+        progress.since_validation = (0.0, 0)
+        better = score.loss_nats < progress.best_loss
+        progress.history = (*progress.history, (progress.step, score.loss_nats))
         if better:
             self._keep(score.loss_nats)
         else:
-            self.book.worse_since_best += 1
-        return Validation(self.book.step, score.loss_nats, nats / max(1, chars), better)
+            progress.worse_since_best += 1
+        return Validation(progress.step, score.loss_nats, nats / max(1, chars), better)
 
     def _keep(self, loss: float) -> None:
-        self.book.best_loss, self.book.best_step, self.book.worse_since_best = loss, self.book.step, 0
-        self._write_best()
+        """Keep the current model as the best."""
+        progress = self.progress
+        progress.best_loss, progress.best_step, progress.worse_since_best = loss, progress.step, 0
+        self.recorder.write_best(progress)
 
-    def _write_best(self) -> None:
-        card = self.card | {"step": self.book.step, "chars_seen": self.book.chars_seen}
-        vocab, parameters = self.corpus.vocab, self.learner.model().parameters()
-        if not all(np.isfinite(p).all() for p in parameters.values()):  # a reader would refuse it
-            return
-        write_model(
-            self.run.model_path, ModelFile(parameters, self.model_config, self.corpus.config, vocab, card)
-        )
-
-    def _unscored(self) -> bool:
-        """Whether the last update was never validated, as where a budget in minutes ran out early."""
-        return not self.book.history or self.book.history[-1][0] != self.book.step
-
-    def _impatient(self) -> bool:
-        return self.config.patience is not None and self.book.worse_since_best >= self.config.patience
+    @property
+    def _is_impatient(self) -> bool:
+        return self.config.patience is not None and self.progress.worse_since_best >= self.config.patience
 
     def _sample(self) -> Sampled:
-        config = SampleConfig(length=SAMPLE_CHARS, temperature=0.7, seed=self.config.seed)
-        empty = np.empty(0, np.int64)
+        seed, no_prompt = self.config.seed, [np.empty(0, np.int64)]
+        config = SampleConfig(length=SAMPLE_CHARS, temperature=0.7, seed=seed)
         try:
-            (written,) = sample(
-                self.learner.model(), self.corpus.vocab, [empty], config, seed=self.config.seed
-            )
-        except DivergedError as error:  # it can be trained still, and that is what was asked for
-            return Sampled(self.book.step, f"[no text: {error.what}]")
-        return Sampled(self.book.step, written.text)
+            (done,) = sample(self.learner.model(), self.corpus.vocab, no_prompt, config, seed=seed)
+        except DivergedError as error:  # training itself can continue
+            return Sampled(self.progress.step, f"[no text: {error.what}]")
+        return Sampled(self.progress.step, done.text)
 
-    def _save(self) -> Saved:
-        self.book.elapsed_s, self.book.knots = self.elapsed_s(), self.pacer.knots
-        tensors = dict(self.learner.tensors())
-        for i, layer in enumerate(self.learner.export_state(self.state)):
-            tensors |= {f"state.{i}.{key}": value for key, value in layer.items()}
-        self.run.write_checkpoint(Checkpoint(self.book.step, tensors, dataclasses.asdict(self.book)))
-        self.saved_at, self.saved_step = self.clock(), self.book.step
-        return Saved(self.book.step, str(self.run.checkpoint_folder))
+
+def _device(learner: Learner) -> str:
+    return str(getattr(learner, "device", "cpu"))
 
 
 def extend(config: TrainConfig, more: int, taken: int) -> TrainConfig:
-    """The settings of a run that goes on for `more` steps beyond the `taken` ones; progress becomes step / total.
+    """Settings for a run that takes `more` steps after the `taken` ones; progress becomes step / total.
 
     Raises:
-        ConfigError: nothing would be added.
+        ConfigError: `more` is below 1.
     """
     if more < 1:
-        raise ConfigError(
-            f"--steps +{more}", why="a run is extended by at least one step", fix="give --steps +100"
-        )
+        why = "a run must be extended by at least one step"
+        raise ConfigError(f"--steps +{more}", why=why, fix="pass --steps +100, for example")
     return dataclasses.replace(config, steps=taken + more, epochs=None, minutes=None, plan=None)

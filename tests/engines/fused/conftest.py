@@ -1,4 +1,4 @@
-"""Numba looks at the file of the loop that is called, not at those of the loops it calls: forget what an edit left behind."""
+"""Delete stale loops: Numba checks the file of the called loop, but not those of the loops that it calls."""
 
 import importlib.util
 from pathlib import Path

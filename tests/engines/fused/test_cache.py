@@ -10,9 +10,9 @@ import numpy as np
 from charloom.config import ModelConfig, TrainConfig
 from charloom.engines import load_engine
 from charloom.engines.fused import model as models
-from charloom.engines.fused.online import walks
+from charloom.engines.fused.online import update_loops
 from charloom.parameters import initial_parameters
-from charloom.text.windows import Plan
+from charloom.text.batching import Plan
 
 config = ModelConfig(cell="elman", hidden_size=5)
 params, ids = initial_parameters(config, 7, 0), np.arange(100) % 7
@@ -23,27 +23,27 @@ for settings in ({"optimizer": "sgd", "bptt_length": 1}, {"optimizer": "adagrad"
 model = learner.model()
 models.compile_loops("float32")
 model.losses(Plan(ids, train_config).window(0, range(1)), model.initial_state(1))
-loops = (walks.walk_characters, walks.walk_windows, models.read, models.write, models.score)
+loops = (update_loops.update_characters, update_loops.update_windows, models.read, models.decode_loop, models.nats_of_targets)
 """
 
 
 def test_a_second_process_does_not_compile_again(tmp_path):
-    """One form for all settings of one precision."""
+    """There is one compiled form for all settings of a precision."""
     assert_found_by_a_second_process(SCRIPT, 5, tmp_path)
 
 
 WITHOUT_RIGHTS = """
 import numpy as np
 from numba.core import caching
-caching.CacheImpl._locator_classes = []  # no folder that may be written
-from charloom.engines.kernels import compiling, linear_scan, masks
+caching.CacheImpl._locator_classes = []  # no writable folder
+from charloom.kernels import jit, linear_scan, masks
 from charloom.engines.fused import losses
-assert compiling.HAS_NUMBA
+assert jit.HAS_NUMBA
 print(losses.largest(np.array([1.0, 3.0, 2.0])), masks.random_halves(0, 1, 2, range(1), 2).shape)
 """
 
 
-def test_a_machine_without_a_folder_for_compiled_loops_compiles_in_memory():
+def test_loops_compile_in_memory_without_a_writable_folder():
     done = subprocess.run([sys.executable, "-c", WITHOUT_RIGHTS], check=True, capture_output=True, text=True)
     assert done.stdout == "3.0 (1, 2)\n"
     assert done.stderr == ""

@@ -1,4 +1,4 @@
-"""The compiled forward pass: near scratch in float64, near itself in bytes, and the same bits however it is cut."""
+"""The compiled forward pass: close to scratch in float64, close to float32 in int8, the same bits for every split."""
 
 import numpy as np
 import pytest
@@ -8,13 +8,13 @@ from charloom.engines import load_engine
 from charloom.engines.fused import packing
 from charloom.engines.fused.model import FusedModel, check_ids
 from charloom.parameters import initial_parameters, state_shapes
-from charloom.text.readings import builtin_text
-from charloom.text.windows import Plan, Window
+from charloom.text.batching import Plan, Window
+from charloom.text.inputs import builtin_text
 
 from ..cases import BLOCKS, CASES, CELLS, V, random_ids, random_parameters, random_resets, random_state
 
 RELATIVE = 1e-4  # of the largest logit, after a thousand steps in float32
-NATS = 0.005  # what bytes may cost
+NATS = 0.005  # loss that int8 may add
 
 every_case = pytest.mark.parametrize("config", CASES.values(), ids=CASES.keys())
 every_stack = pytest.mark.parametrize(
@@ -54,9 +54,9 @@ def _zeros(config, rows):
 
 @every_stack
 @pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_any_cut_and_any_company_give_the_same_bits(config, precision, rng):
+def test_splits_and_batches_give_the_same_bits(config, precision, rng):
     model = FusedModel(random_parameters(config, rng), config, precision=precision)
-    B, T = 13, 9  # rows beside each other: 13 = 6 + 4 + 3; below also 1, 2, 7 and 8
+    B, T = 13, 9  # tiles of 6 + 4 + 3 rows; below also 1, 2, 7 and 8 rows
     ids, resets = random_ids(rng, B, T), random_resets(rng, B, T)
     begin = model.import_state(random_state(state_shapes(config), B, rng))
     whole, end = model.forward(ids, begin, resets)
@@ -75,7 +75,7 @@ def test_any_cut_and_any_company_give_the_same_bits(config, precision, rng):
 
 
 @pytest.mark.parametrize("size", [(3, 8), (16, 16), (17, 33), (40, 100)])
-def test_widths_that_fill_no_panel_are_read_whole(size, rng):
+def test_sizes_that_are_not_whole_panels_match_scratch(size, rng):
     hidden, vocab_size = size
     config = ModelConfig(cell="gru", hidden_size=hidden, embedding_size=5)
     params, ids = random_parameters(config, rng, vocab_size), random_ids(rng, 2, 6, vocab_size)
@@ -108,10 +108,12 @@ TRAINED = {
 
 
 @pytest.mark.parametrize("config", TRAINED.values(), ids=TRAINED.keys())
-def test_bytes_cost_little_on_a_trained_network(config):
+def test_int8_costs_little_on_a_trained_network(config):
     ids = np.frombuffer(builtin_text()[:30_000].encode("ascii", "ignore"), np.uint8) % 64
-    settings = TrainConfig(  # from a zero state each window: the state of a ReLU network that reads on grows without bound
-        batch_size=16, bptt_length=32, steps=60, learning_rate=1e-2, batching="random"
+    settings = (
+        TrainConfig(  # each window starts from zero: the carried state of a ReLU network grows without bound
+            batch_size=16, bptt_length=32, steps=60, learning_rate=1e-2, batching="random"
+        )
     )
     learner = load_engine("torch").learner(initial_parameters(config, 64, 0), config, settings, device="cpu")
     plan = Plan(ids[:27_000], settings)
@@ -131,7 +133,7 @@ def test_bytes_cost_little_on_a_trained_network(config):
 
 
 @pytest.mark.parametrize("ids", [[[0, V]], [[-1, 0]]])
-def test_an_id_outside_the_vocabulary_reads_no_memory(ids, rng):
+def test_ids_outside_the_vocabulary_are_an_error(ids, rng):
     config = CASES["lstm-plain-one-hot-1"]
     model = FusedModel(random_parameters(config, rng), config)
     with pytest.raises(IndexError, match="vocabulary"):

@@ -1,4 +1,4 @@
-"""Choosing in the compiled loop: the same character as NumPy's filters, and frequencies that are the probabilities."""
+"""Sampling in the compiled loop: the same characters as NumPy's filters, and frequencies that match the probabilities."""
 
 import math
 
@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numba import njit
 
-from charloom.engines import Choice
-from charloom.engines.fused.model import rule_of
-from charloom.engines.fused.sampling import choose, log_probability, new_room, uniform
+from charloom.engines import SamplingParams
+from charloom.engines.fused.model import compiled_params
+from charloom.engines.fused.sampling import choose, log_probability, new_scratch, uniform
+from charloom.generation.decoding import distribution
 from charloom.generation.filters import draw, next_distribution
-from charloom.generation.pens import distribution
 from charloom.rng import Purpose, uniforms
 
-NOBODY = np.empty(0, np.int64)
-ROUNDING32 = 1e-5  # what float32 weights move a cumulative probability
+NO_RECENT = np.empty(0, np.int64)
+ROUNDING32 = 1e-5  # error of a cumulative probability with float32 weights
 
 FILTERS = {
     "plain": {},
@@ -34,7 +34,7 @@ FILTERS = {
 
 
 def kept_and_chosen(logits, choice, recent, position=0):
-    """What NumPy makes of it: the distribution, and the id that inverts the same uniform number."""
+    """NumPy's distribution, and the id that it draws with the same uniform number."""
     probs = distribution(logits[None], recent[None], choice)
     return probs[0], int(draw(probs, uniforms(choice.seed, Purpose.SAMPLE, position, [7], 1)[:, 0])[0])
 
@@ -52,12 +52,12 @@ vectors = st.integers(1, 40).flatmap(lambda size: arrays(np.float32, size, eleme
     min_p=st.none() | st.floats(0, 1),
     penalty=st.none() | st.floats(0.5, 4),
 )
-def test_it_chooses_what_the_filters_choose(logits, seed, temperature, top_k, top_p, min_p, penalty):
-    choice = Choice(seed, temperature, top_k, top_p, min_p, penalty)
-    recent = np.array([-1, 0, len(logits) - 1, 0], np.int64) if penalty else NOBODY
-    ours = choose(rule_of(choice, len(logits)), logits, recent, 7, 0, new_room(len(logits)))
+def test_choices_match_the_numpy_filters(logits, seed, temperature, top_k, top_p, min_p, penalty):
+    choice = SamplingParams(seed, temperature, top_k, top_p, min_p, penalty)
+    recent = np.array([-1, 0, len(logits) - 1, 0], np.int64) if penalty else NO_RECENT
+    ours = choose(compiled_params(choice, len(logits)), logits, recent, 7, 0, new_scratch(len(logits)))
     probs, theirs = kept_and_chosen(logits, choice, recent)
-    if ours != theirs:  # only where the draw falls on an edge, or a filter's threshold on a probability
+    if ours != theirs:  # allowed only if the draw is on an edge, or a probability on a filter's threshold
         u, cumulative = uniforms(seed, Purpose.SAMPLE, 0, [7], 1)[0, 0], np.cumsum(probs)
         full = next_distribution(
             logits[None], temperature=temperature, repetition_penalty=penalty, recent=recent[None]
@@ -73,68 +73,80 @@ def test_it_chooses_what_the_filters_choose(logits, seed, temperature, top_k, to
 
 
 @njit
-def frequencies(rule, logits, recent, room, count):
+def frequencies(rule, logits, recent, scratch, count):
     seen = np.zeros(logits.shape[0], np.int64)
     for position in range(count):
-        seen[choose(rule, logits, recent, 7, position, room)] += 1
+        seen[choose(rule, logits, recent, 7, position, scratch)] += 1
     return seen
 
 
 @pytest.mark.parametrize("settings", FILTERS.values(), ids=FILTERS.keys())
-def test_a_million_draws_have_the_frequencies_of_the_probabilities(settings, rng):
+def test_frequencies_of_a_million_draws_match_the_probabilities(settings, rng):
     logits, count = rng.normal(size=9).astype(np.float32) * 1.5, 1_000_000
-    choice, recent = Choice(11, **settings), np.array([2, 5, 2], np.int64)
+    choice, recent = SamplingParams(11, **settings), np.array([2, 5, 2], np.int64)
     probs, _ = kept_and_chosen(logits, choice, recent)
-    seen = frequencies(rule_of(choice, 9), logits, recent, new_room(9), count)
+    seen = frequencies(compiled_params(choice, 9), logits, recent, new_scratch(9), count)
     kept = probs > 0
     assert not seen[~kept].any()
     chi_square = ((seen[kept] - count * probs[kept]) ** 2 / (count * probs[kept])).sum()
-    freedom = kept.sum() - 1  # chi-square is near normal: mean n, variance 2 n; five standard deviations
+    freedom = kept.sum() - 1  # chi-square is nearly normal: mean n, variance 2 n; five standard deviations
     assert chi_square < freedom + 5 * math.sqrt(2 * max(freedom, 1))
 
 
-def test_the_uniform_number_is_that_of_the_address():
-    rule = rule_of(Choice(2**63 + 12345), 3)
+def test_uniform_matches_the_numpy_generator():
+    rule = compiled_params(SamplingParams(2**63 + 12345), 3)
     for sample, position in ((0, 0), (5, 17), (2**31, 2**32 - 1)):
         expected = uniforms(2**63 + 12345, Purpose.SAMPLE, position, [sample], 1)[0, 0]
         assert uniform(rule, sample, position, np.empty(4, np.uint32)) == expected
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_logits_that_define_no_distribution_are_found_out(bad):
+def test_invalid_logits_are_detected(bad):
     logits = np.array([0, bad, 1], np.float32)
-    assert choose(rule_of(Choice(0), 3), logits, NOBODY, 0, 0, new_room(3)) == -1
+    assert choose(compiled_params(SamplingParams(0), 3), logits, NO_RECENT, 0, 0, new_scratch(3)) == -1
 
 
-def test_nothing_is_removed_by_filters_that_keep_all(rng):
-    logits, room = rng.normal(size=9).astype(np.float32), new_room(9)
+def test_filters_that_keep_all_change_nothing(rng):
+    logits, scratch = rng.normal(size=9).astype(np.float32), new_scratch(9)
     for position in range(2000):
-        plain = choose(rule_of(Choice(3), 9), logits, NOBODY, 0, position, room)
+        plain = choose(compiled_params(SamplingParams(3), 9), logits, NO_RECENT, 0, position, scratch)
         assert (
-            choose(rule_of(Choice(3, top_k=9, top_p=1.0, min_p=0.0), 9), logits, NOBODY, 0, position, room)
+            choose(
+                compiled_params(SamplingParams(3, top_k=9, top_p=1.0, min_p=0.0), 9),
+                logits,
+                NO_RECENT,
+                0,
+                position,
+                scratch,
+            )
             == plain
         )
 
 
-def test_greedy_takes_the_lowest_of_equals():
+def test_greedy_takes_the_lowest_id_of_ties():
     logits = np.array([1, 3, 3, 2], np.float32)
-    assert choose(rule_of(Choice(0, temperature=0.0), 4), logits, NOBODY, 0, 0, new_room(4)) == 1
     assert (
         choose(
-            rule_of(Choice(0, temperature=0.0, banned=np.array([0, 1, 0, 0], bool)), 4),
+            compiled_params(SamplingParams(0, temperature=0.0), 4), logits, NO_RECENT, 0, 0, new_scratch(4)
+        )
+        == 1
+    )
+    assert (
+        choose(
+            compiled_params(SamplingParams(0, temperature=0.0, banned=np.array([0, 1, 0, 0], bool)), 4),
             logits,
-            NOBODY,
+            NO_RECENT,
             0,
             0,
-            new_room(4),
+            new_scratch(4),
         )
         == 2
     )
-    penalised = Choice(0, temperature=0.0, repetition_penalty=math.e**2)
-    assert choose(rule_of(penalised, 4), logits, np.array([1, 2, 1]), 0, 0, new_room(4)) == 3
+    penalised = SamplingParams(0, temperature=0.0, repetition_penalty=math.e**2)
+    assert choose(compiled_params(penalised, 4), logits, np.array([1, 2, 1]), 0, 0, new_scratch(4)) == 3
 
 
-def test_the_log_probability_is_that_of_the_softmax(rng):
+def test_the_log_probability_matches_the_softmax(rng):
     logits = rng.normal(size=30).astype(np.float32) * 4
     y = logits.astype(np.float64)
     expected = y[17] - np.log(np.exp(y).sum())

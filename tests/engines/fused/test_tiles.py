@@ -1,4 +1,4 @@
-"""Register tiles against plain sums: floats in the order of k, bytes exactly, every way to the same integers."""
+"""Register tiles against plain sums: floats in the order of k, and the same exact integers from every int8 kind."""
 
 import re
 
@@ -16,7 +16,7 @@ ROUNDING = {"float32": 1e-5, "float64": 1e-13}  # of sums of 37 products of orde
 
 
 def panels_of(matrix):
-    """(M, N) → panels of 16 rows, column after column: the plain form of the layout."""
+    """The reference for packing (M, N) in panels of 16 rows, column after column."""
     M, columns = matrix.shape
     packed = aligned(M * columns, matrix.dtype)
     packed[:] = [
@@ -43,7 +43,7 @@ def test_a_float_tile_adds_the_product(rows, panels, dtype, rng):
     np.testing.assert_allclose(out, expected, rtol=0, atol=ROUNDING[dtype])
 
 
-def test_a_sum_does_not_depend_on_the_rows_beside_it(rng):
+def test_sums_do_not_depend_on_other_rows(rng):
     one, wide = tiles.float_tile(1, 4), tiles.float_tile(6, 1)
 
     @njit
@@ -59,7 +59,7 @@ def test_a_sum_does_not_depend_on_the_rows_beside_it(rng):
 
 
 def plain_four_bytes(builder, running, x, w):
-    """What vpdpbusd does, in plain LLVM: for processors that lack it."""
+    """vpdpbusd in plain LLVM, for processors without it."""
     lanes = running.type.count
     bytes_, wide = ir.VectorType(ir.IntType(8), 4 * lanes), ir.VectorType(ir.IntType(32), 4 * lanes)
     products = builder.mul(
@@ -82,7 +82,7 @@ RUNNABLE = [kind for kind, feature in tiles.NEEDS.items() if not feature or tile
 
 @pytest.mark.parametrize("panels", [1, 2])
 @pytest.mark.parametrize("kind", [*RUNNABLE, "emulated-256", "emulated-512"])
-def test_every_way_to_bytes_gives_the_exact_integers(kind, panels, rng, emulated):
+def test_every_int8_kind_gives_exact_integers(kind, panels, rng, emulated):
     tile, groups = tiles.int8_tile(panels, kind), 9
 
     @njit
@@ -91,7 +91,7 @@ def test_every_way_to_bytes_gives_the_exact_integers(kind, panels, rng, emulated
 
     M = LANES * panels
     w = rng.integers(-127, 128, (M, 4 * groups)).astype(np.int8)
-    w[0], w[1] = 127, -127  # what saturates an instruction that adds in 16 bits
+    w[0], w[1] = 127, -127  # would saturate an instruction that adds in 16 bits
     x = rng.integers(-127, 128, 4 * groups).astype(np.int8)
     x[:8] = 127
     packed = aligned(w.size, np.int8)
@@ -104,7 +104,7 @@ def test_every_way_to_bytes_gives_the_exact_integers(kind, panels, rng, emulated
     ]
     exact, out = w.astype(np.int64) @ x.astype(np.int64), np.zeros(M, np.float32)
     run(packed, w.sum(axis=1, dtype=np.int32), np.ones(M, np.float32), x, np.float32(1), out)
-    np.testing.assert_array_equal(out, exact)  # below 2**24, so float32 holds them
+    np.testing.assert_array_equal(out, exact)  # below 2**24, so exact in float32
     scales = rng.random(M).astype(np.float32)
     run(packed, w.sum(axis=1, dtype=np.int32), scales, x, np.float32(0.5), out)
     np.testing.assert_allclose(out, exact + exact * scales * 0.5, rtol=1e-6)
@@ -113,7 +113,7 @@ def test_every_way_to_bytes_gives_the_exact_integers(kind, panels, rng, emulated
 @pytest.mark.parametrize(
     ("kind", "processor"), [("vpdpbusd-512", "cascadelake"), ("vpdpbusd-256", "alderlake"), ("vpmaddwd", "haswell")]
 )  # fmt: skip
-def test_a_processor_that_has_the_instruction_gets_it(kind, processor):
+def test_supported_instructions_are_used(kind, processor):
     binding.initialize_all_targets()
     binding.initialize_all_asmprinters()
     number, byte = ir.IntType(64), ir.IntType(8).as_pointer()
@@ -131,7 +131,7 @@ def test_a_processor_that_has_the_instruction_gets_it(kind, processor):
     assert re.search(rf"\b{kind.split('-')[0]}\b", assembly)
 
 
-def test_rows_are_quantised_to_their_own_scale(rng):
+def test_each_row_is_quantised_with_its_own_scale(rng):
     matrix = rng.normal(size=(5, 7))
     matrix[2] = 0
     whole, scales = quantise(matrix)

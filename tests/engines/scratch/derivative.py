@@ -1,4 +1,4 @@
-"""Derivatives by their definition: how fast a loss moves along one direction, without a line of the code under test."""
+"""Numerical derivatives of a loss along a direction, independent of the code under test."""
 
 import numpy as np
 import pytest
@@ -10,26 +10,26 @@ from charloom.parameters import parameter_shapes, state_shapes
 B, X, H = 3, 4, 5
 
 RELATIVE = 1e-7
-"""What the derivative has to meet. A saturated gate's slope, y (1 − y), has itself lost up to nine of sixteen digits."""
+"""Tolerance of a derivative. The slope of a saturated gate, y (1 − y), loses up to nine of sixteen digits."""
 
 EPS = 1e-4
 ROUNDING = 1e-9
-"""A five-point difference errs by EPS⁴, and by the rounding of losses near 10, 1e-15, over EPS."""
+"""The error of a five-point difference is EPS⁴, plus the rounding of losses near 10, 1e-15, over EPS."""
 
 IMAGINARY = 1e-30
 TINY = 1e-15
-"""A complex step subtracts nothing (Squire & Trapp 1998), so it is as exact where gates saturate; TINY: sums that cancel to 0."""
+"""A complex step does not subtract (Squire & Trapp 1998), so it is exact for saturated gates too; TINY is for sums that cancel."""
 
 SATURATION = 6.0
 CORNER = 2e-2
-"""No point may lie so near the corner of relu or g that a difference reaches across."""
+"""The distance from the corner of relu or g that keeps a difference on one side of it."""
 
 POINTS = {"random": 0.0, "open": SATURATION, "shut": -SATURATION}
 every_point = pytest.mark.parametrize("point", POINTS)
 
 
 def assert_is_derivative(analytic, loss, *, smooth=True):
-    """`analytic` is the slope of `loss` at 0, by a complex step and, where no corner is near, by central differences."""
+    """Check the slope of `loss` at 0 by a complex step and, if `smooth`, by central differences."""
     assert analytic == pytest.approx(loss(1j * IMAGINARY).imag / IMAGINARY, rel=RELATIVE, abs=TINY)
     if smooth:
         numeric = (8 * (loss(EPS) - loss(-EPS)) - (loss(2 * EPS) - loss(-2 * EPS))) / (12 * EPS)
@@ -37,13 +37,13 @@ def assert_is_derivative(analytic, loss, *, smooth=True):
 
 
 def shifted(arrays, moved, shift):
-    """The arrays with one of them moved; all become complex where the shift is."""
+    """The arrays with one of them shifted; if the shift is complex, so are all arrays."""
     kind = np.result_type(float, np.asarray(shift))
     return {name: x.astype(kind) + (shift if name == moved else 0) for name, x in arrays.items()}
 
 
 def random_case(settings, rng, point):
-    """Parameters, input x (B, X) and state of one cell, every gate near `POINTS[point]` and no unit at a corner."""
+    """Parameters, input x (B, X) and state of a cell, with gates near `POINTS[point]` and no unit near a corner."""
     config = ModelConfig(hidden_size=H, embedding_size=X, **settings)
     shapes = {
         name.removeprefix("layers.0.cell."): shape
@@ -62,14 +62,14 @@ def random_case(settings, rng, point):
 
 
 def run(cell, case, **options):
-    """One time step of a case: (state, tape)."""
+    """Run one time step of a case: (state, tape)."""
     params = cell.Params(*(case[name] for name in cell.Params._fields))
     prev = cell.State(*(case[name] for name in cell.State._fields))
     return cell.step(params, cell.project(params, case["x"][None])[0], prev, **options)
 
 
 def gradients(cell, case, d_next, **options):
-    """The gradient of <d_next, state> in every array of a case, by the cell's own backward pass."""
+    """The gradient of <d_next, state> in every array of a case, from the cell's backward pass."""
     params = cell.Params(*(case[name] for name in cell.Params._fields))
     _, tape = run(cell, case, **options)
     d_a, d_prev = cell.backward(params, tape, d_next, **options)
@@ -78,7 +78,7 @@ def gradients(cell, case, d_next, **options):
 
 
 def assert_backward_is_the_derivative_of_step(settings, moved, point, rng):
-    """The gradient of a random loss <d_next, state> in one array of a random case, along a random direction."""
+    """Check the gradient of a random loss <d_next, state> in one array of a random case, along a random direction."""
     cell = CELLS[settings["cell"]]
     options = {name: value for name, value in settings.items() if name != "cell"}
     case = random_case(settings, rng, point)

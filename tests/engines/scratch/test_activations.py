@@ -1,4 +1,4 @@
-"""σ, tanh, relu and their slopes, far out too."""
+"""σ, tanh, relu and their slopes, including large inputs."""
 
 import math
 
@@ -16,7 +16,7 @@ every_activation = pytest.mark.parametrize("name", ACTIVATIONS)
 
 
 @every_activation
-def test_a_value_is_the_functions(name, rng):
+def test_activations_match_their_formulas(name, rng):
     a = rng.normal(size=(3, 4)) * 4
     value, _ = ACTIVATIONS[name]
     expected = [[VALUES[name](x) for x in row] for row in a.tolist()]
@@ -33,7 +33,7 @@ def test_the_slope_is_the_derivative(name, rng):
 
 @every_activation
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_far_out_is_the_limit_without_a_warning(name, dtype):
+def test_saturated_values_reach_their_limits_without_warnings(name, dtype):
     value, slope = ACTIVATIONS[name]
     y = value(np.array([-1e4, 1e4], dtype))
     assert y.tolist() == list(LIMITS[name])
@@ -45,13 +45,13 @@ def test_sigmoid_of_infinity_is_its_limit():
     assert sigmoid(np.array([-np.inf, np.inf])).tolist() == [0.0, 1.0]
 
 
-def test_relu_has_no_slope_at_its_corner():
+def test_relu_slope_is_zero_at_the_corner():
     value, slope = ACTIVATIONS["relu"]
     assert slope(value(np.zeros(1))).item() == 0.0
 
 
 @every_activation
-def test_what_is_given_is_left_as_it_was(name):
+def test_inputs_are_not_modified(name):
     a = np.array([-1.0, 0.5])
     value, slope = ACTIVATIONS[name]
     y = value(a)
@@ -62,7 +62,7 @@ def test_what_is_given_is_left_as_it_was(name):
 
 
 @every_activation
-def test_a_value_may_be_written_where_it_was_read(name, rng):
+def test_results_can_overwrite_the_input(name, rng):
     a = rng.normal(size=(3, 4)) * 4
     value, _ = ACTIVATIONS[name]
     expected, other = value(a.copy()), np.empty_like(a)

@@ -1,4 +1,4 @@
-"""Any cell over a window: the loop, the scan and the walk back agree with the definition, cut or whole."""
+"""Any cell over a window: loop, scan and backward pass match the definition, in one window or several."""
 
 import numpy as np
 import pytest
@@ -20,18 +20,18 @@ with_resets = pytest.mark.parametrize("has_resets", [False, True], ids=["carried
 
 
 def random_window(config, rng, *, has_resets=False):
-    """(parameters, ids, first state, resets, fresh state), float64."""
+    """(parameters, ids, first state, resets, state after resets), float64."""
     params = {
         name.removeprefix("layers.0.cell."): 0.5 * rng.normal(size=shape)
         for name, shape in parameter_shapes(config, V).items()
         if name.startswith("layers.0.cell.")
     }
-    begin, fresh = (
+    begin, reset_state = (
         {key: rng.normal(size=(B, *shape)) for key, shape in state_shapes(config)[0].items()}
         for _ in range(2)
     )
     resets = random_resets(rng, B, T).T if has_resets else None
-    return params, random_ids(rng, B, T).T, begin, resets, fresh
+    return params, random_ids(rng, B, T).T, begin, resets, reset_state
 
 
 def part(resets, a, b):
@@ -40,15 +40,19 @@ def part(resets, a, b):
 
 @every_cell
 @with_resets
-def test_a_window_is_its_steps(config, has_resets, rng):
-    params, ids, begin, resets, fresh = random_window(config, rng, has_resets=has_resets)
+def test_unroll_equals_single_steps(config, has_resets, rng):
+    params, ids, begin, resets, reset_state = random_window(config, rng, has_resets=has_resets)
     cell, options = cells.CELLS[config.cell], cells._options(config)
     weights, state = cell.Params(**params), begin
-    outputs, after, _ = cells.unroll(config, params, ids, begin, resets=resets, fresh=fresh, record=False)
+    outputs, after, _ = cells.unroll(
+        config, params, ids, begin, resets=resets, reset_state=reset_state, record=False
+    )
     for t in range(T):
         for b in range(B):
             if resets is not None and resets[t, b]:
-                state = {key: np.where(np.arange(B)[:, None] == b, fresh[key], s) for key, s in state.items()}
+                state = {
+                    key: np.where(np.arange(B)[:, None] == b, reset_state[key], s) for key, s in state.items()
+                }
         now, _ = cell.step(weights, cell.project(weights, ids[t : t + 1])[0], cell.State(**state), **options)
         state = now._asdict()
         np.testing.assert_allclose(outputs[t], now.h, **CARRY)
@@ -60,14 +64,23 @@ def test_a_window_is_its_steps(config, has_resets, rng):
 @every_cell
 @with_resets
 @pytest.mark.parametrize("cuts", [(1,), (3,), (2, 3, 5), tuple(range(1, T))], ids=str)
-def test_the_recurrence_cut_anywhere_is_bit_for_bit_one_pass(config, cuts, has_resets, rng):
-    params, ids, begin, resets, fresh = random_window(config, rng, has_resets=has_resets)
-    whole, end, _ = cells.unroll_steps(config, params, ids, begin, resets=resets, fresh=fresh, record=False)
+def test_splitting_a_window_gives_the_same_bits(config, cuts, has_resets, rng):
+    params, ids, begin, resets, reset_state = random_window(config, rng, has_resets=has_resets)
+    whole, end, _ = cells.unroll(
+        config, params, ids, begin, resets=resets, reset_state=reset_state, record=False, stepwise=True
+    )
     pieces, state = [], begin
-    for a, b in zip((0, *cuts), (*cuts, T)):  # a look-up projects an id alike wherever the window is cut
+    for a, b in zip((0, *cuts), (*cuts, T)):  # a look-up of an id is the same in any window
         marks = part(resets, a, b)
-        outputs, state, _ = cells.unroll_steps(
-            config, params, ids[a:b], state, resets=marks, fresh=fresh, record=False
+        outputs, state, _ = cells.unroll(
+            config,
+            params,
+            ids[a:b],
+            state,
+            resets=marks,
+            reset_state=reset_state,
+            record=False,
+            stepwise=True,
         )
         pieces.append(outputs)
     np.testing.assert_array_equal(np.concatenate(pieces), whole)
@@ -77,11 +90,22 @@ def test_the_recurrence_cut_anywhere_is_bit_for_bit_one_pass(config, cuts, has_r
 
 @every_cell
 @with_resets
-def test_a_tape_changes_no_result(config, has_resets, rng):
-    params, ids, begin, resets, fresh = random_window(config, rng, has_resets=has_resets)
-    for unroll in (cells.unroll, cells.unroll_steps):
-        quiet, end, none = unroll(config, params, ids, begin, resets=resets, fresh=fresh, record=False)
-        taped, taped_end, tape = unroll(config, params, ids, begin, resets=resets, fresh=fresh, record=True)
+def test_recording_a_tape_does_not_change_results(config, has_resets, rng):
+    params, ids, begin, resets, reset_state = random_window(config, rng, has_resets=has_resets)
+    for stepwise in (False, True):
+        quiet, end, none = cells.unroll(
+            config,
+            params,
+            ids,
+            begin,
+            resets=resets,
+            reset_state=reset_state,
+            record=False,
+            stepwise=stepwise,
+        )
+        taped, taped_end, tape = cells.unroll(
+            config, params, ids, begin, resets=resets, reset_state=reset_state, record=True, stepwise=stepwise
+        )
         assert none is None
         assert tape is not None
         np.testing.assert_array_equal(taped, quiet)
@@ -92,21 +116,23 @@ def test_a_tape_changes_no_result(config, has_resets, rng):
 @every_cell
 @with_resets
 @pytest.mark.parametrize("cut", [1, 3, 6])
-def test_the_walk_back_goes_on_through_a_cut_where_it_is_handed_on(config, cut, has_resets, rng):
-    params, ids, begin, resets, fresh = random_window(config, rng, has_resets=has_resets)
+def test_backward_through_two_windows_equals_one_pass(config, cut, has_resets, rng):
+    params, ids, begin, resets, reset_state = random_window(config, rng, has_resets=has_resets)
     d_h = rng.normal(size=(T, B, H))
     d_last = {key: rng.normal(size=s.shape) for key, s in begin.items()}
 
     def run(a, b, state):
         marks = part(resets, a, b)
-        return cells.unroll(config, params, ids[a:b], state, resets=marks, fresh=fresh, record=True)[1:]
+        return cells.unroll(
+            config, params, ids[a:b], state, resets=marks, reset_state=reset_state, record=True
+        )[1:]
 
     _, tape = run(0, T, begin)
-    d_a, gradients, d_begin = cells.pull_back(config, params, tape, d_h, d_last)
+    d_a, gradients, d_begin = cells.backward(config, params, tape, d_h, d_last)
     middle, first = run(0, cut, begin)
     _, second = run(cut, T, middle)
-    d_a_2, gradients_2, d_middle = cells.pull_back(config, params, second, d_h[cut:], d_last)
-    d_a_1, gradients_1, d_start = cells.pull_back(config, params, first, d_h[:cut], d_middle)
+    d_a_2, gradients_2, d_middle = cells.backward(config, params, second, d_h[cut:], d_last)
+    d_a_1, gradients_1, d_start = cells.backward(config, params, first, d_h[:cut], d_middle)
     np.testing.assert_allclose(np.concatenate([d_a_1, d_a_2]), d_a, **REORDERED)
     for name, gradient in gradients.items():
         np.testing.assert_allclose(gradients_1[name] + gradients_2[name], gradient, **REORDERED)
@@ -115,14 +141,14 @@ def test_the_walk_back_goes_on_through_a_cut_where_it_is_handed_on(config, cut, 
 
 
 @every_cell
-def test_nothing_is_sent_back_across_a_reset(config, rng):
-    params, ids, begin, _, fresh = random_window(config, rng)
+def test_no_gradient_crosses_a_reset(config, rng):
+    params, ids, begin, _, reset_state = random_window(config, rng)
     resets = np.zeros((T, B), bool)
     resets[3, 1] = True
-    _, _, tape = cells.unroll(config, params, ids, begin, resets=resets, fresh=fresh, record=True)
+    _, _, tape = cells.unroll(config, params, ids, begin, resets=resets, reset_state=reset_state, record=True)
     d_h = np.zeros((T, B, H))
     d_h[T - 1] = 1.0
-    d_a, _, d_begin = cells.pull_back(config, params, tape, d_h)
+    d_a, _, d_begin = cells.backward(config, params, tape, d_h)
     for key in d_begin:
         assert not d_begin[key][1].any()
         assert d_begin[key][0].any()
@@ -131,10 +157,10 @@ def test_nothing_is_sent_back_across_a_reset(config, rng):
 
 
 @every_cell
-def test_weights_have_the_gradients_of_every_time_step(config, rng):
-    params, ids, begin, _, fresh = random_window(config, rng)
+def test_weight_gradients_are_sums_over_time_steps(config, rng):
+    params, ids, begin, _, reset_state = random_window(config, rng)
     cell = cells.CELLS[config.cell]
-    _, _, tape = cells.unroll(config, params, ids, begin, resets=None, fresh=fresh, record=True)
+    _, _, tape = cells.unroll(config, params, ids, begin, resets=None, reset_state=reset_state, record=True)
     d_a = rng.normal(size=(T, B, (4 if config.cell == "gru" else params["bias"].size // H) * H))
     together = cell.weight_gradients(ids, tape.h_prev, d_a, V)
     alone = [

@@ -1,4 +1,4 @@
-"""What the scratch engine refuses, and what it says."""
+"""Settings that the scratch engine refuses, and the messages."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ REFUSALS = {
     "residual": (
         {"block": "residual"},
         {},
-        r"block is residual and engine is scratch.*runs residual blocks forward and trains plain ones"
+        r"block is residual and engine is scratch.*runs residual blocks but trains plain ones only"
         r".*--block plain, or pip install 'charloom\[train\]'",
     ),
     "bfloat16": (
@@ -30,7 +30,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_what_cannot_be_trained_is_refused_with_a_way_out(name):
+def test_unsupported_training_is_refused_with_an_alternative(name):
     model, train, message = REFUSALS[name]
     config = ModelConfig(hidden_size=4, **model)
     with pytest.raises(ConfigError, match=message):
@@ -38,8 +38,8 @@ def test_what_cannot_be_trained_is_refused_with_a_way_out(name):
 
 
 @pytest.mark.parametrize("device", ["cuda", "mps", "cuda:0", "tpu"])
-def test_another_device_is_refused(device):
-    message = rf"device is '{device}' and engine is scratch.*NumPy computes on the processor.*--device auto, or --engine torch"
+def test_other_devices_are_refused(device):
+    message = rf"device is '{device}' and engine is scratch.*scratch engine runs on the CPU only.*--device auto, or --engine torch"
     config = ModelConfig(hidden_size=4)
     params = initial_parameters(config, 5, 0)
     for bind in (

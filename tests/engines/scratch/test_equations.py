@@ -1,4 +1,4 @@
-"""Every numbered equation of a docstring is named by a line of the code that computes it, forward and back."""
+"""The code of each forward and backward pass names every numbered equation of its docstring in a comment."""
 
 import inspect
 import io
@@ -13,13 +13,13 @@ NUMBER = re.compile(r"\((\d{1,2})\)")
 
 
 def equations(module):
-    """The numbers of the equations in a module's docstring."""
+    """The equation numbers in a module's docstring."""
     indented = [line for line in module.__doc__.splitlines() if line.startswith("    ")]
     return {int(number) for number in NUMBER.findall("\n".join(indented))}
 
 
 def named(*functions):
-    """The numbers that the comments of these functions name."""
+    """The equation numbers in the comments of these functions."""
     source = "\n".join(inspect.getsource(function) for function in functions)
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     comments = " ".join(token.string for token in tokens if token.type == tokenize.COMMENT)
@@ -39,22 +39,22 @@ DIRECTIONS = {
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_every_equation_is_named_and_no_other(direction):
+def test_comments_name_every_equation_and_no_other(direction):
     module, functions = DIRECTIONS[direction]
     assert equations(module)
     assert equations(module) == named(*functions)
 
 
 WINDOWS = {
-    "elman-walk": (elman, elman.walk, {1, 2}),
-    "elman-walk-back": (elman, elman.walk_back, {1, 2}),
+    "elman-window": (elman, elman.forward_window, {1, 2}),
+    "elman-window-back": (elman, elman.backward_window, {1, 2}),
     "mingru-scan": (mingru, mingru.scan, {2, 3, 4}),
     "mingru-scan-back": (mingru, mingru.scan_backward, {2, 3, 4}),
 }
 
 
 @pytest.mark.parametrize("window", WINDOWS)
-def test_a_form_for_whole_windows_names_equations_of_the_step(window):
+def test_window_functions_name_equations_of_the_step(window):
     module, function, numbers = WINDOWS[window]
     assert named(function) == numbers <= equations(module)
 

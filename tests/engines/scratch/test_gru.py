@@ -20,7 +20,7 @@ def test_z_keeps_and_r_acts_after_the_recurrent_product():
     w_hh = np.array([[0.0], [0.0], [2.0]])
     params = gru.Params(w_ih=np.zeros((3, 1)), w_hh=w_hh, bias=np.zeros(3), bias_hn=np.array([0.7]))
     prev = gru.State(np.array([[0.5]]))
-    big = 40.0  # σ is 1 and 0 to seventeen digits
+    big = 40.0  # σ(±big) is 1 and 0 to seventeen digits
 
     def step(r, z, n):
         return gru.step(params, np.array([[r, z, n]]), prev)[0].h.item()

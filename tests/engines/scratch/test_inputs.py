@@ -1,4 +1,4 @@
-"""What a cell reads: ids and one-hot vectors are the same thing, and rows are summed where their id stands."""
+"""Inputs of a cell: ids are equivalent to one-hot vectors, and the rows of each id are summed."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from charloom.engines.scratch import inputs
 
-ROUNDING = {"rtol": 1e-13, "atol": 1e-14}  # a dense product adds the same terms, and zeros, in another order
+ROUNDING = {"rtol": 1e-13, "atol": 1e-14}  # a dense product adds the same terms, plus zeros, in another order
 ids_of_any_vocabulary = st.integers(1, 2 * inputs.DENSE_UP_TO).flatmap(
     lambda V: st.tuples(st.just(V), st.lists(st.integers(0, V - 1), min_size=1, max_size=60))
 )
@@ -17,11 +17,10 @@ ids_of_any_vocabulary = st.integers(1, 2 * inputs.DENSE_UP_TO).flatmap(
 @example((inputs.DENSE_UP_TO, [0, inputs.DENSE_UP_TO - 1, 0]), 2, "float64")
 @example((inputs.DENSE_UP_TO + 1, [inputs.DENSE_UP_TO, 0, inputs.DENSE_UP_TO]), 2, "float64")
 @example((2 * inputs.DENSE_UP_TO, [3, 3, 3, 3]), 1, "float32")
-def test_row_sums_add_each_row_where_its_id_stands(drawn, width, dtype):
+def test_row_sums_add_up_the_rows_of_each_id(drawn, width, dtype):
     V, ids = drawn
-    rows = (np.arange(len(ids) * width).reshape(-1, width) % 11 - 5).astype(
-        dtype
-    )  # whole numbers: sums are exact
+    # integers, so that sums are exact
+    rows = (np.arange(len(ids) * width).reshape(-1, width) % 11 - 5).astype(dtype)
     expected = np.zeros((V, width), dtype)
     np.add.at(expected, ids, rows)
     sums = inputs.row_sums(rows, np.array(ids), V)
@@ -29,7 +28,7 @@ def test_row_sums_add_each_row_where_its_id_stands(drawn, width, dtype):
     assert sums.dtype == dtype
 
 
-def test_the_two_ways_to_sum_rows_agree(rng, monkeypatch):
+def test_both_methods_of_summing_rows_agree(rng, monkeypatch):
     rows, ids = rng.normal(size=(50, 3)), rng.integers(0, 9, size=50)
     dense = inputs.row_sums(rows, ids, 9)
     monkeypatch.setattr(inputs, "DENSE_UP_TO", 0)
@@ -61,7 +60,7 @@ def test_vectors_are_projected_one_by_one(rng):
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "int64"])
-def test_whole_numbers_are_ids(dtype):
+def test_integer_arrays_are_ids(dtype):
     assert inputs.is_ids(np.zeros(3, dtype))
     assert not inputs.is_ids(np.zeros(3, "float32"))
 

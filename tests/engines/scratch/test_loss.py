@@ -1,4 +1,4 @@
-"""Cross-entropy by hand, its derivative, and logits far beyond where an exponential overflows."""
+"""Cross-entropy by hand, its derivative, and logits whose exponential overflows."""
 
 import math
 
@@ -12,7 +12,7 @@ from .derivative import assert_is_derivative, shifted
 HUGE = 1e4  # e^1e4 is far beyond float64
 
 
-def test_by_hand():
+def test_loss_and_gradient_by_hand():
     y = np.array([[[0.0, math.log(3)], [math.log(3), 0.0]]])  # probabilities 1/4 and 3/4, then 3/4 and 1/4
     log_p = loss.log_softmax(y)
     np.testing.assert_allclose(np.exp(log_p), [[[0.25, 0.75], [0.75, 0.25]]], rtol=1e-15)
@@ -56,14 +56,14 @@ def test_backward_is_the_derivative_of_the_summed_losses(scale, rng):
     assert_is_derivative((loss.backward(loss.log_softmax(y), targets) * direction).sum(), total)
 
 
-def test_each_target_has_its_own_place(rng):
+def test_each_loss_belongs_to_its_target(rng):
     y, targets = rng.normal(size=(2, 3, 4)), rng.integers(0, 4, size=(2, 3))
     log_p = loss.log_softmax(y)
     for t, b in np.ndindex(2, 3):
         assert loss.losses(log_p, targets)[t, b] == -log_p[t, b, targets[t, b]]
 
 
-def test_what_is_given_is_left_as_it_was(rng):
+def test_inputs_are_not_modified(rng):
     y, targets = rng.normal(size=(2, 3, 4)), rng.integers(0, 4, size=(2, 3))
     before = y.copy()
     log_p = loss.log_softmax(y)
@@ -74,7 +74,7 @@ def test_what_is_given_is_left_as_it_was(rng):
     np.testing.assert_array_equal(log_p, kept)
 
 
-def test_the_gradient_does_not_depend_on_how_logits_lie_in_memory(rng):
+def test_the_gradient_does_not_depend_on_memory_layout(rng):
     y, targets = rng.normal(size=(2, 3, 4)), rng.integers(0, 4, size=(2, 3))
     expected = loss.backward(loss.log_softmax(y), targets)
     for order in ((0, 1, 2), (1, 0, 2), (2, 1, 0)):

@@ -16,7 +16,7 @@ def test_backward_is_the_derivative_of_step(moved, point, rng):
     assert_backward_is_the_derivative_of_step({"cell": "lstm"}, moved, point, rng)
 
 
-def test_blocks_stand_in_the_order_i_f_g_o():
+def test_blocks_are_in_the_order_i_f_g_o():
     open_, shut = 40.0, -40.0  # σ is 1 and 0 to seventeen digits
     params = lstm.Params(w_ih=np.zeros((4, 1)), w_hh=np.zeros((4, 1)), bias=np.zeros(4))
     prev = lstm.State(h=np.zeros((1, 1)), c=np.full((1, 1), 0.5))

@@ -1,4 +1,4 @@
-"""The whole network's gradient against its definition: every plain case, tied, dropped, reset, cut short."""
+"""The gradient of the whole network against its definition: every plain case, tied, with dropout, resets and last_only."""
 
 import numpy as np
 import pytest
@@ -13,10 +13,10 @@ from .derivative import assert_is_derivative, shifted
 
 T, B = 5, 3
 SMOOTH = ("tanh-", "sigmoid-", "lstm", "gru-")
-"""relu and minGRU have corners, and among so many units a difference would reach across one: the complex step does not."""
+"""relu and minGRU have corners, and with this many units a difference would cross one; a complex step does not."""
 
 SITES = {"dropout_char": 0.3, "dropout_input": 0.3, "dropout_layer": 0.4, "dropout_output": 0.5}
-WAYS = ("resets", "last_only", "dropout", "tied")
+VARIANTS = ("resets", "last_only", "dropout", "tied")
 
 
 def moved_arrays(config):
@@ -25,12 +25,12 @@ def moved_arrays(config):
     return [*shapes, *(f"state.{i}.{key}" for i, layer in enumerate(state_shapes(config)) for key in layer)]
 
 
-def varied(config, way):
-    """The network of a case in one of the `WAYS`; None where it has no such thing."""
+def varied(config, variant):
+    """The network of a case in one of the `VARIANTS`."""
     changes = {name: getattr(config, name) for name in ("cell", "activation", "hidden_size", "num_layers")}
-    if way == "tied":
+    if variant == "tied":
         return ModelConfig(**changes, embedding_size=config.hidden_size, tie_embeddings=True)
-    if way == "dropout":
+    if variant == "dropout":
         one_hot = config.embedding_size is None
         rates = {n: r for n, r in SITES.items() if not (one_hot and n in ("dropout_char", "dropout_input"))}
         return ModelConfig(**changes, embedding_size=config.embedding_size, **rates)
@@ -38,19 +38,19 @@ def varied(config, way):
 
 
 class Case:
-    """A network with a window, and the random loss <d_y, logits> + <d_last, state behind it>."""
+    """A network with a window, and the random loss <d_y, logits> + <d_last, state after it>."""
 
-    def __init__(self, config, rng, way=None):
+    def __init__(self, config, rng, variant=None):
         self.config = config
         self.begin = random_state(state_shapes(config), B, rng)
         self.arrays = random_parameters(config, rng) | {
             f"state.{i}.{key}": s for i, layer in enumerate(self.begin) for key, s in layer.items()
         }
         self.ids = random_ids(rng, B, T).T
-        self.last_only = way == "last_only"
-        self.lanes = range(B) if way == "dropout" else None
-        self.resets = random_resets(rng, B, T).T if way == "resets" else None
-        self.fresh = random_state(state_shapes(config), B, rng) if way == "resets" else None
+        self.last_only = variant == "last_only"
+        self.lanes = range(B) if variant == "dropout" else None
+        self.resets = random_resets(rng, B, T).T if variant == "resets" else None
+        self.reset_state = random_state(state_shapes(config), B, rng) if variant == "resets" else None
         self.d_y = rng.normal(size=(1 if self.last_only else T, B, V))
         self.d_last = random_state(state_shapes(config), B, rng)
 
@@ -62,7 +62,7 @@ class Case:
             self.ids,
             state,
             resets=self.resets,
-            fresh=self.fresh,
+            reset_state=self.reset_state,
             masks=None if self.lanes is None else draws.Masks(self.config, 1, 2, self.lanes),
             last_only=self.last_only,
             record=record,
@@ -99,17 +99,17 @@ def test_backward_is_the_derivative_of_forward(name, moved, rng):
 
 
 @pytest.mark.parametrize(
-    ("way", "name", "moved"),
+    ("variant", "name", "moved"),
     [
-        (way, name, moved)
-        for way in WAYS
+        (variant, name, moved)
+        for variant in VARIANTS
         for name, config in PLAIN_CASES.items()
-        if name.endswith("-2") and not (way == "tied" and "one-hot" in name)
-        for moved in moved_arrays(varied(config, way))
+        if name.endswith("-2") and not (variant == "tied" and "one-hot" in name)
+        for moved in moved_arrays(varied(config, variant))
     ],
 )
-def test_backward_is_the_derivative_of_every_way_forward(way, name, moved, rng):
-    assert_gradient(Case(varied(PLAIN_CASES[name], way), rng, way), moved, rng, smooth=False)
+def test_backward_is_the_derivative_of_every_variant(variant, name, moved, rng):
+    assert_gradient(Case(varied(PLAIN_CASES[name], variant), rng, variant), moved, rng, smooth=False)
 
 
 @pytest.mark.parametrize("name", PLAIN_CASES)
@@ -120,8 +120,8 @@ def test_every_array_has_a_gradient_of_its_shape(name, rng):
 
 
 def test_the_output_bias_has_its_gradient(rng):
-    """A published character model adds this gradient to itself instead of to the sum, so that it stays zero: `out.bias`
-    never learns, and its first layer has to."""
+    """A published character model adds this gradient to itself instead of to the sum, so it remains zero: `out.bias` never
+    learns, and its first layer has to compensate."""
     case = Case(PLAIN_CASES["elman-tanh-plain-one-hot-1"], rng)
     logits, _, tape = case.forward(case.arrays, record=True)
     targets = random_ids(rng, B, T).T
@@ -134,7 +134,7 @@ def test_the_output_bias_has_its_gradient(rng):
     assert (gradients["out.bias"] != 0).all()
 
 
-def test_without_a_gradient_behind_the_window_it_is_zero(rng):
+def test_the_gradient_after_the_window_defaults_to_zero(rng):
     case = Case(PLAIN_CASES["lstm-plain-one-hot-2"], rng)
     _, _, tape = case.forward(case.arrays, record=True)
     zeros = [{key: np.zeros_like(s) for key, s in layer.items()} for layer in case.begin]
@@ -147,7 +147,7 @@ def test_without_a_gradient_behind_the_window_it_is_zero(rng):
             np.testing.assert_array_equal(mine[key], d)
 
 
-def test_the_last_logits_are_those_of_the_whole_window(rng):
+def test_last_only_returns_the_last_logits(rng):
     case = Case(PLAIN_CASES["gru-plain-embedding-2"], rng)
     whole, _, _ = case.forward(case.arrays)
     case.last_only = True
@@ -155,12 +155,12 @@ def test_the_last_logits_are_those_of_the_whole_window(rng):
     np.testing.assert_allclose(last, whole[-1:], rtol=0, atol=1e-12)
 
 
-def test_resets_return_to_the_given_fresh_state(rng):
+def test_resets_return_to_the_given_state(rng):
     case = Case(PLAIN_CASES["lstm-plain-one-hot-2"], rng, "resets")
     case.resets = np.zeros((T, B), bool)
     case.resets[2] = True
     joined, _, _ = case.forward(case.arrays)
-    alone, _, _ = network.forward(case.config, case.arrays, case.ids[2:], case.fresh)
+    alone, _, _ = network.forward(case.config, case.arrays, case.ids[2:], case.reset_state)
     np.testing.assert_allclose(joined[2:], alone, rtol=0, atol=1e-12)
 
 
@@ -175,7 +175,7 @@ def test_each_dropout_site_multiplies_by_its_mask(site, rng):
     assert (case.forward(case.arrays)[0] != dropped).any()
 
 
-def test_gradients_in_float32_stay_there(rng):
+def test_gradients_keep_float32(rng):
     for config in PLAIN_CASES.values():
         case = Case(varied(config, "dropout"), rng, "dropout")
         case.arrays = {name: x.astype("f4") for name, x in case.arrays.items()}

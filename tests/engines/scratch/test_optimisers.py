@@ -38,7 +38,7 @@ def test_each_optimiser_takes_its_published_update(method, settings, weight_deca
             np.testing.assert_allclose(views[name], w, **ROUNDING, err_msg=f"{name} {t}")
 
 
-def test_every_optimiser_but_muon_is_written_here():
+def test_every_optimiser_except_muon_is_supported():
     assert configured_methods() == {*TWINS, "muon"}
     with pytest.raises(
         ConfigError, match=r"optimizer is muon and engine is scratch.*sgd, adagrad, rmsprop, adam, adamw"
@@ -47,7 +47,7 @@ def test_every_optimiser_but_muon_is_written_here():
 
 
 @every_variant
-def test_a_new_optimiser_goes_on_from_named_moments(method, settings, rng):
+def test_a_new_optimiser_resumes_from_saved_moments(method, settings, rng):
     config = TrainConfig(optimizer=method, weight_decay=0.1, **settings)
     views, flat, optimiser = make(config, start(rng))
     drawn = [start(rng) for _ in range(2 * STEPS)]
@@ -79,7 +79,7 @@ def test_moments_are_shaped_like_their_parameters_and_copied(method, settings, r
     assert counts == (set() if method == "sgd" or "epsilon_inside_root" in settings else {1.0})
 
 
-def test_an_optimiser_without_moments_begins_again(rng):
+def test_loading_no_moments_resets_the_optimiser(rng):
     config = TrainConfig(optimizer="adam")
     _, flat, optimiser = make(config, start(rng))
     update(flat, optimiser, start(rng), 0.1)
@@ -89,7 +89,7 @@ def test_an_optimiser_without_moments_begins_again(rng):
 
 
 @every_variant
-def test_float32_stays_there(method, settings, rng):
+def test_updates_keep_float32(method, settings, rng):
     config = TrainConfig(optimizer=method, weight_decay=0.1, **settings)
     views, flat, optimiser = make(config, start(rng), np.dtype("float32"))
     update(flat, optimiser, start(rng), 0.1)
@@ -97,7 +97,7 @@ def test_float32_stays_there(method, settings, rng):
     assert {x.dtype for x in arrays} == {np.dtype("float32")}
 
 
-def test_the_gradient_is_left_as_it_was(rng):
+def test_the_gradient_is_not_modified(rng):
     for method, settings in VARIANTS:
         _, flat, optimiser = make(TrainConfig(optimizer=method, weight_decay=0.1, **settings), start(rng))
         d = rng.normal(size=flat.vector.shape)
@@ -106,7 +106,7 @@ def test_the_gradient_is_left_as_it_was(rng):
         np.testing.assert_array_equal(d, before)
 
 
-def test_views_share_the_vectors_memory_in_the_order_given(rng):
+def test_views_share_memory_and_keep_the_order(rng):
     values = start(rng) | {"scalar": np.array(2.0)}
     flat = Flat(values, FLOAT64)
     np.testing.assert_array_equal(flat.vector, np.concatenate([x.ravel() for x in values.values()]))

@@ -1,4 +1,4 @@
-"""The residual block forward: its parts against plain loops, and one block by its five equations."""
+"""The residual block: its parts against plain loops, one block against its five equations, and derivatives."""
 
 import numpy as np
 import pytest
@@ -51,20 +51,27 @@ def test_a_block_follows_its_equations(mlp_ratio, has_resets, rng):
     }
     p = {name: rng.normal(size=shape) for name, shape in shapes.items()}
     x = rng.normal(size=(T, B, 4))
-    begin, fresh = (
+    begin, reset_state = (
         {key: rng.normal(size=(B, *shape)) for key, shape in state_shapes(config)[0].items()}
         for _ in range(2)
     )
     resets = rng.random((T, B)) < 0.4 if has_resets else None
-    ours, after = residual.block(config, p, x, begin, resets=resets, fresh=fresh)
+    ours, after = residual.block(config, p, x, begin, resets=resets, reset_state=reset_state)
 
     marks = None if resets is None else resets.T
     normed = residual.norm(x, p["norm"]).swapaxes(0, 1)
     u, past = naive_convolution(normed, begin["conv"], p["conv.weight"], p["conv.bias"], marks)  # (1)
     inner = {name: p[f"cell.{name}"] for name in ("w_ih", "w_hh", "bias")}
-    ends = [{key: s[key] for key in ("h", "c")} for s in (begin, fresh)]
-    o, state, _ = cells.unroll_steps(
-        config, inner, u.swapaxes(0, 1), ends[0], resets=resets, fresh=ends[1], record=False
+    ends = [{key: s[key] for key in ("h", "c")} for s in (begin, reset_state)]
+    o, state, _ = cells.unroll(
+        config,
+        inner,
+        u.swapaxes(0, 1),
+        ends[0],
+        resets=resets,
+        reset_state=ends[1],
+        record=False,
+        stepwise=True,
     )  # (2)
     y = x + np.einsum("dh,tbh->tbd", p["proj"], o)  # (3)
     if mlp_ratio:
@@ -76,14 +83,14 @@ def test_a_block_follows_its_equations(mlp_ratio, has_resets, rng):
         np.testing.assert_allclose(after[key], s, **EXACT)
 
 
-def test_a_block_in_float32_stays_there(rng):
+def test_a_block_keeps_float32(rng):
     config = ModelConfig(cell="gru", hidden_size=4, block="residual")
     shapes = parameter_shapes(config, 7)
     p = {
         n.removeprefix("layers.0."): np.ones(s, "f4") for n, s in shapes.items() if n.startswith("layers.0.")
     }
     begin = {key: np.zeros((2, *shape), "f4") for key, shape in state_shapes(config)[0].items()}
-    y, after = residual.block(config, p, np.ones((3, 2, 4), "f4"), begin, resets=None, fresh=begin)
+    y, after = residual.block(config, p, np.ones((3, 2, 4), "f4"), begin, resets=None, reset_state=begin)
     assert {y.dtype, *(s.dtype for s in after.values())} == {np.dtype("float32")}
 
 
@@ -121,7 +128,7 @@ def test_the_derivative_of_one_step_of_the_convolution(K, rng):
     assert_is_derivative((d_x * along).sum() + (d_past * along_past).sum(), loss)
 
 
-def test_rows_of_gradients_share_what_one_row_read(rng):
+def test_rows_of_gradients_share_one_input_row(rng):
     x, gain, d_y = rng.normal(size=(1, 5)), rng.normal(size=5), rng.normal(size=(3, 5))
     each = [residual.norm_backward(x, gain, row[None])[0] for row in d_y]
     np.testing.assert_allclose(residual.norm_backward(x, gain, d_y), each, **EXACT)

@@ -1,6 +1,6 @@
-"""The network written out from the published equations, one row, one time step and one gate at a time.
+"""The network written out from the published equations, for one row, one time step and one gate at a time.
 
-Plain float64 arithmetic on vectors, so that autograd can differentiate it; it shares no line with the engine.
+Plain float64 arithmetic on vectors, so that autograd can differentiate it; it shares no code with the engine.
 """
 
 import torch
@@ -63,7 +63,7 @@ def part(params, prefix):
 
 
 def residual_step(config, p, x, s):
-    """One position through one residual block; `s["conv"]` holds the K − 1 inputs before it."""
+    """Run one residual block at one position; `s["conv"]` holds the K − 1 inputs before it."""
     taps = [*s["conv"], rms_norm(x, p["norm"])]
     u = p["conv.bias"] + sum(p["conv.weight"][:, k] * tap for k, tap in enumerate(taps))
     after = CELLS[config.cell](config, part(p, "cell."), u, s)
@@ -76,7 +76,7 @@ def residual_step(config, p, x, s):
 
 
 def step(config, params, char_id, state):
-    """One character of one row: (logits, state)."""
+    """Read one character of one row: (logits, state)."""
     vocab_size = len(params["out.bias"])
     if "embedding" in params:
         x = params["embedding"][char_id]
@@ -98,7 +98,7 @@ def step(config, params, char_id, state):
 
 
 def forward(config, params, ids, state, resets=None):
-    """Logits (B, T, V) and the state behind the last character, rows and steps in plain loops."""
+    """Compute logits (B, T, V) and the state after the last character, rows and steps in plain loops."""
     logits, after = [], []
     for b, row in enumerate(ids.tolist()):
         s = [{key: x[b] for key, x in layer.items()} for layer in state]
@@ -110,8 +110,8 @@ def forward(config, params, ids, state, resets=None):
             outputs.append(y)
         logits.append(torch.stack(outputs))
         after.append(s)
-    behind = [
+    stacked = [
         {key: torch.stack([rows[i][key] for rows in after]) for key in after[0][i]}
         for i in range(config.num_layers)
     ]
-    return torch.stack(logits), behind
+    return torch.stack(logits), stacked

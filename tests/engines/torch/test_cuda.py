@@ -1,4 +1,4 @@
-"""The torch engine on a GPU, where there is one: the same numbers as NumPy's, from a graph that asks the host for nothing."""
+"""The torch engine on a GPU, if available: the same numbers as NumPy's, from graphs that read nothing from the host."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from charloom.config import ModelConfig
 from charloom.engines import load_engine
 from charloom.errors import DivergedError
 from charloom.parameters import initial_parameters, state_shapes
-from charloom.text.windows import Plan, Window
+from charloom.text.batching import Plan, Window
 
 from ..cases import CASES, SHORT_CASES, V, random_ids, random_parameters, random_resets, random_state
 from ..learners import assert_states_equal, group, random_text, train_config
@@ -21,7 +21,7 @@ PARITY = {"rtol": 1e-9, "atol": 1e-11}
 """float64: the same sums in another order."""
 
 RATE32 = {"rtol": 1e-6, "atol": 1e-6}
-"""A learning rate in float32 is off by up to 6e-8 of itself; a dozen updates add up."""
+"""A learning rate in float32 has a relative error of up to 6e-8, which adds up over a dozen updates."""
 
 BOUNDARY = 2
 every_stack = pytest.mark.parametrize("config", SHORT_CASES.values(), ids=SHORT_CASES.keys())
@@ -34,10 +34,10 @@ def learner_on(device, config, settings, params=None):
 
 
 def advanced(device, config, settings, *, steps=12, records=True, boundary_id=BOUNDARY):
-    """A learner after some updates: (learner, state, metrics)."""
+    """(Learner, state, metrics) after some updates."""
     learner = learner_on(device, config, settings)
     if not records:
-        learner.recorder = None
+        learner.on_gpu.recorder = None
     plan = Plan(random_text(np.random.default_rng(2)), settings, boundary_id=boundary_id)
     return learner, *learner.advance(plan, 0, steps, learner.initial_state(range(plan.batch_size)))
 
@@ -54,7 +54,7 @@ def assert_trained_alike(mine, theirs, tolerance):
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("has_resets", [False, True], ids=["carried", "resets"])
-def test_logits_losses_and_states_are_those_of_numpy(name, has_resets, rng):
+def test_logits_losses_and_states_match_numpy(name, has_resets, rng):
     config = CASES[name]
     params, begin = random_parameters(config, rng), random_state(state_shapes(config), 3, rng)
     resets = random_resets(rng, 3, 6) if has_resets else np.zeros((3, 6), bool)
@@ -73,7 +73,7 @@ def test_logits_losses_and_states_are_those_of_numpy(name, has_resets, rng):
 
 @every_stack
 @pytest.mark.parametrize("objective", ["every", "last"])
-def test_gradients_are_those_of_the_cpu(config, objective, rng):
+def test_gradients_match_the_cpu(config, objective, rng):
     params = random_parameters(config, rng)
     window = Window(random_ids(rng, 3, 6), random_ids(rng, 3, 6), random_resets(rng, 3, 6))
     settings = train_config(objective=objective, batching="random", initial_state="normal")
@@ -90,14 +90,14 @@ def test_gradients_are_those_of_the_cpu(config, objective, rng):
 
 @every_stack
 @pytest.mark.parametrize("settings", METHODS, ids=str)
-def test_a_recorded_training_is_that_of_the_cpu(config, settings):
-    """Windows with resets before them, inside them and none, and a shorter one at the end of an epoch: a graph for each."""
+def test_recorded_training_matches_the_cpu(config, settings):
+    """Each shape has its graph: windows without resets, with resets before or inside them, a shorter one at the end."""
     if settings.get("optimizer") == "muon" and config.block == "plain":
-        pytest.skip("a plain stack's only matrices are square and recurrent: the other cases say it")
+        pytest.skip("a plain stack has only square recurrent matrices, which the other cases cover")
     train = train_config(learning_rate=2**-7, clip_norm=0.5, state_reset_probability=0.3, **settings)
     mine = advanced("cuda", config, train, steps=30)
-    assert (mine[0].recorder is None) == (train.optimizer == "sgd")
-    assert mine[0].recorder is None or mine[0].recorder._recorded
+    assert (mine[0].on_gpu.recorder is None) == (train.optimizer == "sgd")
+    assert mine[0].on_gpu.recorder is None or mine[0].on_gpu.recorder._recorded
     assert_trained_alike(mine, advanced("cpu", config, train, steps=30), RATE32)
 
 
@@ -112,10 +112,10 @@ DROPS = ModelConfig(
 )
 
 
-def test_a_graph_draws_the_masks_that_its_kernels_would(rng):
+def test_a_graph_draws_the_same_masks_as_unrecorded_updates(rng):
     train = train_config(learning_rate=2**-7, state_reset_probability=0.3)
     mine, theirs = (advanced("cuda", DROPS, train, records=records) for records in (True, False))
-    assert mine[0].recorder._recorded
+    assert mine[0].on_gpu.recorder._recorded
     assert_trained_alike(mine, theirs, RATE32)
 
 
@@ -131,7 +131,7 @@ def test_masks_differ_from_update_to_update():
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("cell", ["elman", "lstm", "gru", "mingru"])
 @pytest.mark.parametrize("block", ["plain", "residual"])
-def test_nobody_waits_for_the_device_inside_a_stretch(cell, block, precision, records):
+def test_updates_do_not_wait_for_the_device(cell, block, precision, records):
     config = replace(
         DROPS,
         cell=cell,
@@ -144,21 +144,19 @@ def test_nobody_waits_for_the_device_inside_a_stretch(cell, block, precision, re
     )
     learner = learner_on("cuda", config, train)
     plan = Plan(random_text(np.random.default_rng(2), 20_000), train)
+    if not records:
+        learner.on_gpu.recorder = None
     state, _ = learner.advance(plan, 0, 5, learner.initial_state(range(64)))
     torch.cuda.set_sync_debug_mode("error")
     try:
         for step in range(5, 8):
-            window = plan.window(step, range(64))
-            if records:
-                state, _, _ = learner._launch(learner.recorder, step, window, state)
-            else:
-                state, _, _ = learner._update(step, window, state, look=False)
+            state, _, _ = learner.on_gpu.update(plan, step, state)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
 
 @every_stack
-def test_bfloat16_trains_every_cell_near_float32(config):
+def test_bfloat16_trains_every_cell_close_to_float32(config):
     config = replace(config, hidden_size=64)
     found = {}
     for precision in ("float32", "bfloat16"):
@@ -169,7 +167,7 @@ def test_bfloat16_trains_every_cell_near_float32(config):
     np.testing.assert_allclose(found["bfloat16"].loss, found["float32"].loss, rtol=0.02)
 
 
-def test_a_stretch_that_diverges_is_taken_back_and_named():
+def test_a_diverged_range_of_steps_is_undone_and_names_its_step():
     train = train_config(learning_rate=2**-7)
     learner = learner_on("cuda", SHORT_CASES["lstm-residual-2"], train)
     plan = Plan(random_text(np.random.default_rng(2)), train)
@@ -183,17 +181,17 @@ def test_a_stretch_that_diverges_is_taken_back_and_named():
         np.testing.assert_array_equal(x, before[name], err_msg=name)
 
 
-def test_a_checkpoint_goes_on_here_and_on_the_cpu():
+def test_a_checkpoint_resumes_on_the_gpu_and_on_the_cpu():
     config, train = SHORT_CASES["gru-residual-2"], train_config(learning_rate=2**-7, average_decay=0.9)
     plan = Plan(random_text(np.random.default_rng(2)), train)
     learner = learner_on("cuda", config, train)
     state, _ = learner.advance(plan, 0, 6, learner.initial_state(range(3)))
-    saved, behind = learner.tensors(), learner.export_state(state)
+    saved, saved_state = learner.tensors(), learner.export_state(state)
     end, metrics = learner.advance(plan, 6, 6, state)
     expected, last = learner.tensors(), learner.export_state(end)
     for other in (learner, learner_on("cuda", config, train), learner_on("cpu", config, train)):
         other.load_tensors(saved)
-        end, again = other.advance(plan, 6, 6, other.import_state(behind))
+        end, again = other.advance(plan, 6, 6, other.import_state(saved_state))
         np.testing.assert_allclose(again.loss, metrics.loss, **RATE32)
         assert_states_equal(other.export_state(end), last, **RATE32)
         for name, x in other.tensors().items():

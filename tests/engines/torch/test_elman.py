@@ -1,22 +1,24 @@
-"""The Elman cell: one step against the equations, the window kernel against the steps."""
+"""The Elman cell: one step by hand, the library kernel against the steps, torch.nn.RNN."""
 
 import pytest
 import torch
 
 from charloom.engines.torch import elman
 
-from .windows import GOLDEN, assert_window_kernel_equals_steps, library_outputs, random_cell
+from .windows import GOLDEN, assert_library_kernel_equals_steps, library_outputs, random_cell
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_the_window_kernel_equals_its_steps(activation, dtype, rng):
-    assert_window_kernel_equals_steps({"cell": "elman", "activation": activation}, elman.fused, dtype, rng)
+def test_library_kernel_equals_steps(activation, dtype, rng):
+    assert_library_kernel_equals_steps(
+        {"cell": "elman", "activation": activation}, elman.library_kernel, dtype, rng
+    )
 
 
-def test_the_library_has_no_kernel_for_sigmoid(rng):
+def test_library_has_no_kernel_for_sigmoid(rng):
     config, params, x, state = random_cell({"cell": "elman", "activation": "sigmoid"}, torch.float64, rng)
-    assert elman.fused(params, x, state, config.activation) is None
+    assert elman.library_kernel(params, x, state, config.activation) is None
 
 
 def test_each_activation_is_applied_to_the_sum():
@@ -30,7 +32,7 @@ def test_each_activation_is_applied_to_the_sum():
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
-def test_one_bias_computes_what_pytorchs_two_do(activation, rng):  # golden: torch.nn.RNN
+def test_one_bias_matches_two_pytorch_biases(activation, rng):  # golden: torch.nn.RNN
     module = torch.nn.RNN(3, 4, nonlinearity=activation, batch_first=True, dtype=torch.float64)
     ours, theirs = library_outputs({"cell": "elman", "activation": activation}, module, rng)
     torch.testing.assert_close(ours, theirs, **GOLDEN)

@@ -1,4 +1,4 @@
-"""The GRU: one step by hand, the window kernel against the steps, torch.nn.GRU."""
+"""The GRU: one step by hand, the library kernel against the steps, torch.nn.GRU."""
 
 import math
 
@@ -7,12 +7,12 @@ import torch
 
 from charloom.engines.torch import gru
 
-from .windows import GOLDEN, assert_window_kernel_equals_steps, library_outputs
+from .windows import GOLDEN, assert_library_kernel_equals_steps, library_outputs
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_the_window_kernel_equals_its_steps(dtype, rng):
-    assert_window_kernel_equals_steps({"cell": "gru"}, gru.fused, dtype, rng)
+def test_library_kernel_equals_steps(dtype, rng):
+    assert_library_kernel_equals_steps({"cell": "gru"}, gru.library_kernel, dtype, rng)
 
 
 def test_z_keeps_and_r_acts_after_the_recurrent_product():
@@ -32,7 +32,7 @@ def test_z_keeps_and_r_acts_after_the_recurrent_product():
     assert step(0.0, -big, 0.1) == pytest.approx(math.tanh(0.1 + 0.5 * (2 * 0.5 + 0.7)))
 
 
-def test_bias_and_bias_hn_compute_what_pytorchs_two_biases_do(rng):  # golden: torch.nn.GRU
+def test_bias_and_bias_hn_match_two_pytorch_biases(rng):  # golden: torch.nn.GRU
     module = torch.nn.GRU(3, 4, batch_first=True, dtype=torch.float64)
     ours, theirs = library_outputs({"cell": "gru"}, module, rng)
     torch.testing.assert_close(ours, theirs, **GOLDEN)

@@ -1,4 +1,4 @@
-"""What the torch learner alone has: a graph that is cut, masks as tensors, memory that fused optimisers walk, bfloat16."""
+"""The torch learner only: detached states, masks as tensors, memory layouts for fused optimisers, bfloat16."""
 
 from dataclasses import replace
 
@@ -10,9 +10,10 @@ from charloom.config import ModelConfig
 from charloom.engines import draws
 from charloom.engines.torch import network, precision
 from charloom.engines.torch.dropout import Dropout
+from charloom.engines.torch.gpu_updates import GpuUpdates
 from charloom.errors import DivergedError
 from charloom.parameters import initial_parameters
-from charloom.text.windows import Plan
+from charloom.text.batching import Plan
 
 from ..cases import SHORT_CASES, V, random_state
 from ..learners import (
@@ -25,16 +26,17 @@ from ..learners import (
     random_text,
     random_window,
     train_config,
+    update,
 )
 
 RATE32 = 1e-6
-"""A learning rate in float32 is off by up to 6e-8 of itself; six updates add up."""
+"""A learning rate in float32 has a relative error of up to 6e-8, which adds up over six updates."""
 
 every_stack = pytest.mark.parametrize("config", SHORT_CASES.values(), ids=SHORT_CASES.keys())
 
 
 @every_stack
-def test_the_state_behind_a_window_needs_no_gradient(config, rng):
+def test_the_state_after_a_window_requires_no_gradient(config, rng):
     learner, _ = make("torch", config, rng)
     after = one_pass(learner, random_window(rng)).after
     assert not any(x.requires_grad for layer in after for x in layer.values())
@@ -71,7 +73,7 @@ def test_residual_blocks_carry_their_state_from_window_to_window(name, rng):
 
 
 @pytest.mark.parametrize(("site", "width"), [("char", 1), ("input", 5), ("layer", 5), ("output", 5)])
-def test_a_mask_multiplies_by_what_was_drawn_for_its_address(site, width):
+def test_dropout_applies_the_mask_drawn_for_its_site_and_lanes(site, width):
     config = ModelConfig(embedding_size=5, **{f"dropout_{site}": 0.3})
     address = (config, 1, 2, range(4))
     dropped = Dropout(*address)(site, 1, torch.ones(6, 4, 5, dtype=torch.float64)).transpose(0, 1)
@@ -82,18 +84,18 @@ def test_a_mask_multiplies_by_what_was_drawn_for_its_address(site, width):
 
 
 @every_stack
-def test_gradients_lie_in_memory_as_their_parameters_do(config, rng):
-    """A fused optimiser walks through memory: beside a gradient in another layout it moves the wrong elements."""
+def test_gradients_have_the_memory_layout_of_their_parameters(config, rng):
+    """A fused optimiser traverses memory in order: a gradient in another layout would update the wrong elements."""
     learner, _ = make("torch", config, rng)
     window = random_window(rng)
     window.resets[1, 2] = True
-    learner._update(0, window, learner.initial_state(range(3)))
+    update(learner, window)
     for name, p in learner.params.items():
         assert p.grad.stride() == p.stride(), name
 
 
 def trained_in(arithmetic, config):
-    """(Tensors, metrics) of three updates whose windows hold resets, of a network wide enough for a library to round its products."""
+    """(Tensors, metrics) after three updates with resets, of a network so wide that a library rounds its products."""
     config = replace(config, hidden_size=64)
     train = train_config(precision=arithmetic, state_reset_probability=0.3, learning_rate=1e-3)
     learner = learner_of("torch", initial_parameters(config, V, 0), config, train)
@@ -105,9 +107,9 @@ def trained_in(arithmetic, config):
 
 
 @every_stack
-def test_autocast_as_on_a_gpu_trains_every_cell_with_float32_weights(config, monkeypatch):
+def test_gpu_autocast_trains_every_cell_with_float32_weights(config, monkeypatch):
     if config.cell == "lstm" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        pytest.skip("this processor's library has no LSTM in bfloat16 for every width")
+        pytest.skip("on this CPU, the library's LSTM in bfloat16 does not support every width")
     _, exact = trained_in("float32", config)
     cast = lambda device, *, wanted: torch.autocast(device.type, torch.bfloat16, enabled=wanted)  # noqa: E731
     monkeypatch.setattr(precision, "autocast", cast)
@@ -117,7 +119,7 @@ def test_autocast_as_on_a_gpu_trains_every_cell_with_float32_weights(config, mon
 
 
 @every_stack
-def test_bfloat16_without_tiles_is_float32(config, monkeypatch):
+def test_bfloat16_without_tiles_equals_float32(config, monkeypatch):
     monkeypatch.setattr(precision, "has_tiles", lambda: False)
     expected, _ = trained_in("float32", config)
     found, _ = trained_in("bfloat16", config)
@@ -125,27 +127,27 @@ def test_bfloat16_without_tiles_is_float32(config, monkeypatch):
         np.testing.assert_array_equal(found[name], x, err_msg=name)
 
 
-@pytest.mark.skipif(not precision.has_tiles(), reason="this processor has no tiles of bfloat16")
+@pytest.mark.skipif(not precision.has_tiles(), reason="this CPU has no tiles of bfloat16")
 @every_stack
-def test_tiles_round_products_and_nothing_else(config):
+def test_tiles_round_only_products(config):
     _, exact = trained_in("float32", config)
     _, rounded = trained_in("bfloat16", config)
     assert (rounded.loss != exact.loss).any()
     np.testing.assert_allclose(rounded.loss, exact.loss, rtol=0.01)
 
 
-def test_products_are_rounded_inside_a_stretch_alone(rng, monkeypatch):
+def test_products_are_rounded_only_during_updates(rng, monkeypatch):
     monkeypatch.setattr(precision, "has_tiles", lambda: True)
     seen = []
     learner, train = make("torch", SMALL, rng, precision="bfloat16")
-    monkeypatch.setattr(learner, "_update", lambda *_, **__: seen.append(precision.in_tiles()) or 1 / 0)
+    monkeypatch.setattr(learner, "gradients", lambda *_, **__: seen.append(precision.in_tiles()) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         learner.advance(Plan(random_text(rng), train), 0, 1, learner.initial_state(range(3)))
     assert seen == [True]
     assert not precision.in_tiles()
 
 
-def test_evaluation_network_is_the_trained_one(rng):
+def test_the_evaluated_network_is_the_trained_one(rng):
     learner, _ = make("torch", SMALL, rng)
     window = random_window(rng)
     begin = random_state([{"h": (6,)}], 3, rng)
@@ -160,14 +162,14 @@ def test_evaluation_network_is_the_trained_one(rng):
 @pytest.mark.parametrize(
     "settings", [{}, {"optimizer": "muon", "average_decay": 0.9}, {"batching": "random"}], ids=str
 )
-def test_who_looks_only_when_the_stretch_has_ended_trains_the_same(settings, rng):
-    """As on a GPU: nothing is asked of the device inside a step."""
+def test_reading_losses_only_after_a_range_of_steps_trains_the_same(settings, rng):
+    """As on a GPU, where nothing is read from the device during a step."""
     found = []
-    for watchful in (True, False):
+    for checks_each_step in (True, False):
         learner, train = make(
             "torch", SMALL, np.random.default_rng(1), learning_rate=0.01, clip_norm=0.1, **settings
         )
-        learner.watchful = watchful
+        learner.on_gpu = None if checks_each_step else GpuUpdates(learner)
         plan = Plan(random_text(np.random.default_rng(2)), train)
         _, metrics = learner.advance(plan, 0, 4, learner.initial_state(range(3)))
         found.append((learner.tensors(), metrics))
@@ -183,25 +185,27 @@ def test_who_looks_only_when_the_stretch_has_ended_trains_the_same(settings, rng
     [{}, {"optimizer": "muon", "average_decay": 0.9}, {"objective": "last", "batching": "random"}],
     ids=str,
 )
-def test_the_update_that_a_gpu_records_is_the_same_update(settings, monkeypatch):
-    """Here it runs as it stands: rates that lie on the device, in float32, and nothing that changes from step to step beside them."""
+def test_the_recorded_update_equals_the_ordinary_update(settings, monkeypatch):
+    """It runs unrecorded here: its rates are float32 tensors on the device, and nothing else changes between steps."""
     found = []
     for recorded in (False, True):
         learner, train = make(
             "torch", SMALL, np.random.default_rng(1), learning_rate=0.01, clip_norm=0.1, **settings
         )
-        learner.watchful = not recorded
-        learner.recorder = Unrecorded() if recorded else None
+        if recorded:
+            learner.on_gpu = GpuUpdates(learner)
+            learner.on_gpu.recorder = Unrecorded()
         plan = Plan(random_text(np.random.default_rng(2)), train, boundary_id=2)
-        state, metrics = learner.advance(plan, 0, 6, learner.initial_state(range(3)))
-        found.append((learner.tensors(), metrics, learner.export_state(state), learner.grad_norms))
-    (expected, theirs, behind, norms), (tensors, mine, state, own_norms) = found
+        state, metrics = learner.advance(plan, 0, 6, learner.initial_state(range(3)), observe=True)
+        norms = [one.grad_norm for one in metrics.last_update.values()]
+        found.append((learner.tensors(), metrics, learner.export_state(state), norms))
+    (expected, theirs, other_state, norms), (tensors, mine, state, own_norms) = found
     np.testing.assert_allclose(mine.loss, theirs.loss, rtol=RATE32)
     np.testing.assert_allclose(mine.grad_norm, theirs.grad_norm, rtol=RATE32)
     np.testing.assert_array_equal(mine.chars, theirs.chars)
     np.testing.assert_allclose(own_norms, norms, rtol=RATE32)
     assert np.linalg.norm(norms) == pytest.approx(theirs.grad_norm[-1])
-    assert_states_equal(state, behind, rtol=RATE32, atol=RATE32)
+    assert_states_equal(state, other_state, rtol=RATE32, atol=RATE32)
     for name, x in tensors.items():
         np.testing.assert_allclose(x, expected[name], rtol=RATE32, atol=RATE32, err_msg=name)
 
@@ -218,9 +222,9 @@ class Unrecorded:
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon", "sgd"])
 @pytest.mark.parametrize("bad", [0, 2])
-def test_a_stretch_that_diverges_is_taken_back_to_the_step_before(optimizer, bad, rng, monkeypatch):
+def test_a_diverged_range_of_steps_is_undone_to_the_step_before(optimizer, bad, rng, monkeypatch):
     learner, train = make("torch", SMALL, rng, optimizer=optimizer, learning_rate=0.01, average_decay=0.9)
-    learner.watchful = False
+    learner.on_gpu = GpuUpdates(learner)
     plan, begin = Plan(random_text(rng), train), learner.initial_state(range(3))
     gradients = learner.gradients
 

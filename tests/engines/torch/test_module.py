@@ -1,4 +1,4 @@
-"""The module for users, and torch's own stacks on the way in: the same logits on both sides."""
+"""`CharModule`, and the import of torch.nn stacks: the same logits as the model's."""
 
 import itertools
 
@@ -19,7 +19,7 @@ every_stack = pytest.mark.parametrize("config", SHORT_CASES.values(), ids=SHORT_
 
 
 class Library(nn.Module):
-    """A character model as people write it."""
+    """A character model as users write it."""
 
     def __init__(self, rnn, embedding_size, hidden_size):
         super().__init__()
@@ -43,7 +43,7 @@ KINDS = [(nn.RNN, {"nonlinearity": "tanh"}), (nn.RNN, {"nonlinearity": "relu"}),
 @pytest.mark.parametrize(
     ("kind", "layers", "embedding"), list(itertools.product(KINDS, (1, 2), (None, 3))), ids=str
 )
-def test_a_stack_of_torchs_own_gives_the_same_logits_here(kind, layers, embedding, rng):
+def test_an_imported_torch_stack_gives_the_same_logits(kind, layers, embedding, rng):
     module = library(kind[0], layers, embedding, **kind[1])
     config, params = parameters_of(module, V)
     assert (config.num_layers, config.embedding_size, config.hidden_size) == (layers, embedding, 5)
@@ -53,7 +53,7 @@ def test_a_stack_of_torchs_own_gives_the_same_logits_here(kind, layers, embeddin
     np.testing.assert_allclose(ours, module(torch.tensor(ids)).detach(), **GOLDEN)
 
 
-def test_reading_a_stack_leaves_it_as_it_was():
+def test_importing_a_stack_does_not_change_it():
     module = library(nn.GRU, 1, None)
     before = {name: p.clone() for name, p in module.state_dict().items()}
     parameters_of(module, V)
@@ -62,7 +62,7 @@ def test_reading_a_stack_leaves_it_as_it_was():
 
 
 @every_stack
-def test_the_module_computes_what_the_model_does_and_carries_its_state(config, rng):
+def test_module_matches_the_model_and_carries_its_state(config, rng):
     params = random_parameters(config, rng)
     module, model = CharModule(config, params, V), ENGINE.model(params, config, precision="float64")
     ids = random_ids(rng, 2, 6)
@@ -73,7 +73,7 @@ def test_the_module_computes_what_the_model_does_and_carries_its_state(config, r
 
 
 @every_stack
-def test_the_modules_parameters_have_the_files_names_and_come_back(config, rng):
+def test_module_parameters_have_model_file_names_and_round_trip(config, rng):
     params = random_parameters(config, rng)
     module = CharModule(config, params, V)
     assert module.state_dict().keys() == params.keys()
@@ -84,7 +84,7 @@ def test_the_modules_parameters_have_the_files_names_and_come_back(config, rng):
         np.testing.assert_array_equal(back[name], p)
 
 
-def test_the_module_trains_as_any_other(rng):
+def test_module_trains_with_a_torch_optimiser(rng):
     config = SHORT_CASES["gru-residual-2"]
     params = random_parameters(config, rng)
     module = CharModule(config, params, V)
@@ -104,19 +104,22 @@ def test_the_module_trains_as_any_other(rng):
 
 
 FOREIGN = {
-    "bidirectional": (lambda: nn.GRU(V, 5, bidirectional=True), "bidirectional, projected or without bias"),
-    "projected": (lambda: nn.LSTM(V, 5, proj_size=2), "bidirectional, projected or without bias"),
-    "no-bias": (lambda: nn.RNN(V, 5, bias=False), "bidirectional, projected or without bias"),
+    "bidirectional": (
+        lambda: nn.GRU(V, 5, bidirectional=True),
+        "is bidirectional, has a projection, or has no bias",
+    ),
+    "projected": (lambda: nn.LSTM(V, 5, proj_size=2), "is bidirectional, has a projection, or has no bias"),
+    "no-bias": (lambda: nn.RNN(V, 5, bias=False), "is bidirectional, has a projection, or has no bias"),
     "two-stacks": (
         lambda: nn.Sequential(nn.GRU(V, 5), nn.LSTM(V, 5)),
-        "holds 2 layers of nn.RNN or nn.LSTM or nn.GRU",
+        "has 2 layers of nn.RNN or nn.LSTM or nn.GRU",
     ),
-    "none": (lambda: nn.Identity(), "holds 0 layers of nn.RNN"),
+    "none": (lambda: nn.Identity(), "has 0 layers of nn.RNN"),
 }
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_a_module_of_another_make_is_refused(name):
+def test_an_unsupported_recurrent_stack_is_rejected(name):
     make, message = FOREIGN[name]
     with pytest.raises(ConfigError, match=message) as caught:
         parameters_of(Library(make(), None, 5), V)
@@ -124,21 +127,21 @@ def test_a_module_of_another_make_is_refused(name):
 
 
 @pytest.mark.parametrize("extra", ["linear", "embedding", "no-linear"])
-def test_a_module_with_another_output_or_input_is_refused(extra):
+def test_extra_or_missing_layers_are_rejected(extra):
     module = library(nn.GRU, 1, 3)
     if extra == "no-linear":
         module.out = nn.Identity()
     else:
         module.extra = nn.Linear(5, 5) if extra == "linear" else nn.Embedding(3, 3)
-    with pytest.raises(ConfigError, match=r"holds (0|2) layers of nn\.(Linear|Embedding)"):
+    with pytest.raises(ConfigError, match=r"has (0|2) layers of nn\.(Linear|Embedding)"):
         parameters_of(module, V)
 
 
 @pytest.mark.parametrize("vocab_size", [V - 1, V + 1])
-def test_a_vocabulary_of_another_size_is_refused(vocab_size):
-    with pytest.raises(ConfigError, match=rf"has shape .*vocabulary of {vocab_size} asks for"):
+def test_a_vocabulary_of_the_wrong_size_is_rejected(vocab_size):
+    with pytest.raises(ConfigError, match=rf"has shape .*vocabulary of {vocab_size} requires"):
         parameters_of(library(nn.GRU, 1, 3), vocab_size)
     config = ModelConfig(hidden_size=3)
     module = CharModule(config, random_parameters(config, np.random.default_rng(0)), V)
-    with pytest.raises(ConfigError, match=rf"vocabulary of {vocab_size} asks for"):
+    with pytest.raises(ConfigError, match=rf"vocabulary of {vocab_size} requires"):
         parameters_of(module, vocab_size)

@@ -1,13 +1,13 @@
-"""The whole network, every cell in every block, against the written-out equations; resets, look-ups, ties."""
+"""The whole network, every cell in every block, against the written-out equations; resets, look-ups, tied weights."""
 
 import numpy as np
 import pytest
 import torch
 
 from charloom.config import ModelConfig
-from charloom.engines.kernels import compiling
 from charloom.engines.torch import ENGINE, cells, network
 from charloom.engines.torch.batch import resets_on
+from charloom.kernels import jit
 from charloom.parameters import state_shapes
 
 from ..cases import CASES, SHORT_CASES, random_ids, random_parameters, random_resets, random_state
@@ -39,7 +39,7 @@ def as_tensor(resets):
 
 @every_case
 @pytest.mark.parametrize("with_resets", [False, True], ids=["carried", "resets"])
-def test_forward_and_its_gradients_are_those_of_the_written_out_equations(config, with_resets, rng):
+def test_forward_and_gradients_match_the_written_out_equations(config, with_resets, rng):
     params = tensors(random_parameters(config, rng), grad=True)
     begin = [tensors(layer, grad=True) for layer in random_state(state_shapes(config), 2, rng)]
     ids = torch.tensor(random_ids(rng, 2, 6))
@@ -69,7 +69,7 @@ def test_forward_and_its_gradients_are_those_of_the_written_out_equations(config
 
 @pytest.mark.parametrize("moved", ["layers.0.cell.w_ih", "layers.1.cell.bias", "out.weight"])
 @pytest.mark.parametrize("name", ["lstm-residual-2", "gru-plain-one-hot-2", "mingru-plain-embedding-2"])
-def test_gradients_are_central_differences_of_the_loss(name, moved, rng):
+def test_gradients_match_central_differences_of_the_loss(name, moved, rng):
     config = CASES[name]
     arrays = random_parameters(config, rng)
     ids, targets = random_ids(rng, 2, 5), torch.tensor(random_ids(rng, 2, 5)).flatten()
@@ -90,50 +90,50 @@ def test_gradients_are_central_differences_of_the_loss(name, moved, rng):
 
 
 @every_stack
-def test_resets_return_to_the_given_fresh_state(config, rng):
+def test_resets_return_to_the_given_reset_state(config, rng):
     params = tensors(random_parameters(config, rng))
-    fresh = [tensors(layer) for layer in random_state(state_shapes(config), 2, rng)]
-    for layer in fresh:  # the convolution's inputs before a reset are none, whatever the fresh state
+    reset_state = [tensors(layer) for layer in random_state(state_shapes(config), 2, rng)]
+    for layer in reset_state:  # the convolution's inputs before a reset are zero, whatever the reset state
         if "conv" in layer:
             layer["conv"].zero_()
     start = [tensors(layer) for layer in random_state(state_shapes(config), 2, rng)]
     ids = torch.tensor(random_ids(rng, 2, 6))
     resets = np.zeros((2, 6), bool)
     resets[:, 2] = True
-    joined, _ = network.forward(config, params, ids, start, resets=marked(resets), fresh=fresh)
-    alone, _ = network.forward(config, params, ids[:, 2:], fresh)
+    joined, _ = network.forward(config, params, ids, start, resets=marked(resets), reset_state=reset_state)
+    alone, _ = network.forward(config, params, ids[:, 2:], reset_state)
     torch.testing.assert_close(joined[:, 2:], alone, rtol=0, atol=CARRY)
 
 
 @every_stack
 @pytest.mark.parametrize("has_numba", [True, False], ids=["numba", "library"])
-def test_a_row_knows_nothing_of_another_rows_resets(config, has_numba, rng, monkeypatch):
-    """Its fresh state, a convolution's inputs among it, is the same whether or not somebody else begins anew inside the window."""
-    monkeypatch.setattr(compiling, "HAS_NUMBA", has_numba and compiling.HAS_NUMBA)
+def test_a_row_is_independent_of_another_rows_resets(config, has_numba, rng, monkeypatch):
+    """A row's reset state, with its inputs of a convolution, does not depend on resets of another row."""
+    monkeypatch.setattr(jit, "HAS_NUMBA", has_numba and jit.HAS_NUMBA)
     params = tensors(random_parameters(config, rng))
-    fresh = [tensors(layer) for layer in random_state(state_shapes(config), 2, rng)]
+    reset_state = [tensors(layer) for layer in random_state(state_shapes(config), 2, rng)]
     start = [tensors(layer) for layer in random_state(state_shapes(config), 2, rng)]
     ids = torch.tensor(random_ids(rng, 2, 6))
     resets = np.zeros((2, 6), bool)
     resets[0, 0] = True
-    alone, _ = network.forward(config, params, ids, start, resets=marked(resets), fresh=fresh)
+    alone, _ = network.forward(config, params, ids, start, resets=marked(resets), reset_state=reset_state)
     resets[1, 3] = True
-    together, _ = network.forward(config, params, ids, start, resets=marked(resets), fresh=fresh)
+    together, _ = network.forward(config, params, ids, start, resets=marked(resets), reset_state=reset_state)
     torch.testing.assert_close(together[0], alone[0], rtol=0, atol=CARRY)
 
 
 @every_stack
-def test_one_hot_vectors_and_the_row_look_up_give_the_same_logits(config, rng, monkeypatch):
+def test_one_hot_vectors_and_row_look_up_give_the_same_logits(config, rng, monkeypatch):
     model = bound(config, rng)
     ids = random_ids(rng, 2, 6)
-    monkeypatch.setattr(compiling, "HAS_NUMBA", False)  # the library is given vectors, or no ids
+    monkeypatch.setattr(jit, "HAS_NUMBA", False)  # so that the library kernel runs, on one-hot vectors
     dense, _ = model.forward(ids, model.initial_state(2))
     monkeypatch.setattr(cells, "ONE_HOT_LIMIT", 0)
     looked_up, _ = model.forward(ids, model.initial_state(2))
     np.testing.assert_allclose(looked_up, dense, rtol=0, atol=CARRY)
 
 
-def test_last_only_gives_the_logits_of_the_last_step(rng):
+def test_last_only_returns_the_logits_of_the_last_step(rng):
     for config in SHORT_CASES.values():
         params = tensors(random_parameters(config, rng))
         ids = torch.tensor(random_ids(rng, 2, 5))
@@ -143,7 +143,7 @@ def test_last_only_gives_the_logits_of_the_last_step(rng):
         torch.testing.assert_close(last, whole[:, -1:], rtol=0, atol=CARRY)
 
 
-def test_a_tied_model_writes_with_its_embedding(rng):
+def test_a_tied_model_uses_its_embedding_as_output_layer(rng):
     for config in (
         ModelConfig(hidden_size=4, embedding_size=4, tie_embeddings=True),
         ModelConfig(hidden_size=4, block="residual", tie_embeddings=True),
@@ -158,7 +158,7 @@ def test_a_tied_model_writes_with_its_embedding(rng):
 
 
 @pytest.mark.parametrize("settings", [{"conv_width": 1}, {"mlp_ratio": 0.0}, {"expansion": 0.4}], ids=str)
-def test_a_residual_block_of_unusual_make_follows_the_equations(settings, rng):
+def test_residual_blocks_with_unusual_settings_match_the_equations(settings, rng):
     config = ModelConfig(hidden_size=4, block="residual", cell="lstm", **settings)
     params = tensors(random_parameters(config, rng))
     ids, resets = torch.tensor(random_ids(rng, 2, 6)), random_resets(rng, 2, 6)

@@ -1,4 +1,4 @@
-"""torch's optimisers against their published updates; grouping; names of moments; Muon."""
+"""torch's optimisers against their published updates; parameter groups; named moments; Muon."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,9 @@ import torch
 
 from charloom.config import ModelConfig, TrainConfig
 from charloom.engines.torch import precision
+from charloom.engines.torch.cpu.row_threads import RowThreads
 from charloom.engines.torch.muon import Muon, orthogonalise
 from charloom.engines.torch.optimisers import RECORDABLE, Optimiser, hidden_matrices, num_blocks
-from charloom.engines.torch.shards import Shards
 from charloom.parameters import parameter_shapes
 
 from ..updates import (
@@ -38,7 +38,7 @@ def update(params, optimiser, gradients, lr):
 
 @pytest.mark.parametrize(("method", "settings"), VARIANTS, ids=str)
 @pytest.mark.parametrize("weight_decay", [0.0, 0.3])
-def test_each_optimiser_takes_its_published_update(method, settings, weight_decay, rng):
+def test_each_optimiser_matches_its_published_update(method, settings, weight_decay, rng):
     config = TrainConfig(optimizer=method, weight_decay=weight_decay, **settings)
     weights, states = start(rng), {name: {} for name in SHAPES}
     params, optimiser = make(config, weights)
@@ -50,12 +50,12 @@ def test_each_optimiser_takes_its_published_update(method, settings, weight_deca
             np.testing.assert_allclose(params[name].detach(), w, **ROUNDING, err_msg=f"{name} {t}")
 
 
-def test_every_optimiser_of_the_configuration_has_a_twin_here():
+def test_every_configurable_optimiser_has_a_reference():
     assert configured_methods() == {*TWINS, "muon"}
 
 
 def muon_direction(m):
-    """Newton and Schulz's five steps towards the nearest orthogonal matrix, with Jordan's coefficients."""
+    """Take five Newton-Schulz steps towards the nearest orthogonal matrix, with Jordan's coefficients."""
     x = m / np.linalg.norm(m)
     flip = x.shape[0] > x.shape[1]
     x = x.T if flip else x
@@ -67,7 +67,7 @@ def muon_direction(m):
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.3])
-def test_muon_moves_hidden_matrices_along_the_orthogonalised_momentum(weight_decay, rng):
+def test_muon_steps_along_the_orthogonalised_momentum(weight_decay, rng):
     config = TrainConfig(optimizer="muon", weight_decay=weight_decay)
     weights, momentum, states = start(rng), np.zeros((3, 4)), {name: {} for name in SHAPES}
     params, optimiser = make(config, weights)
@@ -82,14 +82,14 @@ def test_muon_moves_hidden_matrices_along_the_orthogonalised_momentum(weight_dec
                 continue
             momentum = 0.95 * momentum + 0.05 * gradients[name]
             nesterov = 0.95 * momentum + 0.05 * gradients[name]
-            scale = 0.2 * np.sqrt(max(w.shape))  # as large a step as AdamW's (Moonlight's rule)
+            scale = 0.2 * np.sqrt(max(w.shape))  # steps as large as AdamW's (Moonlight's rule)
             weights[name] = w * (1 - lr * decay) - lr * scale * muon_direction(nesterov)
             np.testing.assert_allclose(params[name].detach(), weights[name], **ROUNDING)
 
 
 @pytest.mark.parametrize("blocks", [1, 2, 3])
 @pytest.mark.parametrize("shape", [(4, 6), (6, 4), (5, 5)])
-def test_muon_moves_every_stacked_matrix_by_itself(blocks, shape, rng):
+def test_muon_updates_stacked_matrices_separately(blocks, shape, rng):
     rows, columns = shape
     stacked = torch.nn.Parameter(torch.tensor(rng.normal(size=(blocks * rows, columns))))
     lone = torch.nn.Parameter(torch.tensor(rng.normal(size=shape)))
@@ -103,20 +103,19 @@ def test_muon_moves_every_stacked_matrix_by_itself(blocks, shape, rng):
 
 
 @pytest.mark.parametrize("rounds", [False, True], ids=["exact", "bfloat16"])
-def test_what_muon_makes_is_nearly_orthogonal(rounds, rng):
+def test_orthogonalised_matrices_are_nearly_orthogonal(rounds, rng):
     n = torch.tensor(rng.normal(size=(3, 8, 20)), dtype=torch.float32)
     x = orthogonalise(n, rounds=rounds)
     assert x.dtype == n.dtype
     assert torch.equal(x, x.bfloat16().float()) == rounds
     singular = torch.linalg.svdvals(x)
-    assert (
-        0.5 < float(singular.min()) < float(singular.max()) < 1.3
-    )  # Jordan's coefficients end near 1, not at it
+    # Jordan's coefficients end near 1, not exactly at it
+    assert 0.5 < float(singular.min()) < float(singular.max()) < 1.3
 
 
 @pytest.mark.parametrize("asked", ["float32", "bfloat16"])
 @pytest.mark.parametrize("tiles", [False, True])
-def test_muon_rounds_where_the_networks_products_are_rounded(asked, tiles, monkeypatch):
+def test_muon_rounds_if_the_network_rounds_its_products(asked, tiles, monkeypatch):
     monkeypatch.setattr(precision, "has_tiles", lambda: tiles)
     params = {name: torch.zeros(2, 2, requires_grad=True) for name in ("layers.0.proj", "out.weight")}
     _, muon = Optimiser(params, TrainConfig(optimizer="muon", precision=asked)).parts
@@ -137,11 +136,11 @@ LONE = {"layers.0.cell.w_hh": (60, 60), "out.weight": (40, 20)}
         (LONE, 2, {"adamw": [4400], "muon": [4400]}),
     ],
 )
-def test_threads_share_the_parameters_where_that_is_even(sizes, number, expected, method, monkeypatch):
-    shards = Shards()
-    monkeypatch.setattr(Shards, "number", number)
+def test_threads_share_the_parameters_if_the_shares_are_even(sizes, number, expected, method, monkeypatch):
+    row_threads = RowThreads()
+    monkeypatch.setattr(RowThreads, "number", number)
     params = {name: torch.zeros(shape, requires_grad=True) for name, shape in sizes.items()}
-    optimiser = Optimiser(params, TrainConfig(optimizer=method), shards)
+    optimiser = Optimiser(params, TrainConfig(optimizer=method), row_threads)
     owned = [
         [p for part in share for g in part.param_groups for p in g["params"]] for share in optimiser.shares
     ]
@@ -152,15 +151,15 @@ def test_threads_share_the_parameters_where_that_is_even(sizes, number, expected
 @pytest.mark.parametrize(
     ("sizes", "leads", "seen"),
     [(EVEN, True, [1, 1]), (EVEN, False, [2, 2]), (LONE, True, [2]), (LONE, False, [2])],
-    ids=["shared", "no batch is shared", "one matrix", "one matrix, no batch is shared"],
+    ids=["divided", "batch not divided", "one matrix", "one matrix, batch not divided"],
 )
-def test_a_thread_has_its_share_and_what_is_not_shared_has_all_of_them(sizes, leads, seen, monkeypatch):
+def test_a_share_runs_on_one_thread_and_undivided_work_on_all(sizes, leads, seen, monkeypatch):
     torch.set_num_threads(2)
-    shards, found = Shards(), []
+    row_threads, found = RowThreads(), []
     params = {name: torch.zeros(shape, requires_grad=True) for name, shape in sizes.items()}
-    optimiser = Optimiser(params, TrainConfig(), shards)
+    optimiser = Optimiser(params, TrainConfig(), row_threads)
     monkeypatch.setattr(torch.optim.AdamW, "step", lambda _: found.append(torch.get_num_threads()))
-    with shards.leading(64 if leads else 1, torch.device("cpu")):
+    with row_threads.leading(64 if leads else 1, torch.device("cpu")):
         optimiser.step(0.1)
         assert torch.get_num_threads() == (1 if leads else 2)
     torch.set_num_threads(1)
@@ -168,7 +167,7 @@ def test_a_thread_has_its_share_and_what_is_not_shared_has_all_of_them(sizes, le
 
 
 @pytest.mark.parametrize("method", RECORDABLE)
-def test_a_rate_that_lies_on_the_device_is_the_same_rate(method, rng):
+def test_a_learning_rate_may_be_a_tensor(method, rng):
     found = []
     for kind in (float, torch.tensor):
         weights = {name: x.copy() for name, x in start(np.random.default_rng(3)).items()}
@@ -176,14 +175,14 @@ def test_a_rate_that_lies_on_the_device_is_the_same_rate(method, rng):
         for step in range(3):
             for p in params.values():
                 p.grad = torch.ones_like(p) * (step - 1.5)
-            optimiser.step(kind(0.25 * step))  # in binary, so that float32 holds it
+            optimiser.step(kind(0.25 * step))  # exact in float32
         found.append([p.detach().numpy() for p in params.values()])
     for mine, theirs in zip(*found, strict=True):
         np.testing.assert_allclose(mine, theirs, **ROUNDING)
 
 
 @pytest.mark.parametrize(("cell", "gates"), [("elman", 1), ("lstm", 4), ("gru", 3), ("mingru", 2)])
-def test_the_gates_of_a_cell_are_matrices_of_their_own(cell, gates):
+def test_each_gate_is_a_separate_matrix(cell, gates):
     config = ModelConfig(hidden_size=4, block="residual", cell=cell)
     params = {name: torch.zeros(shape) for name, shape in parameter_shapes(config, 6).items()}
     for name in params:
@@ -196,13 +195,13 @@ def moved_by_muon(**settings):
     return hidden_matrices({name: torch.zeros(shape) for name, shape in shapes.items()})
 
 
-def test_muon_takes_the_matrices_between_hidden_layers_and_no_other():
+def test_muon_updates_only_matrices_between_hidden_layers():
     assert moved_by_muon(block="residual", cell="lstm") == {
         f"layers.0.{part}" for part in ("cell.w_ih", "cell.w_hh", "proj", "mlp.gate", "mlp.up", "mlp.down")
     }
 
 
-def test_an_input_matrix_with_a_column_a_character_is_an_embedding():
+def test_a_one_hot_input_matrix_counts_as_an_embedding():
     assert moved_by_muon(cell="gru", num_layers=2) == {
         f"layers.{part}" for part in ("0.cell.w_hh", "1.cell.w_ih", "1.cell.w_hh")
     }
@@ -210,7 +209,7 @@ def test_an_input_matrix_with_a_column_a_character_is_an_embedding():
 
 
 @pytest.mark.parametrize(("method", "settings"), [*VARIANTS, ("muon", {})], ids=str)
-def test_a_new_optimiser_goes_on_from_named_moments(method, settings, rng):
+def test_a_new_optimiser_continues_from_named_moments(method, settings, rng):
     config = TrainConfig(optimizer=method, weight_decay=0.1, **settings)
     params, optimiser = make(config, start(rng))
     draws = [start(rng) for _ in range(2 * STEPS)]
@@ -227,5 +226,5 @@ def test_a_new_optimiser_goes_on_from_named_moments(method, settings, rng):
         np.testing.assert_array_equal(other[name].detach(), params[name].detach())
 
 
-def test_a_gradient_of_zeros_moves_nothing():
+def test_a_zero_gradient_changes_nothing():
     assert not orthogonalise(torch.zeros(1, 3, 4)).any()

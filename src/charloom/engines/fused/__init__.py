@@ -1,4 +1,4 @@
-"""The fused engine: compiled loops that write, read and score with every network, and train small ones online."""
+"""The fused engine: compiled loops that generate and score text with every network, and train small ones."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from charloom.config import ModelConfig, TrainConfig
+from charloom.engines.checks import cpu_only
 from charloom.engines.fused.model import FusedModel, compile_loops
 from charloom.engines.fused.online.learner import FusedLearner
 from charloom.engines.fused.online.support import check_training
-from charloom.errors import ConfigError
 
 if TYPE_CHECKING:
     from numpy import ndarray as Array
@@ -24,21 +24,11 @@ class FusedEngine:
     uses_blas = False
 
     def resolve_device(self, name: str) -> str:
-        """``cpu``, also for ``auto``.
-
-        Raises:
-            ConfigError: another device.
-        """
-        if name not in ("auto", "cpu"):
-            raise ConfigError(
-                f"device is {name!r}",
-                why="the fused engine computes on the processor",
-                fix="use --device cpu, or --engine torch",
-            )
-        return "cpu"
+        """Return ``cpu``, the only device, also for ``auto``."""
+        return cpu_only(name, self.name)
 
     def check(self, config: ModelConfig, train_config: TrainConfig) -> None:
-        """Refuse what the online trainer does not train."""
+        """Refuse settings that the online trainer does not support."""
         check_training(config, train_config)
 
     def model(
@@ -50,7 +40,7 @@ class FusedEngine:
         precision: str = "float32",
         threads: int | None = None,
     ) -> FusedModel:
-        """Bind parameters to the compiled loops, which are compiled, or found on disk, before this returns."""
+        """Bind parameters to the loops, which are compiled or loaded from disk before this returns."""
         self.resolve_device(device)
         compile_loops(precision)
         return FusedModel(params, config, precision=precision, threads=threads)
@@ -58,7 +48,7 @@ class FusedEngine:
     def learner(
         self, params: Mapping[str, Array], config: ModelConfig, train_config: TrainConfig, *, device: str
     ) -> FusedLearner:
-        """Start training from parameters."""
+        """Create a learner that starts from the given parameters."""
         self.resolve_device(device)
         return FusedLearner(params, config, train_config)
 

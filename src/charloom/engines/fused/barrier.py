@@ -1,10 +1,10 @@
-"""Waiting for each other in compiled code: threads that share one pass meet after every product.
+"""A barrier in compiled code: threads that share a pass wait for each other after every product.
 
-A count that only grows: every thread adds one and goes on when the count says that all have come. Whoever waits spins, and after
-a while gives its core away at each turn, so that a busy machine is slow and never stuck.
+The count only grows: every thread adds one and continues when the count shows that all have arrived. A
+waiting thread spins, and after a while yields its core at each turn; a busy machine is slow but never stuck.
 """
 
-# ruff: noqa: ARG001 - an intrinsic names its arguments for those who call it, and reads them as LLVM values
+# ruff: noqa: ARG001 - an intrinsic names its arguments for its callers, but reads them as LLVM values
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from numba import types
 from numba.core import cgutils
 
 from charloom.engines.fused.compiling import intrinsic
-from charloom.engines.kernels.compiling import compiled
+from charloom.kernels.jit import compiled
 
 _SPINS = 4096
-"""Turns before a waiting thread gives its core away."""
+"""Turns before a waiting thread yields its core."""
 
 
 @intrinsic
 def _arrive(_: Any, count: Any) -> Any:
-    """Add one to `count[0]` and return what it was, as one indivisible step."""
+    """Atomically add one to `count[0]` and return the old value."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         place = context.make_array(signature.args[0])(context, builder, value=args[0]).data
@@ -35,7 +35,7 @@ def _arrive(_: Any, count: Any) -> Any:
 
 @intrinsic
 def _look(_: Any, count: Any) -> Any:
-    """Read `count[0]` as the other threads left it."""
+    """Atomically read `count[0]`."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         place = context.make_array(signature.args[0])(context, builder, value=args[0]).data
@@ -46,7 +46,7 @@ def _look(_: Any, count: Any) -> Any:
 
 @intrinsic
 def _give_way(_: Any) -> Any:
-    """Let another thread have the core, where the system has a call for it."""
+    """Yield the core to another thread, if the system has a call for this."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         if sys.platform != "win32":
@@ -59,7 +59,7 @@ def _give_way(_: Any) -> Any:
 
 @compiled
 def wait(arrived: Any, parts: Any, waited: Any) -> None:
-    """Go on when all `parts` threads have come here for the `waited`-th time, counted from 1."""
+    """Return when all `parts` threads have called this for the `waited`-th time, counted from 1."""
     if parts == 1:
         return
     _arrive(arrived)

@@ -1,10 +1,8 @@
-"""Numba's door to LLVM: what a loop of this engine is made of where no line of Python says it."""
-
-from __future__ import annotations
+"""Numba's `intrinsic` without its declared type, which does not describe calls from compiled code."""
 
 from typing import Any
 
 from numba import extending
 
 intrinsic: Any = extending.intrinsic
-"""Turns a function that returns a signature and an LLVM generator into one that loops can call."""
+"""Make a function that returns a signature and an LLVM generator callable from loops."""

@@ -1,4 +1,4 @@
-"""Softmax and its loss, compiled; the online trainer takes the gradient along.
+"""Softmax cross-entropy, compiled; the online trainer also uses the gradient.
 
     L = log Σ_v exp y_v − y[target]           (1)  nats
     ∂L/∂y = softmax(y) − one-hot(target)      (2)
@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from charloom.engines.kernels.compiling import compiled, compiled_sum
-from charloom.engines.kernels.functions import exponential
+from charloom.kernels.jit import compiled, compiled_sum
+from charloom.kernels.vector_math import exponential
 
 
 @compiled
 def loss_and_gradient(y: Any, target: Any, scale: Any) -> float:
-    """Compute (1) of one time step in nats, float64; `scale` times (2) is written over `y` (V,)."""
+    """Return (1) of one time step in nats, float64; overwrite `y` (V,) with `scale` times (2)."""
     m = largest(y)
     at_target = y[target] - m
     for v in range(y.shape[0]):
@@ -34,8 +34,8 @@ def loss_and_gradient(y: Any, target: Any, scale: Any) -> float:
 
 
 @compiled
-def score(logits: Any, targets: Any, nats: Any) -> None:
-    """Write the loss of each target (n,) under its logits (n, V), which are overwritten."""
+def nats_of_targets(logits: Any, targets: Any, nats: Any) -> None:
+    """Write the loss of each target (n,) to `nats` (n,); the logits (n, V) are overwritten."""
     for i in range(targets.shape[0]):
         nats[i] = loss_and_gradient(logits[i], targets[i], logits.dtype.type(1))
 
@@ -51,7 +51,7 @@ def total(x: Any) -> Any:
 
 @compiled
 def largest(y: Any) -> Any:
-    """The largest of y (V,), by four running ones so that no comparison waits for the last."""
+    """The largest of y (V,), from four running maxima so that comparisons do not wait for each other."""
     m0 = m1 = m2 = m3 = y[0]
     whole = y.shape[0] - y.shape[0] % 4
     for v in range(0, whole, 4):

@@ -1,10 +1,10 @@
-"""A trained network as compiled loops read it: all numbers in two flat arrays, and a table of where each parameter begins.
+"""A trained network packed for compiled loops: two flat arrays, and records of where each parameter begins.
 
     numbers   float32: biases, gains, embeddings, scales; matrices in panels of 16 rows (see `tiles`)
-    small     int8: the same matrices under ``precision="int8"``, each row with a scale of its own
+    small     int8: the same matrices under ``precision="int8"``, with one scale per row
 
-So one compiled form runs every network: another cell, depth or width is another table, not another loop. In plain networks the
-first layer's product of input and weights, bias included, is made a row look-up: its table has a row a character.
+One compiled form runs every network: another cell, depth or width changes the records, not the loops. In plain
+networks the first layer's input product plus bias is a look-up in a table with one row per character.
 
     q = round(w / s),  s = max |w| / 127 of the row          (1)  int8; a row of zeros has the scale 0
 """
@@ -18,7 +18,7 @@ import numpy as np
 
 from charloom.config import ModelConfig
 from charloom.engines.fused.tiles import LANES
-from charloom.engines.kernels.functions import ACTIVATIONS
+from charloom.kernels.vector_math import ACTIVATIONS
 from charloom.parameters import cell_size, mlp_size, state_shapes
 
 if TYPE_CHECKING:
@@ -26,97 +26,66 @@ if TYPE_CHECKING:
     from numpy import ndarray as Array
 
 CELLS = {"elman": 0, "lstm": 1, "gru": 2, "mingru": 3}
-"""The number by which a compiled loop knows a cell."""
+"""The code of each cell in compiled loops."""
 
 FOLDED_UP_TO = 1 << 24
-"""Numbers in the table of the first layer's product, above which an embedding is multiplied as it is read."""
+"""Most numbers in the table of the first layer's product; above, the product is computed at each step."""
 
 MATRIX = np.dtype([(name, np.int64) for name in ("at", "panels", "columns", "used", "sums", "scales")])
-"""Where a packed matrix begins, its panels and columns, how many of those are more than padding, and, int8 only, where its rows'
-sums and scales begin; else −1."""
+"""A packed matrix: where it begins, panels, columns with and without padding, and where its rows' sums and
+scales begin (−1 unless int8)."""
 
 LAYER = np.dtype(
     [(name, MATRIX) for name in ("w_ih", "w_hh", "proj", "gate_up", "down")]
     + [(name, np.int64) for name in ("bias", "bias_hn", "norm", "conv_weight", "conv_bias", "mlp_norm")]
 )
-"""One layer's matrices and where its vectors begin."""
+"""The matrices of a layer, and where its vectors begin."""
 
 ENDS = np.dtype([("out", MATRIX), ("out_bias", np.int64), ("norm", np.int64), ("table", np.int64)])
-"""What stands before and behind the layers."""
+"""The parameters outside the layers."""
 
 
 class Network(NamedTuple):
-    """A packed network.
+    """A packed network."""
 
-    Attributes:
-        cell: which of `CELLS`.
-        activation: which of `ACTIVATIONS`; of elman.
-        residual: whether the cells stand in residual blocks.
-        folded: whether the table holds the first layer's whole input product.
-        vocab_size: V.
-        width: D, what a layer reads and the output layer too.
-        cell_size: H.
-        gates: rows of `w_ih`, G · H.
-        mlp_size: M, 0 without a gated MLP.
-        conv_width: K.
-        table_width: numbers in a row of the table.
-        layer_state: numbers of state in a layer.
-        state_size: S, of all layers.
-        broadest: the most numbers that a product reads: max(D, H, M, X).
-        widest: outputs of the largest product, a multiple of 16.
-        longest: columns of the largest int8 product, a multiple of 4.
-        layers: (L,) records of `LAYER`.
-        ends: (1,) record of `ENDS`.
-        numbers: floats, (n,).
-        small: int8, (m,).
-        sums: Σ_k of each row of `small`, int32.
-    """
-
-    cell: int
-    activation: int
-    residual: bool
-    folded: bool
-    vocab_size: int
-    width: int
-    cell_size: int
-    gates: int
-    mlp_size: int
-    conv_width: int
-    table_width: int
-    layer_state: int
-    state_size: int
-    broadest: int
-    widest: int
-    longest: int
-    layers: Array
-    ends: Array
-    numbers: Array
-    small: Array
-    sums: Array
+    cell: int  # code from `CELLS`
+    activation: int  # code from `ACTIVATIONS`; elman only
+    residual: bool  # whether the cells are in residual blocks
+    folded: bool  # whether the table holds the whole input product of the first layer
+    vocab_size: int  # V
+    width: int  # D, input size of each layer and of the output layer
+    cell_size: int  # H
+    gates: int  # rows of `w_ih`, G · H
+    mlp_size: int  # M; 0 without a gated MLP
+    conv_width: int  # K
+    table_width: int  # numbers in a row of the table
+    layer_state: int  # state size of a layer
+    state_size: int  # S, of all layers
+    max_input_size: int  # largest input of a product: max(D, H, M, X)
+    max_output_size: int  # largest output of a product, rounded up to a multiple of 16
+    max_int8_size: int  # largest input of an int8 product, rounded up to a multiple of 4
+    layers: Array  # (L,) records of `LAYER`
+    ends: Array  # (1,) record of `ENDS`
+    numbers: Array  # floats, (n,)
+    small: Array  # int8, (m,)
+    sums: Array  # of each row of `small`, int32
 
 
 def aligned(shape: int | tuple[int, ...], dtype: Any) -> Array:
-    """Zeros that begin on a 64-byte boundary."""
+    """An array of zeros that begins on a 64-byte boundary."""
     size, dtype = int(np.prod(shape)), np.dtype(dtype)
-    room = np.zeros(size + 64 // dtype.itemsize, dtype)
-    begin = -room.ctypes.data % 64 // dtype.itemsize
-    return room[begin : begin + size].reshape(shape)
+    scratch = np.zeros(size + 64 // dtype.itemsize, dtype)
+    begin = -scratch.ctypes.data % 64 // dtype.itemsize
+    return scratch[begin : begin + size].reshape(shape)
 
 
 def pack(params: Mapping[str, Array], config: ModelConfig, *, dtype: np.dtype[Any], int8: bool) -> Network:
-    """Pack a network.
-
-    Args:
-        params: arrays under the names of `charloom.parameters`.
-        config: the network.
-        dtype: of `numbers`.
-        int8: whether matrices are kept as int8.
-    """
+    """Pack arrays under the names of `charloom.parameters`, with `numbers` in `dtype`; `int8` quantises matrices."""
     return _Packing(params, config, dtype, int8).network()
 
 
 class _Packing:
-    """Parts one behind the other, each on a 64-byte boundary; `network` joins them."""
+    """Collects parts, each to begin on a 64-byte boundary; `network` joins them."""
 
     def __init__(
         self, params: Mapping[str, Array], config: ModelConfig, dtype: np.dtype[Any], int8: bool
@@ -124,7 +93,7 @@ class _Packing:
         self.params, self.config, self.dtype, self.int8 = params, config, dtype, int8
         self.parts: dict[str, list[Array]] = {"numbers": [], "small": [], "sums": []}
         self.sizes = dict.fromkeys(self.parts, 0)
-        self.widest, self.longest = 0, 0
+        self.max_output_size, self.max_int8_size = 0, 0
 
     def network(self) -> Network:
         config, params = self.config, self.params
@@ -154,9 +123,9 @@ class _Packing:
             table_width=table.shape[1],
             layer_state=state,
             state_size=state * config.num_layers,
-            broadest=max(config.hidden_size, cell_size(config), mlp, 0 if folded else table.shape[1]),
-            widest=max(self.widest, -(-len(params["layers.0.cell.bias"]) // LANES) * LANES),
-            longest=self.longest,
+            max_input_size=max(config.hidden_size, cell_size(config), mlp, 0 if folded else table.shape[1]),
+            max_output_size=max(self.max_output_size, -(-len(params["layers.0.cell.bias"]) // LANES) * LANES),
+            max_int8_size=self.max_int8_size,
             layers=layers,
             ends=ends,
             numbers=self._joined("numbers", self.dtype),
@@ -165,7 +134,7 @@ class _Packing:
         )
 
     def _table(self) -> tuple[Float[Array, "V X"], bool]:
-        """A row a character: what it brings into the first layer, and whether that is the whole input product."""
+        """The first layer's input, one row per character, and whether that is the whole input product."""
         params, w_ih, bias = self.params, self.params["layers.0.cell.w_ih"], self.params["layers.0.cell.bias"]
         embedding = params.get("embedding")
         if embedding is None:
@@ -185,16 +154,9 @@ class _Packing:
         for name, matrix in matrices.items():
             if matrix is not None:
                 layer[name] = self._matrix(matrix)
-        vectors = {
-            "bias": "cell.bias",
-            "bias_hn": "cell.bias_hn",
-            "norm": "norm",
-            "conv_bias": "conv.bias",
-            "mlp_norm": "mlp_norm",
-        }
-        for name, key in vectors.items():
+        for key in ("cell.bias", "cell.bias_hn", "norm", "conv.bias", "mlp_norm"):
             if key in own:
-                layer[name] = self._vector(own[key])
+                layer[key.removeprefix("cell.").replace(".", "_")] = self._vector(own[key])
         if "conv.weight" in own:
             layer["conv_weight"] = self._vector(own["conv.weight"].T)  # (K, D): a tap is contiguous
 
@@ -203,8 +165,8 @@ class _Packing:
 
     def _matrix(self, matrix: Float[Array, "M N"]) -> tuple[int, ...]:
         (M, N), panels = matrix.shape, -(-matrix.shape[0] // LANES)
-        self.widest = max(self.widest, panels * LANES)
-        self.longest = max(self.longest, -(-N // 4) * 4)
+        self.max_output_size = max(self.max_output_size, panels * LANES)
+        self.max_int8_size = max(self.max_int8_size, -(-N // 4) * 4)
         if not self.int8:
             padded = np.zeros((panels * LANES, N), self.dtype)
             padded[:M] = matrix
@@ -239,12 +201,12 @@ class _Packing:
 
 
 def _lines(part: Array) -> int:
-    """The length of a part up to the next 64-byte boundary, whatever its numbers."""
+    """The length of a part, rounded up so that the next begins on a 64-byte boundary whatever its type."""
     return -(-len(part) // 64) * 64
 
 
 def quantise(matrix: Float[Array, "M N"]) -> tuple[Int8[Array, "M N"], Float[Array, "M"]]:
-    """Compute (1): the integers and each row's scale.
+    """Compute (1): the integers and the scale of each row.
 
     Example:
         >>> quantise(np.array([[0.5, -1.0], [0.0, 0.0]]))

@@ -1,6 +1,6 @@
-"""Products of a packed matrix with rows of numbers, by register tiles; each thread adds its own panels.
+"""Products of a packed matrix with rows of numbers, in register tiles; each thread adds its own panels.
 
-A row of inputs is quantised where the matrix is int8:  q = round(x / s),  s = max |x| / 127     (1)
+For an int8 matrix, each row of inputs is quantised:  q = round(x / s),  s = max |x| / 127     (1)
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from charloom.engines.fused.tiles import (
     int8_1,
     int8_2,
 )
-from charloom.engines.kernels.compiling import compiled
+from charloom.kernels.jit import compiled
 
 
 @compiled
 def share(size: Any, part: Any, parts: Any) -> Any:
-    """The outputs [low, high) that a thread adds, of so many: whole panels."""
+    """The range [low, high) of `size` outputs that a thread adds: whole panels."""
     panels = (size + LANES - 1) // LANES
     return panels * part // parts * LANES, min(size, panels * (part + 1) // parts * LANES)
 
@@ -36,7 +36,7 @@ def share(size: Any, part: Any, parts: Any) -> Any:
 def add_product(
     net: Any,
     work: Any,
-    team: Any,
+    context: Any,
     matrix: Any,
     x: Any,
     x_at: Any,
@@ -47,20 +47,12 @@ def add_product(
 ) -> None:
     """Add W x_r to row r of `out`, for this thread's panels.
 
-    Args:
-        net: a `Network`, which holds the matrix.
-        work: has room for inputs as int8.
-        team: whose panels.
-        matrix: a record of `MATRIX`.
-        x: flat.
-        x_at: where row 0 begins.
-        x_stride: from one row to the next.
-        rows: how many.
-        out: flat; a row has `net.widest` numbers.
-        out_at: where row 0 begins.
+    `net` is a `Network` that holds the `MATRIX` record `matrix`; `work` holds the int8 inputs, `context`
+    selects the panels. `x` and `out` are flat; row 0 begins at `x_at` and `out_at`; rows are `x_stride` and
+    `net.max_output_size` apart.
     """
-    low = matrix.panels * team.part // team.parts
-    high = matrix.panels * (team.part + 1) // team.parts
+    low = matrix.panels * context.part // context.parts
+    high = matrix.panels * (context.part + 1) // context.parts
     if matrix.scales < 0:
         if rows == 1:
             _add_floats_to_row(net, matrix, low, high, x, x_at, out, out_at)
@@ -69,7 +61,9 @@ def add_product(
     else:
         for r in range(rows):
             x_r = x[x_at + r * x_stride :]
-            work.scales[r] = _quantise(x_r, work.small[r * net.longest :][: matrix.columns], matrix.used)
+            work.scales[r] = _quantise(
+                x_r, work.small[r * net.max_int8_size :][: matrix.columns], matrix.used
+            )
         _add_small(net, work, matrix, low, high, rows, out, out_at)
 
 
@@ -100,15 +94,15 @@ def _add_floats(
     out: Any,
     out_at: Any,
 ) -> None:
-    """Many rows: a panel stays in the nearest cache while the rows pass by."""
-    N, stride = matrix.columns, net.widest
+    """Add products with many rows: each panel stays in the L1 cache during the loop over rows."""
+    N, stride = matrix.columns, net.max_output_size
     size, panel = N * LANES, low
     while panel < high:
         wide = panel + WIDE_PANELS <= high
         w, r = matrix.at + panel * size, 0
         o = out_at + panel * LANES
         if wide:
-            while r + WIDE_ROWS <= rows and rows - r != 8:  # eight are two times four
+            while r + WIDE_ROWS <= rows and rows - r != 8:  # eight rows are two tiles of four
                 float_wide(net.numbers, w, N, x, x_at + r * x_stride, x_stride, out, o + r * stride, stride)
                 r += WIDE_ROWS
         for one in range(WIDE_PANELS if wide else 1):
@@ -143,7 +137,7 @@ def _add_small(
         w, m, two = matrix.at + panel * size, panel * LANES, panel + 2 <= high
         sums, scales = net.sums[matrix.sums :], net.numbers[matrix.scales :]
         for r in range(rows):
-            x, o = r * net.longest, out_at + r * net.widest + m
+            x, o = r * net.max_int8_size, out_at + r * net.max_output_size + m
             if two:
                 int8_2(net.small, w, groups, sums, scales, m, work.small, x, work.scales[r], out, o)
             else:
@@ -153,7 +147,7 @@ def _add_small(
 
 @compiled
 def _quantise(x: Any, out: Any, used: Any) -> Any:
-    """Write (1) of the first `used` numbers into `out`, zeros behind them; returns s."""
+    """Write (1) of the first `used` numbers to `out`, then zeros; return s."""
     number = x.dtype.type
     largest = number(0)
     for k in range(used):

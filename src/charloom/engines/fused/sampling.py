@@ -1,12 +1,12 @@
-"""From logits to a character, compiled: the arithmetic of `generation.filters` for one row, without leaving the loop.
+"""From logits to a character, compiled: the arithmetic of `generation.filters` for one row.
 
-    s = logits, −∞ where banned, less ln penalty where written of late     (1)
+    s = logits, −∞ if banned, less ln penalty if recently generated        (1)
     temperature 0: the largest s, the lowest id on ties                    (2)
     w = exp((s − max s) / temperature)                                     (3)
-    top-k, then top-p of what it left, then min-p: w becomes 0             (4)
+    top-k, then top-p of the rest, then min-p: w becomes 0                 (4)
     id = the first with w_0 + … + w_id > u Σ w, in id order                (5)
 
-w is float32 (1e-7), its sums are float64. The likeliest are taken from a heap, so that (4) costs V and what stays, not a sort.
+w is float32 (1e-7), its sums are float64. The likeliest are taken from a heap, so (4) does not sort all V.
 Shapes: V vocabulary.
 """
 
@@ -17,86 +17,58 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from charloom.engines.kernels.compiling import compiled
-from charloom.engines.kernels.functions import exponential
-from charloom.engines.kernels.masks import fill_words
+from charloom.kernels.jit import compiled
+from charloom.kernels.masks import fill_words
+from charloom.kernels.vector_math import exponential
 from charloom.rng import Purpose
 
 _SAMPLE = np.uint32(int(Purpose.SAMPLE))
 _NOBODY = -1
 
 
-class Rule(NamedTuple):
-    """A `Choice` in numbers.
+class CompiledParams(NamedTuple):
+    """`SamplingParams` without None."""
 
-    Attributes:
-        key0: the seed's lower half.
-        key1: its upper half.
-        temperature: 0 = greedy.
-        top_k: V = all.
-        top_p: 1 = all.
-        min_p: 0 = all.
-        log_penalty: natural logarithm; 0 = none.
-        banned: bool, (V,).
-        end: the id that ends a sample, or −1.
-    """
-
-    key0: Any
-    key1: Any
-    temperature: float
-    top_k: int
-    top_p: float
-    min_p: float
-    log_penalty: float
-    banned: Any
-    end: int
+    key0: Any  # lower half of the seed
+    key1: Any  # upper half
+    temperature: float  # 0 = greedy
+    top_k: int  # V = all
+    top_p: float  # 1 = all
+    min_p: float  # 0 = all
+    log_penalty: float  # natural logarithm; 0 = none
+    banned: Any  # bool, (V,)
+    end: int  # the id that ends a sample, or −1
 
 
-class Room(NamedTuple):
-    """Scratch space of a choice.
+class Scratch(NamedTuple):
+    """Scratch space of `choose`."""
 
-    Attributes:
-        scores: s, float32 (V,).
-        weights: w, float32 (V,).
-        heap: ids, (V,).
-        words: uint32, (4,).
-    """
-
-    scores: Any
-    weights: Any
-    heap: Any
-    words: Any
+    scores: Any  # s, float32 (V,)
+    weights: Any  # w, float32 (V,)
+    heap: Any  # ids, (V,)
+    words: Any  # uint32, (4,)
 
 
-def new_room(vocab_size: int) -> Room:
-    """Scratch space for so many characters."""
-    return Room(
-        np.empty(vocab_size, np.float32),
-        np.empty(vocab_size, np.float32),
-        np.empty(vocab_size, np.int64),
-        np.empty(4, np.uint32),
-    )
+def new_scratch(vocab_size: int) -> Scratch:
+    """Allocate scratch space for a vocabulary."""
+    scores, weights = np.empty((2, vocab_size), np.float32)
+    return Scratch(scores, weights, np.empty(vocab_size, np.int64), np.empty(4, np.uint32))
 
 
 @compiled
-def choose(rule: Any, logits: Any, recent: Any, sample: Any, position: Any, room: Any) -> Any:
-    """Choose an id, or −1 where the largest logit is not finite.
+def choose(rule: Any, logits: Any, recent: Any, sample: Any, position: Any, scratch: Any) -> Any:
+    """Choose an id from logits (V,), or return −1 if the largest logit is not finite.
 
-    Args:
-        rule: a `Rule`.
-        logits: (V,).
-        recent: ids written or read of late, −1 where none.
-        sample: the sample's number.
-        position: characters that it has written.
-        room: a `Room`.
+    `rule` is a `CompiledParams`; `recent` has the last ids read or generated, −1 if empty; `sample` is the
+    sample's number, `position` the number of characters it has generated; `scratch` is a `Scratch`.
     """
-    scores, V = room.scores, logits.shape[0]
+    scores, V = scratch.scores, logits.shape[0]
     for v in range(V):
         scores[v] = -np.inf if rule.banned[v] else logits[v]
     if rule.log_penalty != 0:
         for i in range(recent.shape[0]):
             char_id = recent[i]
-            if char_id >= 0 and not rule.banned[char_id]:  # a character that was written twice pays once
+            if char_id >= 0 and not rule.banned[char_id]:  # once, however often it occurs
                 scores[char_id] = np.float32(logits[char_id]) - np.float32(rule.log_penalty)
     best = 0
     for v in range(1, V):
@@ -109,23 +81,23 @@ def choose(rule: Any, logits: Any, recent: Any, sample: Any, position: Any, room
         return _NOBODY
     if rule.temperature == 0:
         return best  # (2)
-    weights, inverse = room.weights, np.float32(1 / rule.temperature)
+    weights, inverse = scratch.weights, np.float32(1 / rule.temperature)
     for v in range(V):
         weights[v] = (scores[v] - peak) * inverse
     exponential(weights)  # (3)
     for v in range(V):
         weights[v] = np.float32(0) if scores[v] == -np.inf else weights[v]
     if rule.top_k < V or rule.top_p < 1:
-        _keep_likeliest(rule, scores, weights, room.heap)
+        _keep_likeliest(rule, scores, weights, scratch.heap)
     if rule.min_p > 0:
         for v in range(V):  # the largest weight is 1
             weights[v] = weights[v] if weights[v] >= np.float32(rule.min_p) else np.float32(0)
-    return _draw(weights, uniform(rule, sample, position, room.words))
+    return _draw(weights, uniform(rule, sample, position, scratch.words))
 
 
 @compiled
 def uniform(rule: Any, sample: Any, position: Any, words: Any) -> Any:
-    """The uniform number in [0, 1) of a sample's position: `rng.uniforms` of that address."""
+    """The uniform number in [0, 1) for a position of a sample, as from `rng.uniforms`."""
     fill_words(words, rule.key0, rule.key1, np.uint32(sample), np.uint32(position), _SAMPLE)
     return (
         np.float64(words[0] >> np.uint32(5)) * 67108864.0 + np.float64(words[1] >> np.uint32(6))
@@ -150,7 +122,7 @@ def _draw(weights: Any, u: Any) -> Any:
 
 @compiled
 def _keep_likeliest(rule: Any, scores: Any, weights: Any, heap: Any) -> None:
-    """Set to 0 what top-k and then top-p leave out."""
+    """Set to 0 the weights that top-k and then top-p exclude."""
     V = weights.shape[0]
     for v in range(V):
         heap[v] = v
@@ -158,7 +130,7 @@ def _keep_likeliest(rule: Any, scores: Any, weights: Any, heap: Any) -> None:
         _sift(heap, scores, parent, V)
     num_kept, total = min(rule.top_k, V), 0.0
     if rule.top_k < V:
-        for i in range(num_kept):  # the likeliest go to the heap's far end, one after the other
+        for i in range(num_kept):  # move the likeliest to the end of the heap, one by one
             _pop(heap, scores, V - i)
             total += weights[heap[V - 1 - i]]
     else:
@@ -176,14 +148,14 @@ def _keep_likeliest(rule: Any, scores: Any, weights: Any, heap: Any) -> None:
 
 @compiled
 def _pop(heap: Any, scores: Any, size: Any) -> None:
-    """Move the likeliest of heap[:size] to its end."""
+    """Move the likeliest id of heap[:size] to its end."""
     heap[0], heap[size - 1] = heap[size - 1], heap[0]
     _sift(heap, scores, 0, size - 1)
 
 
 @compiled
 def _sift(heap: Any, scores: Any, parent: Any, size: Any) -> None:
-    """Let heap[parent] sink to its place."""
+    """Sift heap[parent] down to its place."""
     moving = heap[parent]
     while 2 * parent + 1 < size:
         child = 2 * parent + 1
@@ -203,7 +175,7 @@ def _likelier(scores: Any, a: Any, b: Any) -> Any:
 
 @compiled
 def log_probability(logits: Any, char_id: Any, weights: Any) -> Any:
-    """The model's own log-probability of a character in nats: of all characters, at temperature 1."""
+    """The model's log-probability of a character in nats, over the whole vocabulary at temperature 1."""
     peak = logits[0]
     for v in range(1, logits.shape[0]):
         peak = max(peak, logits[v])

@@ -1,19 +1,20 @@
 """Register tiles: the innermost loops of every matrix product, written in LLVM's own vectors.
 
-    out[r, 16 p + j] += Σ_k w[p, k, j] x[r, k]                     (1)  float: a multiply-add for each k, in the order of k
+    out[r, 16 p + j] += Σ_k w[p, k, j] x[r, k]                     (1)  float: multiply-adds, in the order of k
     out[r, 16 p + j] += s_w[16 p + j] s_x[r] Σ_k w[p, k, j] x[r, k]  (2)  int8: the sum is exact, in int32
 
-A matrix (M, N) is packed in panels of 16 rows: the 16 weights of one column side by side, column after column; int8 in
-groups of four columns, (N/4, 16, 4). So a tile reads each panel from its first byte to its last, once, at the speed of the cache
-it lies in, and each element of `out` has an accumulator of its own. Nothing is ever added across lanes: a sum depends neither on how
-many rows stand beside it nor on who computes the other panels, and so neither does a single bit of it.
+A matrix (M, N) is packed in panels of 16 rows: the 16 weights of a column are adjacent, column after column;
+int8 in groups of four columns, (N/4, 16, 4). A tile reads each panel once, from first byte to last, at the
+speed of the cache that holds it, and each element of `out` has its own accumulator. Nothing is added across
+lanes, so every bit of a sum is independent of the number of rows in the tile and of the threads that compute
+other panels.
 
-LLVM cuts the vectors to what the processor has. (2) is written three times for the same integers: vpdpbusd where the
-processor has it (its left operand is unsigned, so x + 128 goes in and 128 Σ_k w comes off), vpmaddwd on AVX2, and plain
-multiplications elsewhere.
+LLVM splits the vectors to fit the processor. (2) has three versions that give the same integers: vpdpbusd if
+the processor has it (its left operand is unsigned, so x + 128 is multiplied and 128 Σ_k w subtracted),
+vpmaddwd on AVX2, and plain multiplications elsewhere.
 """
 
-# ruff: noqa: ARG001 - an intrinsic names its arguments for those who call it, and reads them as LLVM values
+# ruff: noqa: ARG001 - an intrinsic names its arguments for its callers, but reads them as LLVM values
 
 from __future__ import annotations
 
@@ -32,8 +33,8 @@ _INT8, _INT16, _INT32, _INT64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 
 
 def processor_has(feature: str) -> bool:
-    """Whether compiled code may use an extension of the instruction set, by LLVM's name for it."""
-    if getattr(config, "CPU_NAME", None) is not None:  # somebody compiles for another processor
+    """Whether compiled code may use an instruction-set extension, by its LLVM name."""
+    if getattr(config, "CPU_NAME", None) is not None:  # Numba is set to compile for another processor
         return f"+{feature}" in (getattr(config, "CPU_FEATURES", None) or "")
     return bool(binding.get_host_cpu_features().get(feature, False))
 
@@ -43,7 +44,7 @@ def _index(i: int) -> ir.Constant:
 
 
 def _place(builder: Any, pointer: Any, index: Any, vector: Any = None) -> Any:
-    """The address of an element, as that of a vector where one is named."""
+    """The address of an element, cast to a vector type if one is given."""
     place = builder.gep(pointer, [index])
     return place if vector is None else builder.bitcast(place, vector.as_pointer())
 
@@ -67,11 +68,11 @@ def _strided(builder: Any, start: Any, stride: Any, count: int) -> list[Any]:
 
 
 def float_tile(rows: int, panels: int) -> Any:
-    """Make the tile (1) of so many rows and panels.
+    """Make the tile (1) for a number of rows and panels.
 
     Returns:
-        A function for compiled code: (w, w_at, columns, x, x_at, x_stride, out, out_at, out_stride); arrays are flat,
-        `…_at` where the tile begins in them, `…_stride` from one row to the next; w_at on a 64-byte boundary.
+        A function for compiled code: (w, w_at, columns, x, x_at, x_stride, out, out_at, out_stride), for flat
+        arrays; `…_at` is where the tile begins (w_at on a 64-byte boundary), `…_stride` from row to row.
     """
 
     @intrinsic
@@ -124,21 +125,17 @@ def float_tile(rows: int, panels: int) -> Any:
 
 
 def _spread(builder: Any, number: Any, lanes: int = LANES) -> Any:
-    """A number in every lane."""
+    """A vector with a number in every lane."""
     vector = ir.Constant(ir.VectorType(number.type, lanes), ir.Undefined)
     return _shuffled(builder, builder.insert_element(vector, number, ir.Constant(_INT32, 0)), [0] * lanes)
 
 
 def int8_tile(panels: int, kind: str) -> Any:
-    """Make the tile (2) of one row and so many panels.
-
-    Args:
-        panels: how many.
-        kind: which of `KINDS`; all give the same bits.
+    """Make the tile (2) for one row and a number of panels; all `KINDS` give the same bits.
 
     Returns:
-        A function for compiled code: (w, w_at, groups, w_sums, scales, m, x, x_at, x_scale, out, out_at); `groups` of four
-        columns, `m` the panel's first row, where its part of `w_sums` (int32) and `scales` begins.
+        A function for compiled code: (w, w_at, groups, w_sums, scales, m, x, x_at, x_scale, out, out_at).
+        `groups` are of four columns; `m` is the panel's first row, its index in `w_sums` (int32) and `scales`.
     """
     dot = KINDS[kind]
 
@@ -175,7 +172,7 @@ def int8_tile(panels: int, kind: str) -> Any:
 
 
 def _by_words(builder: Any, weights: list[Any], x: Any, groups: Any) -> list[Any]:
-    """Sixteen-bit products added in pairs: vpmaddwd of AVX2."""
+    """Add 16-bit products in pairs: vpmaddwd of AVX2."""
     words, pairs = ir.VectorType(_INT16, 16), ir.VectorType(_INT32, 8)
     multiply = _function(builder, "llvm.x86.avx2.pmadd.wd", pairs, words, words)
     sums = [[cgutils.alloca_once(builder, pairs) for _ in range(4)] for _ in weights]
@@ -200,7 +197,7 @@ def _pair_sums(builder: Any, pairs: Any) -> Any:
 
 
 def _joined(builder: Any, parts: list[Any]) -> Any:
-    """Vectors one behind the other."""
+    """Concatenate vectors."""
     while len(parts) > 1:
         lanes = ir.Constant(
             ir.VectorType(_INT32, 2 * parts[0].type.count), list(range(2 * parts[0].type.count))
@@ -210,15 +207,13 @@ def _joined(builder: Any, parts: list[Any]) -> Any:
 
 
 def by_bytes(lanes: int, multiply: Any) -> Any:
-    """Four byte products and their sum in one instruction, on vectors of so many int32.
+    """Add four byte products in one instruction, on vectors of `lanes` int32.
 
-    Args:
-        lanes: int32 in a vector.
-        multiply: writes sum + Σ x w over each lane's four bytes, x unsigned and w signed: (builder, sum, x, w) → sum.
+    `multiply` (builder, sum, x, w) → sum + Σ x w over the four bytes of each lane, x unsigned and w signed.
     """
 
     def dot(builder: Any, weights: list[Any], x: Any, groups: Any) -> list[Any]:
-        ints = ir.VectorType(_INT32, lanes)  # four bytes each: the form that every LLVM from 14 on reads
+        ints = ir.VectorType(_INT32, lanes)  # four bytes each: the form accepted since LLVM 14
         parts = LANES // lanes
         sums = [[cgutils.alloca_once(builder, ints) for _ in range(parts)] for _ in weights]
         for running in (s for panel in sums for s in panel):
@@ -240,7 +235,7 @@ def by_bytes(lanes: int, multiply: Any) -> Any:
 
 
 def _vpdpbusd(bits: int) -> Any:
-    """The instruction, on vectors of so many bits."""
+    """The instruction on vectors of `bits` bits."""
 
     def multiply(builder: Any, running: Any, x: Any, w: Any) -> Any:
         ints = running.type
@@ -251,7 +246,7 @@ def _vpdpbusd(bits: int) -> Any:
 
 
 def _by_numbers(builder: Any, weights: list[Any], x: Any, groups: Any) -> list[Any]:
-    """Plain multiplications of int32."""
+    """Multiply as int32, without special instructions."""
     ints = ir.VectorType(_INT32, LANES)
     sums = [cgutils.alloca_once(builder, ints) for _ in weights]
     for running in sums:
@@ -269,7 +264,7 @@ def _by_numbers(builder: Any, weights: list[Any], x: Any, groups: Any) -> list[A
 
 
 def _four(builder: Any, x: Any, group: Any) -> Any:
-    """The four activations of a group."""
+    """The four inputs of a group."""
     place = _place(builder, x, builder.mul(group, _index(4)), ir.VectorType(_INT8, 4))
     return builder.load(place, align=1)
 
@@ -280,17 +275,17 @@ KINDS = {
     "vpmaddwd": _by_words,
     "plain": _by_numbers,
 }
-"""The ways to (2), the fastest first, and the LLVM code that each writes."""
+"""Implementations of (2), fastest first."""
 
 NEEDS = {"vpdpbusd-512": "avx512vnni", "vpdpbusd-256": "avxvnni", "vpmaddwd": "avx2", "plain": ""}
-"""What the processor must have for each."""
+"""The processor feature that each needs."""
 
 KIND = next(kind for kind, feature in NEEDS.items() if not feature or processor_has(feature))
-"""The way of this processor."""
+"""The fastest implementation on this processor."""
 
 WIDE_ROWS = 6
 WIDE_PANELS = 2 if processor_has("avx512f") else 1
-"""The tile of many rows: twelve accumulators, as many as hide the latency of a multiply-add and fit the registers."""
+"""The tile for many rows: twelve accumulators hide the latency of a multiply-add and fit the registers."""
 
 float_1x4, float_1x1 = float_tile(1, 4), float_tile(1, 1)
 float_wide = float_tile(WIDE_ROWS, WIDE_PANELS)

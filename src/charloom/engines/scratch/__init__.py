@@ -1,6 +1,6 @@
 """The scratch engine: every equation and every derivative in NumPy, without a framework.
 
-It trains plain blocks through the same loop as torch and runs every model forward, so nothing but training fast needs PyTorch.
+It trains plain blocks in the same loop as torch and runs every model; only fast training needs PyTorch.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from charloom.config import ModelConfig, TrainConfig
-from charloom.engines import fused_alone
+from charloom.engines.checks import cpu_only, refuse_fused_only
 from charloom.engines.scratch.learner import ScratchLearner
 from charloom.engines.scratch.model import ScratchModel
 from charloom.engines.scratch.optimisers import check_method
@@ -30,25 +30,15 @@ class ScratchEngine:
     uses_blas = True
 
     def resolve_device(self, name: str) -> str:
-        """Name the device to use: NumPy computes on the processor."""
-        if name not in ("auto", "cpu"):
-            raise ConfigError(
-                f"device is {name!r} and engine is scratch",
-                why="NumPy computes on the processor",
-                fix="use --device auto, or --engine torch",
-            )
-        return "cpu"
+        """Return ``cpu``, the only device, also for ``auto``."""
+        return cpu_only(name, self.name)
 
     def check(self, config: ModelConfig, train_config: TrainConfig) -> None:
-        """Refuse what has no backward pass here.
-
-        Raises:
-            ConfigError: a residual block, bfloat16 or muon.
-        """
+        """Refuse residual blocks, bfloat16 and muon with a ConfigError."""
         if config.block == "residual":
             raise ConfigError(
                 "block is residual and engine is scratch",
-                why="the scratch engine runs residual blocks forward and trains plain ones",
+                why="the scratch engine runs residual blocks but trains plain ones only",
                 fix="use --block plain, or pip install 'charloom[train]' for the torch engine",
             )
         if train_config.precision == "bfloat16":
@@ -69,7 +59,7 @@ class ScratchEngine:
         threads: int | None = None,
     ) -> ScratchModel:
         """Bind parameters to NumPy."""
-        fused_alone(self.name, precision, threads)
+        refuse_fused_only(self.name, precision, threads)
         self.resolve_device(device)
         arrays = {name: np.array(p, dtype=precision) for name, p in params.items()}
         return ScratchModel(arrays, config, len(params["out.bias"]))
@@ -77,7 +67,7 @@ class ScratchEngine:
     def learner(
         self, params: Mapping[str, Array], config: ModelConfig, train_config: TrainConfig, *, device: str
     ) -> ScratchLearner:
-        """Start training from parameters."""
+        """Create a learner that starts from the given parameters."""
         self.resolve_device(device)
         self.check(config, train_config)
         return ScratchLearner(params, config, train_config)

@@ -1,8 +1,8 @@
-"""The functions that squash: σ, tanh, relu, each with its slope written in its own value.
+"""The activation functions σ, tanh and relu, each with its slope in terms of its value.
 
 σ(a) = 1 / (1 + e^−a)     σ′ = σ (1 − σ)
 tanh(a)                   tanh′ = 1 − tanh²
-relu(a) = max(a, 0)       relu′ = 1 where a > 0, else 0
+relu(a) = max(a, 0)       relu′ = 1 if a > 0, else 0
 """
 
 from __future__ import annotations
@@ -18,11 +18,9 @@ if TYPE_CHECKING:
 
 
 def sigmoid(a: Float[Array, "..."], out: Array | None = None) -> Float[Array, "..."]:
-    """The logistic function; e^−a may overflow to infinity, which gives the right 0.
+    """The logistic function; if e^−a overflows to infinity, the result is correctly 0.
 
-    Args:
-        a: any shape.
-        out: where to write, `a` itself allowed; None makes a new array. So for every function here.
+    The result is written to `out`, which may be `a`, or to a new array; the same holds for tanh and relu.
 
     Example:
         >>> sigmoid(np.array([-1e9, 0.0, 1e9])).tolist()
@@ -36,7 +34,7 @@ def sigmoid(a: Float[Array, "..."], out: Array | None = None) -> Float[Array, ".
 
 
 def sigmoid_slope(y: Float[Array, "..."]) -> Float[Array, "..."]:
-    """σ′ where σ is `y`."""
+    """σ′ given σ = `y`."""
     slope: Array = y * (1 - y)
     return slope
 
@@ -48,7 +46,7 @@ def tanh(a: Float[Array, "..."], out: Array | None = None) -> Float[Array, "..."
 
 
 def tanh_slope(y: Float[Array, "..."]) -> Float[Array, "..."]:
-    """tanh′ where tanh is `y`."""
+    """tanh′ given tanh = `y`."""
     slope: Array = 1 - y**2
     return slope
 
@@ -60,7 +58,7 @@ def relu(a: Float[Array, "..."], out: Array | None = None) -> Float[Array, "..."
 
 
 def relu_slope(y: Float[Array, "..."]) -> Float[Array, "..."]:
-    """relu′ where relu is `y`; 0 at the corner."""
+    """relu′ given relu = `y`; 0 at the corner."""
     slope: Array = (y > 0).astype(y.dtype)
     return slope
 
@@ -70,4 +68,4 @@ ACTIVATIONS: dict[str, tuple[Callable[..., Array], Callable[[Array], Array]]] = 
     "sigmoid": (sigmoid, sigmoid_slope),
     "relu": (relu, relu_slope),
 }
-"""The Elman cell's φ and its slope."""
+"""The choices for the Elman cell's φ, each with its slope."""

@@ -1,11 +1,11 @@
-"""Any cell over a window: project the inputs, let time pass, and walk back.
+"""Any cell over a window: project the inputs, step forward in time, and run backward.
 
     forward    a_x = project(x)              one product for the whole window
                (h_t, tape_t) = step(a_x_t, h_{t-1})              t = 1 … T
     backward   (d_a_t, d_h_{t-1}) = backward(tape_t, d_h_t)      t = T … 1
                weight_gradients(x, h_prev, d_a)      one product for the whole window
 
-Between two windows the state goes on and the gradient does not: that is truncated backpropagation through time.
+State is carried into the next window, gradients are cut: this is truncated backpropagation through time.
 """
 
 from __future__ import annotations
@@ -29,19 +29,12 @@ Arrays = Mapping[str, "Array"]
 
 
 class Tape(NamedTuple):
-    """What `pull_back` needs of a window.
+    """Values of a window that `backward` needs."""
 
-    Attributes:
-        x: what was read: ids (T, B) or vectors (T, B, X).
-        h_prev: the state each time step began from, (T, B, H).
-        steps: the cell's own tape of each step, or of the whole window.
-        resets: where a row began again, (T, B), or None.
-    """
-
-    x: Array
-    h_prev: Array
-    steps: Any
-    resets: Array | None
+    x: Array  # inputs: ids (T, B) or vectors (T, B, X)
+    h_prev: Array  # hidden state before each time step, (T, B, H)
+    steps: Any  # the cell's tape of each step, or of the whole window
+    resets: Array | None  # True if a row was reset before a step, (T, B)
 
 
 def unroll(
@@ -51,49 +44,31 @@ def unroll(
     state: Arrays,
     *,
     resets: Bool[Array, "T B"] | None,
-    fresh: Arrays,
+    reset_state: Arrays,
     record: bool,
+    stepwise: bool = False,
 ) -> tuple[Float[Array, "T B H"], dict[str, Array], Tape | None]:
-    """Run the cell over a window.
+    """Run the cell over a window of dense inputs (T, B, X), or ids (T, B) of one-hot inputs.
 
-    Args:
-        config: names the cell.
-        params: its arrays.
-        x: dense inputs (T, B, X), or ids (T, B) for one-hot ones.
-        state: the state before the first time step.
-        resets: where a row returns to `fresh` before it reads, or None where none does.
-        fresh: the state to return to.
-        record: whether to keep a tape.
+    Before a row reads an input with `resets` True, its state becomes `reset_state`; None = no resets.
+    `record` keeps a tape. `stepwise` calls `step` for each time step even if the cell has a function for the
+    whole window.
 
     Returns:
-        The hidden state at every time step, the state behind the last, and the tape.
+        The hidden state at every time step, the state after the last, and the tape.
     """
-    if config.cell == "mingru":
+    if config.cell == "mingru" and not stepwise:
         weights = mingru.Params(**params)
-        h, scanned = mingru.scan(mingru.project(weights, x), state["h"], resets, fresh["h"])
+        h, scanned = mingru.scan(mingru.project(weights, x), state["h"], resets, reset_state["h"])
         return h, {"h": h[-1]}, Tape(x, scanned.h_prev, scanned, resets) if record else None
-    if config.cell == "elman" and resets is None:
+    if config.cell == "elman" and resets is None and not stepwise:
         own = elman.Params(**params)
-        h = elman.walk(own, elman.project(own, x), state["h"], config.activation)
+        h = elman.forward_window(own, elman.project(own, x), state["h"], config.activation)
         h_prev = np.concatenate([state["h"][None], h[:-1]]) if record else h
         return h, {"h": h[-1]}, Tape(x, h_prev, h, None) if record else None
-    return unroll_steps(config, params, x, state, resets=resets, fresh=fresh, record=record)
-
-
-def unroll_steps(
-    config: ModelConfig,
-    params: Arrays,
-    x: Array,
-    state: Arrays,
-    *,
-    resets: Bool[Array, "T B"] | None,
-    fresh: Arrays,
-    record: bool,
-) -> tuple[Float[Array, "T B H"], dict[str, Array], Tape | None]:
-    """The same as `unroll`, one `step` after another."""
     cell, options = CELLS[config.cell], _options(config)
     weights, now = cell.Params(**params), cell.State(**state)
-    start = cell.State(**fresh)
+    start = cell.State(**reset_state)
     a_x = cell.project(weights, x)
     outputs = np.empty((*a_x.shape[:2], now.h.shape[-1]), a_x.dtype)
     h_prev, tapes = (np.empty_like(outputs) if record else outputs), []
@@ -109,24 +84,16 @@ def unroll_steps(
     return outputs, now._asdict(), Tape(x, h_prev, tapes, resets) if record else None
 
 
-def pull_back(
-    config: ModelConfig,
-    params: Arrays,
-    tape: Tape,
-    d_h: Float[Array, "T B H"],
-    d_last: Arrays | None = None,
+def backward(
+    config: ModelConfig, params: Arrays, tape: Tape, d_h: Float[Array, "T B H"], d_last: Arrays | None = None
 ) -> tuple[Float[Array, "T B G"], dict[str, Array], dict[str, Array]]:
-    """Pull the gradient of the loss back through `unroll`.
+    """Backward pass of `unroll`.
 
-    Args:
-        config: names the cell.
-        params: its arrays.
-        tape: what `unroll` recorded.
-        d_h: the gradient of the loss in the hidden state that was given out at every time step.
-        d_last: the gradient in the state behind the last step; none = 0, as where a window ends.
+    `d_h` is the gradient of the loss in the output at every time step, `d_last` that in the state after the
+    last step (None = 0, as at the end of a window).
 
     Returns:
-        The gradient of W_ih x + b at every time step, of every parameter, and of the state before the first step.
+        The gradients of W_ih x + b at every step, of every parameter, and of the state before the first step.
     """
     cell = CELLS[config.cell]
     if config.cell == "mingru":
@@ -136,16 +103,16 @@ def pull_back(
         d_state = {"h": d_h_0}
     elif isinstance(tape.steps, np.ndarray):
         end = np.zeros_like(d_h[0]) if d_last is None else d_last["h"]
-        d_a, d_h_0 = elman.walk_back(elman.Params(**params), tape.steps, d_h, end, config.activation)
+        d_a, d_h_0 = elman.backward_window(elman.Params(**params), tape.steps, d_h, end, config.activation)
         d_state = {"h": d_h_0}
     else:
-        d_a, d_state = _pull_back_steps(config, params, tape, d_h, d_last)
+        d_a, d_state = _backward_steps(config, params, tape, d_h, d_last)
     width = params["w_ih"].shape[1]
     gradients = cell.weight_gradients(tape.x, tape.h_prev, d_a, width)._asdict()
     return cell.input_part(d_a), gradients, d_state
 
 
-def _pull_back_steps(
+def _backward_steps(
     config: ModelConfig, params: Arrays, tape: Tape, d_h: Float[Array, "T B H"], d_last: Arrays | None
 ) -> tuple[Float[Array, "T B G"], dict[str, Array]]:
     cell, options = CELLS[config.cell], _options(config)
@@ -156,7 +123,7 @@ def _pull_back_steps(
     for t in range(len(d_h) - 1, -1, -1):
         d_a[t], d = cell.backward(weights, tape.steps[t], d._replace(h=d.h + d_h[t]), **options)
         if tape.resets is not None and tape.resets[t].any():
-            d = cell.State(*(_choose(tape.resets[t], zero, part) for part in d))  # (nothing crosses a reset)
+            d = cell.State(*(_choose(tape.resets[t], zero, part) for part in d))  # nothing crosses a reset
     return np.stack(d_a), d._asdict()
 
 

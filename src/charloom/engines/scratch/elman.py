@@ -36,13 +36,13 @@ class State(NamedTuple):
 
 
 class Tape(NamedTuple):
-    """What `backward` needs of a step: the slope of φ follows from its value."""
+    """The value that `backward` needs of a step: φ's slope follows from it."""
 
     h: Array
 
 
 def project(params: Params, x: Array) -> Float[Array, "T B H"]:
-    """The part of (1) that needs no state, for the whole window."""
+    """The part of (1) that does not need the state, for the whole window."""
     return inputs.project(params.w_ih, params.bias, x)
 
 
@@ -58,16 +58,16 @@ def step(
 def backward(
     params: Params, tape: Tape, d_next: State, activation: str = "tanh"
 ) -> tuple[Float[Array, "B H"], State]:
-    """Pull the gradient of the loss back through `step`: (d_a, d_prev)."""
+    """Backward pass of `step`: (d_a, d_prev)."""
     _, slope = ACTIVATIONS[activation]
     d_a = d_next.h * slope(tape.h)  # (2)
     return d_a, State(h=d_a @ params.w_hh)  # (1)
 
 
-def walk(
+def forward_window(
     params: Params, a_x: Float[Array, "T B H"], h_0: Float[Array, "B H"], activation: str = "tanh"
 ) -> Float[Array, "T B H"]:
-    """`step` over a whole window, in place: small networks spend their time on calls and new arrays otherwise."""
+    """`step` over a whole window, in place: for small networks, calls and new arrays cost most of the time."""
     phi, _ = ACTIVATIONS[activation]
     h, w, prev = np.empty_like(a_x), params.w_hh.T, h_0
     for h_t, a_x_t in zip(h, a_x, strict=True):
@@ -78,7 +78,7 @@ def walk(
     return h
 
 
-def walk_back(
+def backward_window(
     params: Params,
     h: Float[Array, "T B H"],
     d_h: Float[Array, "T B H"],
@@ -103,7 +103,7 @@ def input_part(d_a: Float[Array, "T B H"]) -> Float[Array, "T B H"]:
 def weight_gradients(
     x: Array, h_prev: Float[Array, "T B H"], d_a: Float[Array, "T B H"], width: int
 ) -> Params:
-    """The gradients of (1) in its weights, summed over the whole window in one product each."""
+    """The gradients of (1) in its weights, summed over the window, with one product each."""
     d_flat = inputs.flatten_time(d_a)
     return Params(
         w_ih=inputs.weight_gradient(d_a, x, width),

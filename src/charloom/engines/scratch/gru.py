@@ -2,13 +2,13 @@
 
     a_t = W_ih x_t + b,  u_t = W_hh h_{t-1}     (1)  three blocks each: r, z, n
     r, z = σ(a_r + u_r), σ(a_z + u_z)           (2)  reset and update gate
-    m = u_n + b_hn                              (3)  what the reset gate lets through
+    m = u_n + b_hn                              (3)  recurrent part, gated by r
     n = tanh(a_n + r ⊙ m)                       (4)  candidate; the reset acts after the product
     h_t = (1 − z) ⊙ n + z ⊙ h_{t-1}             (5)  z keeps
 
 Source: Cho et al. (2014), in the form of PyTorch and cuDNN (reset after the recurrent product).
 Shapes: T time, B batch, X input size, H hidden size. State is h, (B, H).
-The gradient d_a has four blocks: of a_r, a_z, a_n and, on the state's side alone, of m.
+The gradient d_a has four blocks: of a_r, a_z, a_n and, for the recurrent weights only, of m.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class State(NamedTuple):
 
 
 class Tape(NamedTuple):
-    """What `backward` needs of a step, each (B, H)."""
+    """Values of a step that `backward` needs, each (B, H)."""
 
     h_prev: Array
     r: Array
@@ -51,7 +51,7 @@ class Tape(NamedTuple):
 
 
 def project(params: Params, x: Array) -> Float[Array, "T B 3H"]:
-    """The part of (1) that needs no state, for the whole window."""
+    """The part of (1) that does not need the state, for the whole window."""
     return inputs.project(params.w_ih, params.bias, x)
 
 
@@ -67,7 +67,7 @@ def step(params: Params, a_x: Float[Array, "B 3H"], prev: State) -> tuple[State,
 
 
 def backward(params: Params, tape: Tape, d_next: State) -> tuple[Float[Array, "B 4H"], State]:
-    """Pull the gradient of the loss back through `step`: (d_a, d_prev)."""
+    """Backward pass of `step`: (d_a, d_prev)."""
     h_prev, r, z, m, n = tape
     d_a_n = d_next.h * (1 - z) * (1 - n**2)  # (5), (4)
     d_a_z = d_next.h * (h_prev - n) * z * (1 - z)  # (5), (2)
@@ -86,7 +86,7 @@ def input_part(d_a: Float[Array, "T B 4H"]) -> Float[Array, "T B 3H"]:
 def weight_gradients(
     x: Array, h_prev: Float[Array, "T B H"], d_a: Float[Array, "T B 4H"], width: int
 ) -> Params:
-    """The gradients of (1) and (3) in their weights, summed over the whole window in one product each."""
+    """The gradients of (1) and (3) in their weights, summed over the window, with one product each."""
     H = h_prev.shape[-1]
     d_x = np.ascontiguousarray(input_part(d_a))
     d_flat = inputs.flatten_time(d_a)

@@ -1,7 +1,7 @@
-"""What a cell reads: dense vectors, or ids that stand for one-hot ones.
+"""The inputs of a cell: dense vectors, or ids that represent one-hot vectors.
 
-A one-hot vector is never built where a look-up serves: W x is a column of W. Its gradient collects, for each character, the
-gradients of the places where it stood.
+W x of a one-hot vector is a column of W, so it is looked up. A character's column of the gradient of W is the
+sum over the positions of that character.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from numpy import ndarray as Array
 
 DENSE_UP_TO = 256
-"""Vocabularies up to this size take the product with one-hot rows, larger ones a sort (docs/lab-log.md, 8)."""
+"""Vocabularies up to this size use a product with one-hot rows, larger ones a sort (docs/lab-log/2026-11.md, 8)."""
 
 
 def is_ids(x: Any) -> bool:
-    """Whether `x` holds ids, (T, B), and not dense vectors, (T, B, X)."""
+    """Whether `x` holds ids, (T, B), rather than dense vectors, (T, B, X)."""
     return bool(np.issubdtype(x.dtype, np.integer))
 
 
 def project(w: Float[Array, "G X"], bias: Float[Array, "G"], x: Array) -> Float[Array, "T B G"]:
-    """W x + b for a whole window: one product, or a look-up where `x` holds ids."""
+    """W x + b for a whole window: one product, or a look-up if `x` holds ids."""
     if is_ids(x):
         columns: Array = (w.T + bias)[x]
         return columns
@@ -34,20 +34,14 @@ def project(w: Float[Array, "G X"], bias: Float[Array, "G"], x: Array) -> Float[
 
 
 def weight_gradient(d_a: Float[Array, "T B G"], x: Array, width: int) -> Float[Array, "G X"]:
-    """The gradient of W in W x, summed over the window.
-
-    Args:
-        d_a: the gradient of W x.
-        x: what was read: vectors, or ids.
-        width: X.
-    """
+    """The gradient of W, summed over the window, from that of W x; `x` is vectors or ids, `width` is X."""
     d_a = flatten_time(d_a)
     gradient: Array = row_sums(d_a, x.ravel(), width).T if is_ids(x) else d_a.T @ flatten_time(x)
     return gradient
 
 
 def row_sums(d_rows: Float[Array, "N W"], ids: Int[Array, "N"], num_rows: int) -> Float[Array, "V W"]:
-    """Sum, for each id, the rows where it stands: the gradient of a look-up.
+    """Sum the rows of each id: the gradient of a look-up.
 
     Example:
         >>> row_sums(np.array([[1.0], [2.0], [4.0]]), np.array([1, 0, 1]), 3).ravel().tolist()

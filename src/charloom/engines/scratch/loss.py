@@ -1,6 +1,6 @@
-"""Softmax cross-entropy: the loss of a prediction, and its derivative.
+"""Softmax cross-entropy and its derivative.
 
-    log p = y − log Σ e^y             (1)  over the vocabulary, shifted by max y so that nothing overflows
+    log p = y − log Σ e^y             (1)  over the vocabulary, shifted by max y to avoid overflow
     L = −log p[target]                (2)  nats
     ∂L/∂y = p − one-hot(target)       (3)
 

@@ -7,8 +7,8 @@
     h_t = o ⊙ tanh(c_t)                   (5)  hidden state
 
 Source: Hochreiter & Schmidhuber (1997); forget gate of Gers et al. (2000); no peepholes, one bias.
-Blocks are packed i, f, g, o as in every engine, so weights move between them unpermuted.
-Shapes: T time, B batch, X input size, H hidden size. State is (h, c), each (B, H); h is what the layer above reads.
+Blocks are packed i, f, g, o as in every engine, so weights move between engines unpermuted.
+Shapes: T time, B batch, X input size, H hidden size. State is (h, c), each (B, H); the layer above reads h.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class State(NamedTuple):
 
 
 class Tape(NamedTuple):
-    """What `backward` needs of a step, each (B, H)."""
+    """Values of a step that `backward` needs, each (B, H)."""
 
     c_prev: Array
     i: Array
@@ -52,12 +52,12 @@ class Tape(NamedTuple):
 
 
 def project(params: Params, x: Array) -> Float[Array, "T B 4H"]:
-    """The part of (1) that needs no state, for the whole window."""
+    """The part of (1) that does not need the state, for the whole window."""
     return inputs.project(params.w_ih, params.bias, x)
 
 
 def step(params: Params, a_x: Float[Array, "B 4H"], prev: State) -> tuple[State, Tape]:
-    """Advance one time step; the tape holds what `backward` needs and nothing more."""
+    """Advance one time step."""
     a = a_x + prev.h @ params.w_hh.T  # (1)
     a_i, a_f, a_g, a_o = np.split(a, 4, axis=1)
     i, f, o = sigmoid(a_i), sigmoid(a_f), sigmoid(a_o)  # (2)
@@ -68,7 +68,7 @@ def step(params: Params, a_x: Float[Array, "B 4H"], prev: State) -> tuple[State,
 
 
 def backward(params: Params, tape: Tape, d_next: State) -> tuple[Float[Array, "B 4H"], State]:
-    """Pull the gradient of the loss back through `step`: (d_a, d_prev)."""
+    """Backward pass of `step`: (d_a, d_prev)."""
     c_prev, i, f, g, o, tanh_c = tape
     d_c = d_next.c + d_next.h * o * (1 - tanh_c**2)  # (5)
     d_a_i = d_c * g * i * (1 - i)  # (4), (2)
@@ -87,7 +87,7 @@ def input_part(d_a: Float[Array, "T B 4H"]) -> Float[Array, "T B 4H"]:
 def weight_gradients(
     x: Array, h_prev: Float[Array, "T B H"], d_a: Float[Array, "T B 4H"], width: int
 ) -> Params:
-    """The gradients of (1) in its weights, summed over the whole window in one product each."""
+    """The gradients of (1) in its weights, summed over the window, with one product each."""
     d_flat = inputs.flatten_time(d_a)
     return Params(
         w_ih=inputs.weight_gradient(d_a, x, width),

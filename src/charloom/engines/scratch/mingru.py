@@ -1,11 +1,11 @@
 """Minimal gated recurrent unit: one time step and its derivative, and a whole window as a linear scan.
 
     a_t = W_ih x_t + b                     (1)  two blocks: a_z, a_n
-    z = σ(a_z)                             (2)  update gate; reads no state
-    n = g(a_n)                             (3)  g(a) = a + 0.5 where a ≥ 0, else σ(a)
+    z = σ(a_z)                             (2)  update gate; does not read the state
+    n = g(a_n)                             (3)  g(a) = a + 0.5 if a ≥ 0, else σ(a)
     h_t = (1 − z) ⊙ h_{t-1} + z ⊙ n        (4)  here z writes
 
-Source: Feng et al. (2024), "Were RNNs all we needed?", in its linear form: (4) is summed as it stands, never in
+Source: Feng et al. (2024), "Were RNNs all we needed?", in its linear form: (4) is summed directly, never in
 logarithms, and never below float32.
 Shapes: T time, B batch, X input size, H hidden size. State is h, (B, H).
 """
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from charloom.engines.kernels import linear_scan
 from charloom.engines.scratch import inputs
 from charloom.engines.scratch.activations import sigmoid
+from charloom.kernels import linear_scan
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -39,7 +39,7 @@ class State(NamedTuple):
 
 
 class Tape(NamedTuple):
-    """What `backward` needs of a step, each (B, H)."""
+    """Values of a step that `backward` needs, each (B, H)."""
 
     h_prev: Array
     z: Array
@@ -47,7 +47,7 @@ class Tape(NamedTuple):
 
 
 class ScanTape(NamedTuple):
-    """What `scan_backward` needs of a window, each (T, B, H), but for h_0, (B, H)."""
+    """Values of a window that `scan_backward` needs, each (T, B, H)."""
 
     keep: Array
     h_prev: Array
@@ -62,7 +62,7 @@ def candidate(a: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def candidate_slope(n: Float[Array, "..."]) -> Float[Array, "..."]:
-    """g′ where g is `n`: it is at least 0.5 exactly where a ≥ 0."""
+    """g′ given g = `n`, which is at least 0.5 exactly if a ≥ 0."""
     return np.where(n >= 0.5, 1.0, n * (1 - n)).astype(n.dtype, copy=False)
 
 
@@ -72,7 +72,7 @@ def project(params: Params, x: Array) -> Float[Array, "T B 2H"]:
 
 
 def step(
-    params: Params,  # noqa: ARG001 - every cell's step has the same arguments
+    params: Params,  # noqa: ARG001 - the same signature for every cell
     a_x: Float[Array, "B 2H"],
     prev: State,
 ) -> tuple[State, Tape]:
@@ -84,11 +84,11 @@ def step(
 
 
 def backward(
-    params: Params,  # noqa: ARG001 - every cell's backward has the same arguments
+    params: Params,  # noqa: ARG001 - the same signature for every cell
     tape: Tape,
     d_next: State,
 ) -> tuple[Float[Array, "B 2H"], State]:
-    """Pull the gradient of the loss back through `step`: (d_a, d_prev)."""
+    """Backward pass of `step`: (d_a, d_prev)."""
     h_prev, z, n = tape
     d_a_z = d_next.h * (n - h_prev) * z * (1 - z)  # (4), (2)
     d_a_n = d_next.h * z * candidate_slope(n)  # (4), (3)
@@ -100,27 +100,27 @@ def scan(
     a_x: Float[Array, "T B 2H"],
     h_0: Float[Array, "B H"],
     resets: Bool[Array, "T B"] | None,
-    fresh: Float[Array, "B H"],
+    reset_state: Float[Array, "B H"],
 ) -> tuple[Float[Array, "T B H"], ScanTape]:
-    """`step` over a whole window, its time in one compiled loop; at a reset a row begins again from `fresh`."""
+    """`step` over a whole window in one compiled loop; at a reset a row restarts from `reset_state`."""
     a_z, a_n = np.split(a_x, 2, axis=2)
     z, n = sigmoid(a_z), candidate(a_n)  # (2), (3)
     keep, update = 1 - z, z * n
     if resets is not None:
         here = resets[:, :, None]
-        update = update + np.where(here, keep * fresh, 0)
+        update = update + np.where(here, keep * reset_state, 0)
         keep = np.where(here, 0, keep).astype(z.dtype, copy=False)
     h = linear_scan.forward(_one_row(keep), _one_row(update), h_0.reshape(1, -1)).reshape(z.shape)
     h_prev = np.concatenate([h_0[None], h[:-1]])  # (4)
     if resets is not None:
-        h_prev = np.where(here, fresh, h_prev)
+        h_prev = np.where(here, reset_state, h_prev)
     return h, ScanTape(keep, h_prev, h, z, n)
 
 
 def scan_backward(
     tape: ScanTape, d_h: Float[Array, "T B H"]
 ) -> tuple[Float[Array, "T B 2H"], Float[Array, "B H"]]:
-    """Pull the gradient back through `scan`: (d_a, d_h_0)."""
+    """Backward pass of `scan`: (d_a, d_h_0)."""
     keep, h_prev, h, z, n = tape
     h_0 = np.ascontiguousarray(h_prev[:1].reshape(1, -1))
     _, d_update, d_h_0 = linear_scan.backward(_one_row(keep), h_0, _one_row(h), _one_row(d_h))
@@ -131,7 +131,7 @@ def scan_backward(
 
 
 def _one_row(x: Float[Array, "T B H"]) -> Float[Array, "1 T BH"]:
-    """Batch and units as one axis: the scan runs them side by side."""
+    """Batch and units as one axis, since the scan treats them alike."""
     return np.ascontiguousarray(x).reshape(1, len(x), -1)
 
 
@@ -142,12 +142,9 @@ def input_part(d_a: Float[Array, "T B 2H"]) -> Float[Array, "T B 2H"]:
 
 def weight_gradients(
     x: Array,
-    h_prev: Float[Array, "T B H"],  # noqa: ARG001 - no weight reads the state
+    h_prev: Float[Array, "T B H"],  # noqa: ARG001 - no weight multiplies the state
     d_a: Float[Array, "T B 2H"],
     width: int,
 ) -> Params:
-    """The gradients of (1) in its weights, summed over the whole window in one product each."""
-    return Params(
-        w_ih=inputs.weight_gradient(d_a, x, width),
-        bias=inputs.flatten_time(d_a).sum(axis=0),
-    )
+    """The gradients of (1) in its weights, summed over the window, with one product each."""
+    return Params(w_ih=inputs.weight_gradient(d_a, x, width), bias=inputs.flatten_time(d_a).sum(axis=0))

@@ -1,4 +1,4 @@
-"""A trained network bound to NumPy: forward over windows, step by step, and straight to losses."""
+"""A trained network in NumPy: forward over windows, step by step, and losses."""
 
 from __future__ import annotations
 
@@ -8,24 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from charloom.config import ModelConfig
-from charloom.engines import State, state_like
+from charloom.engines import State
+from charloom.engines.contract import NumpyStates, zero_state
 from charloom.engines.scratch import loss, network
-from charloom.parameters import state_shapes
-from charloom.text.windows import Window
+from charloom.text.batching import Window
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
     from numpy import ndarray as Array
 
 
-class ScratchModel:
-    """The `Model` of the contract; its state's leaves are NumPy arrays as they stand.
-
-    Args:
-        params: arrays under the names of `charloom.parameters`.
-        config: the network.
-        vocab_size: V.
-    """
+class ScratchModel(NumpyStates):
+    """The `EngineModel` of the contract, from arrays under the names of `charloom.parameters`."""
 
     def __init__(self, params: Mapping[str, Array], config: ModelConfig, vocab_size: int) -> None:
         self.params, self.config, self.vocab_size = dict(params), config, vocab_size
@@ -33,35 +27,24 @@ class ScratchModel:
 
     def initial_state(self, batch_size: int) -> State:
         """The all-zero state for `batch_size` rows."""
-        return [
-            {key: np.zeros((batch_size, *shape), self.dtype) for key, shape in layer.items()}
-            for layer in state_shapes(self.config)
-        ]
+        return zero_state(self.config, batch_size, self.dtype)
 
     def forward(
         self, ids: Int[Array, "B T"], state: State, resets: Bool[Array, "B T"] | None = None
     ) -> tuple[Float[Array, "B T V"], State]:
-        """Read T characters a row: logits of the next character after each, and the state behind the last."""
+        """Read T characters per row; return the logits after each character and the state after the last."""
         logits, after = self._run(ids, state, resets)
         return logits.swapaxes(0, 1), after
 
     def step(self, ids: Int[Array, "B"], state: State) -> tuple[Float[Array, "B V"], State]:
-        """Read one character a row."""
+        """Read one character per row."""
         logits, after = self._run(np.asarray(ids)[:, None], state, None)
         return logits[0], after
 
     def losses(self, window: Window, state: State) -> tuple[Float[Array, "B T"], State]:
-        """The loss of each target in nats."""
+        """The loss of each target in nats, and the state after the last character."""
         logits, after = self._run(window.inputs, state, window.resets)
         return loss.losses(loss.log_softmax(logits), window.targets.T).T, after
-
-    def export_state(self, state: State) -> State:
-        """The state with NumPy leaves."""
-        return state_like(state, np.array)
-
-    def import_state(self, state: State) -> State:
-        """The state in this model's precision."""
-        return state_like(state, lambda x: np.array(x, self.dtype))
 
     def parameters(self) -> dict[str, Array]:
         """The parameters under their names."""

@@ -1,10 +1,10 @@
-"""The whole network in NumPy: characters in, logits and state out, and the gradient back.
+"""The whole network in NumPy: from characters to logits and state, and the gradients.
 
     x_t = embedding row of the character, or its one-hot vector     (1)
     h_t = layers(x_t, state)                                        (2)
     y_t = W_out h_t + b_out                                         (3)  logits of the next character
 
-Forward runs every cell and block; backward walks through plain ones. Everything inside is time first: (T, B, ·).
+The forward pass has every cell and block, the backward pass plain blocks. Arrays are time first: (T, B, ·).
 """
 
 from __future__ import annotations
@@ -27,23 +27,16 @@ Arrays = Mapping[str, "Array"]
 
 
 class Tape(NamedTuple):
-    """What `backward` needs of a window.
+    """Values of a window that `backward` needs."""
 
-    Attributes:
-        ids: characters read, (T, B).
-        cells: each layer's tape.
-        scales: by site and layer, what dropout multiplied with.
-        top: what the output layer read, (T, B, H), or of the last time step alone.
-    """
-
-    ids: Array
-    cells: list[cells.Tape]
-    scales: dict[tuple[str, int], Array]
-    top: Array
+    ids: Array  # characters read, (T, B)
+    cells: list[cells.Tape]  # per layer
+    scales: dict[tuple[str, int], Array]  # factors of dropout by site and layer
+    top: Array  # input of the output layer, (T, B, H), or (1, B, H) with `last_only`
 
 
 def layer_params(params: Arrays, i: int) -> dict[str, Array]:
-    """The arrays of layer `i` under their names inside it."""
+    """The arrays of layer `i` under their names within the layer."""
     prefix = f"layers.{i}."
     return {name.removeprefix(prefix): p for name, p in params.items() if name.startswith(prefix)}
 
@@ -60,41 +53,36 @@ def forward(
     state: State,
     *,
     resets: Bool[Array, "T B"] | None = None,
-    fresh: State | None = None,
+    reset_state: State | None = None,
     masks: Masks | None = None,
     last_only: bool = False,
     record: bool = False,
 ) -> tuple[Float[Array, "T B V"], State, Tape | None]:
-    """Read T characters a row.
+    """Read T characters per row.
 
-    Args:
-        config: the network.
-        params: its arrays under their full names.
-        ids: characters.
-        state: one dict a layer, batch first.
-        resets: positions before which a row returns to `fresh`; None = nowhere.
-        fresh: the state to return to; None = zeros.
-        masks: dropout of this window; None = none.
-        last_only: logits of the last time step alone, (1, B, V).
-        record: whether to keep a tape for `backward`; plain blocks only.
+    Before a row reads a character with `resets` True (None = never), its state becomes `reset_state` (None =
+    zeros). `masks` is the dropout of this window; None = no dropout. With `last_only`, only the logits of the
+    last time step are returned, (1, B, V). `record` keeps a tape for `backward`; plain blocks only.
 
     Returns:
-        Logits, the state behind the last character, and the tape.
+        Logits, the state after the last character, and the tape.
     """
     drop, after, tapes = _Drop(config, masks), [], []
-    fresh = (
-        [{key: np.zeros_like(s) for key, s in layer.items()} for layer in state] if fresh is None else fresh
-    )
+    if reset_state is None:
+        reset_state = [{key: np.zeros_like(s) for key, s in layer.items()} for layer in state]
     x: Array = ids
     if "embedding" in params:
         x = drop("input", 0, drop("char", 0, params["embedding"][ids]))  # (1)
     for i, layer in enumerate(state):  # (2)
         if config.block == "residual":
-            x, new = residual.block(config, layer_params(params, i), x, layer, resets=resets, fresh=fresh[i])
+            x, new = residual.block(
+                config, layer_params(params, i), x, layer, resets=resets, reset_state=reset_state[i]
+            )
         else:
             x = drop("layer", i, x) if i else x
+            own, start = cell_params(params, i), reset_state[i]
             x, new, tape = cells.unroll(
-                config, cell_params(params, i), x, layer, resets=resets, fresh=fresh[i], record=record
+                config, own, x, layer, resets=resets, reset_state=start, record=record
             )
             tapes += [tape] if tape else []
         after.append(new)
@@ -107,37 +95,26 @@ def forward(
 
 
 def backward(
-    config: ModelConfig,
-    params: Arrays,
-    tape: Tape,
-    d_y: Float[Array, "T B V"],
-    d_last: State | None = None,
+    config: ModelConfig, params: Arrays, tape: Tape, d_y: Float[Array, "T B V"], d_last: State | None = None
 ) -> tuple[dict[str, Array], State]:
-    """Pull the gradient of the loss back through `forward`.
+    """Backward pass of `forward`, for plain blocks.
 
-    Args:
-        config: the network, of plain blocks.
-        params: its arrays.
-        tape: what `forward` recorded.
-        d_y: the gradient of the loss in the logits.
-        d_last: the gradient in the state behind the last character; None = 0.
+    `d_y` is the gradient of the loss in the logits, `d_last` that in the last state; None = 0.
 
     Returns:
-        The gradient of every parameter, and of the state before the first character.
+        The gradients of every parameter, and of the state before the first character.
     """
     out_weight, d_flat = _out(config, params), inputs.flatten_time(d_y)
     d_out = d_flat.T @ inputs.flatten_time(tape.top)  # (3)
     gradients: dict[str, Array] = {"out.bias": d_flat.sum(axis=0)}  # (3)
     d_x = (d_flat @ out_weight).reshape(tape.top.shape)  # (3)
     d_x = _undrop(tape, "output", 0, d_x)
-    if len(d_x) < len(
-        tape.ids
-    ):  # the last time step alone was asked: the others hear of it through the state
+    if len(d_x) < len(tape.ids):  # only the last time step has a loss
         d_x = np.concatenate([np.zeros((len(tape.ids) - 1, *d_x.shape[1:]), d_x.dtype), d_x])
     d_state: State = [{} for _ in tape.cells]
     for i in range(len(tape.cells) - 1, -1, -1):  # (2)
         weights = cell_params(params, i)
-        d_a, own, d_state[i] = cells.pull_back(
+        d_a, own, d_state[i] = cells.backward(
             config, weights, tape.cells[i], d_x, None if d_last is None else d_last[i]
         )
         gradients |= {f"layers.{i}.cell.{name}": gradient for name, gradient in own.items()}
@@ -147,9 +124,8 @@ def backward(
     if "embedding" in params:
         d_x = _undrop(tape, "char", 0, _undrop(tape, "input", 0, d_x))
         table = params["embedding"]
-        gradients["embedding"] = inputs.row_sums(
-            inputs.flatten_time(d_x), tape.ids.ravel(), len(table)
-        )  # (1)
+        # (1)
+        gradients["embedding"] = inputs.row_sums(inputs.flatten_time(d_x), tape.ids.ravel(), len(table))
     if config.tie_embeddings:
         gradients["embedding"] = gradients["embedding"] + d_out
     else:
@@ -162,7 +138,7 @@ def _out(config: ModelConfig, params: Arrays) -> Float[Array, "V H"]:
 
 
 class _Drop:
-    """Dropout while it goes forward; `scales` remembers what each site was multiplied with."""
+    """Dropout of a forward pass; `scales` records the factors of each site."""
 
     def __init__(self, config: ModelConfig, masks: Masks | None) -> None:
         self.config, self.masks = config, masks

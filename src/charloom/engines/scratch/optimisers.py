@@ -1,6 +1,6 @@
-"""Optimisers on one flat vector that holds every parameter: a handful of passes, whatever the number of arrays.
+"""Optimisers on one flat vector of all parameters: a few passes, however many arrays there are.
 
-d is the gradient, w the parameters, η the learning rate, λ the weight decay (on matrices alone), ε `epsilon`.
+d is the gradient, w the parameters, η the learning rate, λ the weight decay (of matrices only), ε `epsilon`.
 
     sgd        v ← μ v + d;  w ← w − η v
     adagrad    G ← G + d²;  w ← w − η d / (√G + ε), or / √(G + ε)                    (Duchi et al. 2011)
@@ -9,7 +9,7 @@ d is the gradient, w the parameters, η the learning rate, λ the weight decay (
                w ← w − η m̂ / (√Ĝ + ε),  m̂ = m / (1 − β₁ᵗ),  Ĝ = G / (1 − β₂ᵗ)        (Kingma & Ba 2015)
     adamw      w ← w − η λ w, then adam                                               (Loshchilov & Hutter 2019)
 
-Elsewhere the decay is L2: d ← d + λ w first. Moments have the names that every engine's checkpoints use.
+The other rules first apply L2 decay: d ← d + λ w. Moments have the names that every engine's checkpoints use.
 """
 
 from __future__ import annotations
@@ -36,11 +36,7 @@ _MOMENTS = {
 
 
 def check_method(config: TrainConfig) -> None:
-    """Refuse an optimiser that is not written here.
-
-    Raises:
-        ConfigError: naming those that are.
-    """
+    """Refuse an optimiser that the scratch engine does not have, with a ConfigError."""
     if config.optimizer not in _MOMENTS:
         raise ConfigError(
             f"optimizer is {config.optimizer} and engine is scratch",
@@ -50,12 +46,7 @@ def check_method(config: TrainConfig) -> None:
 
 
 class Flat:
-    """Named arrays as views of one vector.
-
-    Args:
-        values: the arrays.
-        dtype: of the vector.
-    """
+    """Named arrays as views of one vector."""
 
     def __init__(self, values: Mapping[str, Array], dtype: np.dtype) -> None:
         self.shapes = {name: np.shape(x) for name, x in values.items()}
@@ -67,16 +58,16 @@ class Flat:
         self.vector = np.concatenate([np.ravel(x) for x in values.values()]).astype(dtype)
 
     def views(self, vector: Float[Array, "P"]) -> dict[str, Array]:
-        """A vector of this layout as named arrays that share its memory."""
+        """The named parts of a vector with this layout; they share its memory."""
         return {name: vector[place].reshape(self.shapes[name]) for name, place in self._slices.items()}
 
     def gather(self, values: Mapping[str, Array], out: Float[Array, "P"]) -> None:
-        """Write named arrays into a vector of this layout."""
+        """Write named arrays into a vector with this layout."""
         for name, place in self._slices.items():
             out[place] = values[name].ravel()
 
     def decays(self, weight_decay: float, *, frozen: frozenset[str] = frozenset()) -> Float[Array, "P"]:
-        """The weight decay of each element: matrices decay, biases and what is frozen do not."""
+        """The weight decay of each element; biases and frozen parameters do not decay."""
         parts = [
             np.full(np.prod(shape, dtype=int), weight_decay * (len(shape) > 1 and name not in frozen))
             for name, shape in self.shapes.items()
@@ -85,15 +76,9 @@ class Flat:
 
 
 class Optimiser:
-    """One optimiser over a flat vector.
+    """An optimiser over a flat vector; the caller keeps the gradient of frozen parameters at zero.
 
-    Args:
-        flat: the parameters.
-        config: method, decay rates and weight decay.
-        frozen: parameters that do not decay; their gradient has to be zero.
-
-    Raises:
-        ConfigError: the method is not written here.
+    A method that the scratch engine does not have raises a ConfigError.
     """
 
     def __init__(self, flat: Flat, config: TrainConfig, *, frozen: frozenset[str] = frozenset()) -> None:
@@ -106,7 +91,7 @@ class Optimiser:
         self._decays = flat.decays(config.weight_decay, frozen=frozen) if config.weight_decay else None
 
     def step(self, d: Float[Array, "P"], learning_rate: float) -> None:
-        """Take one update from the gradient; the parameters move in place."""
+        """Update the parameters in place from their gradient."""
         config, w = self.config, self.flat.vector
         self.num_steps += 1
         if self._decays is not None:
@@ -142,19 +127,19 @@ class Optimiser:
         return d
 
     def tensors(self) -> dict[str, Array]:
-        """Every moment as ``name.key``, and how many steps were taken."""
+        """Every moment as ``name.key``, and the number of steps as ``name.step``."""
         named = {
             f"{name}.{key}": view.copy()
             for key, vector in self.moments.items()
             for name, view in self.flat.views(vector).items()
         }
-        uncounted = {"sgd"} | ({"adagrad"} if self.config.epsilon_inside_root else set())  # as in torch's
+        uncounted = {"sgd"} | ({"adagrad"} if self.config.epsilon_inside_root else set())  # as in torch
         counted = self.config.optimizer not in uncounted
         counts = {f"{name}.step": np.float32(self.num_steps) for name in self.flat.shapes if counted}
         return named | {name: np.asarray(count) for name, count in counts.items()}
 
     def load(self, tensors: Mapping[str, Array]) -> None:
-        """Continue from what `tensors` returned; nothing there means that no step was taken yet."""
+        """Restore what `tensors` returned; an empty mapping means that no step was taken yet."""
         for key, vector in self.moments.items():
             for name, view in self.flat.views(vector).items():
                 view[...] = tensors.get(f"{name}.{key}", 0)

@@ -1,6 +1,6 @@
-"""The residual block around any cell: a window forward, and the parts of one time step back.
+"""The residual block around any cell: forward over a window, backward through the parts of one time step.
 
-    u = conv(RMSNorm(x))                              (1)  depthwise, causal, K taps; the last multiplies the present
+    u = conv(RMSNorm(x))                              (1)  depthwise, causal, K taps, the newest last
     o = cell(u)                                       (2)  of width expansion · D
     x ← x + W_o o                                     (3)
     v = RMSNorm(x)                                    (4)
@@ -8,11 +8,11 @@
 
     RMSNorm(x) = γ ⊙ x / √(mean x² + ε),   silu(a) = a σ(a)
 
-Source: pre-norm residual blocks as in Griffin (De et al. 2024); RMSNorm: Zhang & Sennrich (2019);
-gated MLP: Shazeer (2020). Shapes: T time, B batch, D residual stream, K taps. The last K − 1 convolution inputs are state.
+Source: pre-norm residual blocks as in Griffin (De et al. 2024); RMSNorm: Zhang & Sennrich (2019); gated MLP:
+Shazeer (2020). Shapes: T time, B batch, D residual stream, K taps. The last K − 1 inputs of (1) are state.
 
-`eval`, `score` and `sample` need it forward. Its derivatives are those in the stream and the state, not in the weights: they say how
-far a gradient walks back (`charloom.insight`). R rows of gradients may share what one row read.
+`eval`, `score` and `sample` use the forward pass. The derivatives are with respect to the stream and the
+state, not the weights; `charloom.insight` uses them. R rows of gradients may share one row of inputs.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def norm(x: Float[Array, "... D"], gain: Float[Array, "D"]) -> Float[Array, "...
 def norm_backward(
     x: Float[Array, "... D"], gain: Float[Array, "D"], d_y: Float[Array, "... D"]
 ) -> Float[Array, "... D"]:
-    """Pull a gradient back through `norm`: the root holds every x, so each hears of all of them.
+    """Backward pass of `norm`; each element of x affects the whole row through the root.
 
     r² = mean x² + ε,  d_x = γ ⊙ d_y / r − x mean(γ ⊙ d_y ⊙ x / r) / r²
     """
@@ -52,7 +52,7 @@ def norm_backward(
 
 
 def gated_mlp(params: Mapping[str, Array], v: Float[Array, "... D"]) -> Float[Array, "... D"]:
-    """What (5) adds to the stream."""
+    """The term that (5) adds to the stream."""
     gate = v @ params["mlp.gate"].T
     y: Array = (gate * sigmoid(gate) * (v @ params["mlp.up"].T)) @ params["mlp.down"].T
     return y
@@ -61,7 +61,7 @@ def gated_mlp(params: Mapping[str, Array], v: Float[Array, "... D"]) -> Float[Ar
 def gated_mlp_backward(
     params: Mapping[str, Array], v: Float[Array, "B D"], d_y: Float[Array, "R D"]
 ) -> Float[Array, "R D"]:
-    """Pull a gradient back through `gated_mlp`; silu′(a) = σ(a) (1 + a (1 − σ(a)))."""
+    """Backward pass of `gated_mlp`; silu′(a) = σ(a) (1 + a (1 − σ(a)))."""
     gate, up = v @ params["mlp.gate"].T, v @ params["mlp.up"].T
     s, d_gated = sigmoid(gate), d_y @ params["mlp.down"]
     d_gate = d_gated * up * s * (1 + gate * (1 - s))
@@ -76,7 +76,7 @@ def block(
     state: Mapping[str, Array],
     *,
     resets: Bool[Array, "T B"] | None,
-    fresh: Mapping[str, Array],
+    reset_state: Mapping[str, Array],
 ) -> tuple[Float[Array, "T B D"], dict[str, Array]]:
     """Run one residual block over a window; arguments as in `cells.unroll`."""
     u, conv = convolve(
@@ -84,8 +84,8 @@ def block(
     )  # (1)
     inner = {name.removeprefix("cell."): p for name, p in params.items() if name.startswith("cell.")}
     rest = {key: s for key, s in state.items() if key != "conv"}
-    start = {key: fresh[key] for key in rest}
-    o, after, _ = cells.unroll(config, inner, u, rest, resets=resets, fresh=start, record=False)  # (2)
+    start = {key: reset_state[key] for key in rest}
+    o, after, _ = cells.unroll(config, inner, u, rest, resets=resets, reset_state=start, record=False)  # (2)
     x = x + o @ params["proj"].T  # (3)
     if "mlp.up" in params:
         x = x + gated_mlp(params, norm(x, params["mlp_norm"]))  # (4), (5)
@@ -99,14 +99,14 @@ def convolve(
     bias: Float[Array, "D"],
     resets: Bool[Array, "T B"] | None,
 ) -> tuple[Float[Array, "T B D"], Float[Array, "B K-1 D"]]:
-    """Equation (1): each position sees itself and the K − 1 inputs before it, none from before a reset.
+    """Equation (1): each position sees itself and the K − 1 inputs before it, back to the last reset.
 
     Returns:
-        The convolved window and its last K − 1 inputs, zero where a reset came after them.
+        The convolved window and its last K − 1 inputs, with zeros for those before a reset.
     """
     (T, B, _), K = x.shape, weight.shape[1]
     padded = np.concatenate([past.swapaxes(0, 1), x])  # (K-1+T, B, D)
-    document = np.zeros((K - 1 + T, B), int)  # inputs of one number belong together; the past is number 0
+    document = np.zeros((K - 1 + T, B), int)  # equal numbers belong to one document; the past is number 0
     if resets is not None:
         document[K - 1 :] = resets.cumsum(axis=0)
     y = np.broadcast_to(bias, x.shape).astype(x.dtype)
@@ -120,15 +120,9 @@ def convolve(
 def convolve_backward(
     weight: Float[Array, "D K"], d_y: Float[Array, "R D"], d_behind: Float[Array, "R K-1 D"]
 ) -> tuple[Float[Array, "R D"], Float[Array, "R K-1 D"]]:
-    """Pull a gradient back through one time step of `convolve`.
+    """Backward pass of one time step of `convolve`: the gradients in its input and in the K − 1 inputs before it.
 
-    Args:
-        weight: the taps.
-        d_y: the gradient in what the step gave out.
-        d_behind: in the K − 1 inputs that it handed to the next step, newest last.
-
-    Returns:
-        The gradient in the input that the step read, and in the K − 1 before it.
+    `d_y` is the gradient in the output, `d_behind` that in the K − 1 inputs kept for later, newest last.
     """
     d_inputs = d_y[:, None] * weight.T  # (R, K, D), newest last
     d_inputs[:, 1:] += d_behind

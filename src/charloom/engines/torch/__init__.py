@@ -1,4 +1,4 @@
-"""The torch engine: trains fast on CPU, CUDA and Apple; reads and writes the same weights as every engine."""
+"""The torch engine: fast training on CPU, CUDA and Apple GPUs, with the same weights as every other engine."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from charloom.config import ModelConfig, TrainConfig
-from charloom.engines import fused_alone
+from charloom.engines.checks import refuse_fused_only
+from charloom.engines.torch.cpu.malloc import keep_freed
 from charloom.engines.torch.learner import TorchLearner
-from charloom.engines.torch.memory import keep_freed
 from charloom.engines.torch.model import DTYPES, TorchModel
 from charloom.errors import ConfigError
 
@@ -27,11 +27,26 @@ class TorchEngine:
     uses_blas = False
 
     def resolve_device(self, name: str) -> str:
-        """Name the device to use."""
-        return resolve_device(name)
+        """Return the device to use: ``auto`` is CUDA if available, else the CPU (recurrent nets are slow on MPS).
+
+        Raises:
+            ConfigError: the device is not available.
+        """
+        if name == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        num_cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        available = {"cpu": True, "cuda": num_cuda > 0, "mps": torch.backends.mps.is_available()}
+        kind, _, index = name.partition(":")
+        if not available.get(kind, False) or (index and not (index.isdigit() and int(index) < num_cuda)):
+            raise ConfigError(
+                f"device is {name!r}",
+                why=f"this machine and this torch build offer {', '.join(k for k in available if available[k])}",
+                fix="use --device auto",
+            )
+        return name
 
     def check(self, config: ModelConfig, train_config: TrainConfig) -> None:
-        """Refuse nothing: torch trains every network."""
+        """Accept everything: torch trains every network."""
 
     def model(
         self,
@@ -43,40 +58,17 @@ class TorchEngine:
         threads: int | None = None,
     ) -> TorchModel:
         """Bind parameters to torch."""
-        fused_alone(self.name, precision, threads)
-        place, dtype = torch.device(resolve_device(device)), DTYPES[precision]
-        tensors = {name: torch.tensor(p, dtype=dtype, device=place) for name, p in params.items()}
+        refuse_fused_only(self.name, precision, threads)
+        place = self.resolve_device(device)
+        tensors = {name: torch.tensor(p, dtype=DTYPES[precision], device=place) for name, p in params.items()}
         return TorchModel(tensors, config, len(params["out.bias"]))
 
     def learner(
         self, params: Mapping[str, Array], config: ModelConfig, train_config: TrainConfig, *, device: str
     ) -> TorchLearner:
-        """Start training from parameters."""
+        """Start training from parameters; from the first call on, the process keeps freed memory (`cpu.malloc`)."""
         keep_freed()
-        return TorchLearner(params, config, train_config, device=resolve_device(device))
-
-
-def resolve_device(name: str) -> str:
-    """Name the device to use: ``auto`` is CUDA where there is one, else the CPU (recurrent nets are slow on MPS).
-
-    Raises:
-        ConfigError: the device is not there.
-    """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    kind, _, index = name.partition(":")
-    exists = there.get(kind, False) and (
-        not index or (index.isdigit() and int(index) < torch.cuda.device_count())
-    )
-    if not exists:
-        found = ", ".join(kind for kind, here in there.items() if here)
-        raise ConfigError(
-            f"device is {name!r}",
-            why=f"this machine and this torch build offer {found}",
-            fix="use --device auto",
-        )
-    return name
+        return TorchLearner(params, config, train_config, device=self.resolve_device(device))
 
 
 ENGINE = TorchEngine()

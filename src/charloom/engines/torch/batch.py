@@ -1,4 +1,4 @@
-"""One step's characters on a device, ready for the network: nothing in them has to be asked for again."""
+"""The characters of one step on a device: the network reads nothing else from the host."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from charloom.text.windows import Window
+from charloom.text.batching import Window
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int
@@ -17,55 +17,40 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Resets:
-    """Before which characters a row begins anew.
+    """The characters before which a row's state is reset."""
 
-    Attributes:
-        first: before the first, (B,).
-        inside: before a later one, time first, (T, B), False at the first; None where no row does.
-    """
-
-    first: Bool[Tensor, "B"]
-    inside: Bool[Tensor, "T B"] | None
+    first: Bool[Tensor, "B"]  # before the first character
+    inside: (
+        Bool[Tensor, "T B"] | None
+    )  # before a later one, False at the first; None if no row is reset there
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A `Window` on a device.
-
-    Attributes:
-        inputs: ids read, (B, T).
-        targets: ids to predict, (B, T).
-        resets: None where no row begins anew.
-    """
+    """A `Window` on a device."""
 
     inputs: Int[Tensor, "B T"]
     targets: Int[Tensor, "B T"]
-    resets: Resets | None
+    resets: Resets | None  # None if no row's state is reset
 
 
 def to_device(array: Array, device: torch.device) -> Tensor:
-    """The same numbers on a device; a GPU fetches them while the host goes on."""
+    """Copy an array to a device; a copy to a GPU is asynchronous."""
     tensor = torch.as_tensor(array)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def resets_on(device: torch.device, resets: Bool[Array, "B T"]) -> Resets | None:
-    """Marks on a device. They are looked at here, on the CPU: to ask a GPU what they hold would be to wait for it."""
+    """Copy resets to a device; they are tested here, on the CPU, because reading them from a GPU would wait for it."""
     if not resets.any():
         return None
-    inside = None
-    if resets[:, 1:].any():
-        rest = resets.T.copy()
-        # a fresh state may hold inputs of a convolution: a reset inside the window would cut them off
-        rest[0] = False
-        inside = to_device(rest, device)
-    return Resets(to_device(resets[:, 0].copy(), device), inside)
+    first, inside = resets[:, 0].copy(), resets.T.copy()
+    # the reset state may hold inputs of a convolution, which a reset inside the window would cut off
+    inside[0] = False
+    return Resets(to_device(first, device), to_device(inside, device) if inside.any() else None)
 
 
 def upload(window: Window, rows: slice, device: torch.device) -> Batch:
-    """Some rows of a window on a device."""
-    return Batch(
-        to_device(window.inputs[rows], device),
-        to_device(window.targets[rows], device),
-        resets_on(device, window.resets[rows]),
-    )
+    """Copy some rows of a window to a device."""
+    inputs, targets = (to_device(ids[rows], device) for ids in (window.inputs, window.targets))
+    return Batch(inputs, targets, resets_on(device, window.resets[rows]))

@@ -1,9 +1,11 @@
-"""The four cells under one roof: project a window's inputs, then let time pass.
+"""The four cells through one interface: project a window's inputs, then run its time steps.
 
-Each cell file holds `step`, its numbered equations for one time step, and the call of a library's kernel for a whole window where
-there is one. This file alone decides what a window takes. On a CPU that is our own `recurrence` and `loops`. Elsewhere, without Numba
-or in an autocast it is the library, unless a row's state is reset inside the window (documents end there) or the library has
-none; then it is `step` after `step`.
+`unroll` chooses which form of a cell runs. Each cell file lists its forms in the order in which they are tried:
+
+    compiled CPU loop     float32 or float64 on a CPU, with Numba and outside an autocast (`cpu.ops.fit`)
+    library kernel        otherwise, if PyTorch has one for the cell, no row is reset inside the window (a document ends
+                          there), and one-hot inputs are no wider than `ONE_HOT_LIMIT`
+    written-out step      otherwise: the cell's numbered equations, one time step after another
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ import torch
 from torch.nn import functional as F
 
 from charloom.config import ModelConfig
-from charloom.engines.torch import elman, gru, loops, lstm, mingru, precision, recurrence
+from charloom.engines.torch import elman, gru, lstm, mingru
+from charloom.engines.torch.cpu import ops, rnn
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -25,13 +28,13 @@ if TYPE_CHECKING:
 Tensors = Mapping[str, "Tensor"]
 
 ONE_HOT_LIMIT = 512
-"""Up to this vocabulary a library's kernel is given one-hot vectors; beyond it a row look-up wins."""
+"""The largest vocabulary for which the library kernel reads one-hot vectors; beyond it a row look-up is faster."""
 
 
 def project(
     x: Tensor, w_ih: Float[Tensor, "GH X"], bias: Float[Tensor, "GH"] | None
 ) -> Float[Tensor, "T B GH"]:
-    """What a window's inputs bring to the gates: one product, or a row look-up where `x` holds ids (T, B)."""
+    """Compute the input part of the gates for a whole window: one product, or a row look-up if `x` holds ids (T, B)."""
     if x.dtype == torch.int64:
         return F.embedding(x, w_ih.t().contiguous() if bias is None else w_ih.t() + bias)
     return F.linear(x, w_ih, bias)
@@ -54,33 +57,26 @@ def unroll(
     x: Tensor,
     state: Tensors,
     resets: Bool[Tensor, "T B"] | None,
-    fresh: Tensors,
+    reset_state: Tensors,
 ) -> tuple[Float[Tensor, "T B H"], dict[str, Tensor]]:
-    """Run the cell over a window.
+    """Run the cell over a window: the hidden state at every time step, and the state after the last.
 
-    Args:
-        config: names the cell.
-        params: its tensors.
-        x: dense inputs (T, B, X), or ids (T, B) for one-hot ones.
-        state: the state before the first time step.
-        resets: where inside the window a row returns to `fresh`, or None where none does.
-        fresh: the state to return to, a constant: no gradient flows into it.
-
-    Returns:
-        The hidden state at every time step and the state behind the last.
+    `x` holds dense inputs (T, B, X), or ids (T, B) for one-hot inputs. `resets` marks the time steps before which a row
+    returns to `reset_state` (None if no row does), a constant: no gradient flows into it.
     """
-    fit = loops.fit(params["w_ih"])
+    w_ih = params["w_ih"]
+    is_compiled = ops.fit(w_ih)
     if config.cell == "mingru":
-        if not fit:
-            return mingru.scan(project(x, params["w_ih"], params["bias"]), state, resets, fresh)
-        h = loops.mingru(project(x, params["w_ih"], None), params["bias"], state["h"], resets, fresh["h"])
+        if not is_compiled:
+            return mingru.scan(project(x, w_ih, params["bias"]), state, resets, reset_state)
+        h = ops.mingru(project(x, w_ih, None), params["bias"], state["h"], resets, reset_state["h"])
         return h, {"h": h[-1]}
-    if fit:
-        return recurrence.unroll(config, params, x, state, resets, fresh)
-    in_one_call = resets is None and not _is_wide(x, params["w_ih"])
-    if in_one_call and (found := _library(config, params, x, state)) is not None:
+    if is_compiled:
+        return rnn.unroll(config, params, x, state, resets, reset_state)
+    is_wide = x.dtype == torch.int64 and w_ih.shape[1] > ONE_HOT_LIMIT
+    if resets is None and not is_wide and (found := _library_kernel(config, params, x, state)) is not None:
         return found
-    return unroll_steps(config, params, x, state, resets, fresh)
+    return unroll_steps(config, params, x, state, resets, reset_state)
 
 
 def unroll_steps(
@@ -89,37 +85,37 @@ def unroll_steps(
     x: Tensor,
     state: Tensors,
     resets: Bool[Tensor, "T B"] | None,
-    fresh: Tensors,
+    reset_state: Tensors,
 ) -> tuple[Float[Tensor, "T B H"], dict[str, Tensor]]:
-    """The same as `unroll`, one `step` after another."""
+    """Compute `unroll` one `step` after another."""
     now, outputs = dict(state), []
     for t, a_x in enumerate(project(x, params["w_ih"], params["bias"]).unbind(0)):
         if resets is not None:
-            now = return_to(fresh, now, resets[t])
+            now = apply_resets(reset_state, now, resets[t])
         now = step(config, params, a_x, now)
         outputs.append(now["h"])
     return torch.stack(outputs), now
 
 
-def return_to(fresh: Tensors, state: Tensors, rows: Bool[Tensor, "B"]) -> dict[str, Tensor]:
-    """The state with the marked rows replaced by their fresh one."""
-    return {key: torch.where(rows.view(-1, *[1] * (x.dim() - 1)), fresh[key], x) for key, x in state.items()}
+def apply_resets(reset_state: Tensors, state: Tensors, rows: Bool[Tensor, "B"]) -> dict[str, Tensor]:
+    """The state with the marked rows replaced by those of `reset_state`."""
+    return {
+        key: torch.where(rows.view(-1, *[1] * (x.dim() - 1)), reset_state[key], x) for key, x in state.items()
+    }
 
 
-def _is_wide(x: Tensor, w_ih: Float[Tensor, "GH X"]) -> bool:
-    """Whether a library's kernel would be given one-hot vectors so wide that the row look-up wins."""
-    return x.dtype == torch.int64 and w_ih.shape[1] > ONE_HOT_LIMIT
-
-
-def _library(
+def _library_kernel(
     config: ModelConfig, params: Tensors, x: Tensor, state: Tensors
 ) -> tuple[Float[Tensor, "T B H"], dict[str, Tensor]] | None:
+    """Run the window in PyTorch's kernel; None if it has none for this cell."""
     w_ih = params["w_ih"]
     x = F.one_hot(x, w_ih.shape[1]) if x.dtype == torch.int64 else x
-    with precision.exact(w_ih.device), warnings.catch_warnings():
-        # cuDNN wants the weights of a layer behind one another; that it has to put them there costs a copy, which the graph holds
+    # in an autocast, cuDNN would round to float16, too narrow a range for gradients
+    with torch.autocast(w_ih.device.type, enabled=False), warnings.catch_warnings():
+        # cuDNN wants a layer's weights in one contiguous block; it copies them there, and a CUDA graph records the copy
         warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
         x = x.to(w_ih.dtype)
         if config.cell == "elman":
-            return elman.fused(params, x, state, config.activation)
-        return lstm.fused(params, x, state) if config.cell == "lstm" else gru.fused(params, x, state)
+            return elman.library_kernel(params, x, state, config.activation)
+        kernel = lstm.library_kernel if config.cell == "lstm" else gru.library_kernel
+        return kernel(params, x, state)

@@ -1,4 +1,4 @@
-"""Dropout as a function of (seed, site, step, lane): the masks of every engine, and on a GPU its own numbers, of (seed, step)."""
+"""Dropout: on a CPU every engine's masks, a function of (seed, site, step, lane); on a GPU its own, of (seed, step)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from charloom.config import ModelConfig
 from charloom.engines import draws
-from charloom.engines.torch import loops
+from charloom.engines.torch.cpu import ops
 from charloom.rng import Purpose, random_bits
 
 if TYPE_CHECKING:
@@ -18,35 +18,22 @@ if TYPE_CHECKING:
 
 
 def noise_of(config: ModelConfig, device: torch.device) -> torch.Generator | None:
-    """What draws the masks on a device that draws them itself; None on a CPU, whose masks have an address each."""
-    return None if device.type == "cpu" or not draws.has_dropout(config) else torch.Generator(device)
+    """The generator of a device that draws its own masks; None on a CPU or without dropout."""
+    return torch.Generator(device) if device.type != "cpu" and draws.has_dropout(config) else None
 
 
-def begin_noise(noise: torch.Generator | None, seed: int, step: int) -> None:
-    """Let a device's masks of one update be a function of (seed, step): the network asks for them in the same order every time."""
+def seed_noise(noise: torch.Generator | None, seed: int, step: int) -> None:
+    """Seed a device's masks for one update with (seed, step); the network always draws them in the same order."""
     if noise is not None:
         low, high = random_bits(seed, Purpose.DROPOUT, step, [0], 2)[0].tolist()
         noise.manual_seed(low + (high << 31))
 
 
 class Dropout:
-    """`network.Dropout` for the given lanes of one window.
-
-    Args:
-        config: the rates.
-        seed: the run's.
-        step: updates taken before this one.
-        lanes: global rows that the window's rows are.
-        noise: as `noise_of` gives it.
-    """
+    """`network.Dropout` for one window, whose rows are the given global lanes, at update `step`."""
 
     def __init__(
-        self,
-        config: ModelConfig,
-        seed: int,
-        step: int,
-        lanes: range,
-        noise: torch.Generator | None = None,
+        self, config: ModelConfig, seed: int, step: int, lanes: range, noise: torch.Generator | None = None
     ) -> None:
         self.masks, self.noise = draws.Masks(config, seed, step, lanes), noise
 
@@ -55,50 +42,36 @@ class Dropout:
         threshold, scale = self.masks.threshold(site), self.masks.scale(site)
         if threshold == 0:
             return x
-        if loops.fit(x):
-            return loops.drop(x, self.masks.halves(site, layer, len(x), x.shape[2]), threshold, scale)
+        if ops.fit(x):
+            return ops.drop(x, self.masks.halves(site, layer, len(x), x.shape[2]), threshold, scale)
         dropped: Tensor = x * self._kept(site, layer, x) * scale
         return dropped
 
     def _kept(self, site: str, layer: int, x: Float[Tensor, "T B W"]) -> Bool[Tensor, "T B W"]:
-        """True where an element stays."""
+        """True for each element that is kept."""
         if self.noise is None:
             return torch.from_numpy(self.masks.kept(site, layer, len(x), x.shape[2])).transpose(0, 1)
         shape = (*x.shape[:2], 1) if site == "char" else x.shape
-        return _drawn_there(self.noise, self.masks.threshold(site), shape)
+        return _drawn_on_device(self.noise, self.masks.threshold(site), shape)
 
 
-def thinned(
-    config: ModelConfig,
-    seed: int,
-    step: int,
-    params: Mapping[str, Tensor],
-    noise: torch.Generator | None = None,
+def weight_masks(
+    config: ModelConfig, seed: int, step: int, params: Mapping[str, Tensor], noise: torch.Generator | None
 ) -> dict[str, Float[Tensor, "GH H"]]:
-    """What each recurrent weight is multiplied with in this window; empty where all stay.
-
-    Args:
-        config: the rate.
-        seed: the run's.
-        step: updates taken before this one.
-        params: the network's tensors.
-        noise: as `noise_of` gives it.
-    """
+    """The factors of every recurrent weight in this window, by name; empty without recurrent dropout."""
     masks = draws.Masks(config, seed, step, range(0))
-    if masks.threshold("recurrent") == 0:
+    threshold, scale = masks.threshold("recurrent"), masks.scale("recurrent")
+    if threshold == 0:
         return {}
-    matrices = {name: p for name, p in params.items() if name.endswith(".w_hh")}
+    shapes = {name: tuple(p.shape) for name, p in params.items() if name.endswith(".w_hh")}
     if noise is None:
-        shapes = {name: tuple(p.shape) for name, p in matrices.items()}
-        here = draws.kept_weights(config, seed, step, shapes)
-        kept = {name: torch.from_numpy(mask) for name, mask in here.items()}
+        arrays = draws.kept_weights(config, seed, step, shapes)
+        kept = {name: torch.from_numpy(mask) for name, mask in arrays.items()}
     else:
-        kept = {
-            name: _drawn_there(noise, masks.threshold("recurrent"), p.shape) for name, p in matrices.items()
-        }
-    return {name: mask.to(params[name].dtype) * masks.scale("recurrent") for name, mask in kept.items()}
+        kept = {name: _drawn_on_device(noise, threshold, shape) for name, shape in shapes.items()}
+    return {name: mask.to(params[name].dtype) * scale for name, mask in kept.items()}
 
 
-def _drawn_there(noise: torch.Generator, threshold: int, shape: Sequence[int]) -> Bool[Tensor, "..."]:
+def _drawn_on_device(noise: torch.Generator, threshold: int, shape: Sequence[int]) -> Bool[Tensor, "..."]:
     drawn = torch.rand(tuple(shape), device=noise.device, generator=noise)
     return drawn >= threshold / draws.LEVELS

@@ -1,10 +1,17 @@
-"""Elman network: one time step, and a whole window through PyTorch's kernel where it has one.
+"""Elman network: one time step, and a whole window in PyTorch's kernel.
 
     a_t = W_ih x_t + W_hh h_{t-1} + b     (1)
     h_t = φ(a_t)                          (2)  φ is tanh, σ or relu
 
 Source: Elman (1990), in the form of PyTorch's ``nn.RNN`` with one bias.
 Shapes: T time, B batch, X input size, H hidden size. State is h, (B, H).
+
+Which form runs (`cells.unroll` decides):
+    compiled CPU loop    on a CPU with Numba, outside an autocast: `cpu/rnn.py:unroll`, time steps in
+                         `cpu/rnn_window.py:elman_forward` and `elman_backward`, (2) in `kernels/cells.py`
+    library kernel       otherwise, for tanh and relu, without resets inside the window and one-hot inputs over 512:
+                         `library_kernel` below
+    written-out step     otherwise, always for σ: `step` below, called by `cells.py:unroll_steps`
 """
 
 from __future__ import annotations
@@ -29,10 +36,10 @@ def step(
     return {"h": ACTIVATIONS[activation](a_x + prev["h"] @ params["w_hh"].T)}  # (1), (2)
 
 
-def fused(
+def library_kernel(
     params: Mapping[str, Tensor], x: Float[Tensor, "T B X"], state: Mapping[str, Tensor], activation: str
 ) -> tuple[Float[Tensor, "T B H"], dict[str, Tensor]] | None:
-    """The same function over a whole window in one library call; None where the library has none (σ)."""
+    """Compute (1) and (2) for a whole window in one library call; None if the library has no kernel (σ)."""
     if activation not in _LIBRARY:
         return None
     bias = params["bias"]

@@ -1,4 +1,4 @@
-"""Gated recurrent unit: one time step, and a whole window through PyTorch's kernel.
+"""Gated recurrent unit: one time step, and a whole window in PyTorch's kernel.
 
     a_t = W_ih x_t + b                                (1)  three blocks: a_r, a_z, a_n
     u_t = W_hh h_{t-1}                                (2)  three blocks: u_r, u_z, u_n
@@ -8,6 +8,12 @@
 
 Source: Cho et al. (2014), in the form of PyTorch and cuDNN (reset after the recurrent product).
 Shapes: T time, B batch, X input size, H hidden size. State is h, (B, H).
+
+Which form runs (`cells.unroll` decides):
+    compiled CPU loop    on a CPU with Numba, outside an autocast: `cpu/rnn.py:unroll`, time steps in
+                         `cpu/rnn_window.py:gru_forward` and `gru_backward`, (3) to (5) in `kernels/cells.py`
+    library kernel       otherwise, without resets inside the window and one-hot inputs over 512: `library_kernel` below
+    written-out step     otherwise: `step` below, called by `cells.py:unroll_steps`
 """
 
 from __future__ import annotations
@@ -33,10 +39,10 @@ def step(
     return {"h": (1 - z) * n + z * prev["h"]}  # (5)
 
 
-def fused(
+def library_kernel(
     params: Mapping[str, Tensor], x: Float[Tensor, "T B X"], state: Mapping[str, Tensor]
 ) -> tuple[Float[Tensor, "T B H"], dict[str, Tensor]]:
-    """The same function over a whole window in one library call."""
+    """Compute (1) to (5) for a whole window in one library call."""
     bias, bias_hn = params["bias"], params["bias_hn"]
     inner = torch.cat([torch.zeros_like(bias)[: 2 * len(bias_hn)], bias_hn])
     weights = [params["w_ih"], params["w_hh"], bias, inner]

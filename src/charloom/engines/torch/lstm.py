@@ -1,4 +1,4 @@
-"""Long short-term memory: one time step, and a whole window through PyTorch's kernel.
+"""Long short-term memory: one time step, and a whole window in PyTorch's kernel.
 
     a_t = W_ih x_t + W_hh h_{t-1} + b         (1)  four blocks: a_i, a_f, a_g, a_o
     i, f, o = σ(a_i), σ(a_f), σ(a_o)          (2)  input, forget and output gate
@@ -8,6 +8,12 @@
 
 Source: Hochreiter & Schmidhuber (1997); forget gate of Gers et al. (2000); no peepholes, one bias.
 Shapes: T time, B batch, X input size, H hidden size. State is h and c, each (B, H).
+
+Which form runs (`cells.unroll` decides):
+    compiled CPU loop    on a CPU with Numba, outside an autocast: `cpu/rnn.py:unroll`, time steps in
+                         `cpu/rnn_window.py:lstm_forward` and `lstm_backward`, (2) to (5) in `kernels/cells.py`
+    library kernel       otherwise, without resets inside the window and one-hot inputs over 512: `library_kernel` below
+    written-out step     otherwise: `step` below, called by `cells.py:unroll_steps`
 """
 
 from __future__ import annotations
@@ -33,12 +39,12 @@ def step(
     return {"h": o * torch.tanh(c), "c": c}  # (5)
 
 
-def fused(
+def library_kernel(
     params: Mapping[str, Tensor], x: Float[Tensor, "T B X"], state: Mapping[str, Tensor]
 ) -> tuple[Float[Tensor, "T B H"], dict[str, Tensor]]:
-    """The same function over a whole window in one library call (oneDNN on a CPU, cuDNN)."""
+    """Compute (1) to (5) for a whole window in one library call (oneDNN on a CPU, cuDNN)."""
     bias = params["bias"]
     weights = [params["w_ih"], params["w_hh"], bias, torch.zeros_like(bias)]
-    begin = (state["h"][None], state["c"][None])
-    outputs, h, c = torch.lstm(x, begin, weights, True, 1, 0.0, torch.is_grad_enabled(), False, False)
+    start = (state["h"][None], state["c"][None])
+    outputs, h, c = torch.lstm(x, start, weights, True, 1, 0.0, torch.is_grad_enabled(), False, False)
     return outputs, {"h": h[0], "c": c[0]}

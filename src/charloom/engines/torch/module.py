@@ -1,6 +1,6 @@
-"""An ordinary `torch.nn.Module` around the network, for those who go deeper, and the way back.
+"""The network as an ordinary `torch.nn.Module`, for your own experiments, and the import of such modules.
 
-The module's parameters are named as in a model file (`layers.0.cell.w_ih`), so `state_dict()` is one.
+The module's parameters are named as in a model file (`layers.0.cell.w_ih`), so `state_dict()` has the contents of one.
 """
 
 from __future__ import annotations
@@ -24,30 +24,24 @@ if TYPE_CHECKING:
 
 
 class CharModule(nn.Module):
-    """The network as a module: `logits, state = module(ids, state)`, state None for zeros.
-
-    Args:
-        config: the network.
-        params: its parameters, NumPy or torch.
-        vocab_size: V.
-    """
+    """The network as a module: `logits, state = module(ids, state)`; a state of None means zeros."""
 
     def __init__(self, config: ModelConfig, params: Mapping[str, Any], vocab_size: int) -> None:
         super().__init__()
         self.config, self.vocab_size = config, vocab_size
         for name, value in params.items():
             *path, leaf = name.split(".")
-            holder: nn.Module = self
+            parent: nn.Module = self
             for part in path:
-                if not hasattr(holder, part):
-                    holder.add_module(part, nn.Module())
-                holder = getattr(holder, part)
-            holder.register_parameter(leaf, nn.Parameter(torch.as_tensor(value).clone()))
+                if not hasattr(parent, part):
+                    parent.add_module(part, nn.Module())
+                parent = getattr(parent, part)
+            parent.register_parameter(leaf, nn.Parameter(torch.as_tensor(value).clone()))
 
     def forward(
         self, ids: Int[Tensor, "B T"], state: network.TorchState | None = None
     ) -> tuple[Float[Tensor, "B T V"], network.TorchState]:
-        """Read T characters a row: logits, and the state behind the last."""
+        """Read T characters per row: logits, and the state after the last."""
         params = dict(self.named_parameters())
         bias = params["out.bias"]
         state = zero_state(self.config, len(ids), bias.device, bias.dtype) if state is None else state
@@ -61,12 +55,12 @@ def parameters_of(module: nn.Module, vocab_size: int) -> tuple[ModelConfig, dict
     """Read configuration and parameters from a module.
 
     Args:
-        module: a `CharModule`, or any module holding one `nn.RNN`, `nn.LSTM` or `nn.GRU`, one `nn.Linear` and at most
-            one `nn.Embedding`.
-        vocab_size: V, which the output layer must have.
+        module: a `CharModule`, or a module with one `nn.RNN`, `nn.LSTM` or `nn.GRU`, one `nn.Linear` and at most one
+            `nn.Embedding`.
+        vocab_size: V, the size that the output layer must have.
 
     Raises:
-        ConfigError: the module is of another make.
+        ConfigError: the module has other layers, or the vocabulary another size.
     """
     if isinstance(module, CharModule):
         config, params = module.config, {name: to_numpy(p) for name, p in module.named_parameters()}
@@ -78,8 +72,8 @@ def parameters_of(module: nn.Module, vocab_size: int) -> tuple[ModelConfig, dict
         wrong = next(name for name in shapes.keys() | found.keys() if shapes.get(name) != found.get(name))
         raise ConfigError(
             f"{wrong} has shape {found.get(wrong)}",
-            why=f"a vocabulary of {vocab_size} asks for {shapes.get(wrong)}",
-            fix="give the vocabulary that the module was trained with",
+            why=f"a vocabulary of {vocab_size} requires {shapes.get(wrong)}",
+            fix="pass the vocabulary that the module was trained with",
         )
     return config, {name: params[name] for name in shapes}
 
@@ -89,8 +83,8 @@ def _only(module: nn.Module, kinds: tuple[type[nn.Module], ...], *, required: bo
     if len(found) > 1 or (required and not found):
         names = " or ".join(f"nn.{kind.__name__}" for kind in kinds)
         raise ConfigError(
-            f"the module holds {len(found)} layers of {names}",
-            why="a recurrent stack, one output layer and at most one embedding can be read",
+            f"the module has {len(found)} layers of {names}",
+            why="a module must have one recurrent stack, one output layer and at most one embedding",
             fix="build a charloom model with model.torch_module() and load your weights into it",
         )
     return found[0] if found else None
@@ -102,16 +96,16 @@ def _from_library(module: nn.Module) -> tuple[ModelConfig, dict[str, Array]]:
     embedding = _only(module, (nn.Embedding,), required=False)
     if rnn.bidirectional or getattr(rnn, "proj_size", 0) or not rnn.bias or out.bias is None:
         raise ConfigError(
-            "the recurrent stack is bidirectional, projected or without bias",
-            why="a character model reads forward only and has biases",
-            fix="train a one-directional stack with biases",
+            "the recurrent stack is bidirectional, has a projection, or has no bias",
+            why="a character model reads forward only and has biases, but no projection",
+            fix="train a unidirectional stack with biases and without a projection",
         )
     config = ModelConfig(
         cell=_CELLS[type(rnn)],  # type: ignore[arg-type]
         activation=rnn.nonlinearity if isinstance(rnn, nn.RNN) else "tanh",
         hidden_size=rnn.hidden_size,
         num_layers=rnn.num_layers,
-        embedding_size=embedding.embedding_dim if embedding is not None else None,
+        embedding_size=None if embedding is None else embedding.embedding_dim,
     )
     params = {} if embedding is None else {"embedding": to_numpy(embedding.weight)}
     for i in range(rnn.num_layers):

@@ -1,14 +1,14 @@
 """Muon: steps along the orthogonalised momentum of a matrix.
 
     m ← μ m + (1 − μ) d                                     (1)  d the gradient
-    n = μ m + (1 − μ) d                                     (2)  Nesterov's look ahead
+    n = μ m + (1 − μ) d                                     (2)  Nesterov's look-ahead
     X₀ = n / ‖n‖_F;  A = X Xᵀ;  X ← a X + (b A + c A²) X     (3)  five times: singular values go to about 1
     w ← w (1 − η λ) − η · 0.2 √max(r, c) · X₅               (4)  as large a step as AdamW's, r × c the matrix
 
-Source: Jordan et al. (2024), "Muon: an optimizer for hidden layers in neural networks", with its a, b, c; the step size of (4) is that
-of Liu et al. (2025), "Muon is scalable for LLM training", equation 4. Where we differ: the gates stacked in one matrix are orthogonalised
-one by one, for each is a map of its own; (3) is in bfloat16 only where the network's products are, else in the precision of
-the parameters; and all matrices of one shape go through (3) together.
+Source: Jordan et al. (2024), "Muon: an optimizer for hidden layers in neural networks", with its a, b, c; the step size
+of (4) is that of Liu et al. (2025), "Muon is scalable for LLM training", equation 4. Where we differ: the gates stacked
+in one matrix are orthogonalised separately, because each is a separate map; (3) runs in bfloat16 only if the network's
+products do, else in the precision of the parameters; and all matrices of one shape go through (3) together.
 """
 
 from __future__ import annotations
@@ -31,13 +31,9 @@ _TINY = 1e-30  # a gradient of zeros stays zeros
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon for matrices.
+    """Muon for matrices: `lr` is η, `weight_decay` of a group λ.
 
-    Args:
-        groups: as for any torch optimiser; each may have a ``weight_decay``.
-        lr: η.
-        blocks: how many matrices a parameter holds one above the other; one where it is not named.
-        rounds: whether (3) is in bfloat16.
+    `blocks` gives the number of matrices stacked in a parameter, 1 if it is not listed; `rounds` runs (3) in bfloat16.
     """
 
     def __init__(
@@ -57,7 +53,7 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             ahead = [self._look_ahead(p) for p in params]
-            lr = group["lr"]  # where a graph was recorded a tensor, so that its value may change
+            lr = group["lr"]  # a tensor if the update is recorded as a graph, so that its value can change
             for p, direction in zip(params, self._orthogonalised(params, ahead), strict=True):
                 p.mul_(1 - lr * group["weight_decay"])
                 if isinstance(lr, torch.Tensor):
@@ -73,7 +69,7 @@ class Muon(torch.optim.Optimizer):
         return d.lerp(m, MOMENTUM)  # (2)
 
     def _orthogonalised(self, params: list[Tensor], ahead: list[Tensor]) -> list[Tensor]:
-        """Every direction in its parameter's shape, scaled for (4); matrices of one shape go together."""
+        """Every direction in its parameter's shape, scaled for (4)."""
         pieces: dict[tuple[int, int], list[tuple[int, Tensor]]] = {}
         for i, (p, n) in enumerate(zip(params, ahead, strict=True)):
             for block in n.chunk(self.blocks.get(p, 1)):
@@ -92,7 +88,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalise(n: Float[Tensor, "N r c"], *, rounds: bool = False) -> Float[Tensor, "N r c"]:
-    """Equation (3) for N matrices with r ≤ c, in bfloat16 where it `rounds`."""
+    """Compute (3) for N matrices with r ≤ c, in bfloat16 if `rounds`."""
     a, b, c = COEFFICIENTS
     x: Tensor = n / torch.linalg.matrix_norm(n, keepdim=True).clamp_min(_TINY)
     x = x.bfloat16() if rounds else x

@@ -1,36 +1,36 @@
-"""Optimisers: torch's own, grouped by what decays, with moments that have names.
+"""Optimisers: torch's own, grouped by weight decay, with named moments.
 
-Weight matrices decay, biases and norms do not. ``muon`` moves hidden matrices (`engines.torch.muon`); embeddings, the output layer and vectors
-go to AdamW at the same rate.
+Weight matrices decay; biases and norms do not. ``muon`` updates hidden matrices (`engines.torch.muon`) and leaves
+embeddings, the output layer and vectors to AdamW at the same rate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from charloom.config import TrainConfig
 from charloom.engines.torch import precision
+from charloom.engines.torch.cpu.row_threads import RowThreads
 from charloom.engines.torch.muon import Muon
-from charloom.engines.torch.shards import Shards
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 UNEVEN = 1.3
-"""Times its part that one thread may have of the work; with more, all of them work on one parameter after another."""
+"""The most work per thread, as a multiple of an even share; beyond it, all threads work on each parameter."""
 
 RECORDABLE = ("adam", "adamw", "muon")
-"""Methods that read their rate and their count of steps where they lie, and so may be part of a recorded graph."""
+"""Methods that read their rate and step count from the device, so that a CUDA graph can record them."""
 
 
 class RootAdagrad(torch.optim.Optimizer):
     """Adagrad with ε inside the root: w ← w − η d / √(G + ε), G ← G + d².
 
-    Source: Duchi et al. (2011); the place of ε follows character-RNN programs written from scratch.
+    Source: Duchi et al. (2011); ε is placed as in character-RNN programs written from scratch.
     """
 
     def __init__(self, params: Any, *, lr: float, eps: float, weight_decay: float) -> None:
@@ -48,21 +48,18 @@ class RootAdagrad(torch.optim.Optimizer):
 
 
 class Optimiser:
-    """torch's optimisers behind one learning rate, their moments named after their parameters; on a CPU threads that share a batch share the parameters too.
+    """torch's optimisers with a common learning rate and with moments named after their parameters.
 
-    Args:
-        params: trainable tensors under their names.
-        config: method, decay rates and weight decay.
-        shards: the threads; None = the caller's.
+    On a CPU, the threads that share a batch (`row_threads`, None = the calling thread) share the parameters too.
     """
 
     def __init__(
-        self, params: Mapping[str, Tensor], config: TrainConfig, shards: Shards | None = None
+        self, params: Mapping[str, Tensor], config: TrainConfig, row_threads: RowThreads | None = None
     ) -> None:
-        self.params, self.shards = dict(params), shards or Shards()
+        self.params, self.row_threads = dict(params), row_threads or RowThreads()
         self.device = next(iter(params.values())).device
         self.hidden = hidden_matrices(self.params) if config.optimizer == "muon" else set()
-        number = self.shards.number if shards is not None and self.device.type == "cpu" else 1
+        number = self.row_threads.number if row_threads is not None and self.device.type == "cpu" else 1
         self.shares = [self._own(config, names) for names in self._shared(number)]
 
     @property
@@ -71,40 +68,38 @@ class Optimiser:
         return [part for share in self.shares for part in share]
 
     def step(self, learning_rate: float | Tensor) -> None:
-        """Take one update from the gradients in place; a rate that is a tensor is read where it lies."""
+        """Take one update from the gradients in place; a rate that is a tensor is read on its device."""
         for part in self.parts:
             for group in part.param_groups:
                 group["lr"] = learning_rate
-        if len(self.shares) > 1 and self.shards.is_led:
-            self.shards.run(_step, self.shares)
+        if len(self.shares) > 1 and self.row_threads.is_led:
+            self.row_threads.run(_step, self.shares)
         else:
-            with self.shards.together():
+            with self.row_threads.together():
                 _step(self.parts)
 
     def moments(self) -> dict[str, Tensor]:
         """Every moment, as ``name.key``."""
-        named = {}
-        for name, p in self.params.items():
-            for part in self.parts:
-                for key, value in part.state.get(p, {}).items():
-                    if isinstance(value, torch.Tensor):
-                        named[f"{name}.{key}"] = value
-        return named
+        return {
+            f"{name}.{key}": value
+            for name, p in self.params.items()
+            for part in self.parts
+            for key, value in part.state.get(p, {}).items()
+            if isinstance(value, torch.Tensor)
+        }
 
     def load_moments(self, moments: Mapping[str, Tensor]) -> None:
-        """Take over moments that `moments` gave."""
+        """Continue from a result of `moments`."""
+        owners = {p: part for part in self.parts for group in part.param_groups for p in group["params"]}
         for name, p in self.params.items():
             own = {key.rpartition(".")[2]: x for key, x in moments.items() if key.rpartition(".")[0] == name}
-            part = next(
-                part for part in self.parts if any(p is q for g in part.param_groups for q in g["params"])
-            )
-            part.state.pop(p, None)
+            owners[p].state.pop(p, None)
             if own:
-                part.state[p] = own
+                owners[p].state[p] = own
 
     def _shared(self, number: int) -> list[list[str]]:
-        """The parameters' names in shares of about as much work, the most to whom has least; in one where one parameter is most of it."""
-        work = {name: p.numel() * (self._muons_work(name) + 1) for name, p in self.params.items()}
+        """Divide the parameters' names into shares of about equal work; one share if a single parameter dominates."""
+        work = {name: p.numel() * (self._muon_work(name) + 1) for name, p in self.params.items()}
         shares: list[list[str]] = [[] for _ in range(number)]
         for name in sorted(work, key=work.__getitem__, reverse=True):
             min(shares, key=lambda share: sum(work[n] for n in share)).append(name)
@@ -112,30 +107,27 @@ class Optimiser:
             return [list(work)]
         return [sorted(share, key=list(work).index) for share in shares if share]
 
-    def _muons_work(self, name: str) -> int:
-        """Its multiplications for an element, in updates of AdamW: five steps of three products, a hundred of them as long as one."""
+    def _muon_work(self, name: str) -> int:
+        """Muon's work per element, in AdamW updates of 100 multiplications each: five steps of three products."""
         rows, columns = self.params[name].shape if name in self.hidden else (0, 0)
         return min(rows // num_blocks(name, self.params), columns) * 15 // 100
 
     def _own(self, config: TrainConfig, names: list[str]) -> list[torch.optim.Optimizer]:
         """The optimisers of a share."""
-        hidden, rest = [[n for n in names if (n in self.hidden) == moved] for moved in (True, False)]
+        hidden, rest = [[n for n in names if (n in self.hidden) == is_hidden] for is_hidden in (True, False)]
         other = "adamw" if config.optimizer == "muon" else config.optimizer
         return [self._build(config, method, own) for method, own in ((other, rest), ("muon", hidden)) if own]
 
     def _build(self, config: TrainConfig, method: str, names: list[str]) -> torch.optim.Optimizer:
-        decays = [self.params[n] for n in names if self.params[n].dim() > 1]
-        stays = [self.params[n] for n in names if self.params[n].dim() <= 1]
-        groups: Iterable[dict[str, Any]] = [
-            {"params": params, "weight_decay": decay}
-            for params, decay in ((decays, config.weight_decay), (stays, 0.0))
-            if params
-        ]
+        matrices = [self.params[n] for n in names if self.params[n].dim() > 1]
+        vectors = [self.params[n] for n in names if self.params[n].dim() <= 1]
+        decays = (matrices, config.weight_decay), (vectors, 0.0)
+        groups = [{"params": params, "weight_decay": decay} for params, decay in decays if params]
         if method == "muon":
             blocks = {self.params[name]: num_blocks(name, self.params) for name in names}
             rounds = config.precision == "bfloat16" and precision.is_native(self.device)
             return Muon(groups, lr=config.learning_rate, blocks=blocks, rounds=rounds)
-        return _method(config, method, list(groups), recordable=self.device.type == "cuda")
+        return _method(config, method, groups, recordable=self.device.type == "cuda")
 
 
 def _step(parts: Sequence[torch.optim.Optimizer]) -> None:
@@ -144,10 +136,10 @@ def _step(parts: Sequence[torch.optim.Optimizer]) -> None:
 
 
 def hidden_matrices(params: Mapping[str, Tensor]) -> set[str]:
-    """The parameters that Muon moves: matrices between two hidden layers.
+    """The parameters that Muon updates: matrices between two hidden layers.
 
-    Where characters come in one-hot, the first layer's input matrix has a column for each of them: it is an embedding, and a rare
-    character's column shall not move as far as a frequent one's.
+    With one-hot inputs, the first layer's input matrix has a column per character: it is an embedding, in which a rare
+    character's column must not move as far as a frequent one's.
     """
     one_hot = set() if "embedding" in params else {"layers.0.cell.w_ih"}
     matrices = {name for name, p in params.items() if p.dim() == 2 and name.startswith("layers.")}
@@ -155,7 +147,7 @@ def hidden_matrices(params: Mapping[str, Tensor]) -> set[str]:
 
 
 def num_blocks(name: str, params: Mapping[str, Tensor]) -> int:
-    """How many gates a cell's matrix stacks, told from the recurrent one, which has a row a unit and gate; minGRU has none, and two."""
+    """The number of gates stacked in a cell's matrix: rows of W_hh per unit, or 2 for minGRU, which has no W_hh."""
     cell, _, leaf = name.rpartition(".")
     if leaf not in ("w_ih", "w_hh"):
         return 1

@@ -1,10 +1,10 @@
-"""Learners side by side: the same weights and settings on torch and on the online trainer."""
+"""Helpers that run torch and the online trainer with the same weights and settings."""
 
 import numpy as np
 
 from charloom.config import ModelConfig, TrainConfig
 from charloom.engines import load_engine
-from charloom.text.windows import Plan
+from charloom.text.batching import Plan
 
 from ...cases import V, random_parameters
 
@@ -28,7 +28,7 @@ def settings_of(**settings):
 
 
 def parameters(config, rng):
-    """Random parameters whose recurrence is not chaotic: there every rounding grows, whoever made it."""
+    """Random parameters without chaotic dynamics, which would amplify rounding."""
     params = random_parameters(config, rng)
     params["layers.0.cell.w_hh"] *= 1.3 / np.sqrt(config.hidden_size)
     return params
@@ -49,8 +49,8 @@ def fused(config, rng, **settings):
     return learner, Plan(text(rng), train_config)
 
 
-def walk(learner, plan, cuts, first_step=0, state=None):
-    """Take stretches of `cuts` steps: the state behind them and all losses, norms and characters."""
+def advance(learner, plan, cuts, first_step=0, state=None):
+    """Take `cuts` steps, one call per element: the state after them and all losses, norms and characters."""
     state = learner.initial_state(range(1)) if state is None else state
     measured = []
     for num in cuts:

@@ -1,4 +1,4 @@
-"""The online trainer against torch's learner: the same updates to rounding, whatever is configured."""
+"""The online trainer against torch's learner: the same updates to rounding, for every setting."""
 
 import numpy as np
 import pytest
@@ -6,10 +6,11 @@ import pytest
 from charloom.engines import Learner, load_engine
 from charloom.errors import DivergedError
 from charloom.parameters import initial_parameters
-from charloom.text.windows import Plan
+from charloom.text.batching import Plan
 
 from ...cases import V
 from .settings import (
+    advance,
     assert_equal_learners,
     elman,
     fused,
@@ -18,14 +19,11 @@ from .settings import (
     same_bytes,
     settings_of,
     text,
-    walk,
 )
 
 PARITY = {"rtol": 1e-10, "atol": 1e-10}  # float64, 20 steps: sums in another order
-SINGLE = {
-    "rtol": 1e-5,
-    "atol": 6e-5,
-}  # float32, 20 steps: its rounding, grown by the roots of small second moments; measured 2e-5
+SINGLE = {"rtol": 1e-5, "atol": 6e-5}
+"""float32, 20 steps: rounding, amplified by the roots of small second moments; measured 2e-5."""
 
 OPTIMISERS = {
     "sgd": {"optimizer": "sgd"},
@@ -55,13 +53,13 @@ inputs = pytest.mark.parametrize("embedding_size", [None, 3], ids=["one-hot", "e
 
 
 def compare(config, rng, *, steps=20, boundary_id=None, tolerance=PARITY, ids=None, **settings):
-    """Both learners take `steps` updates from the same weights; returns torch's measurements."""
+    """Compare both learners after `steps` updates from the same weights; return torch's measurements."""
     train_config = settings_of(**settings)
     params, ids = parameters(config, rng), text(rng) if ids is None else ids
     plan, results = Plan(ids, train_config, boundary_id=boundary_id), []
     for engine in ("torch", "fused"):
         learner = make(engine, params, config, train_config)
-        state, measured = walk(learner, plan, [steps])
+        state, measured = advance(learner, plan, [steps])
         results.append((learner, learner.export_state(state)[0]["h"], measured))
     (torch_learner, torch_h, theirs), (learner, h, ours) = results
     assert_equal_learners(learner, torch_learner, compare=np.testing.assert_allclose, **tolerance)
@@ -74,13 +72,13 @@ def compare(config, rng, *, steps=20, boundary_id=None, tolerance=PARITY, ids=No
 @every_activation
 @every_objective
 @every_optimiser
-def test_updates_are_those_of_torch(activation, objective, optimiser, rng):
+def test_updates_match_torch(activation, objective, optimiser, rng):
     compare(elman(activation=activation), rng, **objective, **optimiser)
 
 
 @every_activation
 @every_optimiser
-def test_updates_are_those_of_torch_with_an_embedding(activation, optimiser, rng):
+def test_updates_with_an_embedding_match_torch(activation, optimiser, rng):
     compare(elman(activation=activation, embedding_size=3), rng, **optimiser)
 
 
@@ -88,7 +86,7 @@ def test_updates_are_those_of_torch_with_an_embedding(activation, optimiser, rng
 @pytest.mark.parametrize(
     "clip", [{}, {"clip_norm": 0.3}, {"clip_value": 0.02}, {"average_decay": 0.7}], ids=str
 )
-def test_one_character_an_update_is_that_of_torch(activation, clip, rng):
+def test_one_character_per_update_matches_torch(activation, clip, rng):
     compare(
         elman(activation=activation),
         rng,
@@ -103,14 +101,14 @@ def test_one_character_an_update_is_that_of_torch(activation, clip, rng):
 @every_activation
 @every_objective
 @every_optimiser
-def test_float32_agrees_to_its_rounding(activation, objective, optimiser, rng):
+def test_float32_matches_torch_to_rounding(activation, objective, optimiser, rng):
     compare(
         elman(activation=activation), rng, precision="float32", tolerance=SINGLE, **objective,
         **{"epsilon": 1e-3, **optimiser},
     )  # fmt: skip
 
 
-def test_float32_of_one_character_an_update_agrees_to_its_rounding(rng):
+def test_float32_with_one_character_per_update_matches_torch_to_rounding(rng):
     compare(
         elman(activation="sigmoid"), rng, steps=150, precision="float32", tolerance=SINGLE, optimizer="sgd",
         bptt_length=1, learning_rate=0.1,
@@ -119,7 +117,7 @@ def test_float32_of_one_character_an_update_agrees_to_its_rounding(rng):
 
 @pytest.mark.parametrize("hidden_size", [1, 3, 16, 37])
 @pytest.mark.parametrize("length", [1, 2, 4, 11])
-def test_no_size_is_special(hidden_size, length, rng):
+def test_every_size_matches_torch(hidden_size, length, rng):
     config = elman(hidden_size=hidden_size)
     compare(config, rng, bptt_length=length, optimizer="sgd", steps=15)
     compare(config, rng, bptt_length=length, optimizer="adam", steps=15)
@@ -141,26 +139,26 @@ def test_the_norm_is_clipped_first_and_then_the_elements(loss, clip, optimizer, 
 
 @inputs
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_the_average_is_that_of_torch(embedding_size, optimizer, rng):
+def test_the_average_matches_torch(embedding_size, optimizer, rng):
     compare(elman(embedding_size=embedding_size), rng, optimizer=optimizer, average_decay=0.7)
 
 
-def test_the_shipped_model_is_the_average_and_does_not_move(rng):
+def test_the_returned_model_is_the_average_and_does_not_change(rng):
     learner, plan = fused(elman(), rng, average_decay=0.6)
-    state, _ = walk(learner, plan, [6])
+    state, _ = advance(learner, plan, [6])
     shipped = learner.model()
     before = shipped.parameters()
     for name, value in before.items():
         np.testing.assert_array_equal(value, learner.tensors()[f"average.{name}"])
         assert (value != learner.tensors()[f"param.{name}"]).any()
-    walk(learner, plan, [6], 6, state)
+    advance(learner, plan, [6], 6, state)
     for name, value in shipped.parameters().items():
         np.testing.assert_array_equal(value, before[name])
 
 
 @pytest.mark.parametrize("length", [1, 5])
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "wsd"])
-def test_each_update_of_a_stretch_takes_the_scheduled_learning_rate(length, schedule, rng):
+def test_each_update_uses_the_scheduled_learning_rate(length, schedule, rng):
     config = elman()
     train_config = settings_of(
         optimizer="sgd", schedule=schedule, warmup=3, bptt_length=length, learning_rate=0.1
@@ -169,10 +167,10 @@ def test_each_update_of_a_stretch_takes_the_scheduled_learning_rate(length, sche
     for engine in ("torch", "fused"):
         learner = make(engine, params, config, train_config)
         learner.set_progress(((0, 0.0), (4, 0.7), (30, 1.0)))
-        state, before = walk(learner, plan, [2])
-        state, within = walk(learner, plan, [18], 2, state)  # begins inside the warm-up
-        _, behind = walk(learner, plan, [10], 20, state)
-        ends.append((learner, [*before, *within, *behind]))
+        state, before = advance(learner, plan, [2])
+        state, within = advance(learner, plan, [18], 2, state)  # begins inside the warm-up
+        _, after = advance(learner, plan, [10], 20, state)
+        ends.append((learner, [*before, *within, *after]))
     assert_equal_learners(ends[1][0], ends[0][0], compare=np.testing.assert_allclose, **PARITY)
     for ours, theirs in zip(ends[1][1], ends[0][1], strict=True):
         np.testing.assert_allclose(ours, theirs, **PARITY)
@@ -221,8 +219,8 @@ def test_ids_may_be_a_memory_map_of_any_integers(kind, tmp_path, rng):
     np.asarray(plan.ids, kind).tofile(tmp_path / "ids")
     mapped = Plan(np.memmap(tmp_path / "ids", kind, mode="r"), plan.config)
     other = make("fused", _params(learner), learner.config, learner.train_config)
-    walk(learner, plan, [20])
-    walk(other, mapped, [20])
+    advance(learner, plan, [20])
+    advance(other, mapped, [20])
     assert same_bytes(learner, other)
 
 
@@ -233,24 +231,24 @@ def _params(learner):
 
 
 def test_the_output_bias_learns(rng):
-    """A published from-scratch program adds this gradient to itself, and it stays zero."""
+    """A published from-scratch program adds this gradient to itself, so it remains zero."""
     config = elman(init="normal", init_scale=0.01)
     train_config = settings_of(optimizer="adagrad", loss="sum", clip_value=5.0, epsilon_inside_root=True)
     learner = make("fused", initial_parameters(config, V, 0), config, train_config)
     ids = np.full(200, 3)
-    walk(learner, Plan(ids, train_config), [20])
+    advance(learner, Plan(ids, train_config), [20])
     bias = learner.tensors()["param.out.bias"]
     assert bias[3] > 0.05
     assert (np.delete(bias, 3) < -0.05).all()
 
 
-def test_it_learns_a_text_that_repeats_itself(rng):
+def test_it_learns_a_repeating_text(rng):
     config = elman(hidden_size=16, activation="sigmoid", init="uniform", init_scale=0.3)
     train_config = settings_of(
         optimizer="sgd", bptt_length=1, learning_rate=0.5, schedule="constant", precision="float32"
     )
     learner = make("fused", initial_parameters(config, V, 1), config, train_config)
-    _, (loss, _, _) = walk(learner, Plan(np.arange(4000) % V, train_config), [3900])
+    _, (loss, _, _) = advance(learner, Plan(np.arange(4000) % V, train_config), [3900])
     assert loss[:20].mean() > 1.7  # ln 7 is 1.95
     assert loss[-20:].mean() < 0.02
 
@@ -261,7 +259,7 @@ def test_it_learns_a_text_that_repeats_itself(rng):
 @pytest.mark.parametrize("length", [1, 5])
 @pytest.mark.parametrize("name", ["out.bias", "out.weight", "layers.0.cell.w_hh", "layers.0.cell.bias"])
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_a_number_that_is_not_finite_names_step_and_parameter_and_moves_nothing(length, name, precision, rng):
+def test_non_finite_numbers_name_step_and_parameter_and_change_nothing(length, name, precision, rng):
     config = elman()
     train_config = settings_of(optimizer="sgd", bptt_length=length, precision=precision)
     params = parameters(config, rng)
@@ -280,7 +278,7 @@ def test_a_number_that_is_not_finite_names_step_and_parameter_and_moves_nothing(
 
 @pytest.mark.parametrize("length", [1, 5])
 @pytest.mark.parametrize("average_decay", [None, 0.5])
-def test_what_diverges_in_the_midst_of_a_stretch_leaves_the_updates_before_it(length, average_decay, rng):
+def test_divergence_keeps_the_updates_before_it(length, average_decay, rng):
     config = elman(activation="relu")
     train_config = settings_of(
         average_decay=average_decay, optimizer="sgd", bptt_length=length, schedule="cosine", learning_rate=1e308,
@@ -294,7 +292,7 @@ def test_what_diverges_in_the_midst_of_a_stretch_leaves_the_updates_before_it(le
         learner.advance(plan, 0, 150, learner.initial_state(range(1)))
     step = int(caught.value.what.removeprefix("step ").partition(":")[0])
     assert 21 < step < 40
-    state, (loss, norm, _) = walk(other, plan, [step])
+    state, (loss, norm, _) = advance(other, plan, [step])
     assert np.isfinite([loss, norm]).all()
     assert same_bytes(learner, other)
     assert learner.count == other.count == step
@@ -306,14 +304,14 @@ def test_what_diverges_in_the_midst_of_a_stretch_leaves_the_updates_before_it(le
 # ------------------------------------------------------------------------------------ the contract, refusals
 
 
-def test_it_offers_what_the_contract_names(rng):
+def test_it_implements_the_contract(rng):
     learner, plan = fused(elman(), rng)
     for name in vars(Learner):
         if not name.startswith("_"):
             assert callable(getattr(learner, name)), name
     assert load_engine("fused").name == "fused"
     assert load_engine("fused").resolve_device("auto") == "cpu" == load_engine("fused").resolve_device("cpu")
-    _, (loss, norm, chars) = walk(learner, plan, [3, 2])
+    _, (loss, norm, chars) = advance(learner, plan, [3, 2])
     assert (loss.dtype, norm.dtype, chars.dtype) == (np.float64, np.float64, np.int64)
     assert chars.tolist() == [5] * 5
 
@@ -323,28 +321,28 @@ def test_its_parameters_and_tensors_are_copies(rng):
     params = parameters(config, rng)
     given = {name: value.copy() for name, value in params.items()}
     learner = make("fused", params, config, train_config)
-    state, _ = walk(learner, Plan(text(rng), train_config), [1])
+    state, _ = advance(learner, Plan(text(rng), train_config), [1])
     tensors = learner.tensors()
     before = {name: value.copy() for name, value in tensors.items()}
-    walk(learner, Plan(text(rng), train_config), [3], 1, state)
+    advance(learner, Plan(text(rng), train_config), [3], 1, state)
     for name, value in tensors.items():
         np.testing.assert_array_equal(value, before[name])
     for name, value in params.items():
         np.testing.assert_array_equal(value, given[name])
 
 
-def test_a_state_that_was_handed_out_does_not_move(rng):
+def test_returned_states_do_not_change(rng):
     learner, plan = fused(elman(), rng)
-    state, _ = walk(learner, plan, [3])
+    state, _ = advance(learner, plan, [3])
     before = state[0]["h"].copy()
-    walk(learner, plan, [3], 3, state)
+    advance(learner, plan, [3], 3, state)
     np.testing.assert_array_equal(state[0]["h"], before)
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_precision_is_that_of_parameters_moments_and_state(precision, rng):
     learner, plan = fused(elman(), rng, precision=precision, average_decay=0.5)
-    state, _ = walk(learner, plan, [2])
+    state, _ = advance(learner, plan, [2])
     kinds = {x.dtype for n, x in learner.tensors().items() if not n.endswith(".step")}
     assert kinds == {np.dtype(precision), state[0]["h"].dtype}
     assert learner.model().parameters()["out.bias"].dtype == np.dtype(precision)

@@ -1,4 +1,4 @@
-"""Products over rows, four at a time, against NumPy's, for sizes that four divides and others."""
+"""Products of four rows at a time against NumPy, for sizes that are multiples of four and others."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_products_over_time(M, N, T, rng):
 
 
 @sizes
-def test_an_update_that_waited_is_added_before_the_product_is_taken(M, N, rng):
+def test_a_pending_update_is_added_before_the_product(M, N, rng):
     w, p, u, x, out = rng.normal(size=(M, N)), *(rng.normal(size=n) for n in (M, N, N, M))
     expected_w = w + np.outer(p, u)
     expected = out + expected_w @ x
@@ -42,7 +42,7 @@ def test_an_update_that_waited_is_added_before_the_product_is_taken(M, N, rng):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_an_update_of_nothing_leaves_every_bit(dtype, rng):
+def test_an_empty_update_keeps_every_bit(dtype, rng):
     w = rng.normal(size=(9, 21)).astype(dtype)
     w[::2, ::3], w[1::2, ::3] = -0.0, 0.0
     before, x = w.copy(), rng.normal(size=21).astype(dtype)
@@ -63,7 +63,7 @@ def test_sums(size, dtype, rounding, rng):
 
 
 @pytest.mark.parametrize("size", range(1, 10))
-def test_the_largest_is_found_in_every_place(size, rng):
+def test_largest_finds_the_maximum_at_every_position(size, rng):
     y = rng.normal(size=size) - 10
     for place in range(size):
         moved = y.copy()

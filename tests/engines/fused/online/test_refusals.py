@@ -1,4 +1,4 @@
-"""What the online trainer does not do is refused, with the engine that does it."""
+"""Settings that the online trainer refuses, and the engines it suggests."""
 
 import re
 
@@ -28,14 +28,14 @@ REFUSED_TRAINING = {
 
 
 @pytest.mark.parametrize(("what", "settings"), REFUSED_NETWORKS.items(), ids=REFUSED_NETWORKS.keys())
-def test_another_network_is_refused_with_the_engine_that_trains_it(what, settings, rng):
+def test_unsupported_networks_are_refused_with_an_alternative(what, settings, rng):
     config = elman(**settings)
     with pytest.raises(ConfigError, match=f"{what}: .*one layer.*--engine auto or scratch"):
         make("fused", random_parameters(config, rng), config, settings_of())
 
 
 @pytest.mark.parametrize(("what", "settings"), REFUSED_TRAINING.items(), ids=REFUSED_TRAINING.keys())
-def test_other_training_is_refused_with_the_engine_that_does_it(what, settings, rng):
+def test_unsupported_training_is_refused_with_an_alternative(what, settings, rng):
     config = elman()
     with pytest.raises(ConfigError, match=f"{re.escape(what)}: .*one stream.*--engine auto or scratch"):
         make("fused", random_parameters(config, rng), config, settings_of(**settings))
@@ -48,7 +48,7 @@ def test_dropout_is_refused(rng):
 
 
 @pytest.mark.parametrize("device", ["cuda", "mps", "cpu:1", ""])
-def test_another_device_is_refused(device, rng):
+def test_other_devices_are_refused(device, rng):
     config, engine = elman(), load_engine("fused")
     params = random_parameters(config, rng)
     for refuse in (
@@ -56,5 +56,5 @@ def test_another_device_is_refused(device, rng):
         lambda: engine.model(params, config, device=device),
         lambda: engine.learner(params, config, settings_of(), device=device),
     ):
-        with pytest.raises(ConfigError, match=r"device is .*processor.*--device cpu"):
+        with pytest.raises(ConfigError, match=r"device is .*CPU only.*--device auto"):
             refuse()

@@ -1,12 +1,13 @@
-"""Where a stretch is cut, saved and taken up cannot change a bit; a checkpoint of torch is taken up to rounding."""
+"""Splitting or resuming training does not change a bit; resuming from a torch checkpoint agrees to rounding."""
 
 import numpy as np
 import pytest
 
-from charloom.engines.fused.online import stretches
-from charloom.text.windows import Plan
+from charloom.engines.fused.online import step_ranges
+from charloom.text.batching import Plan
 
 from .settings import (
+    advance,
     assert_equal_learners,
     elman,
     fused,
@@ -15,7 +16,6 @@ from .settings import (
     same_bytes,
     settings_of,
     text,
-    walk,
 )
 
 CASES = {
@@ -45,14 +45,14 @@ def pair(config, rng, **settings):
 @every_case
 @precisions
 @pytest.mark.parametrize("activation", ["tanh", "sigmoid", "relu"])
-def test_the_cuts_of_a_stretch_do_not_change_a_bit(settings, precision, activation, rng):
+def test_splitting_steps_does_not_change_a_bit(settings, precision, activation, rng):
     config = elman(activation=activation, hidden_size=37)
     (whole, cut), plan = pair(config, rng, precision=precision, **settings)
     num = 150
     places = np.sort(rng.choice(np.arange(1, num), size=9, replace=False))
     cuts = np.diff([0, *places.tolist(), num]).tolist()
-    state_whole, measured_whole = walk(whole, plan, [num])
-    state_cut, measured_cut = walk(cut, plan, cuts)
+    state_whole, measured_whole = advance(whole, plan, [num])
+    state_cut, measured_cut = advance(cut, plan, cuts)
     assert same_bytes(whole, cut)
     assert state_whole[0]["h"].tobytes() == state_cut[0]["h"].tobytes()
     for mine, theirs in zip(measured_whole, measured_cut, strict=True):
@@ -60,37 +60,35 @@ def test_the_cuts_of_a_stretch_do_not_change_a_bit(settings, precision, activati
 
 
 @every_case
-def test_the_cuts_that_bound_the_memory_do_not_change_a_bit(settings, monkeypatch, rng):
+def test_splitting_for_memory_does_not_change_a_bit(settings, monkeypatch, rng):
     (whole, cut), plan = pair(elman(), rng, precision="float32", **settings)
-    walk(whole, plan, [60])
-    monkeypatch.setattr(stretches, "_LONGEST", 17)
-    assert max(len(steps) for steps in stretches.pieces(plan, 0, 60)) <= 17
-    walk(cut, plan, [60])
+    advance(whole, plan, [60])
+    monkeypatch.setattr(step_ranges, "_LONGEST", 17)
+    assert max(len(steps) for steps in step_ranges.split_steps(plan, 0, 60)) <= 17
+    advance(cut, plan, [60])
     assert same_bytes(whole, cut)
 
 
 @pytest.mark.parametrize("length", [1, 5])
-def test_nothing_that_waits_turns_a_negative_zero(length, rng):
+def test_an_empty_pending_update_keeps_negative_zeros(length, rng):
     config, train_config = elman(), settings_of(optimizer="sgd", bptt_length=length)
     params = {name: np.full_like(p, -0.0) for name, p in parameters(config, rng).items()}
     learner = make("fused", params, config, train_config)
-    assert all(
-        np.signbit(x).all() for x in learner.tensors().values()
-    )  # made, and its loop called with no steps
+    assert all(np.signbit(x).all() for x in learner.tensors().values())  # its loop has run with no steps
 
 
 @every_case
 @precisions
 @pytest.mark.parametrize("embedding_size", [None, 3])
-def test_a_new_learner_goes_on_to_the_same_bytes(settings, precision, embedding_size, rng):
+def test_a_resumed_learner_gives_the_same_bytes(settings, precision, embedding_size, rng):
     (first, second), plan = pair(elman(embedding_size=embedding_size), rng, precision=precision, **settings)
-    state, _ = walk(first, plan, [23])
-    walk(second, plan, [5])  # somewhere else: loading forgets it
+    state, _ = advance(first, plan, [23])
+    advance(second, plan, [5])  # other updates, which loading undoes
     second.load_tensors(first.tensors())
     assert same_bytes(first, second)
     saved = first.export_state(state)
-    walk(first, plan, [31], 23, state)
-    walk(second, plan, [31], 23, second.import_state(saved))
+    advance(first, plan, [31], 23, state)
+    advance(second, plan, [31], 23, second.import_state(saved))
     assert same_bytes(first, second)
 
 
@@ -99,30 +97,30 @@ def test_a_checkpoint_before_the_first_step_holds_no_moments(settings, rng):
     (first, second), plan = pair(elman(), rng, **settings)
     tensors = first.tensors()
     assert not any(name.startswith("moment.") for name in tensors)
-    walk(second, plan, [5])
+    advance(second, plan, [5])
     second.load_tensors(tensors)
-    walk(first, plan, [9])
-    walk(second, plan, [9])
+    advance(first, plan, [9])
+    advance(second, plan, [9])
     assert same_bytes(first, second)
 
 
 @every_case
 @pytest.mark.parametrize(("before", "after"), [("torch", "fused"), ("fused", "torch")])
-def test_the_other_engine_takes_a_checkpoint_up(settings, before, after, rng):
+def test_a_checkpoint_can_move_to_the_other_engine(settings, before, after, rng):
     config, train_config = elman(), settings_of(**{**settings, "epsilon": 1e-3})
     params, plan = parameters(config, rng), Plan(text(rng), train_config)
     through = make(before, params, config, train_config)
-    state, _ = walk(through, plan, [8])
+    state, _ = advance(through, plan, [8])
     other = make(after, params, config, train_config)
     other.load_tensors(through.tensors())
-    walk(other, plan, [8], 8, other.import_state(through.export_state(state)))
-    walk(through, plan, [8], 8, state)
+    advance(other, plan, [8], 8, other.import_state(through.export_state(state)))
+    advance(through, plan, [8], 8, state)
     assert_equal_learners(other, through, compare=np.testing.assert_allclose, **PARITY)
     dtypes = [{name: x.dtype for name, x in learner.tensors().items()} for learner in (through, other)]
     assert dtypes[0] == dtypes[1]
 
 
-def test_a_stretch_touches_only_the_text_it_reads(rng):
+def test_only_the_text_of_the_steps_is_read(rng):
     learner, plan = fused(elman(), rng)
 
     class Watched:

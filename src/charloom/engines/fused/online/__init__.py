@@ -1,1 +1,1 @@
-"""The online trainer: one stream, an update after every few characters, a whole stretch of them in one compiled call."""
+"""The online trainer: one stream, an update every few characters, and many updates in one compiled call."""

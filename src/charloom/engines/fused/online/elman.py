@@ -6,7 +6,7 @@
     L = Σ_t log Σ_v exp y_tv − y_t[target]     (4)  over the predicted time steps: all, or the last
 
 Source: Elman (1990), in the form of PyTorch's ``nn.RNN`` with one bias; backward through time by hand.
-Shapes: T time, V vocabulary, H hidden size, X width of the table. Batch 1. Gradients are those of `scale` · L.
+Shapes: T time, V vocabulary, H hidden size, X width of the table; batch 1. Gradients are of `scale` · L.
 """
 
 from __future__ import annotations
@@ -24,37 +24,27 @@ from charloom.engines.fused.online.products import (
     outer_over_time,
 )
 from charloom.engines.fused.packing import aligned
-from charloom.engines.kernels.compiling import compiled
-from charloom.engines.kernels.functions import activate, pull_back_activation
+from charloom.kernels.jit import compiled
+from charloom.kernels.vector_math import activate, activate_backward
 
 if TYPE_CHECKING:
     from numpy import ndarray as Array
 
 
 class Tape(NamedTuple):
-    """What a window leaves behind, room for T time steps.
+    """Values of a window of up to T time steps."""
 
-    Attributes:
-        x: embeddings read, (T, X); unused where the input is one-hot.
-        before: h_{t-1} as equation (1) read it, (T, H).
-        a: pre-activations, (T, H); backward writes d_a over them.
-        h: hidden states, (T, H).
-        y: logits, (T, V); the loss writes d_y over them.
-        d_h: gradient in one hidden state, (H,).
-        d_x: gradient in one embedding, (X,).
-    """
-
-    x: Array
-    before: Array
-    a: Array
-    h: Array
-    y: Array
-    d_h: Array
-    d_x: Array
+    x: Array  # embeddings read, (T, X); unused if the input is one-hot
+    before: Array  # h_{t-1} in equation (1), (T, H)
+    a: Array  # pre-activations, (T, H); backward overwrites them with d_a
+    h: Array  # hidden states, (T, H)
+    y: Array  # logits, (T, V); the loss overwrites them with d_y
+    d_h: Array  # gradient in one hidden state, (H,)
+    d_x: Array  # gradient in one embedding, (X,)
 
 
 def new_tape(weights: Weights, length: int) -> Tape:
-    """A tape for windows of up to `length` time steps."""
+    """Allocate a tape for windows of up to `length` time steps."""
     (V, X), H, dtype = weights.table.shape, len(weights.bias), weights.bias.dtype
     shapes = [(length, X), (length, H), (length, H), (length, H), (length, V), (H,), (X,)]
     return Tape(*(aligned(shape, dtype) for shape in shapes))
@@ -62,7 +52,7 @@ def new_tape(weights: Weights, length: int) -> Tape:
 
 @compiled
 def project(weights: Any, char_id: Any, a: Any) -> None:
-    """Write W_ih x + b into `a`, the part of (1) that needs no state."""
+    """Write W_ih x + b, the part of (1) that does not need the state, into `a`."""
     if weights.w_ih.shape[0] == 0:
         row = weights.table[char_id]
         for j in range(a.shape[0]):
@@ -90,13 +80,13 @@ def predict(weights: Any, h: Any, y: Any) -> None:
 
 @compiled
 def forward(
-    weights: Any, activation: Any, ids: Any, resets: Any, fresh: Any, h: Any, first: Any, tape: Any
+    weights: Any, activation: Any, ids: Any, resets: Any, reset_state: Any, h: Any, first: Any, tape: Any
 ) -> None:
-    """Read ids (T,) from state h (H,), which becomes the state behind them; predictions from time step `first` on."""
+    """Read ids (T,), update the state h (H,), and predict from time step `first` on."""
     T = ids.shape[0]
     for t in range(T):
         before = tape.before[t]
-        copy(fresh if resets[t] else h, before)
+        copy(reset_state if resets[t] else h, before)
         if weights.w_ih.shape[0] > 0:
             copy(weights.table[ids[t]], tape.x[t])
         step(weights, activation, ids[t], before, tape.a[t], tape.h[t])  # (1), (2)
@@ -108,14 +98,14 @@ def forward(
 def backward(
     weights: Any, activation: Any, ids: Any, resets: Any, first: Any, tape: Any, gradients: Any
 ) -> None:
-    """Gradients from d_y in `tape.y`; rows of the table are added to, all else is overwritten."""
+    """Compute gradients from d_y in `tape.y`: add to rows of the table, overwrite everything else."""
     T = ids.shape[0]
     d_a, d_h, d_y = tape.a, tape.d_h, tape.y[first:T]
     clear(d_h)
     for t in range(T - 1, -1, -1):
         if t >= first:
             add_pulled_back(weights.w_out, tape.y[t], d_h)  # (3)
-        pull_back_activation(activation, tape.h[t], d_h, d_a[t])  # (2)
+        activate_backward(activation, tape.h[t], d_h, d_a[t])  # (2)
         clear(d_h)
         if t > 0 and not resets[t]:
             add_pulled_back(weights.w_hh, d_a[t], d_h)  # (1): into h_{t-1}
@@ -131,7 +121,7 @@ def backward(
 
 @compiled
 def add_table_gradient(weights: Any, char_id: Any, d_a: Any, d_x: Any, gradients: Any) -> None:
-    """The gradient of (1) in the row that character reads."""
+    """Add the gradient of (1) in the table row of a character."""
     row = gradients.table[char_id]
     if weights.w_ih.shape[0] == 0:
         add(d_a, row)

@@ -1,6 +1,6 @@
-"""A network in online training: one stream, updated so often that only a compiled loop keeps up.
+"""Online training: one stream, updated so often that only a compiled loop is fast enough.
 
-`advance` finds the stretch's text, initial states and learning rates, then hands all of it to one compiled call.
+`advance` gathers text, initial states and learning rates for a range of steps and calls one compiled loop.
 """
 
 from __future__ import annotations
@@ -12,34 +12,37 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from charloom.config import ModelConfig, TrainConfig
-from charloom.engines import Metrics, Signal, State, diverged, draws, signals, state_like
+from charloom.engines import Metrics, State, draws
+from charloom.engines.checks import diverged
+from charloom.engines.contract import NumpyStates, parameter_updates
 from charloom.engines.fused.model import DTYPES, FusedModel, check_ids
 from charloom.engines.fused.online.elman import new_tape
 from charloom.engines.fused.online.layout import Layout
-from charloom.engines.fused.online.stretches import gather, nothing, pieces
+from charloom.engines.fused.online.step_ranges import empty_step_range, gather_step_range, split_steps
 from charloom.engines.fused.online.support import check_training
-from charloom.engines.fused.online.updates import counts_updates, moment_names, rule_of
-from charloom.engines.fused.online.walks import Goal, Stretch, Vectors, Waiting, walk_characters, walk_windows
+from charloom.engines.fused.online.update_loops import (
+    Objective,
+    PendingUpdates,
+    StepRange,
+    Vectors,
+    update_characters,
+    update_windows,
+)
+from charloom.engines.fused.online.updates import counts_updates, moment_names, update_rule
 from charloom.engines.fused.packing import aligned
-from charloom.engines.kernels.functions import ACTIVATIONS
+from charloom.kernels.vector_math import ACTIVATIONS
 from charloom.schedule import Knots
-from charloom.text.windows import Plan
+from charloom.text.batching import Plan
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from numpy import ndarray as Array
 
 
-class FusedLearner:
+class FusedLearner(NumpyStates):
     """The `Learner` of the contract, for plain Elman networks of one layer and batches of one row.
 
-    Args:
-        params: initial parameters, NumPy; they are copied.
-        config: the network.
-        train_config: objective, optimiser, clipping, averaging, seed of the initial states, precision.
-
-    Raises:
-        ConfigError: what this trainer does not train.
+    Other settings raise a ConfigError.
     """
 
     def __init__(self, params: Mapping[str, Array], config: ModelConfig, train_config: TrainConfig) -> None:
@@ -47,8 +50,8 @@ class FusedLearner:
         self.config, self.train_config = config, train_config
         self.dtype = DTYPES[train_config.precision]
         self.layout = Layout(config, len(params["out.bias"]))
-        self._rule = rule_of(train_config)
-        self._goal = _goal(config, train_config)
+        self._rule = update_rule(train_config)
+        self._objective = _objective(config, train_config)
         w, average = (self.layout.flat(params, self.dtype) for _ in range(2))
         g, first, second = (aligned(w.shape, self.dtype) for _ in range(3))
         averages = train_config.average_decay is not None
@@ -57,36 +60,47 @@ class FusedLearner:
         self._tape = new_tape(self._weights, train_config.bptt_length)
         self.count, self.has_moments = 0, False
         self.knots: Knots = ((0, 0.0), (max(1, train_config.steps or 1), 1.0))
-        # compiles the walk, or finds it on disk, before any time is taken
-        self._walk(nothing(config, train_config), np.zeros(config.hidden_size, self.dtype))
+        # compile the loop, or load it from disk, before any time is measured
+        self._run_updates(empty_step_range(config, train_config), np.zeros(config.hidden_size, self.dtype))
 
     def set_progress(self, knots: Knots) -> None:
-        """Set the map from step to progress that the learning rate follows."""
+        """Set the map from step to progress that drives the learning-rate schedule."""
         self.knots = knots
 
     def initial_state(self, lanes: range) -> State:
-        """The state before the first window of the given global lanes."""
-        return self.import_state(draws.fresh_state(self.config, self.train_config, 0, lanes))
+        """The state of the given global lanes before their first window."""
+        return self.import_state(draws.reset_state(self.config, self.train_config, 0, lanes))
 
-    def advance(self, plan: Plan, first_step: int, num_steps: int, state: State) -> tuple[State, Metrics]:
-        """Take `num_steps` updates on the plan's windows from `first_step` on."""
-        h, measured = np.array(state[0]["h"][0], self.dtype), []
-        for steps in pieces(plan, first_step, num_steps):
-            stretch = gather(self.config, self.train_config, self.knots, plan, steps)
-            check_ids(stretch.text, len(self._weights.out_bias))
-            done = self._walk(stretch, h)
+    def advance(
+        self, plan: Plan, first_step: int, num_steps: int, state: State, *, observe: bool = False
+    ) -> tuple[State, Metrics]:
+        """Take `num_steps` updates on the plan's windows, starting at `first_step`."""
+        h, measured, before = np.array(state[0]["h"][0], self.dtype), [], {}
+        ranges = list(split_steps(plan, first_step, num_steps - observe))
+        if observe:
+            ranges.append(range(first_step + num_steps - 1, first_step + num_steps))
+        for steps in ranges:
+            if observe and steps == ranges[-1]:
+                before = {name: np.array(p) for name, p in self.layout.named(self._vectors.w).items()}
+            step_range = gather_step_range(self.config, self.train_config, self.knots, plan, steps)
+            check_ids(step_range.text, len(self._weights.out_bias))
+            done = self._run_updates(step_range, h)
             if done < len(steps):
-                raise diverged(steps[done], float(stretch.loss[done]), self._non_finite())
-            measured.append(stretch)
+                raise diverged(steps[done], float(step_range.loss[done]), self._non_finite())
+            measured.append(step_range)
         loss, grad_norm, lengths = (
-            np.concatenate([getattr(stretch, name) for stretch in measured])
+            np.concatenate([getattr(step_range, name) for step_range in measured])
             for name in ("loss", "grad_norm", "lengths")
         )
-        chars = np.ones_like(lengths) if self._goal.last else lengths
-        return [{"h": h[None]}], Metrics(loss, grad_norm, chars)
+        chars = np.ones_like(lengths) if self._objective.last else lengths
+        update = None
+        if observe:
+            after = self.layout.named(self._vectors.w)
+            update = parameter_updates(before, after, self._grad_norms(float(grad_norm[-1])))
+        return [{"h": h[None]}], Metrics(loss, grad_norm, chars, update)
 
     def tensors(self) -> dict[str, Array]:
-        """All that a checkpoint holds; moments under torch's names for them, and none before the first update."""
+        """The contents of a checkpoint, with torch's names of moments; no moments before the first update."""
         groups = {"param": self.layout.named(self._vectors.w)}
         if self.has_moments:
             groups["moment"] = self._moments()
@@ -99,7 +113,7 @@ class FusedLearner:
         }
 
     def load_tensors(self, tensors: Mapping[str, Array]) -> None:
-        """Continue from what `tensors` returned, here or in another engine."""
+        """Restore what `tensors` returned, in this or another engine."""
         named = {"param": self.layout.named(self._vectors.w)}
         if self.train_config.average_decay is not None:
             named["average"] = self.layout.named(self._vectors.average)
@@ -116,60 +130,35 @@ class FusedLearner:
                 view[...] = tensors[f"{group}.{name}"]
 
     def model(self) -> FusedModel:
-        """The model to validate and ship: the averaged weights where averaging is on."""
+        """The model to validate and save, with the averaged weights if averaging is on."""
         averages = self.train_config.average_decay is not None
         flat = self._vectors.average if averages else self._vectors.w
         return FusedModel(self.layout.named(flat), self.config, precision=self.train_config.precision)
 
-    def observe(self, plan: Plan, step: int, state: State) -> tuple[State, Metrics, dict[str, Signal]]:
-        """Take one update as `advance` does, to the bit, and say what it did to every parameter."""
-        before = {name: np.array(p) for name, p in self.layout.named(self._vectors.w).items()}
-        state, metrics = self.advance(plan, step, 1, state)
-        after = self.layout.named(self._vectors.w)
-        return state, metrics, signals(before, after, self._grad_norms(float(metrics.grad_norm[0])))
-
-    def export_state(self, state: State) -> State:
-        """The state with NumPy leaves: copies."""
-        return state_like(state, np.array)
-
-    def import_state(self, state: State) -> State:
-        """The state in this learner's precision: copies."""
-        return state_like(state, lambda x: np.array(x, self.dtype))
-
-    def _walk(self, stretch: Stretch, h: Float[Array, "H"]) -> int:
-        """Take the updates; returns how many before a number was not finite."""
+    def _run_updates(self, step_range: StepRange, h: Float[Array, "H"]) -> int:
+        """Take updates until a number is not finite; return how many were taken."""
+        objective, weights, tape = self._objective, self._weights, self._tape
         if self._is_outer():
-            outputs = self._weights.out_bias.shape
-            shapes = (h.shape, h.shape, outputs, h.shape)
-            self._waiting = Waiting(*(aligned(shape, self.dtype) for shape in shapes))
-            done = walk_characters(self._goal, self._weights, self._tape, self._waiting, stretch, h)
+            shapes = (h.shape, h.shape, weights.out_bias.shape, h.shape)
+            self._pending = PendingUpdates(*(aligned(shape, self.dtype) for shape in shapes))
+            done = update_characters(objective, weights, tape, self._pending, step_range, h)
         else:
-            bounds = np.array([self.layout.table_end, self.layout.matrices_end, self._weights.table.shape[1]])
-            done = walk_windows(
-                self._goal,
-                self._rule,
-                self._vectors,
-                self._weights,
-                self._gradients,
-                bounds,
-                self._tape,
-                stretch,
-                h,
-                self.count,
-            )
+            bounds = np.array([self.layout.table_end, self.layout.matrices_end, weights.table.shape[1]])
+            constants = objective, self._rule, self._vectors, weights, self._gradients, bounds
+            done = update_windows(*constants, tape, step_range, h, self.count)
         self.count += done
         self.has_moments |= done > 0
         return done
 
     def _is_outer(self) -> bool:
-        """Whether every gradient is an outer product that no rule bends: see `online.walk_characters`."""
+        """Whether every gradient is a plain outer product, as `update_characters` requires."""
         config = self.train_config
         plain = config.optimizer == "sgd" and config.momentum == 0 and config.weight_decay == 0
         bent = config.clip_value is not None or config.average_decay is not None
         return config.bptt_length == 1 and plain and not bent and self.config.embedding_size is None
 
     def _non_finite(self) -> dict[str, int]:
-        """How many elements of each parameter's gradient were not finite where the walk stopped; leaves the gradient zero."""
+        """The number of non-finite elements in each gradient at the failed step; clears the gradients."""
         g, tape = self._gradients, self._tape
         if self._is_outer():
             d_a, d_y = tape.a[0], tape.y[0]
@@ -181,23 +170,23 @@ class FusedLearner:
         return counts
 
     def _grad_norms(self, total: float) -> dict[str, float]:
-        """The gradient norm of every parameter in the update just taken, whose norm over all is `total`."""
+        """The gradient norm of every parameter in the last update, whose norm over all is `total`."""
         table = "layers.0.cell.w_ih" if self.config.embedding_size is None else "embedding"
         if self._is_outer():
-            # what waits to be added is rate · d and the other factor of the outer product
-            d_a, before, d_y, h = (float(np.linalg.norm(x)) for x in self._waiting)
+            # the pending update is rate · d and the other factor of the outer product
+            d_a, before, d_y, h = (float(np.linalg.norm(x)) for x in self._pending)
             rate = math.hypot(d_a * before, d_a, d_a, d_y * h, d_y)
-            norms = dict(zip(self.layout.shapes, (0.0,) * len(self.layout.shapes), strict=True))
+            norms = dict.fromkeys(self.layout.shapes, 0.0)
             norms |= {table: d_a, "layers.0.cell.w_hh": d_a * before, "layers.0.cell.bias": d_a}
             norms |= {"out.weight": d_y * h, "out.bias": d_y}
             return {name: norm * total / rate if rate > 0 else 0.0 for name, norm in norms.items()}
         norms = {name: float(np.linalg.norm(g)) for name, g in self.layout.named(self._vectors.g).items()}
-        # the walk leaves the table's part of the gradient zero, and the others as they were
+        # the loop resets the table's part of the gradient to zero and keeps the others
         norms[table] = math.sqrt(max(0.0, total**2 - math.fsum(norm**2 for norm in norms.values())))
         return norms
 
     def _moments(self) -> dict[str, Any]:
-        """Every moment as ``name.key``: views, and the number of updates."""
+        """Every moment as ``name.key``, as a view, and the number of updates as ``name.step``."""
         named: dict[str, Any] = {}
         for key, flat in zip(moment_names(self.train_config), self._vectors[2:4], strict=True):
             if key is not None:
@@ -207,8 +196,8 @@ class FusedLearner:
         return named
 
 
-def _goal(config: ModelConfig, train_config: TrainConfig) -> Goal:
+def _objective(config: ModelConfig, train_config: TrainConfig) -> Objective:
     ceiling = np.inf if train_config.clip_norm is None else float(train_config.clip_norm)
-    return Goal(
+    return Objective(
         ACTIVATIONS[config.activation], train_config.objective == "last", train_config.loss == "sum", ceiling
     )

@@ -1,14 +1,14 @@
-"""Compiled products of a matrix with vectors, each a loop over contiguous rows that LLVM turns into vector code.
+"""Compiled products of a matrix with vectors, as loops over contiguous rows that LLVM vectorises.
 
-Four rows go side by side, so that what they share is loaded once: 15–25 thousand million multiply-adds a second on one
-AVX-512 core. A sum may be taken in any order (``reassoc``), one and the same each time: the loop is compiled once.
+Four rows are processed together so that shared operands are loaded once: 15–25 thousand million multiply-adds
+per second on one AVX-512 core. Sums may be reordered (``reassoc``), always the same way: one compiled loop.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from charloom.engines.kernels.compiling import compiled, compiled_sum
+from charloom.kernels.jit import compiled, compiled_sum
 
 
 @compiled_sum
@@ -48,7 +48,7 @@ def add_pulled_back(w: Any, d: Any, out: Any) -> None:
 
 @compiled_sum
 def add_product_over_time(w: Any, x: Any, out: Any) -> None:
-    """Add w x_t to out_t, for w (M, N), x (T, N), out (T, M): four time steps share a row of w."""
+    """Add w x_t to out_t, for w (M, N), x (T, N), out (T, M); four time steps share a row of w."""
     T, N = x.shape
     whole = T - T % 4
     for t in range(0, whole, 4):
@@ -66,7 +66,7 @@ def add_product_over_time(w: Any, x: Any, out: Any) -> None:
 
 @compiled_sum
 def outer_over_time(d: Any, x: Any, out: Any) -> None:
-    """Write Σ_t d_t x_tᵀ into `out`, for d (T, M), x (T, N), out (M, N): a row of the sum stays in the nearest cache."""
+    """Write Σ_t d_t x_tᵀ into `out`, for d (T, M), x (T, N), out (M, N); each row of `out` stays in cache."""
     T, N = x.shape
     whole = T - T % 4
     for i in range(out.shape[0]):
@@ -96,7 +96,7 @@ def update_and_add_product(w: Any, p: Any, u: Any, x: Any, out: Any) -> None:
 
 @compiled_sum
 def square_sum(x: Any) -> float:
-    """Compute ‖x‖² for x (n,): blocks of 256 in the array's precision, their sum in float64."""
+    """Compute ‖x‖² for x (n,): blocks of 256 in the array's precision, summed in float64."""
     total = 0.0
     for start in range(0, x.shape[0], 256):
         block = x[start : start + 256]
@@ -109,7 +109,7 @@ def square_sum(x: Any) -> float:
 
 @compiled
 def copy(x: Any, out: Any) -> None:
-    """Write x (n,) into `out`: a loop, for an assignment of slices first looks whether they overlap."""
+    """Copy x (n,) to `out` in a loop; a slice assignment would first check for overlap."""
     for i in range(x.shape[0]):
         out[i] = x[i]
 

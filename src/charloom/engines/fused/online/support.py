@@ -1,4 +1,4 @@
-"""What the online trainer trains; all else is refused before any work, with the engine that does it."""
+"""The settings that the online trainer supports; others are refused before training starts."""
 
 from __future__ import annotations
 
@@ -8,11 +8,7 @@ from charloom.errors import ConfigError
 
 
 def check_training(config: ModelConfig, train_config: TrainConfig) -> None:
-    """Refuse what the online trainer does not train.
-
-    Raises:
-        ConfigError: naming the setting.
-    """
+    """Refuse settings that the online trainer does not support, with a ConfigError."""
     dropout = {site: getattr(config, f"dropout_{site}") for site in SITES}
     cases = {
         f"cell is {config.cell!r}": config.cell != "elman",
@@ -31,8 +27,8 @@ def check_training(config: ModelConfig, train_config: TrainConfig) -> None:
         if refused:
             raise ConfigError(
                 what,
-                why="the fused engine's online trainer trains a plain Elman network of one layer, with an output layer of its own, "
-                "on one stream, in float32 or float64, and has none of dropout, bias pair, muon, frozen parameters and "
-                "wrapped targets",
+                why="the fused engine's online trainer supports only a plain Elman network of one layer with a "
+                "separate output layer, on one stream, in float32 or float64, without dropout, bias pair, muon, "
+                "frozen parameters and wrapped targets",
                 fix="use --engine auto or scratch",
             )

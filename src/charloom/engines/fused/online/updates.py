@@ -1,16 +1,15 @@
-"""Compiled optimiser rules over flat vectors: parameter w, gradient g, learning rate η, moments in `first` and `second`.
+"""Compiled optimiser rules over flat vectors: parameters w, gradient g, learning rate η, moments.
 
     d = clip(s g, ±c) + λ w                        (1)  s scales the norm down, λ is the L2 decay of matrices
-    sgd      m ← μ m + d;   w ← w − η m            (2)  m is not kept where μ is 0
+    sgd      m ← μ m + d;   w ← w − η m            (2)  m is not kept if μ is 0
     adagrad  G ← G + d²;    w ← w − η d / (√G + ε), or √(G + ε)                    (3)
     rmsprop  G ← β G + (1 − β) d²;  m ← μ m + d / (√G + ε);  w ← w − η m           (4)
     adam     m ← β₁ m + (1 − β₁) d;  G ← β₂ G + (1 − β₂) d²                        (5)
              w ← w − η / (1 − β₁ⁿ) · m / (√(G / (1 − β₂ⁿ)) + ε)                    (6)  n counts updates
     adamw    as adam with λ = 0 in (1), after w ← w − η λ w                        (7)
 
-Source: the update rules of torch.optim (2.13), whose moments have the same names and values; ε inside the root as in
-character-RNN programs written from scratch. Each rule is a function of its own element alone: where a stretch or a
-segment is cut cannot change a bit.
+Source: the update rules of torch.optim (2.13), whose moments have the same names and values; ε inside the
+root as in character-RNN programs written from scratch. Rules are elementwise, so no split changes a bit.
 """
 
 from __future__ import annotations
@@ -19,58 +18,39 @@ import math
 from typing import Any, NamedTuple
 
 from charloom.config import TrainConfig
-from charloom.engines.kernels.compiling import compiled
+from charloom.kernels.jit import compiled
 
 RULES = {"sgd": 0, "adagrad": 1, "rmsprop": 2, "adam": 3, "adamw": 4}
-"""The number by which the compiled loop knows an optimiser."""
+"""The code of each optimiser in compiled loops."""
 
 _SGD, _ADAGRAD, _RMSPROP, _ADAMW = (RULES[name] for name in ("sgd", "adagrad", "rmsprop", "adamw"))
 
 
-class Rule(NamedTuple):
-    """An optimiser's constants, in float64: 1 − β is taken before it is rounded to the weights' precision.
+class UpdateRule(NamedTuple):
+    """The constants of an optimiser, in float64 so that 1 − β is computed before rounding."""
 
-    Attributes:
-        code: which of `RULES`.
-        momentum: μ.
-        beta1: β₁ of adam.
-        beta2: β₂ of adam, β of rmsprop.
-        epsilon: ε.
-        inside: adagrad's ε stands under the root.
-        decay: λ.
-        ceiling: c; infinite where elements are not clipped.
-        at_rest: a gradient of zero changes nothing, so untouched rows may be passed over.
-    """
-
-    code: int
-    momentum: float
-    beta1: float
-    beta2: float
-    epsilon: float
-    inside: bool
-    decay: float
-    ceiling: float
-    at_rest: bool
+    code: int  # from `RULES`
+    momentum: float  # μ
+    beta1: float  # β₁ of adam
+    beta2: float  # β₂ of adam, β of rmsprop
+    epsilon: float  # ε
+    inside: bool  # whether adagrad's ε is under the root
+    decay: float  # λ
+    ceiling: float  # c; infinite = elements are not clipped
+    at_rest: bool  # whether a zero gradient changes nothing, so that untouched rows can be skipped
 
 
-def rule_of(config: TrainConfig) -> Rule:
-    """The rule that a configuration asks for."""
-    return Rule(
-        RULES[config.optimizer],
-        float(config.momentum),
-        float(config.beta1),
-        float(config.beta2),
-        float(config.epsilon),
-        config.epsilon_inside_root,
-        float(config.weight_decay),
-        math.inf if config.clip_value is None else float(config.clip_value),
-        config.weight_decay == 0
-        and (config.optimizer == "adagrad" or (config.optimizer == "sgd" and config.momentum == 0)),
-    )
+def update_rule(config: TrainConfig) -> UpdateRule:
+    """The rule of a training configuration."""
+    code, momentum, decay = RULES[config.optimizer], float(config.momentum), float(config.weight_decay)
+    betas, epsilon = (float(config.beta1), float(config.beta2)), float(config.epsilon)
+    ceiling = math.inf if config.clip_value is None else float(config.clip_value)
+    at_rest = decay == 0 and (code == _ADAGRAD or (code == _SGD and momentum == 0))
+    return UpdateRule(code, momentum, *betas, epsilon, config.epsilon_inside_root, decay, ceiling, at_rest)
 
 
 def moment_names(config: TrainConfig) -> tuple[str | None, str | None]:
-    """What torch calls the first and second moment; None where the rule has none."""
+    """Torch's names of the first and second moment; None if the rule has no such moment."""
     momentum = "momentum_buffer" if config.momentum > 0 else None
     return {
         "sgd": (momentum, None),
@@ -82,7 +62,7 @@ def moment_names(config: TrainConfig) -> tuple[str | None, str | None]:
 
 
 def counts_updates(config: TrainConfig) -> bool:
-    """Whether torch keeps a ``step`` beside the moments."""
+    """Whether torch keeps a ``step`` in addition to the moments."""
     return config.optimizer != "sgd" and not (config.optimizer == "adagrad" and config.epsilon_inside_root)
 
 
@@ -90,7 +70,7 @@ def counts_updates(config: TrainConfig) -> bool:
 def update(
     rule: Any, w: Any, g: Any, first: Any, second: Any, decays: Any, s: Any, rate: Any, count: Any
 ) -> None:
-    """Move one segment w (n,); `count` is n of (6), this update included; `decays` where it belongs to matrices."""
+    """Update one segment w (n,); `count` is n of (6), this update included; `decays` is True for matrices."""
     number = w.dtype.type
     s, c, eta, epsilon = number(s), number(rule.ceiling), number(rate), number(rule.epsilon)
     decay = number(rule.decay if decays else 0)
@@ -120,7 +100,7 @@ def update(
 
 @compiled
 def _sgd(mu: Any, w: Any, g: Any, m: Any, decay: Any, s: Any, c: Any, eta: Any) -> None:
-    """Move by (1), (2)."""
+    """Update by (1), (2)."""
     if mu > 0:
         for i in range(w.shape[0]):
             m[i] = mu * m[i] + (clipped(g[i] * s, c) + decay * w[i])
@@ -134,7 +114,7 @@ def _sgd(mu: Any, w: Any, g: Any, m: Any, decay: Any, s: Any, c: Any, eta: Any) 
 def _adam(
     rule: Any, w: Any, g: Any, m: Any, v: Any, decay: Any, s: Any, c: Any, rate: Any, count: Any
 ) -> None:
-    """Move by (1), (5), (6)."""
+    """Update by (1), (5), (6)."""
     number = w.dtype.type
     beta1, rest1 = number(rule.beta1), number(1 - rule.beta1)
     beta2, rest2 = number(rule.beta2), number(1 - rule.beta2)
@@ -149,14 +129,14 @@ def _adam(
 
 @compiled
 def clipped(d: Any, c: Any) -> Any:
-    """`d` held within ±c; NaN stays NaN."""
+    """Clip `d` to ±c; NaN stays NaN."""
     d = -c if d < -c else d
     return c if d > c else d
 
 
 @compiled
 def update_average(average: Any, w: Any, weight: Any) -> None:
-    """Move the average towards the weights: average ← average + weight · (w − average), (n,)."""
+    """Compute average ← average + weight · (w − average), (n,)."""
     share = w.dtype.type(weight)
     for i in range(w.shape[0]):
         average[i] += share * (w[i] - average[i])

@@ -1,0 +1,154 @@
+"""A model file bound to engines, the basis of every use of a trained model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from charloom.config import SampleConfig, TextConfig, from_dict, nearest_name
+from charloom.engines import EngineModel, load_engine
+from charloom.errors import CharloomError, ConfigError, DataError, RunError, missing_extra
+from charloom.jobs import Source, corpus_of
+from charloom.modelfile import ModelFile, write_model
+from charloom.runs import Run
+from charloom.text import Corpus, Vocabulary, encode_for_scoring, read_text
+
+
+@dataclass(frozen=True)
+class BoundModel:
+    """A model file whose parameters are bound to an engine on first use; `Model` adds the verbs.
+
+    Attributes:
+        file: parameters, configurations, vocabulary and card.
+        run: the run folder the model was loaded from, or None.
+        engine: torch, scratch or fused; auto scores with torch if it is installed, and generates with fused on a CPU.
+        device: auto, cpu, cuda, cuda:N or mps.
+        precision: float32 or float64; the fused engine also has int8.
+    """
+
+    file: ModelFile
+    run: Run | None = None
+    engine: str = "auto"
+    device: str = "cpu"
+    precision: str = "float32"
+    _decoders: dict[Any, EngineModel] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def vocab(self) -> Vocabulary:
+        """The characters that the model knows."""
+        return self.file.vocab
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """The corpus, settings and results of its training."""
+        return self.file.card
+
+    @cached_property
+    def bound(self) -> EngineModel:
+        """The parameters bound to the scoring engine, with `initial_state`, `forward` and `step`."""
+        return load_engine(self.engine).model(
+            self.file.parameters, self.file.model_config, device=self.device, precision=self.precision
+        )
+
+    def decoder(self, config: SampleConfig) -> EngineModel:
+        """Bind the parameters to the engine that generates, which `config` may name; cached for the next call."""
+        engine = self.engine if config.engine == "auto" else config.engine
+        task: Literal["training", "writing"] = "writing" if self.device in ("auto", "cpu") else "training"
+        precision = self.precision if config.precision == "float32" else config.precision
+        key = (engine, precision, config.threads)
+        if key not in self._decoders:
+            params, network = self.file.parameters, self.file.model_config
+            self._decoders[key] = load_engine(engine, task=task).model(
+                params, network, device=self.device, precision=precision, threads=config.threads
+            )
+        return self._decoders[key]
+
+    @property
+    def default_prompt(self) -> str:
+        """The prompt of the recipe if the model knows all its characters; otherwise empty."""
+        prompt: str = self.card.get("sample", {}).get("prompt", "")
+        return "" if self.vocab.unknown(prompt) else prompt
+
+    def sample_config(self, **settings: Any) -> SampleConfig:
+        """Resolve sampling settings: those given, then the recipe's, then the defaults."""
+        defaults = {name: value for name, value in self.card.get("sample", {}).items() if name != "prompt"}
+        return from_dict(SampleConfig, {**defaults, **settings}, source="sample")
+
+    def save(self, path: Source) -> None:
+        """Write the model as one safetensors file."""
+        write_model(Path(path), self.file)
+
+    def torch_module(self) -> Any:
+        """Return the network as a `torch.nn.Module`: ``logits, state = module(ids, state)``."""
+        return torch_module_code().CharModule(self.file.model_config, self.file.parameters, len(self.vocab))
+
+    def reading(self, encoding: str | None = None) -> TextConfig:
+        """Return how to read another text for this model: as its training text, but completely.
+
+        Args:
+            encoding: of that text; None = detect it.
+        """
+        return dataclasses.replace(self.file.text_config, encoding=encoding, take_chars=None)
+
+    def corpus(self) -> Corpus:
+        """Read the corpus of the model's run again and check it.
+
+        Raises:
+            RunError: the model was loaded without its run, or the corpus was changed or moved.
+        """
+        if self.run is None:
+            what, why = (
+                "this model was loaded without its run",
+                "only a run folder records where its corpus is",
+            )
+            raise RunError(what, why=why, fix="name a text, or the run folder")
+        return corpus_of(self.run)
+
+    def corpus_or_note(self, on_note: Callable[[str], None], *, cannot: str) -> Corpus | None:
+        """Read the corpus as `corpus` does; if it is not available, return None and note what charloom cannot do."""
+        try:
+            return self.corpus()
+        except CharloomError as error:
+            on_note(f"cannot {cannot}: {error.what}")
+            return None
+
+    def _ids_to_score(
+        self, text: Source | Sequence[Source] | None, split: str, on_note: Callable[[str], None] | None
+    ) -> tuple[Any, int, float]:
+        if text is None:
+            parts = ("train", "validation", "test")
+            if split not in parts:
+                fix = f"use {nearest_name(split, parts) or 'validation'}"
+                raise ConfigError(f"split is {split!r}", why="a run's corpus has three parts", fix=fix)
+            part = getattr(self.corpus(), split)
+            if part is None or len(part) < 2:
+                what, why = f"the run has no {split} part", "none was set aside when it was trained"
+                fix = "name a text to score, or train with --val-fraction 0.1 or --test FILE"
+                raise DataError(what, why=why, fix=fix)
+            return part, 0, 0.0
+        words, notes = read_text([text] if isinstance(text, (str, Path)) else list(text), self.reading())
+        if on_note is not None:
+            for note in notes:
+                on_note(note)
+        scoring = encode_for_scoring(self.vocab, words, self.file.text_config)
+        charged = int((scoring.ids[1:] == self.vocab.unk_id).sum()) if self.vocab.unk_id is not None else 0
+        return scoring.ids, scoring.num_unknown, charged * scoring.extra_nats
+
+
+def torch_module_code() -> Any:
+    """Import the module that converts models to and from torch.
+
+    Raises:
+        MissingExtraError: PyTorch is not installed.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        raise missing_extra("torch", "train", "torch_module and from_torch")
+    from charloom.engines.torch import module
+
+    return module

@@ -1,0 +1,68 @@
+"""Checks shared by the engines: unsupported settings, frozen parameters, non-finite numbers."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping
+
+from charloom.config import TrainConfig
+from charloom.errors import ConfigError, DivergedError
+
+
+def diverged(step: int, loss: float, non_finite: Mapping[str, int]) -> DivergedError:
+    """The error for an update that was not taken, with the number of non-finite elements in each gradient."""
+    bad = {name: count for name, count in non_finite.items() if count}
+    first = next(iter(bad), None)
+    error = DivergedError(
+        f"step {step}: {f'the loss is {loss}' if first is None else f'the gradient of {first} is not finite'}",
+        why="training cannot continue from a non-finite loss or gradient",
+        fix="lower --learning-rate, or set --clip-norm 1; earlier checkpoints are kept",
+    )
+    error.non_finite = bad
+    return error
+
+
+def cpu_only(name: str, engine: str) -> str:
+    """Return ``cpu``, the only device of an engine, also for ``auto``; refuse other names with a ConfigError."""
+    if name not in ("auto", "cpu"):
+        raise ConfigError(
+            f"device is {name!r} and engine is {engine}",
+            why=f"the {engine} engine runs on the CPU only",
+            fix="use --device auto, or --engine torch",
+        )
+    return "cpu"
+
+
+def refuse_fused_only(name: str, precision: str, threads: int | None) -> None:
+    """Refuse int8 and a number of threads, which only the fused engine supports, with a ConfigError."""
+    if precision != "int8" and threads is None:
+        return
+    what = f"precision is {precision!r}" if precision == "int8" else f"threads is {threads}"
+    raise ConfigError(
+        f"{what} and engine is {name}",
+        why="only the fused engine supports int8 matrices and several threads for one stream",
+        fix="use --engine fused, or leave the setting out",
+    )
+
+
+def frozen_parameters(config: TrainConfig, names: Iterable[str]) -> frozenset[str]:
+    """The parameters that `freeze` names.
+
+    Raises:
+        ConfigError: a pattern matches no parameter, or every parameter is frozen.
+    """
+    names, frozen = list(names), set()
+    for pattern in (part.strip() for part in (config.freeze or "").split(",") if part.strip()):
+        found = fnmatch.filter(names, pattern)
+        if not found:
+            raise ConfigError(
+                f"freeze is {config.freeze!r}",
+                why=f"no parameter matches {pattern}: this network has {', '.join(names)}",
+                fix="use one of these names, or a pattern such as 'layers.0.*'",
+            )
+        frozen.update(found)
+    if names and len(frozen) == len(names):
+        raise ConfigError(
+            f"freeze is {config.freeze!r}", why="nothing is left to train", fix="leave some parameters free"
+        )
+    return frozenset(frozen)

@@ -1,0 +1,92 @@
+"""The lanes of a batch divided among threads: each computes its own lanes from start to end, on one core.
+
+Rows of a batch are independent until their gradients are added, so one division at the top replaces one inside every
+operation: no thread waits for another between two products, and each core's results stay in its cache. Parts are added
+in the order of their lanes, so the bits depend on the number of threads only.
+
+Meanwhile torch runs the caller's operations on one thread (`RowThreads.leading`): after each shared operation, the
+threads of torch's own pool spin for milliseconds, on cores that these threads need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
+
+LEAST_ROWS = 4
+"""The fewest rows per thread: with fewer, reading the weights once per thread costs more than sharing each product."""
+
+
+class RowThreads:
+    """As many threads as torch has, each of which runs torch's operations on one thread."""
+
+    def __init__(self) -> None:
+        self._threads: ThreadPoolExecutor | None = None
+        self._size = 0
+        self._led: int | None = None
+
+    @property
+    def number(self) -> int:
+        """The number of threads."""
+        return self._led or torch.get_num_threads()
+
+    @property
+    def is_led(self) -> bool:
+        """Whether a `leading` block is active."""
+        return self._led is not None
+
+    @contextmanager
+    def leading(self, num_rows: int, device: torch.device) -> Iterator[None]:
+        """Limit the caller to one thread inside this block, if `num_rows` rows are divided at all."""
+        if len(self.split(num_rows, device)) == 1:
+            yield
+            return
+        self._led = self.number
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(self._led)
+            self._led = None
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Give the leading caller all threads inside this block, for work that cannot be divided."""
+        if self._led is None:
+            yield
+            return
+        torch.set_num_threads(self._led)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(1)
+
+    def split(self, num_rows: int, device: torch.device) -> list[slice]:
+        """Divide the rows into a contiguous part per thread, as evenly as possible; one part if dividing does not pay.
+
+        Example:
+            >>> from charloom import threads
+            >>> with threads.limit(2):
+            ...     RowThreads().split(9, torch.device("cpu"))
+            [slice(0, 5, None), slice(5, 9, None)]
+        """
+        parts = max(1, min(self.number, num_rows // LEAST_ROWS)) if device.type == "cpu" else 1
+        cuts = [-(-num_rows * i // parts) for i in range(parts + 1)]
+        return [slice(start, stop) for start, stop in zip(cuts, cuts[1:], strict=False)]
+
+    def run(self, compute: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
+        """Compute every part and return the results in order; a single part runs here, on all of torch's threads."""
+        if len(parts) == 1:
+            return [compute(parts[0])]
+        if self._threads is None or self._size < len(parts):
+            # torch sets its number of threads per thread: each of the pool gets one, the caller's number stays
+            self._threads = ThreadPoolExecutor(len(parts), initializer=torch.set_num_threads, initargs=(1,))
+            self._size = len(parts)
+        return list(self._threads.map(compute, parts))

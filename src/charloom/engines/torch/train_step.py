@@ -1,0 +1,107 @@
+"""The loss of a window and its gradient in every parameter, for some lanes of a batch.
+
+All randomness is a function of (seed, step, lane), so lanes can be divided among threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from charloom.config import ModelConfig, TrainConfig
+from charloom.engines import State, draws, map_state
+from charloom.engines.torch import network, precision
+from charloom.engines.torch.batch import Batch, upload
+from charloom.engines.torch.dropout import Dropout
+from charloom.text.batching import Window
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_PAIR = "_pair"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainStep:
+    """Forward and backward pass of some lanes."""
+
+    config: ModelConfig
+    train_config: TrainConfig
+    params: Mapping[str, Tensor]
+    learning: Mapping[str, Tensor]  # the parameters that are trained
+    noise: torch.Generator | None  # as `dropout.noise_of` returns it
+
+    def __call__(
+        self,
+        rows: slice,
+        *,
+        step: int,
+        window: Window | Batch,
+        state: State,
+        count: int,
+        weight_masks: Mapping[str, Tensor],
+    ) -> tuple[Tensor, list[Tensor], State]:
+        """Run the lanes `rows` of a window forward and backward, as update `step`.
+
+        `window` and `state` hold all lanes; a `Batch` holds these lanes only. `count` is the number of predictions in
+        all lanes, by which a mean loss is divided.
+
+        Returns:
+            The lanes' summed loss in nats, their part of every gradient, and their detached state after the window.
+        """
+        config, drops = self.train_config, draws.has_dropout(self.config)
+        last_only, seed = config.objective == "last", config.seed
+        params = fold_bias_pairs(self.params)
+        params |= {name: params[name] * mask for name, mask in weight_masks.items()}
+        dtype, device = params["out.bias"].dtype, params["out.bias"].device
+        batch = window if isinstance(window, Batch) else upload(window, rows, device)
+        lanes = range(rows.start or 0, (rows.start or 0) + len(batch.inputs))
+        with precision.autocast(device, wanted=config.precision == "bfloat16"):
+            logits, after = network.forward(
+                self.config,
+                params,
+                batch.inputs,
+                map_state(state, lambda x: x[rows]),
+                resets=batch.resets,
+                reset_state=self.reset_state(step, lanes) if config.initial_state == "normal" else None,
+                dropout=Dropout(self.config, seed, step, lanes, self.noise) if drops else network.no_dropout,
+                last_only=last_only,
+            )
+        targets = batch.targets[:, -1:] if last_only else batch.targets
+        total = F.cross_entropy(logits.flatten(0, 1).to(dtype), targets.flatten(), reduction="sum")
+        objective = total if config.loss == "sum" else total / count
+        found = torch.autograd.grad(objective, list(self.learning.values()))
+        # fused optimisers traverse memory in order: a gradient in another layout would update the wrong elements
+        gradients = [gradient.contiguous() for gradient in found]
+        return total.detach(), gradients, map_state(after, lambda x: x.detach().to(dtype))
+
+    def reset_state(self, step: int, lanes: range) -> State:
+        """The state that lanes return to at a reset."""
+        drawn, like = draws.reset_state(self.config, self.train_config, step, lanes), self.params["out.bias"]
+        return map_state(drawn, lambda x: torch.as_tensor(np.array(x), dtype=like.dtype, device=like.device))
+
+
+def fold_bias_pairs(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The parameters with each bias pair summed into one bias (the second bias of a GRU holds r and z only)."""
+    folded = {name: p for name, p in params.items() if not name.endswith(_PAIR)}
+    for name in params.keys() - folded.keys():
+        first, second = folded[name.removesuffix(_PAIR)], params[name]
+        folded[name.removesuffix(_PAIR)] = first + F.pad(second, (0, len(first) - len(second)))
+    return folded
+
+
+def num_predictions(config: TrainConfig, targets: Any) -> int:
+    """The number of predictions in a window's loss: all (B, T), or the last of each row."""
+    rows, length = targets.shape
+    return int(rows if config.objective == "last" else rows * length)
+
+
+def update_norms(loss: Tensor, gradients: list[Tensor]) -> Tensor:
+    """Collect an update's mean loss, its gradient norm, and the norm of each of P gradients, (2 + P,)."""
+    norms = torch.stack(torch._foreach_norm(gradients))
+    return torch.cat([loss.view(1), norms.norm().view(1), norms])

@@ -1,0 +1,1 @@
+"""A tour from a text to a prediction, each stage with real numbers."""

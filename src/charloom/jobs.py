@@ -1,0 +1,267 @@
+"""Set up training jobs, new or resumed: check the settings, read the corpus, create the run folder.
+
+`new_job` and `resume_job` return a `TrainingJob`, whose events are the training itself. The settings of a run are
+recorded in its ``config.json``, and everything here reads them from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from charloom import __version__
+from charloom.config import ModelConfig, TextConfig, TrainConfig, from_dict, to_dict
+from charloom.engines import auto_engine, load_engine
+from charloom.errors import DataError, RunError
+from charloom.insight.inspection import FEWEST_CHARS
+from charloom.insight.monitor import monitor
+from charloom.parameters import count_parameters
+from charloom.recipes import Recipe, Resolved, find_recipe, resolve
+from charloom.recipes.resolve import check_settings, text_config
+from charloom.runs import Run, new_run_path
+from charloom.text import Corpus, corpus_from_text, read_corpus
+from charloom.training import Event, extend
+from charloom.training import train as run_training
+
+RUNS_FOLDER = "runs"
+
+WITHOUT_TORCH = (
+    "PyTorch is not installed, so the scratch engine trains; "
+    "pip install 'charloom[train]' adds residual networks and GPUs"
+)
+
+Source = str | Path
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """A training that is ready to start.
+
+    Attributes:
+        corpus: the text to train on.
+        resolved: the settings and where they come from.
+        run: the run folder.
+        resume: whether to continue from a checkpoint.
+    """
+
+    corpus: Corpus
+    resolved: Resolved
+    run: Run
+    resume: bool = False
+
+    def events(self) -> Iterator[Event]:
+        """Train; see `charloom.training.train`."""
+        config = self.run.config()
+        card = {
+            "corpus": {key: config["corpus"][key] for key in ("name", "sha256", "num_chars")},
+            "recipe": self.resolved.recipe,
+            "sample": dict(self.resolved.sample),
+            "train": config["train"],
+            "versions": config["versions"],
+            "created": config["created"],
+        }
+        return run_training(
+            self.corpus,
+            self.resolved.model_config,
+            self.resolved.train_config,
+            self.run,
+            resume=self.resume,
+            card=card,
+            monitor=self._monitor(),
+        )
+
+    def _monitor(self) -> Callable[[Mapping[str, Any]], dict[str, Any]] | None:
+        """Measure what `watch` asks for, on held-out text if there is enough."""
+        if self.resolved.train_config.watch is None:
+            return None
+        held_out, train = self.corpus.validation, self.corpus.train
+        text = held_out if held_out is not None and len(held_out) >= FEWEST_CHARS else train
+        return monitor(self.resolved.model_config, text, boundary_id=self.corpus.vocab.boundary_id)
+
+
+def new_job(
+    *sources: Source,
+    text: str | None = None,
+    recipe: str | None = None,
+    out: Source | None = None,
+    val: Source | None = None,
+    test: Source | None = None,
+    **settings: Any,
+) -> TrainingJob:
+    """Check the settings, read the corpus and create the run folder; arguments as in `charloom.train`."""
+    named, corpus = _read(sources, recipe, settings, text=text, val=val, test=test)
+    recipe_settings = named.settings if named else {}
+    asked = {key: settings.get(key) or recipe_settings.get(key) or "auto" for key in ("engine", "device")}
+    engine = load_engine(asked["engine"])
+    resolved = resolve(
+        named,
+        settings | {"engine": engine.name},
+        num_chars=len(corpus.train),
+        device=engine.resolve_device(asked["device"]),
+    )
+    if asked["engine"] == "auto" and engine.name == "scratch":
+        resolved = replace(resolved, reason=f"{resolved.reason}; {WITHOUT_TORCH}")
+    engine.check(resolved.model_config, resolved.train_config)
+    place = Path(out) if out is not None else new_run_path(Path(RUNS_FOLDER), corpus.name)
+    run = Run.create(place, _record(corpus, resolved, val, test))
+    return TrainingJob(corpus, resolved, run)
+
+
+def resolve_job(source: Source, *, recipe: str | None = None, **settings: Any) -> tuple[Corpus, Resolved]:
+    """Return the corpus and settings that `new_job` would use on a CPU; no folder is created, no engine loaded."""
+    named, corpus = _read([source], recipe, settings)
+    engine = settings.get("engine") or (named.settings if named else {}).get("engine") or "auto"
+    engine = auto_engine() if engine == "auto" else engine
+    return corpus, resolve(named, settings | {"engine": engine}, num_chars=len(corpus.train))
+
+
+def _read(
+    sources: Sequence[Source],
+    recipe: str | None,
+    settings: Mapping[str, Any],
+    *,
+    text: str | None = None,
+    val: Source | None = None,
+    test: Source | None = None,
+) -> tuple[Recipe | None, Corpus]:
+    """Return the recipe and the corpus; every setting is checked before any text is read."""
+    named = None if recipe is None else find_recipe(recipe)
+    config = text_config(named, settings)
+    check_settings(named, settings)
+    if text is not None:
+        return named, corpus_from_text(text, config)
+    return named, read_corpus([str(source) for source in sources], config, val=val, test=test)
+
+
+def resume_job(
+    path: Source, *, more_steps: int | None = None, text: Sequence[Source] | None = None
+) -> TrainingJob:
+    """Continue a run from its newest valid checkpoint, with the same settings and corpus.
+
+    Args:
+        path: the run folder.
+        more_steps: extend the run by this many steps.
+        text: where the corpus is now, if it moved.
+
+    Raises:
+        RunError: the run does not exist, or its corpus has changed or cannot be read.
+    """
+    run = Run.open(Path(path))
+    config, source = run.config(), str(run.config_path)
+    train_config = from_dict(TrainConfig, config["train"], source=source)
+    if more_steps is not None:
+        checkpoint, _ = run.newest_checkpoint()
+        train_config = extend(train_config, more_steps, 0 if checkpoint is None else checkpoint.step)
+        run.write_config(config | {"train": to_dict(train_config)})
+    resolved = Resolved(
+        model_config=from_dict(ModelConfig, config["model"], source=source),
+        train_config=train_config,
+        recipe=config.get("recipe", "default"),
+        reason=f"the settings of {run.path}",
+        sample=config.get("sample", {}),
+    )
+    return TrainingJob(corpus_of(run, text), resolved, run, resume=True)
+
+
+def corpus_of(run: Run, text: Sequence[Source] | None = None) -> Corpus:
+    """Read the corpus of a run again and check that it has not changed.
+
+    Args:
+        run: the run.
+        text: where the corpus is now, if it moved.
+
+    Raises:
+        RunError: the corpus has changed, cannot be read, or was given in memory.
+    """
+    config, source = run.config(), str(run.config_path)
+    facts, text_settings = config["corpus"], from_dict(TextConfig, config["text"], source=source)
+    if text is None and facts["in_memory"]:
+        what, fix = (
+            f"the corpus of {run.path} was given in memory",
+            "write it to a file, and name that with --text",
+        )
+        raise RunError(what, why="it is not in a file", fix=fix)
+    sources = facts["sources"] if text is None else [str(source) for source in text]
+    try:
+        corpus = read_corpus(sources, text_settings, val=facts["val"], test=facts["test"])
+    except DataError as error:
+        what = f"the corpus of {run.path} cannot be read: {error.what}"
+        raise RunError(what, why=error.why, fix="say where it is now with --text PATH") from error
+    if corpus.sha256 != facts["sha256"]:
+        raise RunError(
+            f"{', '.join(corpus.sources) or corpus.name} is not the text that {run.path} was trained on",
+            why=f"its SHA-256 is {corpus.sha256[:12]}…, the run's is {facts['sha256'][:12]}…",
+            fix="name the same text with --text PATH",
+        )
+    return corpus
+
+
+def _record(corpus: Corpus, resolved: Resolved, val: Source | None, test: Source | None) -> dict[str, Any]:
+    """The initial contents of ``config.json``."""
+    return {
+        "schema": 1,
+        "text": to_dict(corpus.config),
+        "model": to_dict(resolved.model_config),
+        "train": to_dict(resolved.train_config),
+        "sample": dict(resolved.sample),
+        "recipe": resolved.recipe,
+        "corpus": {
+            "name": corpus.name,
+            "sources": list(corpus.sources),
+            "in_memory": not corpus.sources and corpus.name == "text",
+            "val": None if val is None else str(Path(val).resolve()),
+            "test": None if test is None else str(Path(test).resolve()),
+            "sha256": corpus.sha256,
+            "num_chars": corpus.num_chars,
+            "vocab_size": len(corpus.vocab),
+            "unit": corpus.vocab.unit,
+        },
+        "versions": versions(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that results depend on."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"charloom": __version__, "python": platform.python_version(), "machine": platform.machine()}
+    for package in ("numpy", "torch", "numba"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def results_json(run: Run) -> dict[str, Any]:
+    """Return the object that ``train --json`` prints, from the run's ``config.json``."""
+    config = run.config()
+    results, vocab_size = config["results"], config["corpus"]["vocab_size"]
+    model_config = from_dict(ModelConfig, config["model"], source=str(run.config_path))
+    chars, seconds = results["chars_seen"], results["train_time_s"]
+    return {
+        "run": str(run.path),
+        "model": str(run.model_path),
+        "steps": results["steps"],
+        "chars_seen": chars,
+        "train_time_s": seconds,
+        "chars_per_s": chars / seconds if seconds > 0 else math.nan,
+        "num_params": count_parameters(model_config, vocab_size),
+        "vocab_size": vocab_size,
+        "protocol": results["protocol"],
+        "val_loss_nats": results["val_loss_nats"],
+        "val_bits_per_char": results["val_bits_per_char"],
+        "ngram_bits_per_char": results["ngram_bits_per_char"],
+        "ngram_order": results["ngram_order"],
+        "xz_bits_per_char": results["xz_bits_per_char"],
+        "best_step": results["best_step"],
+        "wall_time_s": results["wall_time_s"],
+        "recipe": config["recipe"],
+        "unit": config["corpus"]["unit"],
+        "verdicts": results["verdicts"],
+    }

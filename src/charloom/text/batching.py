@@ -1,0 +1,233 @@
+"""Batching as a pure function of the step: the characters that a step reads do not depend on earlier steps.
+
+    stream    lane b reads its own contiguous segment; state is carried from window to window
+    random    every row is a window at a random position, from the initial state
+    sliding   windows every `stride` characters, from the initial state
+
+A window's targets are its inputs shifted by one character. `resets` marks the positions before which a row's state is
+reset; in documents mode, these include every boundary symbol.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from charloom.config import TrainConfig
+from charloom.errors import DataError
+from charloom.rng import Purpose, permutation, uniforms, uniforms_at
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float64, Int
+    from numpy import ndarray as Array
+
+_BLOCK = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One step's batch: ids to read, ids to predict, and whether the state is reset before inputs[:, t]; L lanes."""
+
+    inputs: Int[Array, "L T"]
+    targets: Int[Array, "L T"]
+    resets: Bool[Array, "L T"]
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """A lane's windows, one per step: first position read, characters read, and whether the state is reset first."""
+
+    starts: Int[Array, " S"]
+    lengths: Int[Array, " S"]
+    reset_at_start: Bool[Array, " S"]
+
+
+def fit_batch(num_ids: int, config: TrainConfig) -> tuple[TrainConfig, tuple[str, ...]]:
+    """Shrink batch and window to what a training part of `num_ids` characters can fill.
+
+    Returns:
+        The settings that fit, and a sentence for each change.
+
+    Raises:
+        DataError: not even one character can be predicted.
+    """
+    if num_ids < 2:
+        raise DataError(
+            f"the training part has {num_ids} character{'s' * (num_ids != 1)}",
+            why="one prediction needs two characters: one to read, one to predict",
+            fix="give a longer text, or lower --val-fraction",
+        )
+    T = min(config.bptt_length, num_ids - 1)
+    if config.batching == "stream":
+        B = max(1, min(config.batch_size, (num_ids - 1) // T))
+    elif config.batching == "sliding":
+        B = min(config.batch_size, _num_sliding(num_ids, T, config.stride))
+    else:
+        B = config.batch_size
+    changes = (("bptt_length", T, config.bptt_length), ("batch_size", B, config.batch_size))
+    notes = tuple(
+        f"{name} reduced from {before} to {now}: the training text has only {num_ids:,} characters"
+        for name, now, before in changes
+        if now != before
+    )
+    return replace(config, bptt_length=T, batch_size=B), notes
+
+
+def _num_sliding(num_ids: int, T: int, stride: int) -> int:
+    return (num_ids - 1 - T) // stride + 1
+
+
+class Plan:
+    """The windows of a training run.
+
+    Args:
+        ids: the training part, (N,).
+        config: batching, sizes, offsets, resets and seed; must fit (see `fit_batch`).
+        boundary_id: the symbol that begins a document, or None.
+
+    Attributes:
+        batch_size: rows of a full window.
+        steps_per_epoch: windows in one pass over the text.
+        carries: whether state is carried from window to window.
+
+    Example:
+        >>> plan = Plan(np.arange(9), TrainConfig(batch_size=2, bptt_length=2, stream_offset="fixed"))
+        >>> plan.window(1, range(2)).inputs.tolist()
+        [[2, 3], [6, 7]]
+    """
+
+    def __init__(self, ids: Int[Array, " N"], config: TrainConfig, *, boundary_id: int | None = None) -> None:
+        self.ids, self.config, self.boundary_id = ids, config, boundary_id
+        self.batch_size = config.batch_size
+        self.carries = config.batching == "stream"
+        N, B, T = len(ids), config.batch_size, config.bptt_length
+        assert N > T, "call fit_batch first"
+        shifts = config.stream_offset == "random" and config.state_reset == "epoch"
+        self._offset_of, self._draws_of = (-1, 0), ((-1, range(0)), np.empty((0, 0)))
+        self._slack = min(T - 1, N - 1 - B * T) if shifts and N - 1 > B * T else 0
+        self._lane_length = (N - 1 - self._slack) // B
+        self._num_windows = _num_sliding(N, T, config.stride)
+        if config.batching == "stream":
+            self.steps_per_epoch = _divide(self._lane_length, T, drop_last=config.drop_last)
+        elif config.batching == "sliding":
+            self.steps_per_epoch = _divide(self._num_windows, B, drop_last=config.drop_last)
+        else:
+            self.steps_per_epoch = max(1, N // (B * T))
+
+    def window(self, step: int, lanes: range) -> Window:
+        """The inputs, targets and resets of a step for a range of global lanes.
+
+        Args:
+            step: updates taken before this one.
+            lanes: rows of the global batch; a sliding epoch's last batch may hold fewer.
+
+        Returns:
+            Arrays of (lanes, T); a stream epoch's last window may be shorter.
+        """
+        starts, length, reset_at_start = self._rows(step, lanes)
+        block = self.ids[starts[:, None] + np.arange(length + 1)].astype(np.int64)
+        inputs, targets = block[:, :-1], block[:, 1:]
+        resets = np.zeros(inputs.shape, bool) if self.boundary_id is None else inputs == self.boundary_id
+        resets[:, 0] |= reset_at_start
+        if self.config.wrap_targets and (step + 1) % self.steps_per_epoch == 0:
+            firsts, _, _ = self._rows(step + 1 - self.steps_per_epoch, lanes)
+            targets = np.concatenate([targets[:, :-1], self.ids[firsts][:, None].astype(np.int64)], axis=1)
+        return Window(inputs, targets, resets)
+
+    def places(self, first_step: int, num_steps: int, lane: int = 0) -> Places:
+        """The positions of one lane's windows over a range of steps: what `window` would read, without reading it.
+
+        Example:
+            >>> plan = Plan(np.arange(9), TrainConfig(batch_size=1, bptt_length=3, stream_offset="fixed"))
+            >>> plan.places(0, 3).starts.tolist(), plan.places(0, 3).lengths.tolist()
+            ([0, 3, 6], [3, 3, 2])
+        """
+        steps = np.arange(first_step, first_step + num_steps)
+        epochs, order = np.divmod(steps, self.steps_per_epoch)
+        if self.carries and (epochs == epochs[:1]).all():
+            return self._places_in_epoch(first_step - int(order[0]), order, lane)
+        rows = [self._rows(step, range(lane, lane + 1)) for step in steps.tolist()]
+        starts, lengths, resets = zip(*rows, strict=True)
+        return Places(np.concatenate(starts), np.array(lengths, np.int64), np.concatenate(resets))
+
+    def _places_in_epoch(self, epoch_start: int, order: Int[Array, " S"], lane: int) -> Places:
+        config, T, lanes = self.config, self.config.bptt_length, range(lane, lane + 1)
+        starts, _, _ = self._stream(epoch_start, lanes)
+        resets = (order == 0) & self._begins(epoch_start, lanes)[0]
+        if config.state_reset_probability > 0:
+            draws = uniforms_at(config.seed, Purpose.RESET, epoch_start + order, np.full(len(order), lane))
+            resets |= draws < config.state_reset_probability
+        return Places(starts[0] + order * T, np.minimum(T, self._lane_length - order * T), resets)
+
+    def _rows(self, step: int, lanes: range) -> tuple[Int[Array, " L"], int, Bool[Array, " L"]]:
+        """The start of each lane's window, the length of all, and which lanes begin from the initial state."""
+        batching = {"stream": self._stream, "sliding": self._sliding, "random": self._random}
+        return batching[self.config.batching](step, lanes)
+
+    def _stream(self, step: int, lanes: range) -> tuple[Int[Array, " L"], int, Bool[Array, " L"]]:
+        config, T = self.config, self.config.bptt_length
+        epoch, place = divmod(step, self.steps_per_epoch)
+        distance = self.steps_per_epoch * T if config.drop_last else self._lane_length
+        segment = np.arange(lanes.start, lanes.stop)
+        if config.state_reset == "wrap":
+            segment = (segment + epoch) % self.batch_size
+        reset_at_start = self._begins(step, lanes)
+        if config.state_reset_probability > 0:
+            reset_at_start |= self._reset_draws(step, lanes) < config.state_reset_probability
+        starts = self._offset(epoch) + segment * distance + place * T
+        return starts, min(T, self._lane_length - place * T), reset_at_start
+
+    def _begins(self, step: int, lanes: range) -> Bool[Array, " L"]:
+        """The lanes whose text begins at this step: in each epoch, or only when the text wraps round."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        if self.config.state_reset == "epoch":
+            return np.full(len(lanes), place == 0)
+        first = (np.arange(lanes.start, lanes.stop) + epoch) % self.batch_size == 0
+        begins: Array = np.full(len(lanes), step == 0) | (first & (place == 0))
+        return begins
+
+    def _offset(self, epoch: int) -> int:
+        if not self._slack:
+            return 0
+        if self._offset_of[0] != epoch:
+            drawn = uniforms(self.config.seed, Purpose.OFFSET, epoch, [0], 1)[0, 0]
+            self._offset_of = epoch, int(drawn * (self._slack + 1))
+        return self._offset_of[1]
+
+    def _reset_draws(self, step: int, lanes: range) -> Float64[Array, " L"]:
+        """A uniform number for each lane; drawing for `_BLOCK` steps at once takes little longer than for one."""
+        block, place = divmod(step, _BLOCK)
+        if self._draws_of[0] != (block, lanes):
+            steps = np.repeat(np.arange(block * _BLOCK, (block + 1) * _BLOCK), len(lanes))
+            numbers = np.tile(np.arange(lanes.start, lanes.stop), _BLOCK)
+            drawn = uniforms_at(self.config.seed, Purpose.RESET, steps, numbers)
+            self._draws_of = (block, lanes), drawn.reshape(_BLOCK, len(lanes))
+        draws: Array = self._draws_of[1][place]
+        return draws
+
+    def _random(self, step: int, lanes: range) -> tuple[Int[Array, " L"], int, Bool[Array, " L"]]:
+        T = self.config.bptt_length
+        u = uniforms(self.config.seed, Purpose.WINDOW, step, lanes, 1)[:, 0]
+        starts = (u * (len(self.ids) - T)).astype(np.int64)
+        return starts, T, np.ones(len(lanes), bool)
+
+    def _sliding(self, step: int, lanes: range) -> tuple[Int[Array, " L"], int, Bool[Array, " L"]]:
+        epoch, place = divmod(step, self.steps_per_epoch)
+        rows = np.arange(lanes.start, lanes.stop) + place * self.batch_size
+        rows = rows[rows < self._num_windows]
+        if self.config.order == "shuffled":
+            rows = _shuffled(self.config.seed, epoch, self._num_windows)[rows]
+        return rows * self.config.stride, self.config.bptt_length, np.ones(len(rows), bool)
+
+
+@functools.lru_cache(maxsize=2)
+def _shuffled(seed: int, epoch: int, size: int) -> np.ndarray:
+    return permutation(seed, Purpose.ORDER, epoch, size)
+
+
+def _divide(count: int, size: int, *, drop_last: bool) -> int:
+    return max(1, count // size if drop_last else math.ceil(count / size))

@@ -1,0 +1,309 @@
+"""From cleaned pieces of text to ids, in bounded memory.
+
+    pieces → documents marked → symbols numbered in order of appearance (uint16) → split and vocabulary → ids
+
+The provisional numbers go to a spool (memory or a temporary file), so each text is read and decoded only once. They
+are mapped to ids when all symbols are known.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from charloom.config import TextConfig
+from charloom.errors import DataError
+from charloom.text.documents import Splitter
+from charloom.text.inputs import TEXT, VALIDATION, TextInput
+from charloom.text.mojibake import count_notes
+from charloom.text.vocabulary import BOUNDARY_CODE, Vocabulary, build_vocabulary, codes_of
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Int32, Int64, UInt16, UInt32
+    from numpy import ndarray as Array
+
+_MAX_DISTINCT = 1 << 16  # the range of uint16; no real text has more
+_BLOCK = 1 << 22  # symbols processed at a time
+
+
+class Symbols:
+    """The distinct symbols seen so far, numbered in order of appearance.
+
+    Example:
+        >>> symbols = Symbols()
+        >>> symbols.number(np.array([98, 97, 98], np.uint32)).tolist()
+        [1, 0, 1]
+        >>> symbols.codes.tolist()
+        [97, 98]
+    """
+
+    def __init__(self) -> None:
+        self.codes: UInt32[Array, " n"] = np.empty(0, np.uint32)
+        self._table = np.full(BOUNDARY_CODE + 1, -1, np.int32)
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def number(self, codes: UInt32[Array, " n"]) -> UInt16[Array, " n"]:
+        """The number of each code; new codes get the next ones.
+
+        Raises:
+            DataError: there are more than 65,536 distinct ones.
+        """
+        numbers: Int32[Array, " n"] = self._table[codes]
+        if (numbers < 0).any():
+            new = np.unique(codes[numbers < 0])
+            self._table[new] = np.arange(len(self), len(self) + len(new))
+            self.codes = np.concatenate([self.codes, new.astype(np.uint32)])
+            if len(self) > _MAX_DISTINCT:
+                raise DataError(
+                    f"the text has more than {_MAX_DISTINCT:,} distinct characters",
+                    why="no real text has that many, so this is not text or was decoded with the wrong encoding",
+                    fix="give the encoding with --encoding, or use --unit byte",
+                )
+            numbers = self._table[codes]
+        return numbers.astype(np.uint16)
+
+
+@dataclass
+class Part:
+    """One part of a corpus (training text, or a validation file), spooled as provisional numbers.
+
+    All parts share `symbols`, the numbering, and `digest`, the hash of the text as UTF-8. `num_chars` counts the
+    characters of the cleaned text, breaks between documents included; `length` the symbols, boundaries included.
+    """
+
+    symbols: Symbols
+    config: TextConfig
+    spool: BinaryIO
+    digest: hashlib._Hash
+    num_chars: int = 0
+    length: int = 0
+    splitter: Splitter = field(init=False)
+    _ended: bool = True  # whether the last character was a newline, or nothing was read yet
+
+    def __post_init__(self) -> None:
+        self.splitter = Splitter(self.config.documents)
+
+    @property
+    def full(self) -> bool:
+        """Whether `take_chars` characters have been read."""
+        return self.config.take_chars is not None and self.num_chars >= self.config.take_chars
+
+    def feed(self, text: str) -> None:
+        """Take the next piece of cleaned text."""
+        if self.config.take_chars is not None:
+            text = text[: max(self.config.take_chars - self.num_chars, 0)]
+        if text:
+            self._ended = text.endswith("\n")
+        for start in range(0, len(text), _BLOCK):
+            piece = text[start : start + _BLOCK]
+            self.num_chars += len(piece)
+            self.digest.update(piece.encode("utf-8", "surrogatepass"))
+            self._write(*self.splitter.feed(piece))
+
+    def end_file(self) -> None:
+        """End the current file, and with it the last document."""
+        self._write(*self.splitter.feed("", final=True))
+
+    def begin_file(self) -> None:
+        """Begin another file: its first line does not continue the last line of the previous one."""
+        if not self._ended:
+            self.feed("\n")
+
+    def blocks(self) -> Iterator[UInt16[Array, " n"]]:
+        """The numbers from the start, in blocks."""
+        self.spool.seek(0)
+        while data := self.spool.read(2 * _BLOCK):
+            yield np.frombuffer(data, np.uint16)
+
+    def _write(self, text: str, starts: Int64[Array, " n"]) -> None:
+        codes = codes_of(text, self.config.unit)
+        if self.config.unit == "byte":
+            starts = np.flatnonzero(begins_char(codes))[starts]
+        marked = np.insert(codes, starts, BOUNDARY_CODE) if len(starts) else codes
+        self.spool.write(self.symbols.number(marked).tobytes())
+        self.length += len(marked)
+
+
+def begins_char(codes: UInt32[Array, " n"]) -> Bool[Array, " n"]:
+    """Which bytes begin a character of UTF-8 (boundaries do too)."""
+    return (codes < 0x80) | (codes >= 0xC0)
+
+
+def floor_share(count: int, fraction: float) -> int:
+    """⌊count × fraction⌋ without the rounding error of floating point: 1 − 0.9 is a tenth, not slightly less.
+
+    Example:
+        >>> floor_share(10, 1 - 0.9), int(10 * (1 - 0.9))
+        (1, 0)
+    """
+    return int(round(count * fraction, 6))
+
+
+def find_cut(part: Part) -> int:
+    """The start of the validation part, after the first ``1 − val_fraction`` of the characters (and boundaries).
+
+    With unit byte, the cut is at the first byte of a character. With documents, it moves to the start of the next
+    document, or back to the start of the last one if no document follows.
+
+    Returns:
+        An index into the part's symbols; their number if nothing is held out.
+
+    Raises:
+        DataError: there is only one document.
+    """
+    fraction, documents = part.config.val_fraction, part.config.documents != "none"
+    as_bytes = part.config.unit == "byte"
+    if fraction == 0.0:
+        return part.length
+    if not as_bytes and not documents:
+        return floor_share(part.length, 1 - fraction)
+    units = part.length
+    if as_bytes:
+        units = sum(int(begins_char(part.symbols.codes[block]).sum()) for block in part.blocks())
+    index = max(floor_share(units, 1 - fraction), int(documents))  # the first document is always for training
+    last, position = 0, 0
+    for block in part.blocks():
+        codes = part.symbols.codes[block]
+        is_unit = begins_char(codes) if as_bytes else np.ones(len(codes), bool)
+        allowed = np.flatnonzero(codes == BOUNDARY_CODE if documents else is_unit)
+        after = allowed[np.cumsum(is_unit)[allowed] - 1 >= index]
+        if len(after):
+            return position + int(after[0])
+        last = position + int(allowed[-1]) if len(allowed) else last
+        index -= int(is_unit.sum())
+        position += len(block)
+    if last == 0:
+        raise DataError(
+            "the text is a single document",
+            why=f"documents are never cut, so none can be held out of {part.splitter.num_documents}",
+            fix="add documents, or pass another --documents, a --val FILE or --val-fraction 0",
+        )
+    return last
+
+
+def count_symbols(parts: list[tuple[Part, int]]) -> dict[int, int]:
+    """The count of each code in the given number of leading symbols of each part."""
+    symbols = parts[0][0].symbols
+    counts = np.zeros(len(symbols), np.int64)
+    for part, stop in parts:
+        position = 0
+        for block in part.blocks():
+            counts += np.bincount(block[: max(stop - position, 0)], minlength=len(symbols))
+            position += len(block)
+    return {code: count for code, count in zip(symbols.codes.tolist(), counts.tolist(), strict=True) if count}
+
+
+def id_blocks(part: Part, vocab: Vocabulary) -> Iterator[Array]:
+    """The part's ids in the vocabulary, in blocks."""
+    ids = {code: number for number, code in enumerate(vocab.symbols)}
+    if vocab.boundary_id is not None:
+        ids[BOUNDARY_CODE] = vocab.boundary_id
+    id_of_number = [ids.get(code, vocab.unk_id) for code in part.symbols.codes.tolist()]
+    assert None not in id_of_number, "the vocabulary built from these symbols lacks one of them"
+    table = np.array(id_of_number, vocab.dtype)
+    for block in part.blocks():
+        yield table[block]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A corpus before its ids are written; the first `cut` symbols of its text are for training."""
+
+    parts: Mapping[str, Part]
+    cut: int
+    vocab: Vocabulary
+    sha256: str
+    notes: tuple[str, ...]
+
+    @property
+    def extents(self) -> dict[str, tuple[str, int, int]]:
+        """Name of each part of the corpus → the role of its spool, its first symbol and the one after its last."""
+        extents = {role: (role, 0, part.length) for role, part in self.parts.items() if role != TEXT}
+        if VALIDATION not in extents and self.cut < self.parts[TEXT].length:
+            extents = {VALIDATION: (TEXT, self.cut, self.parts[TEXT].length), **extents}
+        return {"train": (TEXT, 0, self.cut), **extents}
+
+
+def encode_parts(
+    inputs_by_role: Mapping[str, Sequence[TextInput]], config: TextConfig, new_spool: Callable[[], BinaryIO]
+) -> Encoded:
+    """Read every text once and determine the split and the vocabulary.
+
+    The texts are under `TEXT` and, if given, `VALIDATION` and `TEST`; `new_spool` opens an empty temporary file.
+
+    Raises:
+        DataError: a text is empty, too short to be split, or not text.
+    """
+    symbols, digest = Symbols(), hashlib.sha256()
+    parts: dict[str, Part] = {}
+    notes: list[str] = []
+    for role, texts in inputs_by_role.items():
+        parts[role] = Part(symbols, config, new_spool(), digest)
+        notes += _fill(parts[role], texts)
+    cut = parts[TEXT].length if VALIDATION in parts else find_cut(parts[TEXT])
+    _check_length(parts[TEXT], cut)
+    everything = count_symbols([(part, part.length) for part in parts.values()])
+    counts = count_symbols([(parts[TEXT], cut)]) if config.vocab_from == "train" else everything
+    vocab = build_vocabulary(counts, config)
+    notes += [] if config.unit == "byte" else count_notes(everything)
+    notes += _unk_note(everything, vocab)
+    return Encoded(parts, cut, vocab, digest.hexdigest(), tuple(notes))
+
+
+def _fill(part: Part, texts: Sequence[TextInput]) -> list[str]:
+    notes = []
+    for text in texts:
+        before = part.num_chars
+        part.begin_file()
+        for piece in text.pieces():
+            part.feed(piece)
+            if part.full:
+                break
+        part.end_file()
+        notes += text.notes
+        if part.full:
+            break
+        if part.num_chars == before:
+            notes.append(f"{text.label} is empty")
+    names = ", ".join(text.label for text in texts[:3]) + (", …" if len(texts) > 3 else "")
+    _check_content(part, names)
+    if part.splitter.num_empty:
+        notes.append(f"{names}: {part.splitter.num_empty:,} empty documents left out")
+    return notes
+
+
+def _check_content(part: Part, names: str) -> None:
+    if part.num_chars == 0:
+        why, fix = "nothing can be learnt from it", "pass a file that contains text"
+        raise DataError(f"{names} is empty", why=why, fix=fix)
+    if part.length == 0:
+        raise DataError(
+            f"{names} contains no documents",
+            why=f"with --documents {part.config.documents} all of its {part.num_chars:,} characters are separators",
+            fix="use another --documents, or none",
+        )
+
+
+def _check_length(part: Part, cut: int) -> None:
+    if cut == 0:
+        raise DataError(
+            f"the text has {part.num_chars} character{'s' * (part.num_chars != 1)}",
+            why=f"with val_fraction {part.config.val_fraction} the first ⌊{part.length} × "
+            f"{1 - part.config.val_fraction:g}⌋ = 0 are for training",
+            fix="add text, or lower --val-fraction",
+        )
+
+
+def _unk_note(counts: Mapping[int, int], vocab: Vocabulary) -> list[str]:
+    known = {*vocab.symbols, BOUNDARY_CODE}
+    rare = [count for code, count in counts.items() if code not in known]
+    if vocab.unk_id is None or not rare:
+        return []
+    times, share = f"{sum(rare):,} occurrences", f"{sum(rare) / sum(counts.values()):.2%} of the text"
+    return [f"{len(rare):,} rare characters ({times}, {share}) become <unk>"]

@@ -1,0 +1,96 @@
+"""The recorder writes events, checkpoints and the best model to the run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from charloom.config import ModelConfig
+from charloom.engines import Learner, State
+from charloom.errors import DivergedError
+from charloom.modelfile import ModelFile, write_model
+from charloom.runs import Checkpoint, Run
+from charloom.text.corpus import Corpus
+from charloom.training.events import Event, Saved, to_json
+from charloom.training.state import LoopState
+from charloom.training.verdict import diverged_verdict
+
+CHECKPOINT_EVERY_S = 15.0
+
+
+class RunRecorder:
+    """Writes the run folder for the training loop; `card` has entries of the model file's card besides the results."""
+
+    def __init__(
+        self,
+        run: Run,
+        corpus: Corpus,
+        model_config: ModelConfig,
+        learner: Learner,
+        *,
+        card: Mapping[str, Any],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.run, self.corpus, self.model_config, self.learner = run, corpus, model_config, learner
+        self.card, self.clock = dict(card), clock
+        self.saved_at, self.saved_step = clock(), -1
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the last checkpoint is older than `CHECKPOINT_EVERY_S`."""
+        return self.clock() - self.saved_at > CHECKPOINT_EVERY_S
+
+    def record(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Append events to ``events.jsonl`` and return them."""
+        for event in events:
+            self.run.append(to_json(event))
+        return events
+
+    def save(self, progress: LoopState, state: State) -> Saved:
+        """Write a checkpoint with everything that an exact resume needs."""
+        tensors = dict(self.learner.tensors())
+        for i, layer in enumerate(self.learner.export_state(state)):
+            tensors |= {f"state.{i}.{key}": value for key, value in layer.items()}
+        self.run.write_checkpoint(Checkpoint(progress.step, tensors, dataclasses.asdict(progress)))
+        self.saved_at, self.saved_step = self.clock(), progress.step
+        return Saved(progress.step, str(self.run.checkpoint_folder))
+
+    def load(self) -> tuple[LoopState | None, State, tuple[str, ...]]:
+        """Load the newest valid checkpoint into the learner.
+
+        Returns the loop's state, None without a checkpoint; the recurrent state; notes on skipped checkpoints.
+        """
+        checkpoint, notes = self.run.newest_checkpoint()
+        if checkpoint is None:
+            return None, [], notes
+        parts = dict(checkpoint.tensors)
+        state: State = [{} for _ in range(self.model_config.num_layers)]
+        for name in [n for n in parts if n.startswith("state.")]:
+            _, layer, key = name.split(".")
+            state[int(layer)][key] = parts.pop(name)
+        self.learner.load_tensors(parts)
+        progress = LoopState.from_json(checkpoint.scalars)
+        self.saved_step = progress.step
+        return progress, self.learner.import_state(state), notes
+
+    def write_best(self, progress: LoopState) -> None:
+        """Write the learner's model as the run's model file, unless a parameter is not finite."""
+        parameters = self.learner.model().parameters()
+        if not all(np.isfinite(p).all() for p in parameters.values()):
+            return
+        card = self.card | {"step": progress.step, "chars_seen": progress.chars_seen}
+        file = ModelFile(parameters, self.model_config, self.corpus.config, self.corpus.vocab, card)
+        write_model(self.run.model_path, file)
+
+    def record_divergence(self, error: DivergedError, progress: LoopState) -> None:
+        """Record the divergence; a run without a model file gets the current model if it is finite."""
+        event: dict[str, Any] = {"event": "diverged", "step": progress.step, "what": error.what}
+        event["non_finite"] = dict(error.non_finite)
+        event["verdict"] = dataclasses.asdict(diverged_verdict(progress.step))
+        self.run.append(event)
+        if not self.run.model_path.exists():
+            self.write_best(progress)
