@@ -8,6 +8,8 @@ import sys
 NAMES = {
     "blowup": "how system A blows up: five trainings without clipping and five with, and one blow-up step by step",
     "blowup_causes": "why it blows up: curvature by epoch, and one change at a time (run blowup first)",
+    "busy": "what other work on one core costs each verb, as a multiple of its idle wall time",
+    "overhead": "what a training spends its time on: updates, start-up, validations, the final report",
     "training": "training speed against plain PyTorch and the matrix peak, and the time to reach a small GPT's loss",
     "gpu": "on a GPU: training speed against cuDNN, time to reach 1.4697, and the losses of the recipes",
     "generation": "sampling speed of the fused engine against plain PyTorch and the bandwidth of the caches",

@@ -40,7 +40,7 @@ from charloom.reproduce.best import own_choice
 from charloom.reproduce.systems import System, corpus_path
 from charloom.reproduce.train import train_system
 from charloom.text import Corpus, read_corpus
-from charloom.training.final_report import measure_baselines
+from charloom.training.baselines import measure_baselines
 
 (E,), (D,) = find_systems("moliere-elman"), find_systems("shakespeare-scratch")
 UNITS, EPOCHS = 128, 10

@@ -64,7 +64,7 @@ def main() -> None:
     """Time the forms, taking turns, print their total training times and write ``results/published.json``."""
     chosen = forms()
     seconds: dict[str, list[float]] = {name: [] for name in chosen}
-    with threads.limit(None):
+    with threads.limit(None, blas=None):
         for measured in range(-1, ROUNDS):
             for name, ((take, steps), _) in chosen.items():
                 began = time.perf_counter()

@@ -79,7 +79,7 @@ def own(
     at = {"step": 0, "state": learner.initial_state(range(plan.batch_size))}
 
     def run() -> None:
-        with threads.limit(None, blas=None if chosen.uses_blas else 1):
+        with threads.limit():
             at["state"], _ = learner.advance(plan, at["step"], steps, at["state"])
         at["step"] += steps
 
@@ -90,7 +90,7 @@ def published(trainer: Any, ids: np.ndarray, steps: int) -> Callable[[], Any]:
     """A function that takes `steps` updates with a plain implementation of the published form."""
 
     def run() -> None:
-        with threads.limit(None):
+        with threads.limit(None, blas=None):
             trainer.train(ids, steps)
 
     return run

@@ -44,7 +44,7 @@ from charloom.evaluation.protocols import windows_loss
 from charloom.parameters import count_parameters
 from charloom.text import Corpus
 from charloom.text.batching import Plan
-from charloom.training.final_report import measure_baselines
+from charloom.training.baselines import measure_baselines
 
 TEXTS = ("tinyshakespeare", "anna", "moliere", "arabic_wiki")
 PARAMS, MINUTES, SEEDS = 400_000, 1.0, 3

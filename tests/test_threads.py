@@ -9,6 +9,7 @@ import threadpoolctl
 import torch
 
 from charloom import threads
+from charloom.errors import ConfigError
 
 
 def blas_threads():
@@ -92,3 +93,29 @@ def test_waiting_threads_sleep_soon_unless_the_user_says_otherwise(monkeypatch):
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     threads.wait_briefly()
     assert "GOMP_SPINCOUNT" not in os.environ
+
+
+def test_at_most_limits_what_is_available(monkeypatch):
+    cores = threads.available()
+    with threads.at_most(3):
+        assert threads.available() == 3
+        with threads.at_most(None):
+            assert threads.available() == cores
+    assert threads.available() == cores
+
+
+@pytest.mark.parametrize("number", [0, -1])
+def test_no_thread_is_an_error(number):
+    with pytest.raises(ConfigError, match=f"threads is {number}"), threads.at_most(number):
+        pass
+
+
+def test_a_limited_function_runs_torch_on_what_is_available_and_blas_on_one_thread():
+    @threads.limited
+    def seen(add):
+        return torch.get_num_threads() + add, blas_threads()
+
+    before = torch.get_num_threads(), blas_threads()
+    with threads.at_most(1):
+        assert seen(add=10) == (11, {1})
+    assert (torch.get_num_threads(), blas_threads()) == before

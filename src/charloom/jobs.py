@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import platform
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -48,12 +49,14 @@ class TrainingJob:
         resolved: the settings and where they come from.
         run: the run folder.
         resume: whether to continue from a checkpoint.
+        began: `time.monotonic` when the user's call began; its budget in minutes counts from then.
     """
 
     corpus: Corpus
     resolved: Resolved
     run: Run
     resume: bool = False
+    began: float | None = None
 
     def events(self) -> Iterator[Event]:
         """Train; see `charloom.training.train`."""
@@ -74,6 +77,7 @@ class TrainingJob:
             resume=self.resume,
             card=card,
             monitor=self._monitor(),
+            began=self.began,
         )
 
     def _monitor(self) -> Callable[[Mapping[str, Any]], dict[str, Any]] | None:
@@ -95,6 +99,7 @@ def new_job(
     **settings: Any,
 ) -> TrainingJob:
     """Check the settings, read the corpus and create the run folder; arguments as in `charloom.train`."""
+    began = time.monotonic()
     named, corpus = _read(sources, recipe, settings, text=text, val=val, test=test)
     recipe_settings = named.settings if named else {}
     asked = {key: settings.get(key) or recipe_settings.get(key) or "auto" for key in ("engine", "device")}
@@ -110,7 +115,7 @@ def new_job(
     engine.check(resolved.model_config, resolved.train_config)
     place = Path(out) if out is not None else new_run_path(Path(RUNS_FOLDER), corpus.name)
     run = Run.create(place, _record(corpus, resolved, val, test))
-    return TrainingJob(corpus, resolved, run)
+    return TrainingJob(corpus, resolved, run, began=began)
 
 
 def resolve_job(source: Source, *, recipe: str | None = None, **settings: Any) -> tuple[Corpus, Resolved]:
@@ -152,7 +157,7 @@ def resume_job(
     Raises:
         RunError: the run does not exist, or its corpus has changed or cannot be read.
     """
-    run = Run.open(Path(path))
+    began, run = time.monotonic(), Run.open(Path(path))
     config, source = run.config(), str(run.config_path)
     train_config = from_dict(TrainConfig, config["train"], source=source)
     if more_steps is not None:
@@ -166,7 +171,7 @@ def resume_job(
         reason=f"the settings of {run.path}",
         sample=config.get("sample", {}),
     )
-    return TrainingJob(corpus_of(run, text), resolved, run, resume=True)
+    return TrainingJob(corpus_of(run, text), resolved, run, resume=True, began=began)
 
 
 def corpus_of(run: Run, text: Sequence[Source] | None = None) -> Corpus:

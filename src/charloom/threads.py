@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from charloom.errors import ConfigError
+
+Args = ParamSpec("Args")
+Result = TypeVar("Result")
+
+
+_most: ContextVar[int | None] = ContextVar("most threads", default=None)
 
 
 def available() -> int:
-    """Cores this process may use: its affinity, limited by a container's quota if there is one."""
+    """Threads this process may use: its cores (affinity, a container's quota), and no more than `at_most` allows."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _cgroup_quota()
-    return max(1, min(affinity, math.ceil(quota)) if quota is not None else affinity)
+    quota, most = _cgroup_quota(), _most.get()
+    cores = affinity if quota is None else min(affinity, math.ceil(quota))
+    return max(1, cores if most is None else most)
+
+
+@contextlib.contextmanager
+def at_most(threads: int | None) -> Iterator[None]:
+    """Inside the block, `available` returns this number; None = the cores."""
+    if threads is not None and threads < 1:
+        fix = "give 1 or more, or leave it out to use the cores this process may use"
+        raise ConfigError(f"threads is {threads}", why="at least one thread has to compute", fix=fix)
+    token = _most.set(threads)
+    try:
+        yield
+    finally:
+        _most.reset(token)
 
 
 SPINS = 30_000
@@ -32,6 +57,14 @@ def wait_briefly() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
 
 
+def calm_blas() -> None:
+    """Give NumPy's BLAS one thread in a process that has not loaded NumPy yet, unless the user has set a number.
+
+    `limit` does the same where a network is computed; this also covers what NumPy does elsewhere.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 def _cgroup_quota() -> float | None:
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text("ascii").split()
@@ -41,12 +74,15 @@ def _cgroup_quota() -> float | None:
 
 
 @contextlib.contextmanager
-def limit(threads: int | None, *, blas: int | None = None) -> Iterator[int]:
-    """Limit every pool to `threads` inside the block (None = `available`), and restore them afterwards.
+def limit(threads: int | None = None, *, blas: int | None = 1) -> Iterator[int]:
+    """Limit every pool inside the block, and restore them afterwards.
+
+    NumPy's BLAS gets one thread by default: its pool spins between products, which costs up to a factor of twenty if
+    another process uses a core, and it gains little on the matrices of small networks.
 
     Args:
-        threads: for torch's pool, and for BLAS unless `blas` is given.
-        blas: for NumPy's BLAS; 1 while torch runs in parallel, because two pools at once cost 3-19 x.
+        threads: for torch; None = `available`.
+        blas: for NumPy's BLAS; None = as many as for torch.
 
     Yields:
         The number in use.
@@ -64,3 +100,14 @@ def limit(threads: int | None, *, blas: int | None = None) -> Iterator[int]:
         finally:
             if torch and before is not None:
                 torch.set_num_threads(before)
+
+
+def limited(function: Callable[Args, Result]) -> Callable[Args, Result]:
+    """Run every call of a function inside `limit`."""
+
+    @functools.wraps(function)
+    def inside(*args: Args.args, **kwargs: Args.kwargs) -> Result:
+        with limit():
+            return function(*args, **kwargs)
+
+    return inside

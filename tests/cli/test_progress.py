@@ -9,7 +9,7 @@ import pytest
 from charloom.cli import progress
 from charloom.cli.output import Show, colours
 from charloom.cli.train_summary import clock
-from charloom.training.events import Finished, Progress, Sampled, Saved, Started, Validation
+from charloom.training.events import Closing, Finished, Progress, Sampled, Saved, Started, Validation
 
 ARABIC = "كان يا ما كان"
 HOSTILE = f"{ARABIC}\x1b[2J\n\x07end"
@@ -60,6 +60,15 @@ def test_plain_lines(job, monkeypatch):
     assert not set(lines) & {"\x1b", "\x07"}
 
 
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_the_final_report_says_what_it_measures(job, monkeypatch, stream):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "120")
+    closing = [Closing(20, "the loss on held-out text", share) for share in (0.0, 0.5, 1.0)]
+    shown_text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown(job, [*EVENTS, *closing], stream(), monkeypatch))
+    assert re.search(r"measuring the loss on held-out text: \d+%", shown_text)
+
+
 def test_plain_lines_are_rare(job, monkeypatch):
     many = [Progress(step, step - 1, 0.1, (2.0,), (1.0,), 1e-3, 1e4, 9.0) for step in range(1, 50)]
     lines = shown(job, many, io.StringIO(), monkeypatch)
@@ -74,7 +83,6 @@ def test_live_lines(job, monkeypatch):
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen)
     assert "train 1.500 · val 2.000 nats = 2.885 bits/char" in plain
     assert "step 20" in plain
-    assert "measuring" in plain
     assert "\x1b[2m" in screen  # samples are dim
     assert "␛[2J" in plain
     assert "\x07" not in plain
@@ -106,7 +114,7 @@ def test_a_dumb_terminal_gets_plain_lines(job, monkeypatch):
 
 
 def test_every_event_can_be_shown(job, monkeypatch):
-    end = Finished(20, "budget", 10, 9, 1.0, 2.0, 1.9, 5, 1.8, 2.0, 3, 2.5, (), "0:0.0,20:1.0")
+    end = Finished(20, "budget", 10, 9, 1.0, 2.0, 1.9, 5, 1.8, 2.0, 3, 2.5, 900, (), "0:0.0,20:1.0")
     assert shown(job, [*EVENTS, end], io.StringIO(), monkeypatch)
 
 

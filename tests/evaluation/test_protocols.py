@@ -92,10 +92,10 @@ def test_an_estimate_with_a_large_limit_scores_everything(model, rng):
 
 
 def test_an_estimate_scores_evenly_spaced_segments_within_its_limit(model, rng):
-    ids = rng.integers(0, V, 256 * 8 + 1)
-    score = stream_estimate(model, ids, max_chars=80)
-    assert score.chars == 80
-    losses = [surprisals(model, ids[max(0, s - 256) : s + 11])[-10:] for s in range(0, 256 * 8, 256)]
+    ids = rng.integers(0, V, 3000 * 4 + 1)
+    score = stream_estimate(model, ids, max_chars=2400)  # 4 segments of 600: each has at least 512
+    assert score.chars == 2400
+    losses = [surprisals(model, ids[max(0, s - 256) : s + 601])[-600:] for s in range(0, 3000 * 4, 3000)]
     assert score.loss_nats == pytest.approx(np.concatenate(losses).mean(), rel=CLOSE)
 
 

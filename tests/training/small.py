@@ -112,9 +112,13 @@ class Clock:
 @pytest.fixture
 def quick_report(monkeypatch):
     """Skip the n-gram and xz and shorten the samples: here they take longer than the training."""
-    from charloom.training import final_report, loop
+    from charloom.training import baselines, loop
 
-    monkeypatch.setattr(final_report, "measure_baselines", lambda _: final_report.Baselines(None, None, None))
+    def none(*_):
+        yield
+        return baselines.Baselines()
+
+    monkeypatch.setattr(baselines, "_measure", none)
     monkeypatch.setattr(loop, "SAMPLE_CHARS", 3)
 
 

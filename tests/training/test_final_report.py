@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from charloom.evaluation import ngram_baseline, xz_bits_per_char
-from charloom.training import final_report
+from charloom.training import baselines
 
 from .small import kinds, run_all, settings, small_corpus
 
 
 def test_the_baselines_are_primed_with_the_training_part_and_scored_on_the_validation_part():
     corpus = small_corpus()
-    found = final_report.measure_baselines(corpus)
+    found = baselines.measure_baselines(corpus)
     expected = ngram_baseline(corpus.train, corpus.validation, len(corpus.vocab))
     assert (found.ngram_bits_per_char, found.ngram_order) == (expected.bits_per_char, expected.order)
     decode = corpus.vocab.decode
@@ -22,27 +22,27 @@ def test_the_baselines_are_primed_with_the_training_part_and_scored_on_the_valid
 
 def test_a_long_text_primes_the_baselines_with_its_end(monkeypatch):
     corpus = small_corpus()
-    monkeypatch.setattr(final_report, "BASELINE_TRAIN_CHARS", 400)
-    monkeypatch.setattr(final_report, "BASELINE_VALIDATION_CHARS", 60)
-    found = final_report.measure_baselines(corpus)
+    monkeypatch.setattr(baselines, "MOST_TRAIN_CHARS", 400)
+    found = baselines.measure_baselines(corpus, corpus.validation[:60])
     expected = ngram_baseline(corpus.train[-400:], corpus.validation[:60], len(corpus.vocab))
     assert found.ngram_bits_per_char == expected.bits_per_char
 
 
 def test_without_a_validation_part_there_are_no_baselines():
-    assert final_report.measure_baselines(small_corpus(val_fraction=0.0)) == (None, None, None)
+    assert baselines.measure_baselines(small_corpus(val_fraction=0.0)) == (None, None, None, 0)
 
 
 def test_the_results_baselines_and_verdicts_of_a_run_agree(tmp_path):
     corpus = small_corpus()
     run, events = run_all(corpus, settings(), tmp_path / "run")
     finished = kinds(events, "Finished")[0]
-    baselines = final_report.measure_baselines(corpus)
-    assert finished.ngram_bits_per_char == baselines.ngram_bits_per_char
+    expected = baselines.measure_baselines(corpus)
+    assert finished.ngram_bits_per_char == expected.ngram_bits_per_char
     results = run.config()["results"]
-    assert results["ngram_order"] == baselines.ngram_order
-    assert results["xz_bits_per_char"] == baselines.xz_bits_per_char
-    worse = finished.val_loss_nats / math.log(2) > baselines.ngram_bits_per_char
+    assert results["ngram_order"] == expected.ngram_order
+    assert results["xz_bits_per_char"] == expected.xz_bits_per_char
+    assert results["baseline_train_chars"] == len(corpus.train)
+    worse = finished.val_loss_nats / math.log(2) > expected.ngram_bits_per_char
     assert ("worse-than-ngram" in [v.kind for v in finished.verdicts]) == worse
     assert "too-little-text" in [v.kind for v in finished.verdicts]
     assert [v["kind"] for v in results["verdicts"]] == [v.kind for v in finished.verdicts]

@@ -34,7 +34,8 @@ def test_the_events_of_a_run_are_in_order_and_logged(tmp_path):
     assert [type(e).__name__ for e in events][0 :: len(events) - 1] == ["Started", "Finished"]
     assert [e.step for e in events] == sorted(e.step for e in events)
     logged = run.events()
-    assert logged == [json.loads(json.dumps(to_json(e))) for e in events]
+    assert kinds(events, "Closing")
+    assert logged == [json.loads(json.dumps(to_json(e))) for e in events if type(e).__name__ != "Closing"]
     ranges = kinds(events, "Progress")
     assert [s.first_step for s in ranges] == [0, *(s.step for s in ranges[:-1])]
     for steps in ranges:
@@ -82,7 +83,7 @@ def test_validation_scores_the_held_out_part_without_dropout(tmp_path):
     model = ModelConfig(hidden_size=8, dropout_output=0.8)
     corpus = small_corpus()
     run, events = run_all(corpus, settings(steps=10, validate_every=10), tmp_path / "run", model=model)
-    expected = stream_estimate(model_of(run), corpus.validation, max_chars=loop.VALIDATION_CHARS)
+    expected = stream_estimate(model_of(run), corpus.validation, max_chars=30_000)
     assert kinds(events, "Validation")[0].loss == pytest.approx(expected.loss_nats, rel=FLOAT32)
 
 

@@ -25,7 +25,7 @@ class BoundModel:
     Attributes:
         file: parameters, configurations, vocabulary and card.
         run: the run folder the model was loaded from, or None.
-        engine: torch, scratch or fused; auto scores with torch if it is installed, and generates with fused on a CPU.
+        engine: torch, scratch or fused; auto is fused on a CPU, and scores with torch on other devices.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: float32 or float64; the fused engine also has int8.
     """
@@ -50,7 +50,8 @@ class BoundModel:
     @cached_property
     def bound(self) -> EngineModel:
         """The parameters bound to the scoring engine, with `initial_state`, `forward` and `step`."""
-        return load_engine(self.engine).model(
+        task: Literal["training", "scoring"] = "scoring" if self.device == "cpu" else "training"
+        return load_engine(self.engine, task=task).model(
             self.file.parameters, self.file.model_config, device=self.device, precision=self.precision
         )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from charloom import threads
 from charloom.api.model import Model, load
 from charloom.config import SampleConfig, TrainConfig, from_dict
 from charloom.errors import ConfigError, DataError
@@ -19,6 +20,7 @@ from charloom.jobs import Source, resolve_job
 from charloom.text import Corpus, encode_for_scoring, read_text
 
 
+@threads.limited
 def explain(
     source: Source,
     *,
@@ -101,6 +103,7 @@ def as_corpus(model: Model, text: Source, notes: Callable[[str], None]) -> Corpu
     return Corpus(name, model.vocab, config, scoring.ids, None, None, sha256="", num_chars=num_chars)
 
 
+@threads.limited
 def inspect(
     model: Source | Model,
     text: Source | None = None,
@@ -138,6 +141,7 @@ def inspect(
     )
 
 
+@threads.limited
 def gradients(
     model: Source | Model,
     text: Source | None = None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from charloom import threads
 from charloom.api.bound_model import BoundModel, torch_module_code
 from charloom.config import SampleConfig, TextConfig
 from charloom.errors import ConfigError
@@ -93,6 +94,7 @@ class Model(BoundModel):
         seed = secrets.randbits(32) if config.seed is None else config.seed
         return Session.begin(self.decoder(config), self.vocab, self.file.text_config, config, seed=seed)
 
+    @threads.limited
     def evaluate(
         self,
         text: Source | Sequence[Source] | None = None,
@@ -103,6 +105,7 @@ class Model(BoundModel):
         split: str = "validation",
         seed: int = 0,
         on_note: Callable[[str], None] | None = None,
+        on_progress: Callable[[float], None] | None = None,
         **settings: Any,
     ) -> Score:
         """Score held-out text.
@@ -115,6 +118,7 @@ class Model(BoundModel):
             split: the part to score if no text is given: validation, test or train.
             seed: of the choice of windows (windows).
             on_note: called with each note on how the text was read.
+            on_progress: called with the share of the text that is read, 0 … 1 (stream, windows).
             **settings: how to learn while scoring: fields of `TrainConfig` (dynamic).
 
         Returns:
@@ -134,10 +138,16 @@ class Model(BoundModel):
             )
         elif protocol == "windows":
             score = windows_loss(
-                self.bound, ids, window=window, num_windows=num_windows, seed=seed, boundary_id=boundary
+                self.bound,
+                ids,
+                window=window,
+                num_windows=num_windows,
+                seed=seed,
+                boundary_id=boundary,
+                on_progress=on_progress,
             )
         elif protocol == "stream":
-            score = stream_loss(self.bound, ids, boundary_id=boundary)
+            score = stream_loss(self.bound, ids, boundary_id=boundary, on_progress=on_progress)
         else:
             raise ConfigError(
                 f"protocol is {protocol!r}",
@@ -147,16 +157,18 @@ class Model(BoundModel):
         loss = score.loss_nats + extra_nats / max(1, len(ids) - 1)
         return dataclasses.replace(score, loss_nats=loss, unknown_chars=unknown)
 
-    def score(self, text: str) -> Surprisals:
+    @threads.limited
+    def score(self, text: str, *, on_progress: Callable[[float], None] | None = None) -> Surprisals:
         """Measure the surprisal of each character in one pass from the zero state: see `charloom.evaluation.surprisal`.
 
         Args:
             text: the text itself, at least one character; to score a file, read it first or use ``charloom score``.
+            on_progress: called with the share of the text that is read, 0 … 1.
 
         Returns:
             The surprisal of each character in bits; its `oddities` are the least expected characters.
         """
-        return surprisals_of(self.bound, self.vocab, text, self.file.text_config)
+        return surprisals_of(self.bound, self.vocab, text, self.file.text_config, on_progress=on_progress)
 
     def novelty(self, texts: str | Sequence[str], *, from_chars: int = COPY_FROM_CHARS) -> list[Novelty]:
         """Find passages of generated texts that are copied from the training part of the run's corpus.
@@ -179,6 +191,7 @@ class Model(BoundModel):
         training_text = TrainingText(corpus.train, corpus.vocab)
         return novelty_of([texts] if isinstance(texts, str) else texts, training_text, from_chars=from_chars)
 
+    @threads.limited
     def states(self, text: str, *, unknown: str = "error") -> list[dict[str, Float[Array, "T ..."]]]:
         """Return the state of every layer after each character of a text, from the zero state.
 

@@ -116,6 +116,7 @@ def _draw(runs: list[Run], path: Path, flows: Mapping[str, Flow]) -> None:
 
 
 app = verb(
+    computes=True,
     usage="compare RUN... [--format F] [--plot FILE] [--gradients]",
     examples="""
         charloom compare runs/tales runs/names

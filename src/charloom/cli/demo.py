@@ -113,6 +113,7 @@ def _object(best: Candidate) -> dict[str, Any]:
 
 
 app = verb(
+    computes=True,
     usage="demo [--minutes X] [--out DIR]",
     examples="""
         charloom demo --minutes 0.05

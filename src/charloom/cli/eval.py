@@ -55,7 +55,13 @@ def eval_(
         {"window": window, "num_windows": num_windows, "seed": seed} if protocol == "windows" else {}
     )
     score = loaded.evaluate(
-        list(text) or None, protocol=protocol, split=split, on_note=show.notes, **chosen, **settings
+        list(text) or None,
+        protocol=protocol,
+        split=split,
+        on_note=show.notes,
+        on_progress=show.progress("scoring"),
+        **chosen,
+        **settings,
     )
     _print(show, loaded, score, chosen, "the given text" if text else f"the run's {split} part")
     show.object(_object(score, chosen, loaded.vocab.unit))
@@ -90,6 +96,7 @@ def _print(show: Show, loaded: Model, score: Score, chosen: dict[str, int], what
 app = verb(
     TrainConfig,
     only=("optimizer", "learning_rate", "clip_norm", "bptt_length"),
+    computes=True,
     usage="eval MODEL [TEXT...] [--protocol stream|windows|dynamic] [options]",
     examples="""
         charloom eval runs/tales

@@ -50,12 +50,13 @@ ModelPath = Annotated[str, option("a run folder or a model file")]
 Engine = Annotated[str, option("auto, torch, scratch or fused", show_default=True)]
 Device = Annotated[str, option("auto, cpu, cuda, cuda:N or mps", show_default=True)]
 Precision = Annotated[Literal["float32", "float64"], option("precision of the arithmetic", show_default=True)]
+Threads = Annotated[int | None, option("most threads [default: the cores this process may use]", metavar="N")]
 ValidationFile = Annotated[str | None, option("file to validate on, instead of the end of the text")]
 RunFolder = Annotated[Path | None, option("run folder [default: a new one under runs/]")]
 
 
 def verb(
-    *configs: type, examples: str, usage: str, only: Sequence[str] | None = None
+    *configs: type, examples: str, usage: str, only: Sequence[str] | None = None, computes: bool = False
 ) -> Callable[[Verb], cyclopts.App]:
     """Turn a function into a verb with its own parameters, the settings of `configs` and the common flags.
 
@@ -64,6 +65,7 @@ def verb(
         examples: lines for the end of the help; the tests run each of them.
         usage: the part of the usage line after ``charloom``.
         only: fields to include, without defaults in the help because the verb chooses them; None = all fields.
+        computes: add ``--threads``, which limits what the whole call uses.
 
     Returns:
         A decorator that returns the verb's application.
@@ -76,9 +78,11 @@ def verb(
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
         parameters = [p for p in own if p.kind is not p.VAR_KEYWORD]
         parameters += [flag for config in configs for flag in _flags_of(config, only)]
+        if computes:
+            parameters.append(_keyword("threads", Threads, None))
         for flag, text in _COMMON.items():
             parameters.append(_keyword(flag, Annotated[bool, option(text, group=_OUTPUT)], False))
-        _set_signature(command, function, parameters)
+        _set_signature(command, function, parameters, limits_threads=computes)
         name = function.__name__.rstrip("_")
         details = inspect.cleandoc(function.__doc__ or "").partition("\n")[2].strip()
         app = cyclopts.App(
@@ -94,8 +98,10 @@ def verb(
     return decorate
 
 
-def _set_signature(command: Any, function: Verb, parameters: Sequence[inspect.Parameter]) -> None:
-    command.verb = function
+def _set_signature(
+    command: Any, function: Verb, parameters: Sequence[inspect.Parameter], *, limits_threads: bool
+) -> None:
+    command.verb, command.limits_threads = function, limits_threads
     command.__name__ = function.__name__
     command.__doc__ = function.__doc__
     command.__signature__ = inspect.Signature(parameters)

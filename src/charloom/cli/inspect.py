@@ -42,6 +42,7 @@ def inspect(
     folder = loaded.run.path if out is None and loaded.run is not None else out
     if folder is not None:
         needs_matplotlib("the page of inspect; a model file without --out is inspected without one")
+    show.progress("inspecting")
     found = api.inspect(loaded, text, seed=seed, on_note=show.notes)
     numbers = found.to_json()
     show.line("\n".join(_lines(found)))
@@ -118,6 +119,7 @@ def _summary(model: Model, found: Inspection, text: str | None) -> list[str]:
 
 
 app = verb(
+    computes=True,
     usage="inspect MODEL [TEXT] [--out DIR] [--png]",
     examples="""
         charloom inspect runs/tales

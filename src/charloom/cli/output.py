@@ -6,7 +6,8 @@ import json
 import math
 import os
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 SCHEMA = 1
@@ -43,14 +44,41 @@ class Show:
 
     def __init__(self, *, json: bool = False, quiet: bool = False) -> None:
         self.as_json, self.quiet = json, quiet
+        self.doing: tuple[str, float | None] = ("working", None)
+        self.printed_at, self.is_reporting, self.is_beating = time.monotonic(), False, False
+
+    def progress(self, what: str) -> Callable[[float], None]:
+        """Say what is being done; the function returned notes the share that is done."""
+        self.doing = (what, None)
+
+        def note_share(share: float) -> None:
+            self.doing = (what, share)
+
+        return note_share
+
+    def beat(self, line: str, *, live: bool) -> None:
+        """Print a sign of life; on a terminal, over the last one."""
+        self.erase()
+        sys.stderr.write(line if live else line + "\n")
+        sys.stderr.flush()
+        self.printed_at, self.is_beating = time.monotonic(), live
+
+    def erase(self) -> None:
+        """Take a sign of life off the terminal."""
+        if self.is_beating:
+            sys.stderr.write("\r\x1b[2K")
+            sys.stderr.flush()
+            self.is_beating = False
 
     def line(self, text: str = "") -> None:
         """Print one or more lines of the result; nothing with ``--json``."""
+        self._is_printing()
         if not self.as_json:
             sys.stdout.write(text + "\n")
 
     def text(self, text: str, *, dim: bool = False, mark: bool = False) -> None:
         """Print part of a generated text unchanged and at once; dim and mark only affect terminals."""
+        self._is_printing()
         if (dim or mark) and text and colours(sys.stdout):
             text = f"{_MARK if mark else _DIM}{text}{_PLAIN}"
         sys.stdout.write(text)
@@ -58,14 +86,20 @@ class Show:
 
     def object(self, values: Mapping[str, Any]) -> None:
         """Print the JSON object; nothing without ``--json``."""
+        self._is_printing()
         if self.as_json:
             print_json(values)
 
     def note(self, text: str = "") -> None:
         """Print text that is not part of the result."""
+        self._is_printing()
         if not self.quiet:
             sys.stderr.write(text + "\n")
             sys.stderr.flush()
+
+    def _is_printing(self) -> None:
+        self.erase()
+        self.printed_at = time.monotonic()
 
     def notes(self, *texts: str) -> None:
         """Print notes, one per line."""

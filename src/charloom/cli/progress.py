@@ -28,13 +28,18 @@ Report = Callable[["Event"], None]
 @contextlib.contextmanager
 def reporter(show: Show, job: TrainingJob) -> Iterator[Report]:
     """Choose how to show events: live, plain or not at all."""
-    if show.quiet:
-        yield lambda _event: None
-    elif not is_live(sys.stderr):
-        yield PlainProgress(show, job)
-    else:
-        with LiveProgress(job) as live:
-            yield live
+    show.is_reporting = True
+    try:
+        if show.quiet:
+            yield lambda _event: None
+        elif not is_live(sys.stderr):
+            yield PlainProgress(show, job)
+        else:
+            show.erase()
+            with LiveProgress(job) as live:
+                yield live
+    finally:
+        show.is_reporting = False
 
 
 def _text(event: Event, job: TrainingJob) -> str:
@@ -90,7 +95,7 @@ class PlainProgress:
 
     def __call__(self, event: Event) -> None:
         """Print a validation at once, and progress if the last line is old enough."""
-        from charloom.training import Progress, Validation
+        from charloom.training import Closing, Progress, Validation
 
         if isinstance(event, Validation):
             self._losses.validation = event
@@ -100,6 +105,9 @@ class PlainProgress:
             if time.monotonic() - self._printed_at > PLAIN_EVERY_S:
                 losses = self._losses.line(_mean_loss(event))
                 self._print(f"step {event.step:,} · {event.progress:.0%} · {losses} · {_speed(event)}")
+        elif isinstance(event, Closing):
+            if event.share == 0.0 or time.monotonic() - self._printed_at > PLAIN_EVERY_S:
+                self._print(f"measuring {event.what}: {event.share:.0%}")
         elif text := _text(event, self._job):
             self._show.note(text)
 
@@ -138,14 +146,18 @@ class LiveProgress:
 
     def __call__(self, event: Event) -> None:
         """Show an event."""
-        from charloom.training import Progress, Started, Validation
+        from charloom.training import Closing, Progress, Started, Validation
 
         if isinstance(event, Validation):
             self._losses.validation = event
         elif isinstance(event, Progress):
-            speed = "measuring the model and the baselines" if event.progress >= 1.0 else _speed(event)
-            self._bar.update(self._task, completed=event.progress, step=f"step {event.step:,}", speed=speed)
+            self._bar.update(
+                self._task, completed=event.progress, step=f"step {event.step:,}", speed=_speed(event)
+            )
             self._second_line.plain = self._losses.line(_mean_loss(event))
+        elif isinstance(event, Closing):
+            speed = f"measuring {event.what}: {event.share:.0%}"
+            self._bar.update(self._task, completed=1.0, step=f"step {event.step:,}", speed=speed)
         elif text := _text(event, self._job):
             self._console.print(text, style="" if isinstance(event, Started) else "dim", soft_wrap=True)
 

@@ -114,6 +114,7 @@ def _print_contest(show: Show, row: dict[str, Any], done: Contest) -> None:
 
 
 app = verb(
+    computes=True,
     usage="reproduce NAME|all [--quick] [--as-published] [--best]",
     examples="""
         charloom reproduce shakespeare-scratch

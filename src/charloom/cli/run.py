@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
+from charloom import threads
 from charloom.cli.failures import DONE, fail
 from charloom.cli.flags import STDIN, Verb
+from charloom.cli.heartbeat import Heartbeat
 from charloom.cli.output import Show, prepare_streams
 from charloom.cli.verbs import build_app
 
@@ -22,12 +25,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 failed with an explanation, 2 wrong usage, 130 interrupted.
     """
+    if argv is None:
+        threads.calm_blas()
     words = list(sys.argv[1:] if argv is None else argv)
     prepare_streams()
     try:
         try:
-            verb, args, settings = parse(words)
-            code = verb(*args, **settings)
+            call = parse(words)
+            with _alive(call):
+                code = call.verb(*call.args, **call.settings)
         except BrokenPipeError:
             raise
         except (Exception, KeyboardInterrupt) as error:
@@ -39,8 +45,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else DONE
 
 
-def parse(words: Sequence[str]) -> tuple[Verb, list[Any], dict[str, Any]]:
-    """Return the function that a command line calls, with its arguments.
+class Call(NamedTuple):
+    """The function that a command line calls, and how; `show` is None for the list of verbs and the version."""
+
+    verb: Verb
+    args: list[Any]
+    settings: dict[str, Any]
+    show: Show | None = None
+    threads: int | None = None
+
+
+def parse(words: Sequence[str]) -> Call:
+    """Return the call that a command line asks for.
 
     The argument ``-`` is replaced while cyclopts parses, which would read it as an option.
     """
@@ -51,10 +67,19 @@ def parse(words: Sequence[str]) -> tuple[Verb, list[Any], dict[str, Any]]:
     settings: dict[str, Any] = {name: _restored(value) for name, value in bound.kwargs.items()}
     verb = getattr(command, "verb", None)
     if verb is None:  # the list of verbs, or the version
-        return command, args, settings
+        return Call(command, args, settings)
     settings.pop("debug", None)  # `fail` reads it from the words
     show = Show(json=settings.pop("json", False), quiet=settings.pop("quiet", False))
-    return verb, [show, *args], settings
+    number = settings.pop("threads", None) if getattr(command, "limits_threads", False) else None
+    return Call(verb, [show, *args], settings, show, number)
+
+
+@contextlib.contextmanager
+def _alive(call: Call) -> Iterator[None]:
+    """Limit the threads of the call as asked, and show that it is alive."""
+    beating = contextlib.nullcontext() if call.show is None else Heartbeat(call.show)
+    with threads.at_most(call.threads), beating:
+        yield
 
 
 def _restored(value: object) -> object:

@@ -51,7 +51,7 @@ def score(
     loaded = api.load(model, engine=engine, device=device, precision=precision)
     words, notes = read_text([text], loaded.reading(encoding))
     show.notes(*notes)
-    found = loaded.score(words)
+    found = loaded.score(words, on_progress=show.progress("scoring"))
     oddities = found.oddities(top)
     name = "standard input" if text == "-" else text
     _print(show, found, oddities, name)
@@ -132,6 +132,7 @@ def _line(one: Oddity) -> str:
 
 
 app = verb(
+    computes=True,
     usage="score MODEL TEXT [--html FILE] [--top N]",
     examples="""
         charloom score runs/tales more.txt

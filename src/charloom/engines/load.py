@@ -13,19 +13,26 @@ from charloom.errors import ConfigError, missing_extra
 _LIBRARIES = {"torch": "torch", "scratch": "numpy", "fused": "numba"}
 """The library that each engine needs."""
 
-_AUTO = {"training": ("torch", "scratch"), "writing": ("fused", "scratch")}
+Task = Literal["training", "scoring", "writing"]
+
+_AUTO: dict[Task, tuple[str, ...]] = {
+    "training": ("torch", "scratch"),
+    "scoring": ("fused", "torch", "scratch"),
+    "writing": ("fused", "scratch"),
+}
 """The engines that ``auto`` tries for each task, in order."""
 
 
-def auto_engine(task: Literal["training", "writing"] = "training") -> str:
+def auto_engine(task: Task = "training") -> str:
     """The engine that ``auto`` selects on this machine; nothing is imported."""
     return next(engine for engine in _AUTO[task] if find_spec(_LIBRARIES[engine]) is not None)
 
 
-def load_engine(name: str, *, task: Literal["training", "writing"] = "training") -> Engine:
+def load_engine(name: str, *, task: Task = "training") -> Engine:
     """Import an engine: torch, scratch, fused or auto.
 
-    ``auto`` is torch for training and scoring, fused for writing, or scratch if their library is missing.
+    ``auto`` is torch for training, and fused for scoring and writing, which it does on a CPU only; without the
+    library that one needs, it is the next that can do the task.
 
     Raises:
         ConfigError: the engine does not exist, or its library does not support this Python.

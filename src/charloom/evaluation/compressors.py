@@ -10,6 +10,7 @@ Sizes are whole bytes, so (1) is a multiple of 8 / characters: 0.08 with 100 val
 """
 
 import lzma
+from collections.abc import Generator
 
 from charloom.errors import ConfigError, DataError
 
@@ -58,11 +59,25 @@ def xz_bits_per_char(
             why="bits per character are a mean over its characters",
             fix="hold out more text with --val-fraction",
         )
-    validation_text = validation_text[:max_validation]
+    steps = xz_bits_in_steps(train_text, validation_text[:max_validation], max_train_bytes=max_train_bytes)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            bits: float = end.value
+            return bits
+
+
+def xz_bits_in_steps(
+    train_text: str, validation_text: str, *, max_train_bytes: int = 8_000_000
+) -> Generator[None, None, float]:
+    """Return `xz_bits_per_char` of a valid text, after a pause between the two compressions."""
     known = train_text.encode("utf-8", "surrogatepass")
     known = known[max(0, len(known) - max_train_bytes) :]  # a character cut in half costs xz nothing
     both = known + validation_text.encode("utf-8", "surrogatepass")
-    return 8 * (_size(both) - _size(known)) / len(validation_text)  # (1)
+    known_size = _size(known)
+    yield
+    return 8 * (_size(both) - known_size) / len(validation_text)  # (1)
 
 
 def _size(data: bytes) -> int:

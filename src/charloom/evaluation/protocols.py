@@ -13,7 +13,7 @@ Krause et al. (2018).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -33,11 +33,15 @@ Read = TypeVar("Read")
 Segments = tuple["Int[Array, 'L']", "Int[Array, 'L']"]
 """The starts and (exclusive) ends of L ranges of inputs."""
 
-EXACT_STREAM_CHARS = 250_000
+EXACT_STREAM_CHARS = 16_384
 """A longer text is split into segments read in parallel, each primed with the `PRIMING_CHARS` before it."""
 
 PRIMING_CHARS = 1024
+_TWO_FROM_CHARS = 4096
 _PASS_LENGTH = 256
+_ESTIMATE_LENGTH = 512
+"""Fewest characters of a segment of an estimate: reading the `_PASS_LENGTH` before it costs half as much again."""
+
 _MAX_LANES = 64
 
 
@@ -66,7 +70,13 @@ class Score:
         return math.exp(self.loss_nats)
 
 
-def stream_loss(model: EngineModel, ids: Int[Array, "N"], *, boundary_id: int | None = None) -> Score:
+def stream_loss(
+    model: EngineModel,
+    ids: Int[Array, "N"],
+    *,
+    boundary_id: int | None = None,
+    on_progress: Callable[[float], None] | None = None,
+) -> Score:
     """Score a text in one pass with carried state, from zero state at its first character.
 
     A text over `EXACT_STREAM_CHARS` is split into segments of at most that length; each begins with `PRIMING_CHARS`
@@ -76,11 +86,19 @@ def stream_loss(model: EngineModel, ids: Int[Array, "N"], *, boundary_id: int | 
         model: a model of any engine.
         ids: the text, (N,); N − 1 predictions.
         boundary_id: the symbol before which state is reset, or None.
+        on_progress: called with the share of the text read, 0 … 1.
 
     Raises:
         DataError: fewer than two characters.
     """
     _need(ids, 2)
+    return _finished(stream_steps(model, ids, boundary_id=boundary_id), on_progress)
+
+
+def stream_steps(
+    model: EngineModel, ids: Int[Array, "N"], *, boundary_id: int | None = None
+) -> Generator[float, None, Score]:
+    """`stream_loss` of at least two characters, in steps: yields the share read so far and returns the score."""
     return _score_segments(model, ids, exact_segments(len(ids) - 1), PRIMING_CHARS, boundary_id)
 
 
@@ -93,10 +111,10 @@ def stream_estimate(
     """
     _need(ids, 2)
     num = len(ids) - 1
-    lanes = max(1, min(_MAX_LANES, num // _PASS_LENGTH))
+    lanes = max(1, min(_MAX_LANES, min(num, max_chars) // _ESTIMATE_LENGTH))
     edges = np.linspace(0, num, lanes + 1).astype(np.int64)
     ends = np.minimum(edges[1:], edges[:-1] + max(1, max_chars // lanes))
-    return _score_segments(model, ids, (edges[:-1], ends), _PASS_LENGTH, boundary_id)
+    return _finished(_score_segments(model, ids, (edges[:-1], ends), _PASS_LENGTH, boundary_id))
 
 
 def windows_loss(
@@ -108,6 +126,7 @@ def windows_loss(
     seed: int = 0,
     batch_size: int = 64,
     boundary_id: int | None = None,
+    on_progress: Callable[[float], None] | None = None,
 ) -> Score:
     """Score random windows from zero state, every position counted.
 
@@ -119,6 +138,7 @@ def windows_loss(
         seed: selects the windows; the same windows for every batch size.
         batch_size: windows per forward pass.
         boundary_id: the symbol before which state is reset, or None.
+        on_progress: called with the share of the windows read, 0 … 1.
 
     Raises:
         DataError: the text is shorter than a window and its last target.
@@ -132,6 +152,8 @@ def windows_loss(
         batch = _window(ids, positions, boundary_id)
         losses, _ = model.losses(batch, model.initial_state(len(positions)))
         total += float(losses.sum(dtype=np.float64))
+        if on_progress is not None:
+            on_progress(min(1.0, (first + batch_size) / num_windows))
     return Score("windows", num_windows * window, total / (num_windows * window))
 
 
@@ -149,8 +171,9 @@ def dynamic_loss(learner: Learner, plan: Plan) -> Score:
 
 
 def exact_segments(num_predictions: int) -> Segments:
-    """The segments that `stream_loss` reads: the fewest of at most `EXACT_STREAM_CHARS`, and no more than 64."""
-    lanes = min(_MAX_LANES, math.ceil(num_predictions / EXACT_STREAM_CHARS))
+    """The segments that `stream_loss` reads: of at most `EXACT_STREAM_CHARS`, two if they are long, no more than 64."""
+    two = min(2, num_predictions // _TWO_FROM_CHARS)  # for two threads
+    lanes = min(_MAX_LANES, max(two, math.ceil(num_predictions / EXACT_STREAM_CHARS)))
     edges = np.linspace(0, num_predictions, lanes + 1).astype(np.int64)
     return edges[:-1], edges[1:]
 
@@ -192,14 +215,33 @@ def iterate_segments(
 
 
 def _score_segments(
-    model: EngineModel, ids: Int[Array, "N"], segments: Segments, priming: int, boundary_id: int | None
-) -> Score:
+    model: EngineModel,
+    ids: Int[Array, "N"],
+    segments: Segments,
+    priming: int,
+    boundary_id: int | None,
+) -> Generator[float, None, Score]:
     state, total, chars = model.initial_state(len(segments[0])), 0.0, 0
+    all_chars = int((segments[1] - segments[0]).sum())
     windows = iterate_segments(model.losses, state, ids, segments, priming=priming, boundary_id=boundary_id)
     for _, scored, losses in windows:
         total += float(losses[scored].sum(dtype=np.float64))
         chars += int(scored.sum())
+        yield chars / all_chars
     return Score("stream", chars, total / chars)
+
+
+def _finished(
+    steps: Generator[float, None, Score], on_progress: Callable[[float], None] | None = None
+) -> Score:
+    while True:
+        try:
+            share = next(steps)
+        except StopIteration as end:
+            score: Score = end.value
+            return score
+        if on_progress is not None:
+            on_progress(share)
 
 
 def _window(ids: Int[Array, "N"], positions: Int[Array, "L T"], boundary_id: int | None) -> Window:

@@ -138,7 +138,12 @@ class Surprisals:
 
 
 def surprisals_of(
-    model: EngineModel, vocab: Vocabulary, text: str, config: TextConfig | None = None
+    model: EngineModel,
+    vocab: Vocabulary,
+    text: str,
+    config: TextConfig | None = None,
+    *,
+    on_progress: Callable[[float], None] | None = None,
 ) -> Surprisals:
     """Read a text in one pass from the zero state and measure the surprisal of each character.
 
@@ -147,6 +152,7 @@ def surprisals_of(
         vocab: its vocabulary.
         text: the text to score, at least one character.
         config: the training text's settings, by which the text is normalised and split into documents; None = neither.
+        on_progress: called with the share of the text that is read, 0 … 1.
 
     Raises:
         DataError: the text is empty.
@@ -170,7 +176,7 @@ def surprisals_of(
     chars, counts, unknown = _characters(text, vocab, mode)
     owners = np.repeat(np.arange(len(chars)), counts)  # the character that each id belongs to
     assert len(owners) == len(scoring.ids)
-    nats, expected, probability = _predictions(model, scoring.ids, vocab.boundary_id)
+    nats, expected, probability = _predictions(model, scoring.ids, vocab.boundary_id, on_progress)
     if vocab.unk_id is not None:
         nats[scoring.ids[1:] == vocab.unk_id] += scoring.extra_nats
     bits, probabilities = np.full((2, len(chars)), np.nan)
@@ -187,10 +193,13 @@ def surprisals_of(
 
 
 def _predictions(
-    model: EngineModel, ids: Int[Array, " N"], boundary_id: int | None
+    model: EngineModel,
+    ids: Int[Array, " N"],
+    boundary_id: int | None,
+    on_progress: Callable[[float], None] | None,
 ) -> tuple[Float64[Array, " M"], Int64[Array, " M"], Float64[Array, " M"]]:
     """For each id after the first: its nats, the likeliest id and its probability; M = N − 1."""
-    num = max(0, len(ids) - 1)
+    num, num_read = max(0, len(ids) - 1), 0
     nats, expected, probability = np.zeros(num), np.zeros(num, np.int64), np.zeros(num)
     if num:
         segments = exact_segments(num)
@@ -199,6 +208,9 @@ def _predictions(
         for positions, scored, predicted in windows:
             for whole, part in zip((nats, expected, probability), predicted, strict=True):
                 whole[positions[scored]] = part[scored]
+            num_read += int(scored.sum())
+            if on_progress is not None:
+                on_progress(num_read / num)
     return nats, expected, probability
 
 

@@ -161,7 +161,7 @@ class _Measurements:
     @cached_property
     def model(self) -> EngineModel:
         """The model for losses, in float32: their differences are a hundred thousand times its rounding error."""
-        return load_engine("scratch").model(self.file.parameters, self.file.model_config)
+        return load_engine("auto", task="scoring").model(self.file.parameters, self.file.model_config)
 
     def flow(self) -> GradientFlow:
         sizes = self.sizes

@@ -26,8 +26,8 @@ from charloom.reproduce.train import train_system
 from charloom.runs import Run
 from charloom.text import Corpus, read_corpus
 from charloom.training import train
+from charloom.training.baselines import measure_baselines
 from charloom.training.events import Finished
-from charloom.training.final_report import measure_baselines
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -125,7 +125,7 @@ def own_choice(corpus: Corpus, **settings: Any) -> OwnRecipe:
             finished = event
         kept = read_model(run.model_path)
     assert isinstance(finished, Finished)
-    model = load_engine("auto").model(kept.parameters, kept.model_config)
+    model = load_engine("auto", task="scoring").model(kept.parameters, kept.model_config)
     return OwnRecipe(model, finished.train_time_s, resolved.reason)
 
 

@@ -135,7 +135,7 @@ def _train(done: TrainedSystem, plan: Plan, total: int, every: int, look: Probe 
     params = initial_parameters(done.model_config, len(done.corpus.vocab), done.train_config.seed)
     learner = engine.learner(params, done.model_config, done.train_config, device="cpu")
     losses, norms, at = [], [], 0
-    with threads.limit(None, blas=None if engine.uses_blas else 1):
+    with threads.limit():
         state = learner.initial_state(range(plan.batch_size))
         while at < total:
             num_steps = min(every - at % every, total - at)

@@ -1,6 +1,7 @@
 """The training loop for every engine: its budget, its state, its events and its final report."""
 
 from charloom.training.events import (
+    Closing,
     EpochEnd,
     Event,
     Finished,
@@ -18,6 +19,7 @@ from charloom.training.loop import extend, train
 from charloom.training.verdict import Outcome, Verdict, judge_training
 
 __all__ = [
+    "Closing",
     "EpochEnd",
     "Event",
     "Finished",

@@ -24,6 +24,7 @@ class Budget:
     """Progress, the last step, and how many steps to take at a time.
 
     A resumed run passes the plan of its checkpoint as `knots`, and the wall-clock time already used as `elapsed_s`.
+    `reserve_s` is the part of the minutes that the loop may not use: the time before it and for the final report.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Budget:
         self.budget_s = None if config.minutes is None else 60.0 * config.minutes
         self.elapsed_s, self._step_s = elapsed_s, 0.0
         self._steps_here, self._before_s = 0, elapsed_s
+        self.reserve_s = 0.0
         limit = None if config.max_epochs is None else max(1, round(config.max_epochs * steps_per_epoch))
         self._limit = math.inf if limit is None else limit
         if self.budget_s is not None:
@@ -53,7 +55,7 @@ class Budget:
 
     def done(self, step: int) -> bool:
         """Whether the budget is used up."""
-        return step >= self.last_step or (self.budget_s is not None and self.elapsed_s >= self.budget_s)
+        return step >= self.last_step or self._left_s() <= 0
 
     def range_size(self) -> int:
         """How many steps take about half a second at the measured speed; few at first."""
@@ -96,12 +98,12 @@ class Budget:
         by_speed = (self.last_step - step) * self._step_s
         if self.budget_s is None:
             return by_speed
-        left_s = max(0.0, self.budget_s - self.elapsed_s)
+        left_s = self._left_s()
         return min(left_s, by_speed) if self.last_step == self._limit else left_s
 
     def _replan(self, step: int) -> None:
         assert self.budget_s is not None
-        left_s = max(0.0, self.budget_s - self.elapsed_s)
+        left_s = self._left_s()
         # validations and checkpoints are assumed to take the same share of the remaining time as before
         average = (self.elapsed_s - self._before_s) / self._steps_here
         overall = max(self._step_s, average) if self._steps_here > 50 else self._step_s
@@ -109,6 +111,12 @@ class Budget:
         is_close = abs(end - self.last_step) <= _REPLAN_SHARE * (self.last_step - step)
         if not is_close and step < self.last_step:
             self._replace_after(step, _line(step, self.progress(step), end))
+
+    def _left_s(self) -> float:
+        """Seconds of the minutes that the loop may still use; infinite without such a budget."""
+        return (
+            math.inf if self.budget_s is None else max(0.0, self.budget_s - self.reserve_s - self.elapsed_s)
+        )
 
     def close(self, step: int) -> None:
         """End the plan at `step`, dropping the steps that were planned but not taken."""

@@ -133,6 +133,20 @@ class Saved:
 
 
 @dataclass(frozen=True, slots=True)
+class Closing:
+    """The kept model or the baselines are being measured; not recorded in `events.jsonl`.
+
+    Attributes:
+        what: what is measured.
+        share: how much of it is done, 0 … 1.
+    """
+
+    step: int
+    what: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """Training has ended and the best model is measured.
 
@@ -142,11 +156,13 @@ class Finished:
         chars_seen: characters predicted in training.
         train_time_s: time in optimiser steps only.
         wall_time_s: time of the loop, including validations and checkpoints.
-        val_loss_nats: the kept model on the whole validation part, stream protocol; None without one.
-        val_chars: predictions in the validation part.
+        val_loss_nats: the kept model on held-out text, stream protocol; None without one.
+        val_chars: predictions that `val_loss_nats` is the mean of: the validation part, or its beginning if that is
+            more than a tenth of the characters trained on.
         train_loss_nats: the kept model on training text, by the same protocol, dropout off.
         ngram_bits_per_char: the n-gram of the best order, primed with the training part, on the same text.
         xz_bits_per_char: xz, primed with the training part, on the same text.
+        baseline_train_chars: characters of the training part that primed both, from its end.
         verdicts: conclusions from these numbers, the most important first.
         steps_plan: the learning-rate plan as executed, to repeat the run by steps.
     """
@@ -163,11 +179,14 @@ class Finished:
     ngram_bits_per_char: float | None
     ngram_order: int | None
     xz_bits_per_char: float | None
+    baseline_train_chars: int
     verdicts: tuple[Verdict, ...]
     steps_plan: str
 
 
-Event = Started | Progress | UpdateStats | Watched | EpochEnd | Validation | Sampled | Saved | Finished
+Event = (
+    Started | Progress | UpdateStats | Watched | EpochEnd | Validation | Sampled | Saved | Closing | Finished
+)
 
 
 def to_json(event: Event) -> dict[str, Any]:

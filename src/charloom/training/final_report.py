@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Generator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from charloom.config import TrainConfig, format_plan
+from charloom.config import format_plan
 from charloom.engines import EngineModel, load_engine
-from charloom.evaluation.compressors import xz_bits_per_char
-from charloom.evaluation.ngram import ngram_baseline
-from charloom.evaluation.protocols import Score, stream_loss
+from charloom.evaluation.protocols import Score, stream_steps
 from charloom.modelfile import read_model, write_model
 from charloom.runs import Run
 from charloom.text.corpus import Corpus
-from charloom.training.events import Finished
+from charloom.training.baselines import BaselineMeasurement, Baselines
+from charloom.training.events import Closing, Finished
 from charloom.training.state import LoopState
 from charloom.training.verdict import Outcome, judge_training
 
@@ -22,29 +22,35 @@ if TYPE_CHECKING:
     from jaxtyping import Int
     from numpy import ndarray as Array
 
-BASELINE_TRAIN_CHARS = 4_000_000
-"""The n-gram and xz are primed with at most this many characters, from the end of the training part."""
-
-BASELINE_VALIDATION_CHARS = 1_000_000
 TRAIN_LOSS_CHARS = 50_000
 
-
-class Baselines(NamedTuple):
-    """Results of the baselines on the held-out text; None without one."""
-
-    ngram_bits_per_char: float | None
-    ngram_order: int | None
-    xz_bits_per_char: float | None
+Found = TypeVar("Found")
 
 
 def final_report(
-    corpus: Corpus, config: TrainConfig, run: Run, progress: LoopState, *, reason: str, device: str
-) -> Finished:
-    """Measure the kept model, draw the verdicts, and record both in ``config.json`` and the model's card."""
-    kept = read_model(run.model_path)
-    model = load_engine(config.engine).model(kept.parameters, kept.model_config, device=device)
-    validation = _score(model, corpus.validation, corpus)
-    train = _score(model, corpus.train[-TRAIN_LOSS_CHARS:], corpus)
+    corpus: Corpus,
+    run: Run,
+    progress: LoopState,
+    baselines: BaselineMeasurement | None,
+    *,
+    reason: str,
+    device: str,
+) -> Generator[Closing, None, Finished]:
+    """Measure the kept model, draw the verdicts, and record both in ``config.json`` and the model's card.
+
+    The time this takes is bounded: `LoopState.report_chars` limits the text. Yields what it is doing.
+    """
+    kept, step = read_model(run.model_path), progress.step
+    engine = load_engine("auto", task="scoring" if device == "cpu" else "training")
+    model = engine.model(kept.parameters, kept.model_config, device=device)
+    held_out = reported_part(corpus, progress)
+    validation = yield from _score(model, held_out, corpus, step, "the loss on held-out text")
+    end = corpus.train[-min(TRAIN_LOSS_CHARS, progress.report_chars) :]
+    train = yield from _score(model, end, corpus, step, "the loss on training text")
+    if baselines is None:
+        found = Baselines()
+    else:
+        found = yield from _announced(step, "the baselines, n-gram and xz", baselines.finish())
     finished = Finished(
         step=progress.step,
         reason=reason,
@@ -55,7 +61,7 @@ def final_report(
         val_loss_nats=None if validation is None else validation.loss_nats,
         val_chars=0 if validation is None else validation.chars,
         train_loss_nats=math.inf if train is None else train.loss_nats,
-        **measure_baselines(corpus)._asdict(),
+        **found._asdict(),
         verdicts=(),
         steps_plan=format_plan(progress.knots or ((0, 0.0), (max(1, progress.step), 1.0))),
     )
@@ -67,21 +73,32 @@ def final_report(
     return finished
 
 
-def measure_baselines(corpus: Corpus) -> Baselines:
-    """Score the validation part with the n-gram of the best order and with xz, primed with the training part."""
-    if corpus.validation is None or len(corpus.validation) < 2:
-        return Baselines(None, None, None)
-    validation = corpus.validation[:BASELINE_VALIDATION_CHARS]
-    train = corpus.train[-BASELINE_TRAIN_CHARS:]
-    ngram = ngram_baseline(train, validation, len(corpus.vocab))
-    xz = xz_bits_per_char(corpus.vocab.decode(train), corpus.vocab.decode(validation))
-    return Baselines(ngram.bits_per_char, ngram.order, xz)
+def reported_part(corpus: Corpus, progress: LoopState) -> Int[Array, "M"] | None:
+    """The held-out text that the final report measures: the validation part or its beginning."""
+    validation = corpus.validation
+    return None if validation is None or len(validation) < 2 else validation[: progress.report_chars]
 
 
-def _score(model: EngineModel, ids: Int[Array, "N"] | None, corpus: Corpus) -> Score | None:
+def _score(
+    model: EngineModel, ids: Int[Array, "N"] | None, corpus: Corpus, step: int, what: str
+) -> Generator[Closing, None, Score | None]:
     if ids is None or len(ids) < 2:
         return None
-    return stream_loss(model, ids, boundary_id=corpus.vocab.boundary_id)
+    steps = stream_steps(model, ids, boundary_id=corpus.vocab.boundary_id)
+    score: Score = yield from _announced(step, what, steps)
+    return score
+
+
+def _announced(step: int, what: str, steps: Generator[float, None, Found]) -> Generator[Closing, None, Found]:
+    """Take steps that yield the share done; an event for each, and their result."""
+    yield Closing(step, what, 0.0)
+    while True:
+        try:
+            share = next(steps)
+        except StopIteration as end:
+            found: Found = end.value
+            return found
+        yield Closing(step, what, share)
 
 
 def _outcome(corpus: Corpus, progress: LoopState, finished: Finished) -> Outcome:
@@ -114,5 +131,6 @@ def _results(finished: Finished) -> dict[str, Any]:
         "ngram_bits_per_char": finished.ngram_bits_per_char,
         "ngram_order": finished.ngram_order,
         "xz_bits_per_char": finished.xz_bits_per_char,
+        "baseline_train_chars": finished.baseline_train_chars,
         "verdicts": [{"kind": v.kind, "says": v.says, "advice": v.advice} for v in finished.verdicts],
     }

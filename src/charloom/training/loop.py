@@ -10,13 +10,13 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from charloom import threads
 from charloom.config import ModelConfig, SampleConfig, TrainConfig
-from charloom.engines import Learner, Metrics, State, load_engine
+from charloom.engines import EngineModel, Learner, Metrics, State, load_engine
 from charloom.errors import ConfigError, DivergedError
 from charloom.evaluation.protocols import stream_estimate
 from charloom.generation import sample
@@ -25,16 +25,14 @@ from charloom.runs import Run
 from charloom.schedule import learning_rate
 from charloom.text.batching import Plan, fit_batch
 from charloom.text.corpus import Corpus
+from charloom.training.baselines import BaselineMeasurement
 from charloom.training.budget import Budget
 from charloom.training.events import EpochEnd, Event, Progress, Sampled, Started, Validation, Watched
-from charloom.training.final_report import final_report
+from charloom.training.final_report import TRAIN_LOSS_CHARS, final_report, reported_part
 from charloom.training.milestones import Milestones
 from charloom.training.parameter_stats import update_stats
 from charloom.training.recorder import RunRecorder
 from charloom.training.state import LoopState
-
-VALIDATION_CHARS = 30_000
-"""Maximum number of characters scored per validation during training."""
 
 SAMPLE_CHARS = 160
 
@@ -58,6 +56,7 @@ def train(
     card: Mapping[str, Any] | None = None,
     monitor: Monitor | None = None,
     clock: Clock = time.monotonic,
+    began: float | None = None,
 ) -> Iterator[Event]:
     """Train a model on a corpus and record everything in a run folder.
 
@@ -73,20 +72,24 @@ def train(
         card: entries of the model file's card, in addition to the results.
         monitor: measures the parameters every `watch` steps; needed if that is set.
         clock: returns seconds; tests pass their own.
+        began: the clock when the user's call began, whose time counts towards a budget in minutes; None = now.
 
     Yields:
-        Events; each is already in ``events.jsonl`` when it is yielded.
+        Events; each but `Closing` is already in ``events.jsonl`` when it is yielded.
 
     Raises:
         DivergedError: a loss or gradient is not finite; the best model and the last checkpoint are kept.
     """
     fitted, notes = fit_batch(len(corpus.train), train_config)
     engine = load_engine(fitted.engine)
-    with run.lock(), threads.limit(fitted.threads, blas=None if engine.uses_blas else 1) as num_threads:
+    blas = fitted.threads if engine.uses_blas and fitted.threads is not None else 1
+    with run.lock(), threads.limit(fitted.threads, blas=blas) as num_threads:
         parameters = initial_parameters(model_config, len(corpus.vocab), fitted.seed)
         learner = engine.learner(parameters, model_config, fitted, device=fitted.device)
         recorder = RunRecorder(run, corpus, model_config, learner, card=card or {}, clock=clock)
         loop = TrainingLoop(corpus, fitted, learner, recorder, monitor or (lambda _: {}))
+        loop.before_s = 0.0 if began is None else clock() - began
+        loop.spare_cores = threads.available() - num_threads
         notes += loop.restore() if resume else ()
         started = Started(
             step=loop.progress.step,
@@ -100,13 +103,16 @@ def train(
         try:
             while not loop.is_over:
                 yield from loop.advance()
+            yield from loop.finish()
         except DivergedError as error:
             recorder.record_divergence(error, loop.progress)
             raise
         except GeneratorExit:
-            loop.save()
+            if recorder.saved_step != loop.progress.step:
+                loop.save()
             raise
-        yield from loop.finish()
+        finally:
+            loop.stop_baselines()
 
 
 class TrainingLoop:
@@ -123,11 +129,14 @@ class TrainingLoop:
         self.plan = Plan(corpus.train, config, boundary_id=corpus.vocab.boundary_id)
         self.budget = Budget(config, self.plan.steps_per_epoch)
         self.milestones = Milestones(config, self.budget, self.plan.steps_per_epoch)
-        self.progress = LoopState()
+        self.progress = LoopState(validation_chars=0, report_chars=0)
         self.state: State = learner.initial_state(range(self.plan.batch_size))
         validation = corpus.validation
         self.held_out = validation if validation is not None and len(validation) >= 2 else None
         self.began = self.clock()
+        self.before_s, self.spare_cores = 0.0, 0
+        self.scored_chars_per_s = math.inf
+        self.baselines: BaselineMeasurement | None = None
 
     def restore(self) -> tuple[str, ...]:
         """Load the newest valid checkpoint, or start again without one; returns notes on skipped checkpoints."""
@@ -153,6 +162,7 @@ class TrainingLoop:
         self.learner.set_progress(self.budget.knots)
         before, count = self.clock(), stop - first
         self.state, metrics = self.learner.advance(self.plan, first, count, self.state, observe=observe)
+        self.budget.reserve_s = self.before_s + self._report_s()
         events = [self._account(metrics, first, stop, self.clock() - before)]
         if observe:
             events.append(update_stats(stop, metrics, clip_norm=self.config.clip_norm))
@@ -174,9 +184,17 @@ class TrainingLoop:
             self._keep(math.inf)
         if recorder.saved_step != progress.step:
             yield from recorder.record([self.save()])
+        self._start_baselines()
         reason, device = "patience" if self._is_impatient else "budget", _device(self.learner)
-        report = final_report(self.corpus, self.config, recorder.run, progress, reason=reason, device=device)
+        report = yield from final_report(
+            self.corpus, recorder.run, progress, self.baselines, reason=reason, device=device
+        )
         yield from recorder.record([report])
+
+    def stop_baselines(self) -> None:
+        """Measure the baselines no further in the background."""
+        if self.baselines is not None:
+            self.baselines.stop()
 
     def save(self) -> Event:
         """Write a checkpoint of the current state."""
@@ -223,8 +241,13 @@ class TrainingLoop:
             yield Watched(step, self.monitor(self.learner.model().parameters()))
 
     def _validate(self, held_out: Int[Array, "M"]) -> Validation:
-        progress, model, boundary_id = self.progress, self.learner.model(), self.corpus.vocab.boundary_id
-        score = stream_estimate(model, held_out, max_chars=VALIDATION_CHARS, boundary_id=boundary_id)
+        self.progress.size_measurements(self.budget.progress(self.progress.step))
+        progress, boundary_id, before = self.progress, self.corpus.vocab.boundary_id, self.clock()
+        model = self._model("scoring")
+        score = stream_estimate(model, held_out, max_chars=progress.validation_chars, boundary_id=boundary_id)
+        if (taken_s := self.clock() - before) > 0:
+            self.scored_chars_per_s = score.chars / taken_s
+        self._start_baselines()
         nats, chars = progress.since_validation
         progress.since_validation = (0.0, 0)
         better = score.loss_nats < progress.best_loss
@@ -234,6 +257,30 @@ class TrainingLoop:
         else:
             progress.worse_since_best += 1
         return Validation(progress.step, score.loss_nats, nats / max(1, chars), better)
+
+    def _model(self, task: Literal["scoring", "writing"]) -> EngineModel:
+        """The current model on the engine that does a task fastest: on a CPU, compiled loops."""
+        trained = self.learner.model()
+        if task == "scoring" and _device(self.learner) != "cpu":
+            return trained
+        precision = "float64" if self.config.precision == "float64" else "float32"
+        engine = load_engine("auto", task=task)
+        return engine.model(trained.parameters(), self.recorder.model_config, precision=precision)
+
+    def _start_baselines(self) -> None:
+        """Begin to measure the baselines in the background, once it is known on how much text."""
+        self.progress.size_measurements(self.budget.progress(self.progress.step))
+        held_out = reported_part(self.corpus, self.progress)
+        if self.baselines is None and held_out is not None:
+            self.baselines = BaselineMeasurement(self.corpus, held_out)
+            self.baselines.start(spare_cores=self.spare_cores)
+
+    def _report_s(self) -> float:
+        """Seconds that the final report will take, at the speed of the last validation."""
+        most = self.progress.report_chars
+        held_out = 0 if self.held_out is None else min(most, len(self.held_out))
+        trained_on = min(most, TRAIN_LOSS_CHARS, len(self.corpus.train))
+        return (held_out + trained_on) / self.scored_chars_per_s
 
     def _keep(self, loss: float) -> None:
         """Keep the current model as the best."""
@@ -249,7 +296,7 @@ class TrainingLoop:
         seed, no_prompt = self.config.seed, [np.empty(0, np.int64)]
         config = SampleConfig(length=SAMPLE_CHARS, temperature=0.7, seed=seed)
         try:
-            (done,) = sample(self.learner.model(), self.corpus.vocab, no_prompt, config, seed=seed)
+            (done,) = sample(self._model("writing"), self.corpus.vocab, no_prompt, config, seed=seed)
         except DivergedError as error:  # training itself can continue
             return Sampled(self.progress.step, f"[no text: {error.what}]")
         return Sampled(self.progress.step, done.text)

@@ -7,6 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+FEWEST_VALIDATION_CHARS, MOST_VALIDATION_CHARS = 4_000, 30_000
+"""Bounds of the number of characters scored per validation."""
+
+VALIDATION_SHARE = 0.07
+"""Characters scored per validation, as a share of those trained on before the first: about 4 % of the time."""
+
+FEWEST_REPORT_CHARS, MOST_REPORT_CHARS = 10_000, 1_000_000
+"""Bounds of the number of held-out characters that the final report measures."""
+
+REPORT_SHARE = 0.1
+"""Held-out characters in the final report, as a share of those that the whole run trains on: about 3 % of the time."""
+
 
 @dataclass
 class LoopState:
@@ -23,6 +35,8 @@ class LoopState:
         history: (step, loss in nats) of each validation.
         since_validation: summed nats and number of characters since the last validation.
         in_epoch: summed loss and number of updates of the epoch so far.
+        validation_chars: characters scored per validation; 0 = not decided yet.
+        report_chars: most held-out characters that the final report measures; 0 = not decided yet.
     """
 
     step: int = 0
@@ -36,6 +50,17 @@ class LoopState:
     history: tuple[tuple[int, float], ...] = ()
     since_validation: tuple[float, int] = (0.0, 0)
     in_epoch: tuple[float, int] = (0.0, 0)
+    validation_chars: int = 30_000  # the defaults are for checkpoints from before these were recorded
+    report_chars: int = 1_000_000
+
+    def size_measurements(self, share: float) -> None:
+        """Decide how much text validations and the final report read; called first after this `share` of the budget."""
+        if self.validation_chars == 0:
+            chars, all_chars = self.chars_seen, min(self.chars_seen / max(share, 1e-9), 1e12)
+            self.validation_chars = _clamped(
+                VALIDATION_SHARE * chars, FEWEST_VALIDATION_CHARS, MOST_VALIDATION_CHARS
+            )
+            self.report_chars = _clamped(REPORT_SHARE * all_chars, FEWEST_REPORT_CHARS, MOST_REPORT_CHARS)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> LoopState:
@@ -46,3 +71,7 @@ class LoopState:
         (nats, chars), (losses, steps) = state.since_validation, state.in_epoch
         state.since_validation, state.in_epoch = (nats, chars), (losses, steps)
         return state
+
+
+def _clamped(number: float, least: int, most: int) -> int:
+    return max(least, min(most, int(number)))

@@ -5,6 +5,7 @@ import pytest
 
 from charloom.config import ModelConfig, TrainConfig
 from charloom.engines import load_engine
+from charloom.engines.fused import model as model_module
 from charloom.engines.fused import packing
 from charloom.engines.fused.model import FusedModel, check_ids
 from charloom.parameters import initial_parameters, state_shapes
@@ -140,3 +141,20 @@ def test_ids_outside_the_vocabulary_are_an_error(ids, rng):
         model.forward(np.array(ids), model.initial_state(1))
     with pytest.raises(IndexError, match="vocabulary"):
         check_ids(np.array(ids), V)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_threads_that_share_rows_change_no_bit(rows, rng, monkeypatch):
+    monkeypatch.setattr(model_module, "CHARS_A_THREAD", 16)
+    config = ModelConfig(cell="lstm", hidden_size=9, num_layers=2)
+    params = initial_parameters(config, 7, 0)
+    ids = rng.integers(0, 7, (rows, 40))
+    resets = rng.random((rows, 40)) < 0.1
+    found = []
+    for threads in (1, 3):
+        model = FusedModel(params, config, threads=threads)
+        assert len(model._rows(rows, rows * 40)) == min(threads, rows)
+        logits, after = model.forward(ids, model.initial_state(rows), resets)
+        found.append([logits, *(leaf for layer in after for leaf in layer.values())])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -1,5 +1,8 @@
 """torch's optimisers against their published updates; parameter groups; named moments; Muon."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ from charloom.engines.torch import precision
 from charloom.engines.torch.cpu.row_threads import RowThreads
 from charloom.engines.torch.muon import Muon, orthogonalise
 from charloom.engines.torch.optimisers import RECORDABLE, Optimiser, hidden_matrices, num_blocks
+from charloom.engines.torch.update_rules import FusedAdam, FusedSgd
 from charloom.parameters import parameter_shapes
 
 from ..updates import (
@@ -148,20 +152,16 @@ def test_threads_share_the_parameters_if_the_shares_are_even(sizes, number, expe
     assert sorted(sum(p.numel() for p in share) for share in owned) == expected[method]
 
 
-@pytest.mark.parametrize(
-    ("sizes", "leads", "seen"),
-    [(EVEN, True, [1, 1]), (EVEN, False, [2, 2]), (LONE, True, [2]), (LONE, False, [2])],
-    ids=["divided", "batch not divided", "one matrix", "one matrix, batch not divided"],
-)
-def test_a_share_runs_on_one_thread_and_undivided_work_on_all(sizes, leads, seen, monkeypatch):
+@pytest.mark.parametrize(("sizes", "seen"), [(EVEN, [1, 1]), (LONE, [2])], ids=["divided", "one matrix"])
+def test_a_share_runs_on_one_thread_and_undivided_work_on_all(sizes, seen, monkeypatch):
     torch.set_num_threads(2)
     row_threads, found = RowThreads(), []
     params = {name: torch.zeros(shape, requires_grad=True) for name, shape in sizes.items()}
     optimiser = Optimiser(params, TrainConfig(), row_threads)
-    monkeypatch.setattr(torch.optim.AdamW, "step", lambda _: found.append(torch.get_num_threads()))
-    with row_threads.leading(64 if leads else 1, torch.device("cpu")):
+    monkeypatch.setattr(FusedAdam, "step", lambda _: found.append(torch.get_num_threads()))
+    with row_threads.leading(torch.device("cpu")):
         optimiser.step(0.1)
-        assert torch.get_num_threads() == (1 if leads else 2)
+        assert torch.get_num_threads() == 1
     torch.set_num_threads(1)
     assert found == seen
 
@@ -228,3 +228,59 @@ def test_a_new_optimiser_continues_from_named_moments(method, settings, rng):
 
 def test_a_zero_gradient_changes_nothing():
     assert not orthogonalise(torch.zeros(1, 3, 4)).any()
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("method", ["adamw", "adam", "sgd", "momentum"])
+def test_fused_rules_equal_those_of_torch_bit_for_bit(method, decay, rng):
+    sizes = [(5, 7), (7,), (40, 33)]
+    start_at = [torch.tensor(rng.normal(size=size), dtype=torch.float32) for size in sizes]
+    adam = {"lr": 0.01, "betas": (0.9, 0.98), "eps": 1e-7}
+    ours, theirs = ([x.clone().requires_grad_() for x in start_at] for _ in range(2))
+    groups = [{"params": ours, "weight_decay": decay}]
+    sgd = {"lr": 0.01, "momentum": 0.9 * (method == "momentum")}
+    rule, reference = {
+        "adamw": (
+            lambda: FusedAdam(groups, **adam, decoupled=True),
+            lambda: torch.optim.AdamW(theirs, **adam, weight_decay=decay, fused=True),
+        ),
+        "adam": (
+            lambda: FusedAdam(groups, **adam, decoupled=False),
+            lambda: torch.optim.Adam(theirs, **adam, weight_decay=decay, fused=True),
+        ),
+        "sgd": (
+            lambda: FusedSgd(groups, **sgd),
+            lambda: torch.optim.SGD(theirs, **sgd, weight_decay=decay, fused=True),
+        ),
+    }[method.replace("momentum", "sgd")]
+    rule, reference = rule(), reference()
+    for _ in range(4):
+        for p, q in zip(ours, theirs, strict=True):
+            p.grad = torch.tensor(rng.normal(size=p.shape), dtype=torch.float32)
+            q.grad = p.grad.clone()
+        rule.step()
+        reference.step()
+    for p, q in zip(ours, theirs, strict=True):
+        assert torch.equal(p, q)
+        moments = {key: x for key, x in reference.state[q].items() if isinstance(x, torch.Tensor)}
+        assert set(rule.state[p]) == set(moments)
+        for key, moment in moments.items():
+            assert torch.equal(rule.state[p][key], moment)
+
+
+def test_training_does_not_import_the_compiler_of_torch():
+    script = """
+import sys
+import numpy as np
+from charloom.config import ModelConfig, TrainConfig
+from charloom.engines import load_engine
+from charloom.parameters import initial_parameters
+from charloom.text.batching import Plan
+
+for method in ("muon", "adam", "sgd"):
+    config, model = TrainConfig(batch_size=2, bptt_length=4, optimizer=method), ModelConfig(hidden_size=8)
+    learner = load_engine("torch").learner(initial_parameters(model, 5, 0), model, config, device="cpu")
+    learner.advance(Plan(np.arange(60) % 5, config), 0, 2, learner.initial_state(range(2)))
+assert "torch._dynamo" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -42,6 +42,9 @@ DTYPES: dict[str, np.dtype[Any]] = {
 PASS_ROWS = 256
 """Most rows (time steps times batch) of one compiled pass: data between two products stays in the caches."""
 
+CHARS_A_THREAD = 128
+"""Fewest characters of a window per thread: for fewer, starting another costs more than it saves."""
+
 ROWS_A_THREAD = 8
 """Fewest samples per thread; for fewer, another thread does not pay off."""
 
@@ -50,8 +53,8 @@ class FusedModel(NumpyStates):
     """The `EngineModel` and the `BatchDecoder` of the contract, for every network, with copies of its parameters.
 
     `precision` is float32, float64, or int8 (matrices in int8, everything else in float32). `threads` is the
-    most threads for generation: one stream is split by the panels of each product if that is faster, several
-    streams by rows. None = one thread for one stream, all available threads for several.
+    most threads: several rows are divided among them, and generation splits one stream by the panels of each product
+    if that is faster. None = one thread for one stream, all available threads for several.
     """
 
     def __init__(
@@ -80,14 +83,40 @@ class FusedModel(NumpyStates):
         ids = np.ascontiguousarray(np.asarray(ids).T, np.int64)
         (T, B), flat = ids.shape, self._flat(state)
         marks = np.zeros((T, B), np.bool_) if resets is None else np.ascontiguousarray(resets.T, np.bool_)
-        logits = np.empty((T, B, self.vocab_size), self.dtype)
+        logits = np.empty((B, T, self.vocab_size), self.dtype)
+
+        def read_rows(rows: slice) -> int:
+            self._read(ids[:, rows], marks[:, rows], flat[rows], logits[rows])
+            return 0
+
+        run_in_threads(read_rows, [(rows,) for rows in self._rows(B, T * B)])
+        return logits, unflatten_state(self.config, flat)
+
+    def _rows(self, B: int, num_chars: int) -> list[slice]:
+        """Divide the rows of a window among threads, if there is enough to read."""
+        parts = max(1, min(self._row_threads, B, num_chars // CHARS_A_THREAD))
+        edges = [B * part // parts for part in range(parts + 1)]
+        return [slice(first, last) for first, last in zip(edges, edges[1:])]
+
+    def _read(
+        self,
+        ids: Int[Array, "T B"],
+        marks: Bool[Array, "T B"],
+        flat: Float[Array, "B S"],
+        logits: Float[Array, "B T V"],
+    ) -> None:
+        """Read a window of rows on this thread; changes `flat` and fills `logits`."""
+        T, B = ids.shape
         length = max(1, PASS_ROWS // B)
-        rows = min(T, length) * B
-        (context,), work = new_thread_contexts(self._net, rows, 1), new_workspace(self._net, rows)
+        most = min(T, length)
+        (context,), work = new_thread_contexts(self._net, most * B, 1), new_workspace(self._net, most * B)
+        ids, marks = np.ascontiguousarray(ids), np.ascontiguousarray(marks)
+        found = np.empty((most, B, self.vocab_size), self.dtype)
         for t in range(0, T, length):
             steps = slice(t, t + length)
-            read(self._net, work, context, ids[steps], marks[steps], flat, 0, logits[steps])
-        return np.ascontiguousarray(logits.swapaxes(0, 1)), unflatten_state(self.config, flat)
+            num = len(ids[steps])
+            read(self._net, work, context, ids[steps], marks[steps], flat, 0, found[:num])
+            logits[:, steps] = found[:num].swapaxes(0, 1)
 
     def step(self, ids: Int[Array, "B"], state: State) -> tuple[Float[Array, "B V"], State]:
         """Read one character per row."""

@@ -74,7 +74,7 @@ class TorchLearner:
             return self.on_gpu.advance(plan, first_step, num_steps, state, observe=observe)
         lanes, last = range(plan.batch_size), first_step + num_steps - 1
         measured, counts, before = [], [], None
-        one_thread = self.row_threads.leading(len(lanes), self.device)
+        one_thread = self.row_threads.leading(self.device)
         with one_thread, precision.tiles(self.device, wanted=self.train_config.precision == "bfloat16"):
             for step in range(first_step, last + 1):
                 before = self.copy_of_params() if observe and step == last else None

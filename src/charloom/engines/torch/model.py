@@ -85,7 +85,8 @@ class TorchModel:
             logits, after = network.forward(self.config, self.params, inputs, start, resets=marks)
             return reduce(logits, rows), after
 
-        parts = self.row_threads.run(compute, self.row_threads.split(len(ids), self.device))
+        with self.row_threads.leading(self.device):
+            parts = self.row_threads.run(compute, self.row_threads.split(len(ids), self.device))
         if len(parts) == 1:
             found, after = parts[0]
         else:

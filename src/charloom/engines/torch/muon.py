@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from charloom.engines.torch.update_rules import Method
+
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
@@ -30,7 +32,7 @@ AS_LARGE_AS_ADAMW = 0.2
 _TINY = 1e-30  # a gradient of zeros stays zeros
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(Method):
     """Muon for matrices: `lr` is η, `weight_decay` of a group λ.
 
     `blocks` gives the number of matrices stacked in a parameter, 1 if it is not listed; `rounds` runs (3) in bfloat16.
@@ -44,29 +46,22 @@ class Muon(torch.optim.Optimizer):
         blocks: Mapping[Tensor, int] | None = None,
         rounds: bool = False,
     ) -> None:
-        super().__init__(groups, {"lr": lr, "weight_decay": 0.0})
+        super().__init__(groups, lr=lr)
         self.blocks, self.rounds = dict(blocks or {}), rounds
 
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # noqa: ARG002 - nothing is re-evaluated
-        """Take one update from the gradients in place."""
-        for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
-            ahead = [self._look_ahead(p) for p in params]
-            lr = group["lr"]  # a tensor if the update is recorded as a graph, so that its value can change
-            for p, direction in zip(params, self._orthogonalised(params, ahead), strict=True):
-                p.mul_(1 - lr * group["weight_decay"])
-                if isinstance(lr, torch.Tensor):
-                    p.addcmul_(direction, lr, value=-1)  # (4)
-                else:
-                    p.add_(direction, alpha=-lr)  # (4)
-
-    def _look_ahead(self, p: Tensor) -> Tensor:
-        state, d = self.state[p], p.grad
-        assert d is not None
-        m = state.setdefault("momentum_buffer", torch.zeros_like(p))
-        m.lerp_(d, 1 - MOMENTUM)  # (1)
-        return d.lerp(m, MOMENTUM)  # (2)
+    def update(self, params: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
+        """Update some parameters of one group."""
+        ahead = []
+        for d, m in zip(gradients, self.moments(params, "momentum_buffer"), strict=True):
+            m.lerp_(d, 1 - MOMENTUM)  # (1)
+            ahead.append(d.lerp(m, MOMENTUM))  # (2)
+        lr = group["lr"]  # a tensor if the update is recorded as a graph, so that its value can change
+        for p, direction in zip(params, self._orthogonalised(params, ahead), strict=True):
+            p.mul_(1 - lr * group["weight_decay"])
+            if isinstance(lr, torch.Tensor):
+                p.addcmul_(direction, lr, value=-1)  # (4)
+            else:
+                p.add_(direction, alpha=-lr)  # (4)
 
     def _orthogonalised(self, params: list[Tensor], ahead: list[Tensor]) -> list[Tensor]:
         """Every direction in its parameter's shape, scaled for (4)."""

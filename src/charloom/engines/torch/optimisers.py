@@ -1,4 +1,4 @@
-"""Optimisers: torch's own, grouped by weight decay, with named moments.
+"""Optimisers with parameters grouped by weight decay, and named moments.
 
 Weight matrices decay; biases and norms do not. ``muon`` updates hidden matrices (`engines.torch.muon`) and leaves
 embeddings, the output layer and vectors to AdamW at the same rate.
@@ -6,7 +6,7 @@ embeddings, the output layer and vectors to AdamW at the same rate.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +15,7 @@ from charloom.config import TrainConfig
 from charloom.engines.torch import precision
 from charloom.engines.torch.cpu.row_threads import RowThreads
 from charloom.engines.torch.muon import Muon
+from charloom.engines.torch.update_rules import FusedAdam, FusedSgd, Method
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,28 +24,28 @@ if TYPE_CHECKING:
 UNEVEN = 1.3
 """The most work per thread, as a multiple of an even share; beyond it, all threads work on each parameter."""
 
+AnyMethod = Method | torch.optim.Optimizer
+
 RECORDABLE = ("adam", "adamw", "muon")
 """Methods that read their rate and step count from the device, so that a CUDA graph can record them."""
 
 
-class RootAdagrad(torch.optim.Optimizer):
+class RootAdagrad(Method):
     """Adagrad with ε inside the root: w ← w − η d / √(G + ε), G ← G + d².
 
     Source: Duchi et al. (2011); ε is placed as in character-RNN programs written from scratch.
     """
 
-    def __init__(self, params: Any, *, lr: float, eps: float, weight_decay: float) -> None:
-        super().__init__(params, {"lr": lr, "eps": eps, "weight_decay": weight_decay})
+    def __init__(self, groups: Iterable[dict[str, Any]], *, lr: float, eps: float) -> None:
+        super().__init__(groups, lr=lr)
+        self.eps = eps
 
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # noqa: ARG002 - nothing is re-evaluated
-        """Take one update from the gradients in place."""
-        for group in self.param_groups:
-            for p in group["params"]:
-                d = p.grad.add(p, alpha=group["weight_decay"]) if group["weight_decay"] else p.grad
-                total = self.state[p].setdefault("sum", torch.zeros_like(p))
-                total.addcmul_(d, d)
-                p.addcdiv_(d, (total + group["eps"]).sqrt_(), value=-group["lr"])
+    def update(self, params: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
+        """Update some parameters of one group."""
+        for p, gradient, total in zip(params, gradients, self.moments(params, "sum"), strict=True):
+            d = gradient.add(p, alpha=group["weight_decay"]) if group["weight_decay"] else gradient
+            total.addcmul_(d, d)
+            p.addcdiv_(d, (total + self.eps).sqrt_(), value=-group["lr"])
 
 
 class Optimiser:
@@ -63,7 +64,7 @@ class Optimiser:
         self.shares = [self._own(config, names) for names in self._shared(number)]
 
     @property
-    def parts(self) -> list[torch.optim.Optimizer]:
+    def parts(self) -> list[AnyMethod]:
         """Every optimiser."""
         return [part for share in self.shares for part in share]
 
@@ -112,13 +113,13 @@ class Optimiser:
         rows, columns = self.params[name].shape if name in self.hidden else (0, 0)
         return min(rows // num_blocks(name, self.params), columns) * 15 // 100
 
-    def _own(self, config: TrainConfig, names: list[str]) -> list[torch.optim.Optimizer]:
+    def _own(self, config: TrainConfig, names: list[str]) -> list[AnyMethod]:
         """The optimisers of a share."""
         hidden, rest = [[n for n in names if (n in self.hidden) == is_hidden] for is_hidden in (True, False)]
         other = "adamw" if config.optimizer == "muon" else config.optimizer
         return [self._build(config, method, own) for method, own in ((other, rest), ("muon", hidden)) if own]
 
-    def _build(self, config: TrainConfig, method: str, names: list[str]) -> torch.optim.Optimizer:
+    def _build(self, config: TrainConfig, method: str, names: list[str]) -> AnyMethod:
         matrices = [self.params[n] for n in names if self.params[n].dim() > 1]
         vectors = [self.params[n] for n in names if self.params[n].dim() <= 1]
         decays = (matrices, config.weight_decay), (vectors, 0.0)
@@ -127,10 +128,10 @@ class Optimiser:
             blocks = {self.params[name]: num_blocks(name, self.params) for name in names}
             rounds = config.precision == "bfloat16" and precision.is_native(self.device)
             return Muon(groups, lr=config.learning_rate, blocks=blocks, rounds=rounds)
-        return _method(config, method, groups, recordable=self.device.type == "cuda")
+        return _method(config, method, groups)
 
 
-def _step(parts: Sequence[torch.optim.Optimizer]) -> None:
+def _step(parts: Sequence[AnyMethod]) -> None:
     for part in parts:
         part.step()
 
@@ -155,17 +156,14 @@ def num_blocks(name: str, params: Mapping[str, Tensor]) -> int:
     return 2 if w_hh is None else max(1, w_hh.shape[0] // w_hh.shape[1])
 
 
-def _method(
-    config: TrainConfig, method: str, groups: list[dict[str, Any]], *, recordable: bool
-) -> torch.optim.Optimizer:
+def _method(config: TrainConfig, method: str, groups: list[dict[str, Any]]) -> AnyMethod:
     lr, eps, betas = config.learning_rate, config.epsilon, (config.beta1, config.beta2)
     if method in RECORDABLE:
-        make = torch.optim.AdamW if method == "adamw" else torch.optim.Adam
-        return make(groups, lr=lr, betas=betas, eps=eps, fused=True, capturable=recordable)
+        return FusedAdam(groups, lr=lr, betas=betas, eps=eps, decoupled=method == "adamw")
     if method == "sgd":
-        return torch.optim.SGD(groups, lr=lr, momentum=config.momentum, fused=True)
+        return FusedSgd(groups, lr=lr, momentum=config.momentum)
     if method == "rmsprop":
         return torch.optim.RMSprop(groups, lr=lr, alpha=config.beta2, eps=eps, momentum=config.momentum)
     if config.epsilon_inside_root:
-        return RootAdagrad(groups, lr=lr, eps=eps, weight_decay=config.weight_decay)
+        return RootAdagrad(groups, lr=lr, eps=eps)
     return torch.optim.Adagrad(groups, lr=lr, eps=eps)

@@ -53,18 +53,20 @@ def test_each_pool_thread_uses_one_torch_thread_and_the_caller_keeps_its_own(thr
     assert torch.get_num_threads() == 2
 
 
-def test_leading_limits_the_caller_to_one_thread_if_rows_are_divided(threads):
+def test_leading_limits_the_caller_to_one_thread(threads):
     threads(2)
     pool = row_threads.RowThreads()
-    with pool.leading(9, CPU):
+    with pool.leading(CPU):
         assert torch.get_num_threads() == 1
         assert len(pool.split(9, CPU)) == pool.number == 2
+        with pool.leading(CPU):  # a model that a learner uses
+            assert pool.number == 2
         assert pool.is_led
     assert torch.get_num_threads() == 2
-    with pool.leading(1, CPU):
+    with pool.leading(torch.device("meta")):
         assert torch.get_num_threads() == 2
         assert not pool.is_led
-    with pytest.raises(ValueError, match="inside"), pool.leading(9, CPU):
+    with pytest.raises(ValueError, match="inside"), pool.leading(CPU):
         raise ValueError("inside")
     assert torch.get_num_threads() == pool.number == 2
 

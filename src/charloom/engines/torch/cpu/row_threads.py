@@ -4,8 +4,9 @@ Rows of a batch are independent until their gradients are added, so one division
 operation: no thread waits for another between two products, and each core's results stay in its cache. Parts are added
 in the order of their lanes, so the bits depend on the number of threads only.
 
-Meanwhile torch runs the caller's operations on one thread (`RowThreads.leading`): after each shared operation, the
-threads of torch's own pool spin for milliseconds, on cores that these threads need.
+torch runs the caller's own operations on one thread meanwhile (`RowThreads.leading`), also if the rows are too few to
+divide: after each shared operation, the threads of torch's pool spin, on cores that these threads or another process
+need. A batch of one row then took up to ten times as long on a busy machine, and gained at most a tenth on an idle one.
 """
 
 from __future__ import annotations
@@ -43,17 +44,17 @@ class RowThreads:
         return self._led is not None
 
     @contextmanager
-    def leading(self, num_rows: int, device: torch.device) -> Iterator[None]:
-        """Limit the caller to one thread inside this block, if `num_rows` rows are divided at all."""
-        if len(self.split(num_rows, device)) == 1:
+    def leading(self, device: torch.device) -> Iterator[None]:
+        """Limit the caller to one thread of torch's pool inside this block, on a CPU."""
+        if device.type != "cpu" or self._led is not None:
             yield
             return
-        self._led = self.number
+        before, self._led = torch.get_num_threads(), self.number
         torch.set_num_threads(1)
         try:
             yield
         finally:
-            torch.set_num_threads(self._led)
+            torch.set_num_threads(before)
             self._led = None
 
     @contextmanager
@@ -82,7 +83,7 @@ class RowThreads:
         return [slice(start, stop) for start, stop in zip(cuts, cuts[1:], strict=False)]
 
     def run(self, compute: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
-        """Compute every part and return the results in order; a single part runs here, on all of torch's threads."""
+        """Compute every part and return the results in order; a single part runs here."""
         if len(parts) == 1:
             return [compute(parts[0])]
         if self._threads is None or self._size < len(parts):
