@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import charloom
 from charloom import jobs
 from charloom.errors import CharloomError, ConfigError, DataError, RunError, UnknownCharacterError
 from charloom.evaluation.protocols import stream_loss
+from charloom.insight import Sizes
 from charloom.text import Vocabulary
 
 from .training.small import SYMBOLS, bigram_source, bigram_text, kinds
@@ -250,6 +252,38 @@ def test_a_text_in_memory_cannot_be_found_again(tmp_path):
     charloom.train(text=TEXT, out=tmp_path / "run", **SETTINGS | {"steps": 3})
     with pytest.raises(RunError, match=r"given in memory.*--text"):
         charloom.resume(tmp_path / "run")
+
+
+def test_a_text_in_memory_stays_with_the_model_that_training_returns(tmp_path):
+    model = charloom.train(text=TEXT, out=tmp_path / "run", **SETTINGS | {"steps": 3})
+    assert model.evaluate().loss_nats == pytest.approx(model.card["results"]["val_loss_nats"], rel=FLOAT32)
+    sizes = Sizes(
+        num_lags=8, num_passages=1, reach=8, targets=8, stretches=1, unit_passages=1, error_chars=200
+    )
+    assert charloom.gradients(model, sizes=sizes).num_lags == 8
+    assert charloom.inspect(model, sizes=sizes).train_nats is not None
+    assert model.novelty(TEXT[:40])[0].copied_share == 1
+    loaded = charloom.load(tmp_path / "run")
+    with pytest.raises(RunError, match=r"given in memory.*write the text to a file"):
+        loaded.evaluate()
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    assert loaded.evaluate(tmp_path / "text.txt").chars == len(TEXT) - 1
+    resumed = charloom.resume(tmp_path / "run", more_steps=1, text=[tmp_path / "text.txt"])
+    assert resumed.corpus().sha256 == model.corpus().sha256
+
+
+def test_progress_is_shown_unless_quiet_and_events_are_reported_beside_it(tmp_path, capsys):
+    events = []
+    charloom.train(text=TEXT[:500], out=tmp_path / "one", on_event=events.append, **SETTINGS | {"steps": 2})
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "model: 2 x lstm of 8, plain" in err
+    assert re.search(r"^step 2 ·.* bits/char", err, flags=re.MULTILINE)
+    assert kinds(events, "Finished")
+    quiet = {"quiet": True, "on_event": events.append}
+    charloom.train(text=TEXT[:500], out=tmp_path / "two", **quiet, **SETTINGS | {"steps": 2})
+    assert capsys.readouterr() == ("", "")
+    assert len(kinds(events, "Finished")) == 2
 
 
 def test_results_have_the_documented_keys(model):

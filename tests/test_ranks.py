@@ -20,6 +20,8 @@ FURTHER = {
     "matplotlib": {"plots"},
     "safetensors": {"modelfile", "runs"},
     "charset_normalizer": {"text"},
+    "rich": {"cli", "progress"},
+    "IPython": {"progress"},
 }
 
 

@@ -182,11 +182,11 @@ def corpus_of(run: Run, text: Sequence[Source] | None = None) -> Corpus:
     config, source = run.config(), str(run.config_path)
     facts, text_settings = config["corpus"], from_dict(TextConfig, config["text"], source=source)
     if text is None and facts["in_memory"]:
-        what, fix = (
+        raise RunError(
             f"the corpus of {run.path} was given in memory",
-            "write it to a file, and name that with --text",
+            why="only the model that the training returned has it, as long as its process runs",
+            fix="write the text to a file and name that: as an argument, to resume with --text FILE (text=[FILE])",
         )
-        raise RunError(what, why="it is not in a file", fix=fix)
     sources = facts["sources"] if text is None else [str(source) for source in text]
     try:
         corpus = read_corpus(sources, text_settings, val=facts["val"], test=facts["test"])

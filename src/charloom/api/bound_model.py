@@ -28,6 +28,7 @@ class BoundModel:
         engine: torch, scratch or fused; auto scores with torch if it is installed, and generates with fused on a CPU.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: float32 or float64; the fused engine also has int8.
+        trained_on: the corpus it was trained on in this process, or None; `corpus` returns or reads it.
     """
 
     file: ModelFile
@@ -35,6 +36,7 @@ class BoundModel:
     engine: str = "auto"
     device: str = "cpu"
     precision: str = "float32"
+    trained_on: Corpus | None = dataclasses.field(default=None, repr=False, compare=False)
     _decoders: dict[Any, EngineModel] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -95,11 +97,13 @@ class BoundModel:
         return dataclasses.replace(self.file.text_config, encoding=encoding, take_chars=None)
 
     def corpus(self) -> Corpus:
-        """Read the corpus of the model's run again and check it.
+        """Return the corpus that the model was trained on; a loaded model reads its run's again and checks it.
 
         Raises:
-            RunError: the model was loaded without its run, or the corpus was changed or moved.
+            RunError: the model was loaded without its run, or the corpus was changed, moved or given in memory.
         """
+        if self.trained_on is not None:
+            return self.trained_on
         if self.run is None:
             what, why = (
                 "this model was loaded without its run",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from charloom.api.model import Model, load
 from charloom.jobs import Source, TrainingJob, new_job, resume_job
+from charloom.progress import reporter
 from charloom.training import Event
 
 
@@ -18,6 +20,7 @@ def train(
     val: Source | None = None,
     test: Source | None = None,
     on_event: Callable[[Event], None] | None = None,
+    quiet: bool = False,
     **settings: Any,
 ) -> Model:
     """Train a model and return the one with the best validation loss.
@@ -30,13 +33,14 @@ def train(
         val: file to validate on, instead of the end of the text.
         test: file set aside for ``evaluate(split="test")``.
         on_event: called with every event of the training.
+        quiet: show no progress; otherwise it is live in a notebook or at a terminal, else a line every few seconds.
         **settings: any field of `TextConfig`, `ModelConfig` and `TrainConfig`.
 
     Returns:
-        The model with its run; ``model.card["results"]`` contains the results.
+        The model with its run and its corpus; ``model.card["results"]`` contains the results.
     """
     job = new_job(*sources, text=text, recipe=recipe, out=out, val=val, test=test, **settings)
-    return _finish(job, on_event)
+    return _finish(job, on_event, quiet=quiet)
 
 
 def resume(
@@ -45,6 +49,7 @@ def resume(
     more_steps: int | None = None,
     text: Sequence[Source] | None = None,
     on_event: Callable[[Event], None] | None = None,
+    quiet: bool = False,
 ) -> Model:
     """Continue a run from its newest valid checkpoint and return the model with the best validation loss.
 
@@ -53,12 +58,15 @@ def resume(
         more_steps: extend the run by this many steps.
         text: where the corpus is now, if it moved.
         on_event: called with every event of the training.
+        quiet: show no progress.
     """
-    return _finish(resume_job(path, more_steps=more_steps, text=text), on_event)
+    return _finish(resume_job(path, more_steps=more_steps, text=text), on_event, quiet=quiet)
 
 
-def _finish(job: TrainingJob, on_event: Callable[[Event], None] | None) -> Model:
-    for event in job.events():
-        if on_event is not None:
-            on_event(event)
-    return load(job.run.path)
+def _finish(job: TrainingJob, on_event: Callable[[Event], None] | None, *, quiet: bool) -> Model:
+    with reporter(job, quiet=quiet) as report:
+        for event in job.events():
+            report(event)
+            if on_event is not None:
+                on_event(event)
+    return replace(load(job.run.path), trained_on=job.corpus)

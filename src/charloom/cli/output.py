@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
 
+from charloom.progress import is_live
+
 SCHEMA = 1
 _DIM, _MARK, _PLAIN = "\x1b[2m", "\x1b[1;4m", "\x1b[0m"  # a mark is bold and underlined, without colour
 
@@ -21,11 +23,6 @@ def prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
-
-
-def is_live(stream: TextIO) -> bool:
-    """Whether a stream is a terminal that can move its cursor."""
-    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def colours(stream: TextIO) -> bool:

@@ -10,9 +10,9 @@ from charloom.cli.failures import StoppedError, UsageError
 from charloom.cli.flags import MoreSteps, RunFolder, ValidationFile, option, verb
 from charloom.cli.interrupt import Interrupt, quoted
 from charloom.cli.output import Show
-from charloom.cli.progress import reporter
 from charloom.cli.train_summary import print_report
 from charloom.config import ModelConfig, TextConfig, TrainConfig
+from charloom.progress import reporter
 
 if TYPE_CHECKING:
     from charloom.jobs import TrainingJob
@@ -84,7 +84,7 @@ def run_job(show: Show, job: TrainingJob) -> None:
 
     events = cast("Generator[Event]", job.events())
     inside = False  # closing the generator saves a checkpoint only after its first event
-    with reporter(show, job) as report, Interrupt() as interrupt:
+    with reporter(job, quiet=show.quiet) as report, Interrupt() as interrupt:
         for event in events:
             report(event)
             if interrupt.came and inside and not isinstance(event, Finished):

@@ -124,7 +124,7 @@ def _library_kernel(
 
 @contextlib.contextmanager
 def _copied_weights() -> Iterator[None]:
-    """cuDNN wants a layer's weights in one contiguous block: it copies them there, and a CUDA graph records the copy."""
+    """Let cuDNN copy a layer's weights to one contiguous block, where it wants them; a CUDA graph records the copy."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
         yield
