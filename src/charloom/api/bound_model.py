@@ -14,12 +14,13 @@ from charloom.engines import EngineModel, load_engine
 from charloom.errors import CharloomError, ConfigError, DataError, RunError, missing_extra
 from charloom.jobs import Source, corpus_of
 from charloom.modelfile import ModelFile, write_model
-from charloom.runs import Run
+from charloom.runs import Run, results_line
+from charloom.summary import Summarised, Summary
 from charloom.text import Corpus, Vocabulary, encode_for_scoring, read_text
 
 
-@dataclass(frozen=True)
-class BoundModel:
+@dataclass(frozen=True, repr=False)
+class BoundModel(Summarised):
     """A model file whose parameters are bound to an engine on first use; `Model` adds the verbs.
 
     Attributes:
@@ -38,6 +39,21 @@ class BoundModel:
     precision: str = "float32"
     trained_on: Corpus | None = dataclasses.field(default=None, repr=False, compare=False)
     _decoders: dict[Any, EngineModel] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+
+    def summary(self) -> Summary:
+        """The network, its results on held-out text, its corpus and its run."""
+        network, card = self.file.model_config, self.card
+        layers = f"{network.num_layers} x {network.cell} of {network.hidden_size}, {network.block}"
+        num_params = sum(array.size for array in self.file.parameters.values())
+        title = f"Model: {layers}, {num_params:,} parameters, vocabulary of {len(self.vocab)}"
+        results, corpus = card.get("results", {}), card.get("corpus", {})
+        rows = [
+            ("held out", results_line(results, self.vocab.unit)),
+            ("run", "" if self.run is None else str(self.run.path)),
+            ("corpus", f"{corpus['name']}, {corpus['num_chars']:,} characters" if corpus else ""),
+            *((verdict["kind"], verdict["says"]) for verdict in results.get("verdicts", ())),
+        ]
+        return Summary(title, tuple((label, text) for label, text in rows if text))
 
     @property
     def vocab(self) -> Vocabulary:

@@ -22,6 +22,7 @@ import numpy as np
 from charloom.engines import EngineModel, Learner, State
 from charloom.errors import DataError
 from charloom.rng import Purpose, uniforms
+from charloom.summary import Summarised, Summary
 from charloom.text.batching import Plan, Window
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ _PASS_LENGTH = 256
 _MAX_LANES = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
+@dataclass(frozen=True, slots=True, repr=False)
+class Score(Summarised):
     """A mean loss in nats per character, its protocol, and how many predictions it is measured on.
 
     Attributes:
@@ -64,6 +65,14 @@ class Score:
     def perplexity(self) -> float:
         """The exponential of the loss in nats."""
         return math.exp(self.loss_nats)
+
+    def summary(self) -> Summary:
+        """The loss, and how it was measured."""
+        nats = f"{self.loss_nats:.4f} nats, perplexity {self.perplexity:.3f}"
+        how = f"{self.protocol}, {self.chars:,} predictions"
+        unknown = f", {self.unknown_chars:,} characters unknown" if self.unknown_chars else ""
+        title = f"Score: {self.bits_per_char:.4f} bits per character = {nats}"
+        return Summary(title, (("protocol", how + unknown),))
 
 
 def stream_loss(model: EngineModel, ids: Int[Array, "N"], *, boundary_id: int | None = None) -> Score:

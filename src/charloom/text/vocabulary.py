@@ -18,6 +18,7 @@ import numpy as np
 
 from charloom.config import TextConfig
 from charloom.errors import DataError, ModelFileError, UnknownCharacterError
+from charloom.summary import short_fields
 from charloom.text.similar import group_by_skeleton, similar_char
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ class Vocabulary:
     symbols: tuple[int, ...]
     specials: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+
+    __repr__ = short_fields
 
     def __len__(self) -> int:
         return len(self.symbols) + len(self.specials)
