@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
+from charloom.api.keywords import refuse_unknown, takes_settings
+from charloom.api.settings import SampleSettings
 from charloom.config import SampleConfig, TextConfig, from_dict, nearest_name
 from charloom.engines import EngineModel, load_engine
 from charloom.errors import CharloomError, ConfigError, DataError, RunError, missing_extra
@@ -91,8 +93,10 @@ class BoundModel(Summarised):
         prompt: str = self.card.get("sample", {}).get("prompt", "")
         return "" if self.vocab.unknown(prompt) else prompt
 
-    def sample_config(self, **settings: Any) -> SampleConfig:
+    @takes_settings(SampleConfig)
+    def sample_config(self, **settings: Unpack[SampleSettings]) -> SampleConfig:
         """Resolve sampling settings: those given, then the recipe's, then the defaults."""
+        refuse_unknown(BoundModel.sample_config, settings)
         defaults = {name: value for name, value in self.card.get("sample", {}).items() if name != "prompt"}
         return from_dict(SampleConfig, {**defaults, **settings}, source="sample")
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Unpack
 
+from charloom.api.keywords import refuse_unknown, takes_settings
 from charloom.api.model import Model, load
+from charloom.api.settings import TrainSettings
+from charloom.config import ModelConfig, TextConfig, TrainConfig
 from charloom.jobs import Source, TrainingJob, new_job, resume_job
 from charloom.progress import reporter
 from charloom.training import Event
 
 
+@takes_settings(TextConfig, ModelConfig, TrainConfig)
 def train(
     *sources: Source,
     text: str | None = None,
@@ -21,7 +25,7 @@ def train(
     test: Source | None = None,
     on_event: Callable[[Event], None] | None = None,
     quiet: bool = False,
-    **settings: Any,
+    **settings: Unpack[TrainSettings],
 ) -> Model:
     """Train a model and return the one with the best validation loss.
 
@@ -34,11 +38,16 @@ def train(
         test: file set aside for ``evaluate(split="test")``.
         on_event: called with every event of the training.
         quiet: show no progress; otherwise it is live in a notebook or at a terminal, else a line every few seconds.
-        **settings: any field of `TextConfig`, `ModelConfig` and `TrainConfig`.
+        **settings: any field of `TextConfig`, `ModelConfig` and `TrainConfig`, listed below.
 
     Returns:
         The model with its run and its corpus; ``model.card["results"]`` contains the results.
+
+    Raises:
+        ConfigError: a setting is unknown, out of bounds, or does not fit another.
+        DataError: a text is missing, empty or too short.
     """
+    refuse_unknown(train, settings)
     job = new_job(*sources, text=text, recipe=recipe, out=out, val=val, test=test, **settings)
     return _finish(job, on_event, quiet=quiet)
 
