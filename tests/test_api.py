@@ -1,5 +1,6 @@
 """The Python API: train, load, sample, evaluate, states, torch_module, from_torch, resume."""
 
+import dataclasses
 import itertools
 import math
 import re
@@ -134,7 +135,7 @@ def test_evaluation_scores_the_runs_own_held_out_part(model):
     assert (score.protocol, score.chars) == ("stream", 299)
     assert score.loss_nats == pytest.approx(model.card["results"]["val_loss_nats"], rel=FLOAT32)
     corpus = model.corpus()
-    assert score == stream_loss(model.bound, corpus.validation)
+    assert score == dataclasses.replace(stream_loss(model.bound, corpus.validation), bytes_per_char=1.0)
     assert model.evaluate(split="train").chars == len(corpus.train) - 1
     assert model.evaluate() == score  # to the last digit
 
@@ -284,6 +285,29 @@ def test_progress_is_shown_unless_quiet_and_events_are_reported_beside_it(tmp_pa
     charloom.train(text=TEXT[:500], out=tmp_path / "two", **quiet, **SETTINGS | {"steps": 2})
     assert capsys.readouterr() == ("", "")
     assert len(kinds(events, "Finished")) == 2
+
+
+@pytest.mark.parametrize("documents", ["none", "line"])
+def test_bits_per_byte_are_bits_over_the_utf8_bytes_of_the_normalised_text(documents, tmp_path):
+    text = (
+        "cafe\u0301 \N{GREEK SMALL LETTER OMEGA}\n" * 300
+    )  # e and its accent become one character of two bytes
+    small = SETTINGS | {"steps": 3, "quiet": True, "documents": documents}
+    model = charloom.train(text=text, out=tmp_path / "run", **small)
+    held_out = model.vocab.decode(model.corpus().validation)
+    assert "é" in held_out
+    per_char = len(held_out.encode("utf-8")) / len(held_out)
+    score, results = model.evaluate(), jobs.results_json(model.run)
+    assert score.bytes_per_char == pytest.approx(per_char, rel=1e-12)
+    assert score.bits_per_byte == pytest.approx(score.bits_per_char / per_char, rel=1e-12)
+    assert results["val_bits_per_byte"] == pytest.approx(results["val_bits_per_char"] / per_char, rel=1e-12)
+    assert model.card["results"]["val_bits_per_byte"] == results["val_bits_per_byte"]
+
+
+def test_bits_per_byte_of_a_byte_model_are_its_bits(tmp_path):
+    small = SETTINGS | {"steps": 3, "quiet": True, "unit": "byte"}
+    score = charloom.train(text="né ω\n" * 300, out=tmp_path / "run", **small).evaluate()
+    assert score.bits_per_byte == score.bits_per_char
 
 
 def test_results_have_the_documented_keys(model):

@@ -256,6 +256,7 @@ def results_json(run: Run) -> dict[str, Any]:
         "protocol": results["protocol"],
         "val_loss_nats": results["val_loss_nats"],
         "val_bits_per_char": results["val_bits_per_char"],
+        "val_bits_per_byte": results.get("val_bits_per_byte"),
         "ngram_bits_per_char": results["ngram_bits_per_char"],
         "ngram_order": results["ngram_order"],
         "xz_bits_per_char": results["xz_bits_per_char"],

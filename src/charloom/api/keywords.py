@@ -60,7 +60,9 @@ def refuse_unknown(function: Callable[..., Any], settings: Iterable[str]) -> Non
             raise ConfigError(
                 f"{function.__name__}() sets {name!r}",
                 why="no setting has that name",
-                fix=f"did you mean {near}?" if near else f"help(charloom.{function.__qualname__}) lists the settings",
+                fix=f"did you mean {near}?"
+                if near
+                else f"help(charloom.{function.__qualname__}) lists the settings",
             )
 
 

@@ -162,7 +162,8 @@ class Model(BoundModel):
                 fix="use stream, windows or dynamic",
             )
         loss = score.loss_nats + extra_nats / max(1, len(ids) - 1)
-        return dataclasses.replace(score, loss_nats=loss, unknown_chars=unknown)
+        per_char = self.vocab.bytes_per_id(ids)
+        return dataclasses.replace(score, loss_nats=loss, unknown_chars=unknown, bytes_per_char=per_char)
 
     def score(self, text: str) -> Surprisals:
         """Measure the surprisal of each character in one pass from the zero state: see `charloom.evaluation.surprisal`.

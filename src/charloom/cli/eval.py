@@ -68,6 +68,7 @@ def _object(score: Score, chosen: dict[str, int], unit: str) -> dict[str, Any]:
         "chars": score.chars,
         "loss_nats": score.loss_nats,
         "bits_per_char": score.bits_per_char,
+        "bits_per_byte": score.bits_per_byte,
         "perplexity": score.perplexity,
         "unknown_chars": score.unknown_chars,
         "unit": unit,
@@ -84,6 +85,9 @@ def _print(show: Show, loaded: Model, score: Score, chosen: dict[str, int], what
     show.line(f"{score.protocol} protocol{how}, on {what}: {score.chars:,} predictions")
     show.line(f"  loss        {score.loss_nats:.4f} nats/{unit}")
     show.line(f"  bits/{unit}   {score.bits_per_char:.4f}")
+    if unit == "char" and score.bits_per_byte is not None:
+        per_char = f"{score.bytes_per_char:.3f} UTF-8 bytes per character, normalised"
+        show.line(f"  bits/byte   {score.bits_per_byte:.4f}   ({per_char})")
     show.line(f"  perplexity  {score.perplexity:.3f}")
 
 

@@ -49,17 +49,24 @@ class Score(Summarised):
     Attributes:
         chars: predictions counted.
         unknown_chars: characters that the model has never seen.
+        bytes_per_char: UTF-8 bytes per character of the scored text as the model reads it, normalised; None if unknown.
     """
 
     protocol: Protocol
     chars: int
     loss_nats: float
     unknown_chars: int = 0
+    bytes_per_char: float | None = None
 
     @property
     def bits_per_char(self) -> float:
         """Loss in bits: nats / ln 2."""
         return self.loss_nats / math.log(2)
+
+    @property
+    def bits_per_byte(self) -> float | None:
+        """`bits_per_char` divided by `bytes_per_char`: comparable between scripts and with byte models."""
+        return None if self.bytes_per_char is None else self.bits_per_char / self.bytes_per_char
 
     @property
     def perplexity(self) -> float:
@@ -72,7 +79,12 @@ class Score(Summarised):
         how = f"{self.protocol}, {self.chars:,} predictions"
         unknown = f", {self.unknown_chars:,} characters unknown" if self.unknown_chars else ""
         title = f"Score: {self.bits_per_char:.4f} bits per character = {nats}"
-        return Summary(title, (("protocol", how + unknown),))
+        rows = [("protocol", how + unknown)]
+        if self.bits_per_byte is not None:
+            rows.append(
+                ("bits per byte", f"{self.bits_per_byte:.4f}, {self.bytes_per_char:.3f} bytes per character")
+            )
+        return Summary(title, tuple(rows))
 
 
 def stream_loss(model: EngineModel, ids: Int[Array, "N"], *, boundary_id: int | None = None) -> Score:

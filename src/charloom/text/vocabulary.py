@@ -9,6 +9,7 @@ So the set of characters alone determines a vocabulary, and adding a special cha
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -156,6 +157,23 @@ class Vocabulary:
             chosen = np.array(self._pieces + encoded, object)[numbers]
             return b"".join(chosen.tolist()).decode("utf-8", "backslashreplace")
         return "".join(np.array(self._pieces + tail, object)[numbers].tolist())
+
+    def bytes_per_id(self, ids: Int[Array, " n"]) -> float:
+        """The mean number of UTF-8 bytes of a text's ids, counted in the text as `decode` writes it.
+
+        A boundary counts one byte, its newline; ``<unk>`` three, the replacement character. Empty ids give NaN.
+
+        Example:
+            >>> vocab = Vocabulary.from_text("aé")
+            >>> vocab.bytes_per_id(vocab.encode("aé"))
+            1.5
+        """
+        special = {UNK: len("\N{REPLACEMENT CHARACTER}".encode()), BOUNDARY: 1}
+        symbols = [len(chr(code).encode("utf-8", "surrogatepass")) for code in self.symbols]
+        own = [1] * len(symbols) if self.unit == "byte" else symbols
+        sizes = np.array([*own, *(special[name] for name in self.specials)])
+        counts = np.bincount(np.asarray(ids), minlength=len(sizes))
+        return float(counts @ sizes / counts.sum()) if len(ids) else math.nan
 
     def contains(self, text: str) -> Bool[Array, " n"]:
         """For each character of the text (byte, with unit byte), whether it is among the symbols.

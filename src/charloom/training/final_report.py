@@ -60,7 +60,7 @@ def final_report(
         steps_plan=format_plan(progress.knots or ((0, 0.0), (max(1, progress.step), 1.0))),
     )
     finished = replace(finished, verdicts=judge_training(_outcome(corpus, progress, finished)))
-    results = _results(finished)
+    results = _results(finished) | {"val_bits_per_byte": _bits_per_byte(corpus, validation)}
     write_model(run.model_path, replace(kept, card=kept.card | {"results": results}))
     taken = {"steps": progress.step, "plan": finished.steps_plan}
     run.write_config(run.config() | {"as_taken": taken, "results": results})
@@ -82,6 +82,12 @@ def _score(model: EngineModel, ids: Int[Array, "N"] | None, corpus: Corpus) -> S
     if ids is None or len(ids) < 2:
         return None
     return stream_loss(model, ids, boundary_id=corpus.vocab.boundary_id)
+
+
+def _bits_per_byte(corpus: Corpus, score: Score | None) -> float | None:
+    if score is None or corpus.validation is None:
+        return None
+    return score.bits_per_char / corpus.vocab.bytes_per_id(corpus.validation)
 
 
 def _outcome(corpus: Corpus, progress: LoopState, finished: Finished) -> Outcome:
