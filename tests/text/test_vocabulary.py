@@ -5,7 +5,15 @@ from hypothesis import strategies as st
 
 from charloom.config import TextConfig
 from charloom.errors import DataError, ModelFileError, UnknownCharacterError
-from charloom.text.vocabulary import BOUNDARY, BOUNDARY_CODE, UNK, Vocabulary, build_vocabulary, code_points
+from charloom.text.vocabulary import (
+    BOUNDARY,
+    BOUNDARY_CODE,
+    UNK,
+    Vocabulary,
+    build_vocabulary,
+    bytes_per_id,
+    code_points,
+)
 
 ANY_CHAR = st.characters(exclude_categories=())  # all of Unicode, lone surrogates included
 ANY_TEXT = st.text(ANY_CHAR)
@@ -229,11 +237,11 @@ def test_bytes_per_id_are_those_of_the_decoded_text(unit, text):
         return
     ids = vocab.encode(text)
     size = len(text.encode("utf-8", "surrogatepass"))
-    assert vocab.bytes_per_id(ids) == pytest.approx(size / len(ids), rel=1e-12)
+    assert bytes_per_id(vocab, ids) == pytest.approx(size / len(ids), rel=1e-12)
 
 
 def test_bytes_per_id_of_specials_and_of_nothing():
     vocab = Vocabulary("char", (97, 0x3C9), ("<unk>", "<boundary>"))
     ids = [0, 1, 2, 3]
-    assert vocab.bytes_per_id(np.array(ids)) == len(vocab.decode(ids).encode("utf-8")) / 4
-    assert np.isnan(vocab.bytes_per_id(np.array([], np.int64)))
+    assert bytes_per_id(vocab, np.array(ids)) == len(vocab.decode(ids).encode("utf-8")) / 4
+    assert np.isnan(bytes_per_id(vocab, np.array([], np.int64)))

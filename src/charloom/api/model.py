@@ -23,7 +23,7 @@ from charloom.generation import Generation, Piece, Sample, Session, encode_promp
 from charloom.jobs import Source
 from charloom.modelfile import ModelFile, read_model
 from charloom.runs import Run
-from charloom.text import Vocabulary
+from charloom.text import Vocabulary, bytes_per_id
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -162,7 +162,7 @@ class Model(BoundModel):
                 fix="use stream, windows or dynamic",
             )
         loss = score.loss_nats + extra_nats / max(1, len(ids) - 1)
-        per_char = self.vocab.bytes_per_id(ids)
+        per_char = bytes_per_id(self.vocab, ids)
         return dataclasses.replace(score, loss_nats=loss, unknown_chars=unknown, bytes_per_char=per_char)
 
     def score(self, text: str) -> Surprisals:

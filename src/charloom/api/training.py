@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Unpack
+from typing import Literal, Unpack
 
 from charloom.api.keywords import refuse_unknown, takes_settings
 from charloom.api.model import Model, load
@@ -25,6 +25,7 @@ def train(
     test: Source | None = None,
     on_event: Callable[[Event], None] | None = None,
     quiet: bool = False,
+    log: Literal["tensorboard"] | None = None,
     **settings: Unpack[TrainSettings],
 ) -> Model:
     """Train a model and return the one with the best validation loss.
@@ -38,6 +39,7 @@ def train(
         test: file set aside for ``evaluate(split="test")``.
         on_event: called with every event of the training.
         quiet: show no progress; otherwise it is live in a notebook or at a terminal, else a line every few seconds.
+        log: tensorboard, to write the events for it too, into the run folder.
         **settings: any field of `TextConfig`, `ModelConfig` and `TrainConfig`, listed below.
 
     Returns:
@@ -46,9 +48,10 @@ def train(
     Raises:
         ConfigError: a setting is unknown, out of bounds, or does not fit another.
         DataError: a text is missing, empty or too short.
+        MissingExtraError: `log` names a package that is not installed.
     """
     refuse_unknown(train, settings)
-    job = new_job(*sources, text=text, recipe=recipe, out=out, val=val, test=test, **settings)
+    job = new_job(*sources, text=text, recipe=recipe, out=out, val=val, test=test, log=log, **settings)
     return _finish(job, on_event, quiet=quiet)
 
 
@@ -59,6 +62,7 @@ def resume(
     text: Sequence[Source] | None = None,
     on_event: Callable[[Event], None] | None = None,
     quiet: bool = False,
+    log: Literal["tensorboard"] | None = None,
 ) -> Model:
     """Continue a run from its newest valid checkpoint and return the model with the best validation loss.
 
@@ -68,8 +72,10 @@ def resume(
         text: where the corpus is now, if it moved.
         on_event: called with every event of the training.
         quiet: show no progress.
+        log: as in `train`.
     """
-    return _finish(resume_job(path, more_steps=more_steps, text=text), on_event, quiet=quiet)
+    job = resume_job(path, more_steps=more_steps, text=text, log=log)
+    return _finish(job, on_event, quiet=quiet)
 
 
 def _finish(job: TrainingJob, on_event: Callable[[Event], None] | None, *, quiet: bool) -> Model:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from charloom.cli.failures import StoppedError, UsageError
 from charloom.cli.flags import MoreSteps, RunFolder, ValidationFile, option, verb
@@ -36,6 +36,9 @@ def train(
     ] = None,
     val: ValidationFile = None,
     test: Annotated[str | None, option("file set aside for `charloom eval --split test`")] = None,
+    log: Annotated[
+        Literal["tensorboard"] | None, option("also write the events for TensorBoard, into the run folder")
+    ] = None,
     **settings: Any,
 ) -> None:
     """Train.
@@ -48,12 +51,12 @@ def train(
 
     sources = [*text, *(moved_to or [])]
     if resume is not None:
-        job = _resumed(resume, sources, settings, recipe or out or val or test)
+        job = _resumed(resume, sources, settings, recipe or out or val or test, log=log)
     elif isinstance(steps := settings.get("steps"), MoreSteps):
         what, why = f"--steps +{steps} without --resume", "only an existing run can be extended"
         raise UsageError(what, why=why, fix=f"give --steps {steps}, or add --resume DIR")
     else:
-        job = jobs.new_job(*sources, recipe=recipe, out=out, val=val, test=test, **settings)
+        job = jobs.new_job(*sources, recipe=recipe, out=out, val=val, test=test, log=log, **settings)
     show.notes(*job.corpus.notes)
     run_job(show, job)
     results = jobs.results_json(job.run)
@@ -61,7 +64,9 @@ def train(
     show.object(results)
 
 
-def _resumed(run: Path, text: list[str], settings: dict[str, Any], other: object) -> TrainingJob:
+def _resumed(
+    run: Path, text: list[str], settings: dict[str, Any], other: object, *, log: str | None
+) -> TrainingJob:
     from charloom import jobs
 
     steps = settings.pop("steps", None)
@@ -71,7 +76,8 @@ def _resumed(run: Path, text: list[str], settings: dict[str, Any], other: object
             why="a resumed run keeps the settings it was started with",
             fix=f"run charloom train --resume {quoted(run)}; add --steps +500 to extend it, --text PATH if the text moved",
         )
-    return jobs.resume_job(run, more_steps=None if steps is None else int(steps), text=text or None)
+    more_steps = None if steps is None else int(steps)
+    return jobs.resume_job(run, more_steps=more_steps, text=text or None, log=log)
 
 
 def run_job(show: Show, job: TrainingJob) -> None:
@@ -110,6 +116,7 @@ app = verb(
         charloom train tales.txt --cell lstm --hidden-size 64 --steps 40 --out runs/lstm
         charloom train names.txt --documents line --steps 40 --json
         cat tales.txt | charloom train - --steps 20 --quiet
+        charloom train tales.txt --steps 20 --log tensorboard
         charloom train --resume runs/tales --steps +20
     """,
 )(train)

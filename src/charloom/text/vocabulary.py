@@ -158,23 +158,6 @@ class Vocabulary:
             return b"".join(chosen.tolist()).decode("utf-8", "backslashreplace")
         return "".join(np.array(self._pieces + tail, object)[numbers].tolist())
 
-    def bytes_per_id(self, ids: Int[Array, " n"]) -> float:
-        """The mean number of UTF-8 bytes of a text's ids, counted in the text as `decode` writes it.
-
-        A boundary counts one byte, its newline; ``<unk>`` three, the replacement character. Empty ids give NaN.
-
-        Example:
-            >>> vocab = Vocabulary.from_text("aé")
-            >>> vocab.bytes_per_id(vocab.encode("aé"))
-            1.5
-        """
-        special = {UNK: len("\N{REPLACEMENT CHARACTER}".encode()), BOUNDARY: 1}
-        symbols = [len(chr(code).encode("utf-8", "surrogatepass")) for code in self.symbols]
-        own = [1] * len(symbols) if self.unit == "byte" else symbols
-        sizes = np.array([*own, *(special[name] for name in self.specials)])
-        counts = np.bincount(np.asarray(ids), minlength=len(sizes))
-        return float(counts @ sizes / counts.sum()) if len(ids) else math.nan
-
     def contains(self, text: str) -> Bool[Array, " n"]:
         """For each character of the text (byte, with unit byte), whether it is among the symbols.
 
@@ -264,6 +247,24 @@ class Vocabulary:
     def _look_up(self, codes: UInt[Array, " n"]) -> UInt[Array, " n"]:
         ids: UInt[Array, " n"] = self._table[np.minimum(codes, len(self._table) - 1)]
         return ids
+
+
+def bytes_per_id(vocab: Vocabulary, ids: Int[Array, " n"]) -> float:
+    """The mean number of UTF-8 bytes of a text's ids, counted in the text as `Vocabulary.decode` writes it.
+
+    A boundary counts one byte, its newline; ``<unk>`` three, the replacement character. Empty ids give NaN.
+
+    Example:
+        >>> vocab = Vocabulary.from_text("aé")
+        >>> bytes_per_id(vocab, vocab.encode("aé"))
+        1.5
+    """
+    special = {UNK: len("\N{REPLACEMENT CHARACTER}".encode()), BOUNDARY: 1}
+    lengths = [len(chr(code).encode("utf-8", "surrogatepass")) for code in vocab.symbols]
+    own = [1] * len(lengths) if vocab.unit == "byte" else lengths
+    sizes = np.array([*own, *(special[name] for name in vocab.specials)])
+    counts = np.bincount(np.asarray(ids), minlength=len(sizes))
+    return float(counts @ sizes / counts.sum()) if len(ids) else math.nan
 
 
 def _counts_of(codes: UInt32[Array, " n"]) -> dict[int, int]:

@@ -14,6 +14,7 @@ from charloom.evaluation.protocols import Score, stream_loss
 from charloom.modelfile import read_model, write_model
 from charloom.runs import Run
 from charloom.text.corpus import Corpus
+from charloom.text.vocabulary import bytes_per_id
 from charloom.training.events import Finished
 from charloom.training.state import LoopState
 from charloom.training.verdict import Outcome, judge_training
@@ -87,7 +88,7 @@ def _score(model: EngineModel, ids: Int[Array, "N"] | None, corpus: Corpus) -> S
 def _bits_per_byte(corpus: Corpus, score: Score | None) -> float | None:
     if score is None or corpus.validation is None:
         return None
-    return score.bits_per_char / corpus.vocab.bytes_per_id(corpus.validation)
+    return score.bits_per_char / bytes_per_id(corpus.vocab, corpus.validation)
 
 
 def _outcome(corpus: Corpus, progress: LoopState, finished: Finished) -> Outcome:
