@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from charloom.cli.flags import Device, Engine, ModelPath, Precision, option, verb
+from charloom.cli.flags import Device, Engine, ModelPath, Precision, option, path_option, verb
 from charloom.cli.output import Show
 from charloom.config import TrainConfig
 
@@ -18,7 +18,7 @@ def eval_(
     model: ModelPath,
     /,
     *text: Annotated[
-        str, option("files to score; - reads standard input [default: the run's own held-out part]")
+        str, path_option("files to score; - reads standard input [default: the run's own held-out part]")
     ],
     protocol: Annotated[
         Literal["stream", "windows", "dynamic"],

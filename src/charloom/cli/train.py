@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from charloom.cli.failures import StoppedError, UsageError
-from charloom.cli.flags import MoreSteps, RunFolder, ValidationFile, option, verb
+from charloom.cli.flags import MoreSteps, RunFolder, ValidationFile, option, path_option, verb
 from charloom.cli.interrupt import Interrupt, quoted
 from charloom.cli.output import Show
 from charloom.cli.train_summary import print_report
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from charloom.training import Event
 
 Text = Annotated[
-    str, option("files, folders or globs; - reads standard input [default: a text included with Python]")
+    str, path_option("files, folders or globs; - reads standard input [default: a text included with Python]")
 ]
 
 
@@ -27,15 +27,15 @@ def train(
     show: Show,
     *text: Text,
     recipe: Annotated[
-        str | None, option("name of a recipe, a TOML file, or an earlier run to repeat")
+        str | None, path_option("name of a recipe, a TOML file, or an earlier run to repeat")
     ] = None,
     out: RunFolder = None,
     resume: Annotated[Path | None, option("continue this run; --steps +N adds N steps")] = None,
     moved_to: Annotated[
-        list[str] | None, option("with --resume: where the text is now", name="--text")
+        list[str] | None, path_option("with --resume: where the text is now", name="--text")
     ] = None,
     val: ValidationFile = None,
-    test: Annotated[str | None, option("file set aside for `charloom eval --split test`")] = None,
+    test: Annotated[str | None, path_option("file set aside for `charloom eval --split test`")] = None,
     log: Annotated[
         Literal["tensorboard"] | None, option("also write the events for TensorBoard, into the run folder")
     ] = None,
