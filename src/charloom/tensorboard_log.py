@@ -32,8 +32,7 @@ def logged(events: Iterator[Event], run: Run) -> Iterator[Event]:
     try:
         for event in events:
             if writer is None:
-                purge_step = event.step + 1 if event.step else None
-                writer = SummaryWriter(run.path, purge_step=purge_step)
+                writer = SummaryWriter(run.path, purge_step=event.step + 1)
                 writer.add_text("settings", _as_code(_settings(run)), event.step)
             _write(writer, event)
             yield event

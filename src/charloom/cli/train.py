@@ -57,7 +57,6 @@ def train(
         raise UsageError(what, why=why, fix=f"give --steps {steps}, or add --resume DIR")
     else:
         job = jobs.new_job(*sources, recipe=recipe, out=out, val=val, test=test, log=log, **settings)
-    show.notes(*job.corpus.notes)
     run_job(show, job)
     results = jobs.results_json(job.run)
     print_report(show, results, documents=job.corpus.vocab.boundary_id is not None)
