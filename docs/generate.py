@@ -73,6 +73,30 @@ def _values(hint: Any, bounds: dict[str, float]) -> str:
     return f"{options[0].__name__} {limits}".strip()
 
 
+def settings_module() -> str:
+    """The types of every setting as a keyword, for editors and type checkers."""
+    classes = {
+        "TrainSettings": ("charloom.train and charloom.explain", (TextConfig, ModelConfig, TrainConfig), ()),
+        "SampleSettings": ("Model.sample, stream, generate and session", (SampleConfig,), ()),
+        "LearningSettings": ("Model.evaluate with protocol dynamic", (TrainConfig,), ("seed",)),
+    }
+    lines = [
+        '"""The keywords of functions that take settings, as types for editors and type checkers.',
+        "",
+        "Written by docs/generate.py: edit the declarations in `charloom.config`, not this module.",
+        '"""',
+        "",
+        "from __future__ import annotations",
+        "",
+        "from typing import Literal, TypedDict",
+    ]
+    for name, (used_by, configs, taken) in classes.items():
+        specs = [spec for config in configs for spec in fields(config) if spec.name not in taken]
+        lines += ["", "", f"class {name}(TypedDict, total=False):", f'    """Settings of {used_by}."""', ""]
+        lines += [f"    {spec.name}: {spec.type}".replace("'", '"') for spec in specs]
+    return "\n".join(lines) + "\n"
+
+
 def glossary_page() -> str:
     """The project's words, from ``docs/glossary.toml``."""
     lines = [
@@ -207,6 +231,7 @@ def pages() -> dict[Path, str]:
         PAGES / "settings.md": settings_page(),
         PAGES / "glossary.md": glossary_page(),
         PAGES / "modules.md": modules_page(),
+        SOURCE / "api" / "settings.py": settings_module(),
     }
 
 

@@ -1,7 +1,9 @@
 """The Python API: train, load, sample, evaluate, states, torch_module, from_torch, resume."""
 
+import dataclasses
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import charloom
 from charloom import jobs
 from charloom.errors import CharloomError, ConfigError, DataError, RunError, UnknownCharacterError
 from charloom.evaluation.protocols import stream_loss
+from charloom.insight import Sizes
 from charloom.text import Vocabulary
 
 from .training.small import SYMBOLS, bigram_source, bigram_text, kinds
@@ -132,7 +135,7 @@ def test_evaluation_scores_the_runs_own_held_out_part(model):
     assert (score.protocol, score.chars) == ("stream", 299)
     assert score.loss_nats == pytest.approx(model.card["results"]["val_loss_nats"], rel=FLOAT32)
     corpus = model.corpus()
-    assert score == stream_loss(model.bound, corpus.validation)
+    assert score == dataclasses.replace(stream_loss(model.bound, corpus.validation), bytes_per_char=1.0)
     assert model.evaluate(split="train").chars == len(corpus.train) - 1
     assert model.evaluate() == score  # to the last digit
 
@@ -250,6 +253,61 @@ def test_a_text_in_memory_cannot_be_found_again(tmp_path):
     charloom.train(text=TEXT, out=tmp_path / "run", **SETTINGS | {"steps": 3})
     with pytest.raises(RunError, match=r"given in memory.*--text"):
         charloom.resume(tmp_path / "run")
+
+
+def test_a_text_in_memory_stays_with_the_model_that_training_returns(tmp_path):
+    model = charloom.train(text=TEXT, out=tmp_path / "run", **SETTINGS | {"steps": 3})
+    assert model.evaluate().loss_nats == pytest.approx(model.card["results"]["val_loss_nats"], rel=FLOAT32)
+    sizes = Sizes(
+        num_lags=8, num_passages=1, reach=8, targets=8, stretches=1, unit_passages=1, error_chars=200
+    )
+    assert charloom.gradients(model, sizes=sizes).num_lags == 8
+    assert charloom.inspect(model, sizes=sizes).train_nats is not None
+    assert model.novelty(TEXT[:40])[0].copied_share == 1
+    loaded = charloom.load(tmp_path / "run")
+    with pytest.raises(RunError, match=r"given in memory.*write the text to a file"):
+        loaded.evaluate()
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    assert loaded.evaluate(tmp_path / "text.txt").chars == len(TEXT) - 1
+    resumed = charloom.resume(tmp_path / "run", more_steps=1, text=[tmp_path / "text.txt"])
+    assert resumed.corpus().sha256 == model.corpus().sha256
+
+
+def test_progress_is_shown_unless_quiet_and_events_are_reported_beside_it(tmp_path, capsys):
+    events = []
+    charloom.train(text=TEXT[:500], out=tmp_path / "one", on_event=events.append, **SETTINGS | {"steps": 2})
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "model: 2 x lstm of 8, plain" in err
+    assert re.search(r"^step 2 ·.* bits/char", err, flags=re.MULTILINE)
+    assert kinds(events, "Finished")
+    quiet = {"quiet": True, "on_event": events.append}
+    charloom.train(text=TEXT[:500], out=tmp_path / "two", **quiet, **SETTINGS | {"steps": 2})
+    assert capsys.readouterr() == ("", "")
+    assert len(kinds(events, "Finished")) == 2
+
+
+@pytest.mark.parametrize("documents", ["none", "line"])
+def test_bits_per_byte_are_bits_over_the_utf8_bytes_of_the_normalised_text(documents, tmp_path):
+    text = (
+        "cafe\u0301 \N{GREEK SMALL LETTER OMEGA}\n" * 300
+    )  # e and its accent become one character of two bytes
+    small = SETTINGS | {"steps": 3, "quiet": True, "documents": documents}
+    model = charloom.train(text=text, out=tmp_path / "run", **small)
+    held_out = model.vocab.decode(model.corpus().validation)
+    assert "é" in held_out
+    per_char = len(held_out.encode("utf-8")) / len(held_out)
+    score, results = model.evaluate(), jobs.results_json(model.run)
+    assert score.bytes_per_char == pytest.approx(per_char, rel=1e-12)
+    assert score.bits_per_byte == pytest.approx(score.bits_per_char / per_char, rel=1e-12)
+    assert results["val_bits_per_byte"] == pytest.approx(results["val_bits_per_char"] / per_char, rel=1e-12)
+    assert model.card["results"]["val_bits_per_byte"] == results["val_bits_per_byte"]
+
+
+def test_bits_per_byte_of_a_byte_model_are_its_bits(tmp_path):
+    small = SETTINGS | {"steps": 3, "quiet": True, "unit": "byte"}
+    score = charloom.train(text="né ω\n" * 300, out=tmp_path / "run", **small).evaluate()
+    assert score.bits_per_byte == score.bits_per_char
 
 
 def test_results_have_the_documented_keys(model):

@@ -110,3 +110,16 @@ def test_every_tutorial_and_how_to_with_commands_is_tested():
     folders = (ROOT / "docs" / "tutorial", ROOT / "docs" / "how-to")
     pages = {path.relative_to(ROOT).as_posix() for folder in folders for path in folder.glob("*.md")}
     assert {page for page in pages if commands_of(page)} <= {page for page, _ in tested}
+
+
+def test_the_code_of_the_page_on_python_runs(tmp_path, monkeypatch):
+    page = (ROOT / "docs" / "how-to" / "python-and-notebooks.md").read_text("utf-8")
+    code = page.split("```python\n")[1].split("```")[0]
+    assert "minutes=2" in code
+    (tmp_path / "tales.txt").write_text(
+        "Once upon a time there was a tale. The end. " * 160, encoding="utf-8"
+    )
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(code.replace("minutes=2", "steps=3, batch_size=2, threads=1"), names)
+    assert names["module"].state_dict()

@@ -16,10 +16,12 @@ TOGETHER = {"runs": "modelfile"}  # a checkpoint has the model file's container
 FURTHER = {
     "numba": {"kernels", "engines/torch", "engines/fused"},
     "llvmlite": {"engines/torch", "engines/fused"},
-    "torch": {"engines/torch"},
+    "torch": {"engines/torch", "tensorboard_log"},
     "matplotlib": {"plots"},
     "safetensors": {"modelfile", "runs"},
     "charset_normalizer": {"text"},
+    "rich": {"cli", "progress"},
+    "IPython": {"progress"},
 }
 
 

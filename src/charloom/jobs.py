@@ -19,13 +19,14 @@ from typing import Any
 from charloom import __version__
 from charloom.config import ModelConfig, TextConfig, TrainConfig, from_dict, to_dict
 from charloom.engines import auto_engine, load_engine
-from charloom.errors import DataError, RunError
+from charloom.errors import ConfigError, DataError, RunError
 from charloom.insight.inspection import FEWEST_CHARS
 from charloom.insight.monitor import monitor
 from charloom.parameters import count_parameters
 from charloom.recipes import Recipe, Resolved, find_recipe, resolve
 from charloom.recipes.resolve import check_settings, text_config
 from charloom.runs import Run, new_run_path
+from charloom.tensorboard_log import check_tensorboard, logged
 from charloom.text import Corpus, corpus_from_text, read_corpus
 from charloom.training import Event, extend
 from charloom.training import train as run_training
@@ -50,6 +51,7 @@ class TrainingJob:
         run: the run folder.
         resume: whether to continue from a checkpoint.
         began: `time.monotonic` when the user's call began; its budget in minutes counts from then.
+        log: where else the events are written: tensorboard, or None.
     """
 
     corpus: Corpus
@@ -57,6 +59,7 @@ class TrainingJob:
     run: Run
     resume: bool = False
     began: float | None = None
+    log: str | None = None
 
     def events(self) -> Iterator[Event]:
         """Train; see `charloom.training.train`."""
@@ -69,7 +72,7 @@ class TrainingJob:
             "versions": config["versions"],
             "created": config["created"],
         }
-        return run_training(
+        events = run_training(
             self.corpus,
             self.resolved.model_config,
             self.resolved.train_config,
@@ -79,6 +82,7 @@ class TrainingJob:
             monitor=self._monitor(),
             began=self.began,
         )
+        return logged(events, self.run) if self.log == "tensorboard" else events
 
     def _monitor(self) -> Callable[[Mapping[str, Any]], dict[str, Any]] | None:
         """Measure what `watch` asks for, on held-out text if there is enough."""
@@ -96,10 +100,12 @@ def new_job(
     out: Source | None = None,
     val: Source | None = None,
     test: Source | None = None,
+    log: str | None = None,
     **settings: Any,
 ) -> TrainingJob:
     """Check the settings, read the corpus and create the run folder; arguments as in `charloom.train`."""
     began = time.monotonic()
+    _check_log(log)
     named, corpus = _read(sources, recipe, settings, text=text, val=val, test=test)
     recipe_settings = named.settings if named else {}
     asked = {key: settings.get(key) or recipe_settings.get(key) or "auto" for key in ("engine", "device")}
@@ -115,7 +121,7 @@ def new_job(
     engine.check(resolved.model_config, resolved.train_config)
     place = Path(out) if out is not None else new_run_path(Path(RUNS_FOLDER), corpus.name)
     run = Run.create(place, _record(corpus, resolved, val, test))
-    return TrainingJob(corpus, resolved, run, began=began)
+    return TrainingJob(corpus, resolved, run, began=began, log=log)
 
 
 def resolve_job(source: Source, *, recipe: str | None = None, **settings: Any) -> tuple[Corpus, Resolved]:
@@ -144,8 +150,21 @@ def _read(
     return named, read_corpus([str(source) for source in sources], config, val=val, test=test)
 
 
+def _check_log(log: str | None) -> None:
+    if log is None:
+        return
+    if log != "tensorboard":
+        what, why = f"log is {log!r}", "tensorboard is the only log beside the run's own record"
+        raise ConfigError(what, why=why, fix="use tensorboard, or leave it out")
+    check_tensorboard()
+
+
 def resume_job(
-    path: Source, *, more_steps: int | None = None, text: Sequence[Source] | None = None
+    path: Source,
+    *,
+    more_steps: int | None = None,
+    text: Sequence[Source] | None = None,
+    log: str | None = None,
 ) -> TrainingJob:
     """Continue a run from its newest valid checkpoint, with the same settings and corpus.
 
@@ -153,10 +172,12 @@ def resume_job(
         path: the run folder.
         more_steps: extend the run by this many steps.
         text: where the corpus is now, if it moved.
+        log: tensorboard, or None.
 
     Raises:
         RunError: the run does not exist, or its corpus has changed or cannot be read.
     """
+    _check_log(log)
     began, run = time.monotonic(), Run.open(Path(path))
     config, source = run.config(), str(run.config_path)
     train_config = from_dict(TrainConfig, config["train"], source=source)
@@ -171,7 +192,7 @@ def resume_job(
         reason=f"the settings of {run.path}",
         sample=config.get("sample", {}),
     )
-    return TrainingJob(corpus_of(run, text), resolved, run, resume=True, began=began)
+    return TrainingJob(corpus_of(run, text), resolved, run, resume=True, began=began, log=log)
 
 
 def corpus_of(run: Run, text: Sequence[Source] | None = None) -> Corpus:
@@ -187,11 +208,11 @@ def corpus_of(run: Run, text: Sequence[Source] | None = None) -> Corpus:
     config, source = run.config(), str(run.config_path)
     facts, text_settings = config["corpus"], from_dict(TextConfig, config["text"], source=source)
     if text is None and facts["in_memory"]:
-        what, fix = (
+        raise RunError(
             f"the corpus of {run.path} was given in memory",
-            "write it to a file, and name that with --text",
+            why="only the model that the training returned has it, as long as its process runs",
+            fix="write the text to a file and name that: as an argument, to resume with --text FILE (text=[FILE])",
         )
-        raise RunError(what, why="it is not in a file", fix=fix)
     sources = facts["sources"] if text is None else [str(source) for source in text]
     try:
         corpus = read_corpus(sources, text_settings, val=facts["val"], test=facts["test"])
@@ -261,6 +282,7 @@ def results_json(run: Run) -> dict[str, Any]:
         "protocol": results["protocol"],
         "val_loss_nats": results["val_loss_nats"],
         "val_bits_per_char": results["val_bits_per_char"],
+        "val_bits_per_byte": results.get("val_bits_per_byte"),
         "ngram_bits_per_char": results["ngram_bits_per_char"],
         "ngram_order": results["ngram_order"],
         "xz_bits_per_char": results["xz_bits_per_char"],

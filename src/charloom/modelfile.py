@@ -25,6 +25,7 @@ from charloom.config import ModelConfig, TextConfig, from_dict, to_dict
 from charloom.errors import CharloomError, ModelFileError
 from charloom.files import atomic_write
 from charloom.parameters import Shapes, parameter_shapes
+from charloom.summary import short_fields
 from charloom.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class ModelFile:
     text_config: TextConfig
     vocab: Vocabulary
     card: dict[str, Any] = field(default_factory=dict)
+
+    __repr__ = short_fields
 
 
 def write_model(path: Path, model_file: ModelFile) -> None:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from charloom.errors import ModelFileError, RunError
 from charloom.files import Lock, atomic_write, unwritable
 from charloom.modelfile import damaged, load_tensors, read_header, write_tensors
+from charloom.summary import Summarised, Summary
 
 if TYPE_CHECKING:
     from numpy import ndarray as Array
@@ -48,7 +49,7 @@ class Checkpoint:
     scalars: Mapping[str, Any]
 
 
-class Run:
+class Run(Summarised):
     """A run folder; its attributes are the paths of the folder and of the files in it.
 
     Example:
@@ -97,6 +98,18 @@ class Run:
             fix = f"name one of {known}" if known else f"train one first: charloom train TEXT --out {path}"
             raise RunError(f"{path} is not a run folder", why="it does not contain a config.json", fix=fix)
         return run
+
+    def summary(self) -> Summary:
+        """The folder, and what its configuration records."""
+        try:
+            config = self.config()
+        except RunError as error:
+            return Summary(f"Run {self.path}: {error.what}")
+        model, corpus = config.get("model", {}), config.get("corpus", {})
+        network = f"{model.get('num_layers')} x {model.get('cell')} of {model.get('hidden_size')}"
+        text = f"{corpus.get('name')}, {corpus.get('num_chars') or 0:,} characters"
+        result = results_line(config.get("results", {}), corpus.get("unit", "char")) or "not finished"
+        return Summary(f"Run {self.path}: {network}", (("held out", result), ("corpus", text)))
 
     def lock(self) -> Lock:
         """The lock that a process must hold to write to this folder."""
@@ -221,6 +234,21 @@ def _digest(metadata: Mapping[str, str], tensors: Mapping[str, Array]) -> str:
         content.update(repr((name, tensor.dtype.str, tensor.shape)).encode())
         content.update(tensor.tobytes())
     return content.hexdigest()
+
+
+def results_line(results: Mapping[str, Any], unit: str) -> str:
+    """The bits per unit (char or byte) on held-out text, of the model and the baselines; empty without them.
+
+    Example:
+        >>> results_line({"val_bits_per_char": 1.9, "ngram_bits_per_char": 2.04, "steps": 500, "best_step": 420}, "char")
+        '1.900 bits/char, n-gram 2.040; step 420 of 500'
+    """
+    own, ngram, xz = (results.get(f"{name}_bits_per_char") for name in ("val", "ngram", "xz"))
+    if own is None:
+        return ""
+    baselines = [f"{name} {bits:.3f}" for name, bits in (("n-gram", ngram), ("xz", xz)) if bits is not None]
+    bits = ", ".join([f"{own:.3f} bits/{unit}", *baselines])
+    return f"{bits}; step {results['best_step']:,} of {results['steps']:,}"
 
 
 def list_runs(folder: Path) -> list[Run]:

@@ -15,6 +15,7 @@ def test_json(charloom, shared_folder, protocol):
     assert keys <= set(result)
     assert ("window" in result) == (protocol == "windows")
     assert result["protocol"] == protocol
+    assert result["bits_per_byte"] == pytest.approx(result["bits_per_char"])  # the text is ASCII
     assert result["unknown_chars"] == 0
     assert charloom(line).json == result  # to the last digit
 
@@ -74,3 +75,16 @@ def test_another_text_is_read_completely_and_in_its_own_encoding(charloom, works
     (workspace / "wide.txt").write_bytes(text.encode("utf-16"))
     scored = charloom("eval short wide.txt --json").json
     assert scored["chars"] + scored["unknown_chars"] == len(text) - 1
+
+
+def test_bits_per_byte_are_printed_beside_bits_per_character(charloom, workspace):
+    (workspace / "greek.txt").write_text("ξένος φίλος\n" * 300, encoding="utf-8")
+    done = charloom("train greek.txt --steps 2 --hidden-size 4 --out run")
+    assert " bits/byte, stream protocol" in done.out
+    out = charloom("eval run").out
+    (line,) = (line for line in out.splitlines() if "bits/byte" in line)
+    bits, per_byte = (float(out.partition(f"bits/{unit}")[2].split()[0]) for unit in ("char", "byte"))
+    assert per_byte == pytest.approx(bits / 1.833, rel=1e-3)
+    assert line.endswith("(1.833 UTF-8 bytes per character, normalised)")
+    assert charloom("train greek.txt --unit byte --steps 2 --hidden-size 4 --out bytes --quiet").code == 0
+    assert charloom("eval bytes").out.count("bits/byte") == 1

@@ -27,8 +27,8 @@ def stop_after(monkeypatch):
         reporter, left = train_module.reporter, iter(range(num_events))
 
         @contextlib.contextmanager
-        def stopping(show, job):
-            with reporter(show, job) as report:
+        def stopping(job, **how):
+            with reporter(job, **how) as report:
 
                 def report_and_stop(event):
                     report(event)

@@ -10,7 +10,7 @@ from .conftest import TINY
 
 KEYS = {
     "run", "model", "steps", "chars_seen", "train_time_s", "chars_per_s", "num_params", "vocab_size", "protocol",
-    "val_loss_nats", "val_bits_per_char",
+    "val_loss_nats", "val_bits_per_char", "val_bits_per_byte",
 }  # fmt: skip
 
 

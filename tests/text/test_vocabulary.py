@@ -5,7 +5,15 @@ from hypothesis import strategies as st
 
 from charloom.config import TextConfig
 from charloom.errors import DataError, ModelFileError, UnknownCharacterError
-from charloom.text.vocabulary import BOUNDARY, BOUNDARY_CODE, UNK, Vocabulary, build_vocabulary, code_points
+from charloom.text.vocabulary import (
+    BOUNDARY,
+    BOUNDARY_CODE,
+    UNK,
+    Vocabulary,
+    build_vocabulary,
+    bytes_per_id,
+    code_points,
+)
 
 ANY_CHAR = st.characters(exclude_categories=())  # all of Unicode, lone surrogates included
 ANY_TEXT = st.text(ANY_CHAR)
@@ -217,3 +225,23 @@ def test_json_that_is_not_a_vocabulary_is_refused(change):
 
 def test_code_points_of_astral_and_lone_surrogates():
     assert code_points("a\U0001f600\ud800").tolist() == [0x61, 0x1F600, 0xD800]
+
+
+@pytest.mark.parametrize("unit", ["char", "byte"])
+@given(text=st.text(ANY_CHAR, min_size=1))
+def test_bytes_per_id_are_those_of_the_decoded_text(unit, text):
+    config = TextConfig(unit=unit, normalization="none")
+    try:
+        vocab = Vocabulary.from_text(text, config)
+    except DataError:
+        return
+    ids = vocab.encode(text)
+    size = len(text.encode("utf-8", "surrogatepass"))
+    assert bytes_per_id(vocab, ids) == pytest.approx(size / len(ids), rel=1e-12)
+
+
+def test_bytes_per_id_of_specials_and_of_nothing():
+    vocab = Vocabulary("char", (97, 0x3C9), ("<unk>", "<boundary>"))
+    ids = [0, 1, 2, 3]
+    assert bytes_per_id(vocab, np.array(ids)) == len(vocab.decode(ids).encode("utf-8")) / 4
+    assert np.isnan(bytes_per_id(vocab, np.array([], np.int64)))

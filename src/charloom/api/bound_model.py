@@ -7,19 +7,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
+from charloom.api.keywords import refuse_unknown, takes_settings
+from charloom.api.settings import SampleSettings
 from charloom.config import SampleConfig, TextConfig, from_dict, nearest_name
 from charloom.engines import EngineModel, load_engine
 from charloom.errors import CharloomError, ConfigError, DataError, RunError, missing_extra
 from charloom.jobs import Source, corpus_of
 from charloom.modelfile import ModelFile, write_model
-from charloom.runs import Run
+from charloom.runs import Run, results_line
+from charloom.summary import Summarised, Summary
 from charloom.text import Corpus, Vocabulary, encode_for_scoring, read_text
 
 
-@dataclass(frozen=True)
-class BoundModel:
+@dataclass(frozen=True, repr=False)
+class BoundModel(Summarised):
     """A model file whose parameters are bound to an engine on first use; `Model` adds the verbs.
 
     Attributes:
@@ -28,6 +31,7 @@ class BoundModel:
         engine: torch, scratch or fused; auto is fused on a CPU, and scores with torch on other devices.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: float32 or float64; the fused engine also has int8.
+        trained_on: the corpus it was trained on in this process, or None; `corpus` returns or reads it.
     """
 
     file: ModelFile
@@ -35,7 +39,23 @@ class BoundModel:
     engine: str = "auto"
     device: str = "cpu"
     precision: str = "float32"
+    trained_on: Corpus | None = dataclasses.field(default=None, repr=False, compare=False)
     _decoders: dict[Any, EngineModel] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+
+    def summary(self) -> Summary:
+        """The network, its results on held-out text, its corpus and its run."""
+        network, card = self.file.model_config, self.card
+        layers = f"{network.num_layers} x {network.cell} of {network.hidden_size}, {network.block}"
+        num_params = sum(array.size for array in self.file.parameters.values())
+        title = f"Model: {layers}, {num_params:,} parameters, vocabulary of {len(self.vocab)}"
+        results, corpus = card.get("results", {}), card.get("corpus", {})
+        rows = [
+            ("held out", results_line(results, self.vocab.unit)),
+            ("run", "" if self.run is None else str(self.run.path)),
+            ("corpus", f"{corpus['name']}, {corpus['num_chars']:,} characters" if corpus else ""),
+            *((verdict["kind"], verdict["says"]) for verdict in results.get("verdicts", ())),
+        ]
+        return Summary(title, tuple((label, text) for label, text in rows if text))
 
     @property
     def vocab(self) -> Vocabulary:
@@ -74,8 +94,10 @@ class BoundModel:
         prompt: str = self.card.get("sample", {}).get("prompt", "")
         return "" if self.vocab.unknown(prompt) else prompt
 
-    def sample_config(self, **settings: Any) -> SampleConfig:
+    @takes_settings(SampleConfig)
+    def sample_config(self, **settings: Unpack[SampleSettings]) -> SampleConfig:
         """Resolve sampling settings: those given, then the recipe's, then the defaults."""
+        refuse_unknown(BoundModel.sample_config, settings)
         defaults = {name: value for name, value in self.card.get("sample", {}).items() if name != "prompt"}
         return from_dict(SampleConfig, {**defaults, **settings}, source="sample")
 
@@ -96,11 +118,13 @@ class BoundModel:
         return dataclasses.replace(self.file.text_config, encoding=encoding, take_chars=None)
 
     def corpus(self) -> Corpus:
-        """Read the corpus of the model's run again and check it.
+        """Return the corpus that the model was trained on; a loaded model reads its run's again and checks it.
 
         Raises:
-            RunError: the model was loaded without its run, or the corpus was changed or moved.
+            RunError: the model was loaded without its run, or the corpus was changed, moved or given in memory.
         """
+        if self.trained_on is not None:
+            return self.trained_on
         if self.run is None:
             what, why = (
                 "this model was loaded without its run",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from charloom import threads
+from charloom.api.keywords import refuse_unknown, takes_settings
 from charloom.api.model import Model, load
-from charloom.config import SampleConfig, TrainConfig, from_dict
+from charloom.api.settings import TrainSettings
+from charloom.config import ModelConfig, SampleConfig, TextConfig, TrainConfig, from_dict
 from charloom.errors import ConfigError, DataError
 from charloom.insight import Inspection, Sizes, flow_of
 from charloom.insight import inspect as inspect_file
@@ -20,6 +22,7 @@ from charloom.jobs import Source, resolve_job
 from charloom.text import Corpus, encode_for_scoring, read_text
 
 
+@takes_settings(TextConfig, ModelConfig, TrainConfig)
 @threads.limited
 def explain(
     source: Source,
@@ -29,7 +32,7 @@ def explain(
     top_k: int = TOP_K,
     top_p: float = TOP_P,
     on_note: Callable[[str], None] | None = None,
-    **settings: Any,
+    **settings: Unpack[TrainSettings],
 ) -> Tour:
     """Show how a text or a model leads to a prediction: see `charloom.insight.tour.walkthrough`.
 
@@ -45,6 +48,7 @@ def explain(
     Raises:
         ConfigError: a recipe or settings with a model, a second text with a text, or a filter out of bounds.
     """
+    refuse_unknown(explain, settings)
     from_dict(SampleConfig, {"top_k": top_k, "top_p": top_p}, source="explain")  # checks their bounds
     notes = on_note if on_note is not None else lambda _: None
     filters: dict[str, Any] = {"top_k": top_k, "top_p": top_p}

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
 from charloom import threads
 from charloom.api.bound_model import BoundModel, torch_module_code
-from charloom.config import SampleConfig, TextConfig
+from charloom.api.keywords import refuse_unknown, takes_settings
+from charloom.api.settings import LearningSettings, SampleSettings
+from charloom.config import SampleConfig, TextConfig, TrainConfig
 from charloom.errors import ConfigError
 from charloom.evaluation.dynamic import dynamic_score
 from charloom.evaluation.memorisation import COPY_FROM_CHARS, Novelty, TrainingText, novelty_of
@@ -22,7 +24,7 @@ from charloom.generation import Generation, Piece, Sample, Session, encode_promp
 from charloom.jobs import Source
 from charloom.modelfile import ModelFile, read_model
 from charloom.runs import Run
-from charloom.text import Vocabulary
+from charloom.text import Vocabulary, bytes_per_id
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -32,13 +34,14 @@ if TYPE_CHECKING:
 class Model(BoundModel):
     """A trained model: it generates and scores text, shows its states, and is saved as one file."""
 
+    @takes_settings(SampleConfig)
     def sample(
         self,
         prompt: str | None = None,
         *,
         stop: str | Sequence[str] = (),
         log_probs: bool = False,
-        **settings: Any,
+        **settings: Unpack[SampleSettings],
     ) -> list[Sample]:
         """Generate samples.
 
@@ -46,22 +49,27 @@ class Model(BoundModel):
             prompt: text to continue; None = `default_prompt`.
             stop: end a sample before the first of these.
             log_probs: whether samples include the log-probability of each character.
-            **settings: fields of `SampleConfig`: length, count, temperature, top_k, top_p, min_p, seed, unknown …
+            **settings: fields of `SampleConfig`, listed below; without a value, the recipe's or the default.
 
         Returns:
             `count` samples, each with its text, finish reason and seed.
         """
+        refuse_unknown(Model.sample, settings)
         events = self.generate(prompt, stop=stop, log_probs=log_probs, **settings)
         return sorted((e for e in events if isinstance(e, Sample)), key=lambda sample: sample.index)
 
+    @takes_settings(SampleConfig)
     def stream(
-        self, prompt: str | None = None, *, stop: str | Sequence[str] = (), **settings: Any
+        self, prompt: str | None = None, *, stop: str | Sequence[str] = (), **settings: Unpack[SampleSettings]
     ) -> Iterator[str]:
         """Generate one sample, yielding its text as it is generated; ``length=0`` never ends."""
-        for event in self.generate(prompt, stop=stop, **settings | {"count": 1}):
+        refuse_unknown(Model.stream, settings)
+        one: SampleSettings = {**settings, "count": 1}
+        for event in self.generate(prompt, stop=stop, **one):
             if isinstance(event, Piece):
                 yield event.text
 
+    @takes_settings(SampleConfig)
     def generate(
         self,
         prompt: str | None = None,
@@ -70,13 +78,14 @@ class Model(BoundModel):
         log_probs: bool = False,
         on_note: Callable[[str], None] | None = None,
         config: SampleConfig | None = None,
-        **settings: Any,
+        **settings: Unpack[SampleSettings],
     ) -> Generation:
         """Start generating: an iterator over pieces and finished samples (see `charloom.generation.generate`).
 
         Arguments are those of `sample`, with two more: `on_note` receives each note on the prompt; `config` is a result
         of `sample_config`, which saves resolving the settings again, and `settings` change it.
         """
+        refuse_unknown(Model.generate, settings)
         config = self.sample_config(**settings) if config is None else dataclasses.replace(config, **settings)
         prompt = self.default_prompt if prompt is None else prompt
         ids, notes = encode_prompt(prompt, self.vocab, config.unknown, self.file.text_config)
@@ -88,12 +97,15 @@ class Model(BoundModel):
             self.decoder(config), self.vocab, [ids], config, seed=seed, stop=stop, log_probs=log_probs
         )
 
-    def session(self, **settings: Any) -> Session:
+    @takes_settings(SampleConfig)
+    def session(self, **settings: Unpack[SampleSettings]) -> Session:
         """Start a text that is fed and continued in steps: see `charloom.generation.Session`."""
+        refuse_unknown(Model.session, settings)
         config = self.sample_config(**settings)
         seed = secrets.randbits(32) if config.seed is None else config.seed
         return Session.begin(self.decoder(config), self.vocab, self.file.text_config, config, seed=seed)
 
+    @takes_settings(TrainConfig)
     @threads.limited
     def evaluate(
         self,
@@ -106,7 +118,7 @@ class Model(BoundModel):
         seed: int = 0,
         on_note: Callable[[str], None] | None = None,
         on_progress: Callable[[float], None] | None = None,
-        **settings: Any,
+        **settings: Unpack[LearningSettings],
     ) -> Score:
         """Score held-out text.
 
@@ -123,7 +135,12 @@ class Model(BoundModel):
 
         Returns:
             The loss with its protocol and the numbers of scored and of unknown characters.
+
+        Raises:
+            ConfigError: a setting is unknown, or a protocol other than dynamic gets one.
         """
+        refuse_unknown(Model.evaluate, settings)
+        _refuse_settings(protocol, settings)
         ids, unknown, extra_nats = self._ids_to_score(text, split, on_note)
         boundary = self.vocab.boundary_id
         if protocol == "dynamic":
@@ -155,7 +172,8 @@ class Model(BoundModel):
                 fix="use stream, windows or dynamic",
             )
         loss = score.loss_nats + extra_nats / max(1, len(ids) - 1)
-        return dataclasses.replace(score, loss_nats=loss, unknown_chars=unknown)
+        per_char = bytes_per_id(self.vocab, ids)
+        return dataclasses.replace(score, loss_nats=loss, unknown_chars=unknown, bytes_per_char=per_char)
 
     @threads.limited
     def score(self, text: str, *, on_progress: Callable[[float], None] | None = None) -> Surprisals:
@@ -207,6 +225,15 @@ class Model(BoundModel):
             {key: np.stack([at[i][key][0] for at in states]) for key in layer} if states else {}
             for i, layer in enumerate(self.bound.export_state(state))
         ]
+
+
+def _refuse_settings(protocol: Protocol, settings: Iterable[str]) -> None:
+    if protocol != "dynamic" and (given := next(iter(settings), None)) is not None:
+        raise ConfigError(
+            f"evaluate() sets {given!r} with protocol {protocol}",
+            why="only protocol dynamic trains while it scores",
+            fix='leave it out, or set protocol="dynamic"',
+        )
 
 
 def load(path: Source, *, engine: str = "auto", device: str = "cpu", precision: str = "float32") -> Model:

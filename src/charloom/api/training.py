@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Literal, Unpack
 
+from charloom.api.keywords import refuse_unknown, takes_settings
 from charloom.api.model import Model, load
+from charloom.api.settings import TrainSettings
+from charloom.config import ModelConfig, TextConfig, TrainConfig
 from charloom.jobs import Source, TrainingJob, new_job, resume_job
+from charloom.progress import reporter
 from charloom.training import Event
 
 
+@takes_settings(TextConfig, ModelConfig, TrainConfig)
 def train(
     *sources: Source,
     text: str | None = None,
@@ -18,7 +24,9 @@ def train(
     val: Source | None = None,
     test: Source | None = None,
     on_event: Callable[[Event], None] | None = None,
-    **settings: Any,
+    quiet: bool = False,
+    log: Literal["tensorboard"] | None = None,
+    **settings: Unpack[TrainSettings],
 ) -> Model:
     """Train a model and return the one with the best validation loss.
 
@@ -30,13 +38,21 @@ def train(
         val: file to validate on, instead of the end of the text.
         test: file set aside for ``evaluate(split="test")``.
         on_event: called with every event of the training.
-        **settings: any field of `TextConfig`, `ModelConfig` and `TrainConfig`.
+        quiet: show no progress; otherwise it is live in a notebook or at a terminal, else a line every few seconds.
+        log: tensorboard, to write the events for it too, into the run folder.
+        **settings: any field of `TextConfig`, `ModelConfig` and `TrainConfig`, listed below.
 
     Returns:
-        The model with its run; ``model.card["results"]`` contains the results.
+        The model with its run and its corpus; ``model.card["results"]`` contains the results.
+
+    Raises:
+        ConfigError: a setting is unknown, out of bounds, or does not fit another.
+        DataError: a text is missing, empty or too short.
+        MissingExtraError: `log` names a package that is not installed.
     """
-    job = new_job(*sources, text=text, recipe=recipe, out=out, val=val, test=test, **settings)
-    return _finish(job, on_event)
+    refuse_unknown(train, settings)
+    job = new_job(*sources, text=text, recipe=recipe, out=out, val=val, test=test, log=log, **settings)
+    return _finish(job, on_event, quiet=quiet)
 
 
 def resume(
@@ -45,6 +61,8 @@ def resume(
     more_steps: int | None = None,
     text: Sequence[Source] | None = None,
     on_event: Callable[[Event], None] | None = None,
+    quiet: bool = False,
+    log: Literal["tensorboard"] | None = None,
 ) -> Model:
     """Continue a run from its newest valid checkpoint and return the model with the best validation loss.
 
@@ -53,12 +71,17 @@ def resume(
         more_steps: extend the run by this many steps.
         text: where the corpus is now, if it moved.
         on_event: called with every event of the training.
+        quiet: show no progress.
+        log: as in `train`.
     """
-    return _finish(resume_job(path, more_steps=more_steps, text=text), on_event)
+    job = resume_job(path, more_steps=more_steps, text=text, log=log)
+    return _finish(job, on_event, quiet=quiet)
 
 
-def _finish(job: TrainingJob, on_event: Callable[[Event], None] | None) -> Model:
-    for event in job.events():
-        if on_event is not None:
-            on_event(event)
-    return load(job.run.path)
+def _finish(job: TrainingJob, on_event: Callable[[Event], None] | None, *, quiet: bool) -> Model:
+    with reporter(job, quiet=quiet) as report:
+        for event in job.events():
+            report(event)
+            if on_event is not None:
+                on_event(event)
+    return replace(load(job.run.path), trained_on=job.corpus)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from charloom.cli.flags import option, verb
+from charloom.cli.flags import option, path_option, verb
 from charloom.cli.output import Show
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ MEASURED = ("memory_horizon_chars", "half_life_chars")
 
 def compare(
     show: Show,
-    run: Annotated[str, option("a run folder")],
+    run: Annotated[str, path_option("a run folder")],
     /,
-    *others: Annotated[str, option("more run folders", name="RUN")],
+    *others: Annotated[str, path_option("more run folders", name="RUN")],
     format: Annotated[  # noqa: A002 - the flag's name
         Literal["text", "markdown", "latex", "csv", "json"], option("format of the table", show_default=True)
     ] = "text",

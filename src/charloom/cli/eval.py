@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from charloom.cli.flags import Device, Engine, ModelPath, Precision, option, verb
+from charloom.cli.flags import Device, Engine, ModelPath, Precision, option, path_option, verb
 from charloom.cli.output import Show
 from charloom.config import TrainConfig
 
@@ -18,7 +18,7 @@ def eval_(
     model: ModelPath,
     /,
     *text: Annotated[
-        str, option("files to score; - reads standard input [default: the run's own held-out part]")
+        str, path_option("files to score; - reads standard input [default: the run's own held-out part]")
     ],
     protocol: Annotated[
         Literal["stream", "windows", "dynamic"],
@@ -74,6 +74,7 @@ def _object(score: Score, chosen: dict[str, int], unit: str) -> dict[str, Any]:
         "chars": score.chars,
         "loss_nats": score.loss_nats,
         "bits_per_char": score.bits_per_char,
+        "bits_per_byte": score.bits_per_byte,
         "perplexity": score.perplexity,
         "unknown_chars": score.unknown_chars,
         "unit": unit,
@@ -90,6 +91,9 @@ def _print(show: Show, loaded: Model, score: Score, chosen: dict[str, int], what
     show.line(f"{score.protocol} protocol{how}, on {what}: {score.chars:,} predictions")
     show.line(f"  loss        {score.loss_nats:.4f} nats/{unit}")
     show.line(f"  bits/{unit}   {score.bits_per_char:.4f}")
+    if unit == "char" and score.bits_per_byte is not None:
+        per_char = f"{score.bytes_per_char:.3f} UTF-8 bytes per character, normalised"
+        show.line(f"  bits/byte   {score.bits_per_byte:.4f}   ({per_char})")
     show.line(f"  perplexity  {score.perplexity:.3f}")
 
 

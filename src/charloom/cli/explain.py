@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from charloom.cli.flags import option, verb
+from charloom.cli.flags import option, path_option, verb
 from charloom.cli.output import SCHEMA, Show
 from charloom.config import ModelConfig, TextConfig, TrainConfig
 
@@ -25,13 +25,13 @@ _SHORT = {"<boundary>": "▪", "<unk>": "▫"}  # in the narrow cells of a grid
 
 def explain(
     show: Show,
-    source: Annotated[str, option("a text (- reads standard input), a run folder or a model file")],
+    source: Annotated[str, path_option("a text (- reads standard input), a run folder or a model file")],
     /,
     *,
     recipe: Annotated[
-        str | None, option("for a text: a recipe's name, a TOML file or an earlier run")
+        str | None, path_option("for a text: a recipe's name, a TOML file or an earlier run")
     ] = None,
-    text: Annotated[str | None, option("for a model: text to show it on [default: its corpus]")] = None,
+    text: Annotated[str | None, path_option("for a model: text to show it on [default: its corpus]")] = None,
     top_k: Annotated[int, option("characters kept in the top-k example", metavar="N", show_default=True)] = 5,
     top_p: Annotated[
         float, option("probability kept in the top-p example", metavar="X", show_default=True)

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 import cyclopts
 
-from charloom.cli.output import colours, is_live, print_json
+from charloom.cli.output import colours, print_json
 from charloom.cli.verbs import VERBS
 from charloom.errors import CharloomError
+from charloom.progress import is_live
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 

@@ -46,12 +46,34 @@ def option(help: str, **more: Any) -> Parameter:  # noqa: A002 - the flag's help
     return Parameter(help=help, **defaults | more)
 
 
-ModelPath = Annotated[str, option("a run folder or a model file")]
+def path_option(help: str, **more: Any) -> Parameter:  # noqa: A002 - the flag's help is its help
+    """Describe a flag whose text names a file, a folder, a glob or ``-``: shells complete it with file names."""
+    return option(help, converter=_as_written, **more)
+
+
+def _as_written(type_: Any, tokens: Sequence[Any]) -> Any:
+    """Return the words themselves; `type_` is only what shells complete."""
+    words = [token.value for token in tokens]
+    return words if typing.get_origin(type_) is list else words[0]
+
+
+def _completed_as_path(parameter: inspect.Parameter) -> inspect.Parameter:
+    """Put `Path` in place of `str` in the annotation of a `path_option`: cyclopts completes by type."""
+    metadata = getattr(parameter.annotation, "__metadata__", ())
+    if not any(getattr(part, "converter", None) is _as_written for part in metadata):
+        return parameter
+    hint = {str: Path, str | None: Path | None, list[str] | None: list[Path] | None}[
+        parameter.annotation.__origin__
+    ]
+    return parameter.replace(annotation=Annotated[hint, *metadata])
+
+
+ModelPath = Annotated[str, path_option("a run folder or a model file")]
 Engine = Annotated[str, option("auto, torch, scratch or fused", show_default=True)]
 Device = Annotated[str, option("auto, cpu, cuda, cuda:N or mps", show_default=True)]
 Precision = Annotated[Literal["float32", "float64"], option("precision of the arithmetic", show_default=True)]
 Threads = Annotated[int | None, option("most threads [default: the cores this process may use]", metavar="N")]
-ValidationFile = Annotated[str | None, option("file to validate on, instead of the end of the text")]
+ValidationFile = Annotated[str | None, path_option("file to validate on, instead of the end of the text")]
 RunFolder = Annotated[Path | None, option("run folder [default: a new one under runs/]")]
 
 
@@ -76,7 +98,7 @@ def verb(
             """Carry the signature that cyclopts parses; `run.main` calls the verb itself."""
 
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-        parameters = [p for p in own if p.kind is not p.VAR_KEYWORD]
+        parameters = [_completed_as_path(p) for p in own if p.kind is not p.VAR_KEYWORD]
         parameters += [flag for config in configs for flag in _flags_of(config, only)]
         if computes:
             parameters.append(_keyword("threads", Threads, None))

@@ -7,7 +7,8 @@ import threading
 import time
 from types import TracebackType
 
-from charloom.cli.output import Show, is_live
+from charloom.cli.output import Show
+from charloom.progress import is_live
 
 FIRST_S, LIVE_EVERY_S, PLAIN_EVERY_S = 2.0, 0.5, 5.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from charloom.cli.flags import ModelPath, option, verb
+from charloom.cli.flags import ModelPath, option, path_option, verb
 from charloom.cli.output import SCHEMA, Show
 
 if TYPE_CHECKING:
@@ -18,7 +18,9 @@ def inspect(
     model: ModelPath,
     text: Annotated[
         str | None,
-        option("a text it was not trained on; - reads standard input [default: the run's held-out text]"),
+        path_option(
+            "a text it was not trained on; - reads standard input [default: the run's held-out text]"
+        ),
     ] = None,
     /,
     *,

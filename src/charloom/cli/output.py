@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
+
+from charloom.progress import is_live
 
 SCHEMA = 1
 _DIM, _MARK, _PLAIN = "\x1b[2m", "\x1b[1;4m", "\x1b[0m"  # a mark is bold and underlined, without colour
@@ -22,11 +25,6 @@ def prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
-
-
-def is_live(stream: TextIO) -> bool:
-    """Whether a stream is a terminal that can move its cursor."""
-    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def colours(stream: TextIO) -> bool:
@@ -62,6 +60,16 @@ class Show:
         sys.stderr.write(line if live else line + "\n")
         sys.stderr.flush()
         self.printed_at, self.is_beating = time.monotonic(), live
+
+    @contextlib.contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Inside the block, another display shows progress."""
+        self.erase()
+        self.is_reporting = True
+        try:
+            yield
+        finally:
+            self.is_reporting = False
 
     def erase(self) -> None:
         """Take a sign of life off the terminal."""

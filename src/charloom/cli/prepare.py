@@ -5,19 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from charloom.cli.flags import ValidationFile, option, verb
+from charloom.cli.flags import ValidationFile, option, path_option, verb
 from charloom.cli.output import Show
 from charloom.config import TextConfig
 
 
 def prepare(
     show: Show,
-    text: Annotated[str, option("a file, folder or glob; - reads standard input")],
+    text: Annotated[str, path_option("a file, folder or glob; - reads standard input")],
     /,
-    *more: Annotated[str, option("more files, folders or globs", name="TEXT")],
+    *more: Annotated[str, path_option("more files, folders or globs", name="TEXT")],
     out: Annotated[Path, option("file to write")],
     val: ValidationFile = None,
-    test: Annotated[str | None, option("file set aside for testing")] = None,
+    test: Annotated[str | None, path_option("file set aside for testing")] = None,
     **settings: Any,
 ) -> None:
     """Prepare a text.

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
-from charloom.cli.flags import option, verb
+from charloom.cli.flags import path_option, verb
 from charloom.cli.output import Show
 
 if TYPE_CHECKING:
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def recipes(
     show: Show,
-    name: Annotated[str | None, option("a recipe, TOML file or earlier run whose settings to print")] = None,
+    name: Annotated[
+        str | None, path_option("a recipe, TOML file or earlier run whose settings to print")
+    ] = None,
     /,
 ) -> None:
     """List recipes.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from charloom.cli.failures import DONE, INTERRUPTED, UsageError
-from charloom.cli.flags import Device, ModelPath, option, verb
+from charloom.cli.flags import Device, ModelPath, option, path_option, verb
 from charloom.cli.novelty import (
     SamplesNovelty,
     judge_samples,
@@ -36,7 +36,7 @@ Prompt = Annotated[
     str | None,
     option("text to continue; - reads standard input; none = the recipe's", allow_leading_hyphen=True),
 ]
-PromptFile = Annotated[str | None, option("file that contains the prompt")]
+PromptFile = Annotated[str | None, path_option("file that contains the prompt")]
 Stop = Annotated[
     list[str] | None, option("end a sample before this text; may be repeated", allow_leading_hyphen=True)
 ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from charloom.cli.failures import UsageError
-from charloom.cli.flags import Device, Engine, ModelPath, Precision, option, verb
+from charloom.cli.flags import Device, Engine, ModelPath, Precision, option, path_option, verb
 from charloom.cli.output import SCHEMA, Show
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def score(
     show: Show,
     model: ModelPath,
-    text: Annotated[str, option("file to score; - reads standard input")],
+    text: Annotated[str, path_option("file to score; - reads standard input")],
     /,
     *,
     top: Annotated[

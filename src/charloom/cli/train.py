@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from charloom.cli.failures import StoppedError, UsageError
-from charloom.cli.flags import MoreSteps, RunFolder, ValidationFile, option, verb
+from charloom.cli.flags import MoreSteps, RunFolder, ValidationFile, option, path_option, verb
 from charloom.cli.interrupt import Interrupt, quoted
 from charloom.cli.output import Show
-from charloom.cli.progress import reporter
 from charloom.cli.train_summary import print_report
 from charloom.config import ModelConfig, TextConfig, TrainConfig
+from charloom.progress import reporter
 
 if TYPE_CHECKING:
     from charloom.jobs import TrainingJob
     from charloom.training import Event
 
 Text = Annotated[
-    str, option("files, folders or globs; - reads standard input [default: a text included with Python]")
+    str, path_option("files, folders or globs; - reads standard input [default: a text included with Python]")
 ]
 
 
@@ -27,15 +27,18 @@ def train(
     show: Show,
     *text: Text,
     recipe: Annotated[
-        str | None, option("name of a recipe, a TOML file, or an earlier run to repeat")
+        str | None, path_option("name of a recipe, a TOML file, or an earlier run to repeat")
     ] = None,
     out: RunFolder = None,
     resume: Annotated[Path | None, option("continue this run; --steps +N adds N steps")] = None,
     moved_to: Annotated[
-        list[str] | None, option("with --resume: where the text is now", name="--text")
+        list[str] | None, path_option("with --resume: where the text is now", name="--text")
     ] = None,
     val: ValidationFile = None,
-    test: Annotated[str | None, option("file set aside for `charloom eval --split test`")] = None,
+    test: Annotated[str | None, path_option("file set aside for `charloom eval --split test`")] = None,
+    log: Annotated[
+        Literal["tensorboard"] | None, option("also write the events for TensorBoard, into the run folder")
+    ] = None,
     **settings: Any,
 ) -> None:
     """Train.
@@ -48,20 +51,21 @@ def train(
 
     sources = [*text, *(moved_to or [])]
     if resume is not None:
-        job = _resumed(resume, sources, settings, recipe or out or val or test)
+        job = _resumed(resume, sources, settings, recipe or out or val or test, log=log)
     elif isinstance(steps := settings.get("steps"), MoreSteps):
         what, why = f"--steps +{steps} without --resume", "only an existing run can be extended"
         raise UsageError(what, why=why, fix=f"give --steps {steps}, or add --resume DIR")
     else:
-        job = jobs.new_job(*sources, recipe=recipe, out=out, val=val, test=test, **settings)
-    show.notes(*job.corpus.notes)
+        job = jobs.new_job(*sources, recipe=recipe, out=out, val=val, test=test, log=log, **settings)
     run_job(show, job)
     results = jobs.results_json(job.run)
     print_report(show, results, documents=job.corpus.vocab.boundary_id is not None)
     show.object(results)
 
 
-def _resumed(run: Path, text: list[str], settings: dict[str, Any], other: object) -> TrainingJob:
+def _resumed(
+    run: Path, text: list[str], settings: dict[str, Any], other: object, *, log: str | None
+) -> TrainingJob:
     from charloom import jobs
 
     steps = settings.pop("steps", None)
@@ -71,7 +75,8 @@ def _resumed(run: Path, text: list[str], settings: dict[str, Any], other: object
             why="a resumed run keeps the settings it was started with",
             fix=f"run charloom train --resume {quoted(run)}; add --steps +500 to extend it, --text PATH if the text moved",
         )
-    return jobs.resume_job(run, more_steps=None if steps is None else int(steps), text=text or None)
+    more_steps = None if steps is None else int(steps)
+    return jobs.resume_job(run, more_steps=more_steps, text=text or None, log=log)
 
 
 def run_job(show: Show, job: TrainingJob) -> None:
@@ -84,7 +89,7 @@ def run_job(show: Show, job: TrainingJob) -> None:
 
     events = cast("Generator[Event]", job.events())
     inside = False  # closing the generator saves a checkpoint only after its first event
-    with reporter(show, job) as report, Interrupt() as interrupt:
+    with show.reporting(), reporter(job, quiet=show.quiet) as report, Interrupt() as interrupt:
         for event in events:
             report(event)
             if interrupt.came and inside and not isinstance(event, Finished):
@@ -110,6 +115,7 @@ app = verb(
         charloom train tales.txt --cell lstm --hidden-size 64 --steps 40 --out runs/lstm
         charloom train names.txt --documents line --steps 40 --json
         cat tales.txt | charloom train - --steps 20 --quiet
+        charloom train tales.txt --steps 20 --log tensorboard
         charloom train --resume runs/tales --steps +20
     """,
 )(train)

@@ -7,6 +7,7 @@ from typing import Any
 
 from charloom.cli.interrupt import quoted
 from charloom.cli.output import Show
+from charloom.progress import clock
 
 
 def print_report(show: Show, results: Mapping[str, Any], *, documents: bool = False) -> None:
@@ -32,7 +33,9 @@ def figures(results: Mapping[str, Any]) -> list[str]:
     unit = f"bits/{results['unit']}"
     if results["val_bits_per_char"] is None:
         return ["nothing was held out, so there is no loss on new text"]
-    nats = f"{results['val_loss_nats']:.4f} nats, {results['protocol']} protocol on held-out text"
+    per_byte = results.get("val_bits_per_byte")
+    in_bytes = f" = {per_byte:.3f} bits/byte" if per_byte is not None and results["unit"] == "char" else ""
+    nats = f"{results['val_loss_nats']:.4f} nats{in_bytes}, {results['protocol']} protocol on held-out text"
     primed = "primed with the training part"
     rows = [
         ("this model", results["val_bits_per_char"], nats),
@@ -40,17 +43,3 @@ def figures(results: Mapping[str, Any]) -> list[str]:
         ("xz", results["xz_bits_per_char"], primed),
     ]
     return [f"  {name:<18} {bits:6.3f} {unit}   {how}" for name, bits, how in rows if bits is not None]
-
-
-def clock(seconds: float) -> str:
-    """Format a duration in seconds.
-
-    Example:
-        >>> clock(7.4), clock(75), clock(7300)
-        ('7 s', '1:15 min', '2:01 h')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    large, small = divmod(whole, 60) if whole < 3600 else divmod(whole // 60, 60)
-    return f"{large}:{small:02d} {'min' if whole < 3600 else 'h'}"

@@ -56,7 +56,13 @@ def build_app(called: str = "") -> cyclopts.App:
         help_epilogue=EPILOGUE,
         version=__version__,
     )
-    app["--help"].group = app["--version"].group = cyclopts.Group("Options", sort_key=2)
+    options = app["--help"].group = app["--version"].group = cyclopts.Group("Options", sort_key=2)
+    app.command(
+        "charloom.cli.completion:install_completion",
+        name="--install-completion",
+        help="Let your shell complete verbs, flags and files (bash, zsh, fish).",
+        group=options,
+    )
     for order, (name, summary) in enumerate(VERBS.items()):
         shown = None if name == called else summary
         app.command(f"charloom.cli.{name}:app", name=name, help=shown, sort_key=order, group=_VERBS)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from charloom.summary import short_fields
 from charloom.text.vocabulary import BOUNDARY_CODE, UNK, Vocabulary, code_points
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ class Novelty:
     match_length_quantiles_chars: Mapping[float, int]
     match_length_histogram: tuple[LengthBin, ...]
     from_chars: int
+
+    __repr__ = short_fields
 
     @property
     def spans(self) -> list[tuple[int, int]]:

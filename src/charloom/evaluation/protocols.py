@@ -22,6 +22,7 @@ import numpy as np
 from charloom.engines import EngineModel, Learner, State
 from charloom.errors import DataError
 from charloom.rng import Purpose, uniforms
+from charloom.summary import Summarised, Summary
 from charloom.text.batching import Plan, Window
 
 if TYPE_CHECKING:
@@ -45,19 +46,21 @@ _ESTIMATE_LENGTH = 512
 _MAX_LANES = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
+@dataclass(frozen=True, slots=True, repr=False)
+class Score(Summarised):
     """A mean loss in nats per character, its protocol, and how many predictions it is measured on.
 
     Attributes:
         chars: predictions counted.
         unknown_chars: characters that the model has never seen.
+        bytes_per_char: UTF-8 bytes per character of the scored text as the model reads it, normalised; None if unknown.
     """
 
     protocol: Protocol
     chars: int
     loss_nats: float
     unknown_chars: int = 0
+    bytes_per_char: float | None = None
 
     @property
     def bits_per_char(self) -> float:
@@ -65,9 +68,27 @@ class Score:
         return self.loss_nats / math.log(2)
 
     @property
+    def bits_per_byte(self) -> float | None:
+        """`bits_per_char` divided by `bytes_per_char`: comparable between scripts and with byte models."""
+        return None if self.bytes_per_char is None else self.bits_per_char / self.bytes_per_char
+
+    @property
     def perplexity(self) -> float:
         """The exponential of the loss in nats."""
         return math.exp(self.loss_nats)
+
+    def summary(self) -> Summary:
+        """The loss, and how it was measured."""
+        nats = f"{self.loss_nats:.4f} nats, perplexity {self.perplexity:.3f}"
+        how = f"{self.protocol}, {self.chars:,} predictions"
+        unknown = f", {self.unknown_chars:,} characters unknown" if self.unknown_chars else ""
+        title = f"Score: {self.bits_per_char:.4f} bits per character = {nats}"
+        rows = [("protocol", how + unknown)]
+        if self.bits_per_byte is not None:
+            rows.append(
+                ("bits per byte", f"{self.bits_per_byte:.4f}, {self.bytes_per_char:.3f} bytes per character")
+            )
+        return Summary(title, tuple(rows))
 
 
 def stream_loss(

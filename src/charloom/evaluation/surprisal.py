@@ -27,6 +27,7 @@ from charloom.engines import EngineModel, State
 from charloom.errors import DataError, DivergedError
 from charloom.evaluation.protocols import exact_segments, iterate_segments
 from charloom.generation.filters import log_softmax
+from charloom.summary import Summarised, Summary
 from charloom.text import Vocabulary, encode_for_scoring
 from charloom.text.batching import Window
 from charloom.text.documents import Splitter
@@ -64,8 +65,8 @@ class Oddity:
     expected_probability: float
 
 
-@dataclass(frozen=True, eq=False)
-class Surprisals:
+@dataclass(frozen=True, eq=False, repr=False)
+class Surprisals(Summarised):
     """A text with the surprisal of each character and the likeliest symbol in its place.
 
     Attributes:
@@ -114,6 +115,15 @@ class Surprisals:
         text = "".join(self.chars)
         newlines = [i for i, char in enumerate(text) if char == "\n"]
         return [self._oddity(int(i), int(offsets[i]), text, newlines) for i in order]
+
+    def summary(self) -> Summary:
+        """The mean, and the characters that the model expected least."""
+        title = f"Surprisals: {self.bits_per_char:.4f} bits per {self.unit}, {len(self.chars):,} characters"
+        odd = [f"{o.char!r} (line {o.line}, column {o.column}, {o.bits:.1f} bits)" for o in self.oddities(3)]
+        rows = [("least expected", ", ".join(odd) or "none")]
+        if self.num_unknown:
+            rows.append(("unknown", f"{self.num_unknown:,} characters"))
+        return Summary(title, tuple(rows))
 
     def _oddity(self, i: int, offset: int, text: str, newlines: Sequence[int]) -> Oddity:
         end = offset + len(self.chars[i])

@@ -20,6 +20,7 @@ from charloom.errors import ConfigError
 from charloom.generation.decoding import new_sampler, select
 from charloom.generation.prefill import prefill_batch, with_bos
 from charloom.generation.sample_text import FinishReason, SampleText, unwritable_ids
+from charloom.summary import Summarised, Summary
 
 if TYPE_CHECKING:
     from jaxtyping import Int, Int64
@@ -37,8 +38,8 @@ class Piece:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+@dataclass(frozen=True, slots=True, repr=False)
+class Sample(Summarised):
     """A finished sample.
 
     Attributes:
@@ -57,6 +58,12 @@ class Sample:
     finish_reason: FinishReason
     seed: int
     log_probs: tuple[float, ...] | None = None
+
+    def summary(self) -> Summary:
+        """The text, and how it came about."""
+        how = f"{len(self.text):,} characters, ended by {self.finish_reason}, seed {self.seed}"
+        prompt = (("prompt", self.prompt),) if self.prompt else ()
+        return Summary(f"Sample {self.index}: {how}", (*prompt, ("text", self.text)))
 
 
 class Generation(Iterator[Piece | Sample]):
@@ -223,7 +230,9 @@ def generate(
         ...     print(event)
         Piece(sample=0, text='b')
         Piece(sample=0, text='b')
-        Sample(index=0, prompt='a', text='bb', finish_reason='length', seed=5, log_probs=None)
+        Sample 0: 2 characters, ended by length, seed 5
+          prompt: a
+          text: bb
     """
     stops = (stop,) if isinstance(stop, str) else tuple(stop)
     _check(len(prompts), config.count, stops)

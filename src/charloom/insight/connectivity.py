@@ -19,6 +19,7 @@ import numpy as np
 from charloom.config import ModelConfig
 from charloom.insight.bptt import backpropagate, unroll
 from charloom.insight.passages import resets_before
+from charloom.summary import short_fields
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -40,6 +41,8 @@ class Connectivity:
     first: int
     lean: Float[Array, "R J"]
     mean_by_lag: Float[Array, "J"]
+
+    __repr__ = short_fields
 
 
 def connectivity(

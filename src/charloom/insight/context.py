@@ -26,6 +26,7 @@ import numpy as np
 from charloom.engines import EngineModel
 from charloom.insight.passages import resets_before, spaced
 from charloom.rng import Purpose, permutation
+from charloom.summary import short_fields
 from charloom.text.batching import Window
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class FarContext:
     full_nats: float
     reach_chars: int
     num_targets: int
+
+    __repr__ = short_fields
 
     @property
     def order_share(self) -> tuple[float | None, ...]:

@@ -26,6 +26,7 @@ from charloom.config import ModelConfig
 from charloom.insight.features import char_class, is_vowel
 from charloom.parameters import initial_parameters
 from charloom.rng import Purpose, permutation
+from charloom.summary import short_fields
 from charloom.text.similar import skeleton
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class Cluster:
     p_value: float
     together_random: float
 
+    __repr__ = short_fields
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedding:
@@ -81,6 +84,8 @@ class Embedding:
     explained_fraction: Float[Array, "2"]
     neighbours: tuple[tuple[tuple[str, float], ...], ...]
     clusters: tuple[Cluster, ...]
+
+    __repr__ = short_fields
 
 
 def embedding(

@@ -23,6 +23,7 @@ import numpy as np
 from charloom.engines import EngineModel
 from charloom.evaluation import ngram_surprisals
 from charloom.insight.features import classes_of, features
+from charloom.summary import short_fields
 from charloom.text.batching import Window
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class ErrorAnalysis:
     by_class: tuple[Group, ...]
     by_word_position: tuple[Group, ...]
     by_line_position: tuple[Group, ...]
+
+    __repr__ = short_fields
 
 
 def error_analysis(

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from charloom.insight.bptt import Layer, Unrolled
+from charloom.summary import short_fields
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -51,6 +52,8 @@ class Saturation:
     mean: Float[Array, "H"]
     saturated_fraction: float
 
+    __repr__ = short_fields
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Timescale:
@@ -61,6 +64,8 @@ class Timescale:
     median_chars: float
     longest_chars: float
 
+    __repr__ = short_fields
+
 
 @dataclass(frozen=True, slots=True)
 class Gates:
@@ -69,6 +74,8 @@ class Gates:
     saturation: tuple[Saturation, ...]
     timescales: tuple[Timescale, ...]
     num_chars: int
+
+    __repr__ = short_fields
 
 
 def gates(read: Unrolled) -> Gates:

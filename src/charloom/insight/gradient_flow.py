@@ -25,6 +25,7 @@ from charloom.engines.scratch import loss
 from charloom.insight.bptt import backpropagate, unroll
 from charloom.insight.passages import resets_before
 from charloom.parameters import initial_parameters
+from charloom.summary import Summarised, Summary, short_fields
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -54,6 +55,8 @@ class Decay:
     half_life_chars: float | None
     horizon_chars: int | None
 
+    __repr__ = short_fields
+
 
 @dataclass(frozen=True, slots=True)
 class Flow:
@@ -62,15 +65,24 @@ class Flow:
     arrays: tuple[Decay, ...]
     memory_horizon_chars: int | None
 
+    __repr__ = short_fields
 
-@dataclass(frozen=True, slots=True)
-class GradientFlow:
+
+@dataclass(frozen=True, slots=True, repr=False)
+class GradientFlow(Summarised):
     """Gradients as trained and at initialisation, up to lag `num_lags`, as means over `num_losses` losses."""
 
     num_lags: int
     num_losses: int
     trained: Flow
     initial: Flow
+
+    def summary(self) -> Summary:
+        """How far back gradients reach."""
+        horizons = (self.trained.memory_horizon_chars, self.initial.memory_horizon_chars)
+        trained, initial = (f"over {self.num_lags}" if h is None else f"{h}" for h in horizons)
+        title = f"GradientFlow: gradients reach {trained} characters, {initial} at initialisation"
+        return Summary(title, (("measured", f"{self.num_losses} losses, lags up to {self.num_lags}"),))
 
 
 def gradient_flow(

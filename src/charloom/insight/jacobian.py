@@ -23,6 +23,7 @@ import numpy as np
 
 from charloom.config import ModelConfig
 from charloom.insight.bptt import Layer, Unrolled, state_back
+from charloom.summary import short_fields
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -46,6 +47,8 @@ class StepJacobian:
     largest: Float[Array, "S"]
     log_gain_by_lag: Float[Array, "K"]
     growth_per_char: Float[Array, "N"]
+
+    __repr__ = short_fields
 
 
 def step_jacobian(config: ModelConfig, layer: Layer, t: int) -> Float[Array, "N N"]:

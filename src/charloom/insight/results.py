@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from charloom.insight.jacobian import StepJacobian
 from charloom.insight.json_values import json_ready
 from charloom.insight.training_curve import TrainingCurve
 from charloom.insight.units import Units
+from charloom.summary import Summarised, Summary, short_fields
 from charloom.training.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -89,9 +91,11 @@ class ContextCurve:
     far: FarContext | None
     order_share: tuple[float | None, ...]
 
+    __repr__ = short_fields
 
-@dataclass(frozen=True, slots=True)
-class Inspection:
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Inspection(Summarised):
     """All measurements of one model.
 
     Attributes:
@@ -120,6 +124,14 @@ class Inspection:
     verdicts: tuple[Verdict, ...]
     num_chars: int
     course: TrainingCurve | None = None
+
+    def summary(self) -> Summary:
+        """The loss, the verdicts, and how far the network remembers."""
+        bits = self.held_out_nats / math.log(2)
+        title = f"Inspection: {bits:.4f} bits per character on {self.num_chars:,} characters of held-out text"
+        verdicts = [(verdict.kind, f"{verdict.says}; advice: {verdict.advice}") for verdict in self.verdicts]
+        memory = ("memory", self.gradient_flow.summary().title.partition(": ")[2])
+        return Summary(title, (*verdicts[:1], memory, *verdicts[1:]))
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain JSON values."""

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from charloom.summary import short_fields
 from charloom.training.verdict import MEMORISED_GAP, MEMORISED_SHARE
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class Curve:
     steps: Int[Array, "N"]
     median: Float[Array, "N"]
     top: Float[Array, "N"]
+
+    __repr__ = short_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,8 @@ class TrainingCurve:
     clip_rate: float | None
     stages: tuple[TrainingStage, ...]
     blow_ups: tuple[BlowUp, ...]
+
+    __repr__ = short_fields
 
 
 def training_curve(events: Iterable[Mapping[str, Any]], *, clip_norm: float | None) -> TrainingCurve | None:

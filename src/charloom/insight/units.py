@@ -26,6 +26,7 @@ import numpy as np
 
 from charloom.insight.bptt import Unrolled
 from charloom.insight.features import features
+from charloom.summary import short_fields
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -65,6 +66,8 @@ class Feature:
     num_units_above: int
     false_positive_rate: float
 
+    __repr__ = short_fields
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shown:
@@ -74,6 +77,8 @@ class Shown:
     feature: str
     explained: float
     values: Float[Array, "E"]
+
+    __repr__ = short_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,8 @@ class Units:
     features: tuple[Feature, ...]
     excerpt: str
     shown: tuple[Shown, ...]
+
+    __repr__ = short_fields
 
 
 def units(read: Unrolled, chars: Sequence[str]) -> Units:

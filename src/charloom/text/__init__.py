@@ -11,7 +11,7 @@ from charloom.text.load import builtin_corpus, corpus_from_text, read_corpus, re
 from charloom.text.normalise import clean
 from charloom.text.oov import Scoring, encode_for_scoring, unseen_nats
 from charloom.text.prepared import is_prepared, open_prepared, prepare
-from charloom.text.vocabulary import BOUNDARY, UNK, Vocabulary, build_vocabulary
+from charloom.text.vocabulary import BOUNDARY, UNK, Vocabulary, build_vocabulary, bytes_per_id
 
 __all__ = [
     "BOUNDARY",
@@ -24,6 +24,7 @@ __all__ = [
     "Vocabulary",
     "build_vocabulary",
     "builtin_corpus",
+    "bytes_per_id",
     "clean",
     "corpus_from_text",
     "decode_bytes",

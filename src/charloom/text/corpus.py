@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from charloom.config import TextConfig
+from charloom.summary import short_fields
 from charloom.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -42,3 +43,5 @@ class Corpus:
     sources: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     encodings: tuple[str, ...] = ()
+
+    __repr__ = short_fields

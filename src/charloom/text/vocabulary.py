@@ -9,6 +9,7 @@ So the set of characters alone determines a vocabulary, and adding a special cha
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,7 @@ import numpy as np
 
 from charloom.config import TextConfig
 from charloom.errors import DataError, ModelFileError, UnknownCharacterError
+from charloom.summary import short_fields
 from charloom.text.similar import group_by_skeleton, similar_char
 
 if TYPE_CHECKING:
@@ -72,6 +74,8 @@ class Vocabulary:
     symbols: tuple[int, ...]
     specials: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+
+    __repr__ = short_fields
 
     def __len__(self) -> int:
         return len(self.symbols) + len(self.specials)
@@ -243,6 +247,24 @@ class Vocabulary:
     def _look_up(self, codes: UInt[Array, " n"]) -> UInt[Array, " n"]:
         ids: UInt[Array, " n"] = self._table[np.minimum(codes, len(self._table) - 1)]
         return ids
+
+
+def bytes_per_id(vocab: Vocabulary, ids: Int[Array, " n"]) -> float:
+    """The mean number of UTF-8 bytes of a text's ids, counted in the text as `Vocabulary.decode` writes it.
+
+    A boundary counts one byte, its newline; ``<unk>`` three, the replacement character. Empty ids give NaN.
+
+    Example:
+        >>> vocab = Vocabulary.from_text("aé")
+        >>> bytes_per_id(vocab, vocab.encode("aé"))
+        1.5
+    """
+    special = {UNK: len("\N{REPLACEMENT CHARACTER}".encode()), BOUNDARY: 1}
+    lengths = [len(chr(code).encode("utf-8", "surrogatepass")) for code in vocab.symbols]
+    own = [1] * len(lengths) if vocab.unit == "byte" else lengths
+    sizes = np.array([*own, *(special[name] for name in vocab.specials)])
+    counts = np.bincount(np.asarray(ids), minlength=len(sizes))
+    return float(counts @ sizes / counts.sum()) if len(ids) else math.nan
 
 
 def _counts_of(codes: UInt32[Array, " n"]) -> dict[int, int]:

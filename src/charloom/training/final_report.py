@@ -13,6 +13,7 @@ from charloom.evaluation.protocols import Score, stream_steps
 from charloom.modelfile import read_model, write_model
 from charloom.runs import Run
 from charloom.text.corpus import Corpus
+from charloom.text.vocabulary import bytes_per_id
 from charloom.training.baselines import BaselineMeasurement, Baselines
 from charloom.training.events import Closing, Finished
 from charloom.training.state import LoopState
@@ -66,7 +67,7 @@ def final_report(
         steps_plan=format_plan(progress.knots or ((0, 0.0), (max(1, progress.step), 1.0))),
     )
     finished = replace(finished, verdicts=judge_training(_outcome(corpus, progress, finished)))
-    results = _results(finished)
+    results = _results(finished) | {"val_bits_per_byte": _bits_per_byte(corpus, held_out, validation)}
     write_model(run.model_path, replace(kept, card=kept.card | {"results": results}))
     taken = {"steps": progress.step, "plan": finished.steps_plan}
     run.write_config(run.config() | {"as_taken": taken, "results": results})
@@ -99,6 +100,10 @@ def _announced(step: int, what: str, steps: Generator[float, None, Found]) -> Ge
             found: Found = end.value
             return found
         yield Closing(step, what, share)
+
+
+def _bits_per_byte(corpus: Corpus, ids: Int[Array, "M"] | None, score: Score | None) -> float | None:
+    return None if score is None or ids is None else score.bits_per_char / bytes_per_id(corpus.vocab, ids)
 
 
 def _outcome(corpus: Corpus, progress: LoopState, finished: Finished) -> Outcome:

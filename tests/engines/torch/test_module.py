@@ -145,3 +145,24 @@ def test_a_vocabulary_of_the_wrong_size_is_rejected(vocab_size):
     module = CharModule(config, random_parameters(config, np.random.default_rng(0)), V)
     with pytest.raises(ConfigError, match=rf"vocabulary of {vocab_size} requires"):
         parameters_of(module, vocab_size)
+
+
+@every_stack
+def test_an_exported_program_gives_the_same_logits_for_other_rows_and_a_carried_state(config, rng):
+    module = CharModule(config, random_parameters(config, rng), V)
+    ids = torch.tensor(random_ids(rng, 3, 8))
+    rows = {"ids": {0: torch.export.Dim("B")}}
+    with torch.no_grad():
+        first = torch.export.export(module, (ids[:2, :4],), dynamic_shapes=rows).module()
+        logits, state = first(ids[:, :4])
+        rest, _ = torch.export.export(module, (ids[:, 4:], state)).module()(ids[:, 4:], state)
+        np.testing.assert_allclose(torch.cat([logits, rest], 1), module(ids)[0], **GOLDEN)
+
+
+def test_a_module_can_be_exported_through_dynamo(rng):
+    module = CharModule(
+        SHORT_CASES["gru-residual-2"], random_parameters(SHORT_CASES["gru-residual-2"], rng), V
+    )
+    ids = torch.tensor(random_ids(rng, 2, 6))
+    exported = torch.export.export(module, (ids,), strict=True).module()
+    np.testing.assert_allclose(exported(ids)[0].detach(), module(ids)[0].detach(), **GOLDEN)

@@ -10,8 +10,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -110,12 +111,20 @@ def _library_kernel(
     """Run the window in PyTorch's kernel; None if it has none for this cell."""
     w_ih = params["w_ih"]
     x = F.one_hot(x, w_ih.shape[1]) if x.dtype == torch.int64 else x
+    # torch.export cannot record a change of Python's warnings
+    quiet = contextlib.nullcontext() if torch.compiler.is_compiling() else _copied_weights()
     # in an autocast, cuDNN would round to float16, too narrow a range for gradients
-    with torch.autocast(w_ih.device.type, enabled=False), warnings.catch_warnings():
-        # cuDNN wants a layer's weights in one contiguous block; it copies them there, and a CUDA graph records the copy
-        warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
+    with torch.autocast(w_ih.device.type, enabled=False), quiet:
         x = x.to(w_ih.dtype)
         if config.cell == "elman":
             return elman.library_kernel(params, x, state, config.activation)
         kernel = lstm.library_kernel if config.cell == "lstm" else gru.library_kernel
         return kernel(params, x, state)
+
+
+@contextlib.contextmanager
+def _copied_weights() -> Iterator[None]:
+    """Let cuDNN copy a layer's weights to one contiguous block, where it wants them; a CUDA graph records the copy."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
+        yield

@@ -72,8 +72,15 @@ def linear_scan(
     After k passes, (keep_t, update_t) combine the 2ᵏ steps that end at t. The derivative is a scan from the end:
     g_t = d_h_t + keep_{t+1} ⊙ g_{t+1}; then d_update = g and d_keep_t = g_t ⊙ h_{t−1}.
 
+    In a graph that `torch.export` or `torch.compile` records, the steps are written out: it cannot contain the derivative.
+
     Source: Hillis & Steele (1986), "Data parallel algorithms"; composition of linear steps as in Blelloch (1990).
     """
+    if torch.compiler.is_compiling():
+        steps = [h0]
+        for now_keep, now_update in zip(keep.unbind(0), update.unbind(0), strict=True):
+            steps.append(torch.addcmul(now_update, now_keep, steps[-1]))
+        return torch.stack(steps[1:])
     h: Tensor = _LinearScan.apply(keep, update, h0)  # type: ignore[no-untyped-call]
     return h
 

@@ -44,7 +44,7 @@ class CharModule(nn.Module):
         """Read T characters per row: logits, and the state after the last."""
         params = dict(self.named_parameters())
         bias = params["out.bias"]
-        state = zero_state(self.config, len(ids), bias.device, bias.dtype) if state is None else state
+        state = zero_state(self.config, ids.shape[0], bias.device, bias.dtype) if state is None else state
         return network.forward(self.config, params, ids, state)
 
 

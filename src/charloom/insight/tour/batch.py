@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from charloom.config import TrainConfig
+from charloom.summary import short_fields
 from charloom.text import Corpus, Vocabulary
 from charloom.text.batching import Plan, fit_batch
 
@@ -27,6 +28,8 @@ class Lane:
     y: tuple[str, ...]
     x_ids: tuple[int, ...]
     y_ids: tuple[int, ...]
+
+    __repr__ = short_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,8 @@ class BatchGrid:
     gaps: tuple[int, ...]
     lane_distance: int | None
     notes: tuple[str, ...]
+
+    __repr__ = short_fields
 
 
 def symbol_names(vocab: Vocabulary) -> list[str]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from charloom.config import ModelConfig
 from charloom.parameters import cell_size, input_size, mlp_size, parameter_shapes
+from charloom.summary import short_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class ShapeStage:
     parameters: Mapping[str, tuple[int, ...]]
     num_params: int
     note: str
+
+    __repr__ = short_fields
 
 
 def stages(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from charloom.generation.filters import next_distribution
+from charloom.summary import short_fields
 
 if TYPE_CHECKING:
     from jaxtyping import Float64
@@ -40,6 +41,8 @@ class Distribution:
     top_p: float | None
     entropy_bits: float
     chars: tuple[Likely, ...]
+
+    __repr__ = short_fields
 
 
 def distributions(

@@ -26,6 +26,7 @@ from charloom.insight.tour.batch import BatchGrid, batch_of, symbol_names
 from charloom.insight.tour.shapes import ShapeStage, stages
 from charloom.insight.tour.softmax import TOP_K, TOP_P, Distribution, distributions
 from charloom.parameters import count_parameters, initial_parameters
+from charloom.summary import Summarised, Summary, short_fields
 from charloom.text import Corpus, Vocabulary
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class CorpusFacts:
     most_frequent: tuple[Frequent, ...]
     split: Mapping[str, int]
 
+    __repr__ = short_fields
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
@@ -92,9 +95,11 @@ class Prediction:
     uniform_nats: float
     distributions: tuple[Distribution, ...]
 
+    __repr__ = short_fields
 
-@dataclass(frozen=True, slots=True)
-class Tour:
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Tour(Summarised):
     """All stages of the tour.
 
     Attributes:
@@ -117,6 +122,17 @@ class Tour:
     stages: tuple[ShapeStage, ...]
     num_params: int
     prediction: Prediction
+
+    def summary(self) -> Summary:
+        """The text, the network and the prediction."""
+        text = (
+            "no corpus"
+            if self.corpus is None
+            else f"{self.corpus.name}, {self.corpus.num_chars:,} characters"
+        )
+        state = "trained" if self.trained else "as initialised"
+        network = f"{self.cell}, {self.num_params:,} parameters, {state}"
+        return Summary(f"Tour: {text}; {network}", (("settings", self.settings_from),))
 
 
 def take_tour(

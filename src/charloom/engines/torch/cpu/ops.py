@@ -26,7 +26,12 @@ _NO_RESETS = np.zeros((0, 0), bool)
 
 
 def fit(x: Tensor) -> bool:
-    """Whether the loops accept a tensor: with Numba, on the CPU, in float32 or float64, outside an autocast."""
+    """Whether the loops accept a tensor: with Numba, on the CPU, in float32 or float64, outside an autocast.
+
+    A graph that `torch.export` or `torch.compile` records cannot contain them: there, the torch forms run.
+    """
+    if torch.compiler.is_compiling():
+        return False
     is_native = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
     return jit.HAS_NUMBA and is_native and not torch.is_autocast_enabled("cpu")
 

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from charloom.cli import progress
-from charloom.cli.output import Show, colours
-from charloom.cli.train_summary import clock
+from charloom import progress
+from charloom.cli.output import colours
+from charloom.progress import clock
 from charloom.training.events import Closing, Finished, Progress, Sampled, Saved, Started, Validation
 
 ARABIC = "كان يا ما كان"
@@ -32,19 +32,9 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def job(shared_folder):
-    from charloom import jobs
-
-    run = jobs.Run.open(shared_folder / "runs/tales")
-    named = jobs.find_recipe(str(shared_folder / "runs/tales"))
-    resolved = jobs.resolve(named, {}, num_chars=10_000, device="cpu")
-    return jobs.TrainingJob(jobs.corpus_of(run), resolved, run)
-
-
 def shown(job, events, stream, monkeypatch):
     monkeypatch.setattr(sys, "stderr", stream)
-    with progress.reporter(Show(), job) as report:
+    with progress.reporter(job) as report:
         for event in events:
             report(event)
     return stream.getvalue()
@@ -102,7 +92,7 @@ def test_no_color_is_honoured(job, monkeypatch):
 def test_quiet_says_nothing(job, monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
-    with progress.reporter(Show(quiet=True), job) as report:
+    with progress.reporter(job, quiet=True) as report:
         for event in EVENTS:
             report(event)
     assert stream.getvalue() == ""

@@ -5,56 +5,53 @@ Generated text is printed without a box, in logical order and with its control c
 
 from __future__ import annotations
 
-import contextlib
 import math
+import os
+import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
-
-from charloom.cli.interrupt import quoted
-from charloom.cli.output import Show, is_live
-from charloom.cli.train_summary import clock
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from charloom.jobs import TrainingJob
-    from charloom.training import Event, Progress, Started, Validation, Watched
+    from charloom.training import Closing, Event, Progress, Started, Validation, Watched
 
 PLAIN_EVERY_S = 5.0
 
-Report = Callable[["Event"], None]
+
+def is_live(stream: TextIO) -> bool:
+    """Whether a stream is a terminal that can move its cursor."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
-@contextlib.contextmanager
-def reporter(show: Show, job: TrainingJob) -> Iterator[Report]:
-    """Choose how to show events: live, plain or not at all."""
-    show.is_reporting = True
-    try:
-        if show.quiet:
-            yield lambda _event: None
-        elif not is_live(sys.stderr):
-            yield PlainProgress(show, job)
-        else:
-            show.erase()
-            with LiveProgress(job) as live:
-                yield live
-    finally:
-        show.is_reporting = False
+def clock(seconds: float) -> str:
+    """Format a duration in seconds.
+
+    Example:
+        >>> clock(7.4), clock(75), clock(7300)
+        ('7 s', '1:15 min', '2:01 h')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    large, small = divmod(whole, 60) if whole < 3600 else divmod(whole // 60, 60)
+    return f"{large}:{small:02d} {'min' if whole < 3600 else 'h'}"
 
 
-def _text(event: Event, job: TrainingJob) -> str:
+def event_text(event: Event, job: TrainingJob) -> str:
     """The text that an event prints once; empty for the others."""
     from charloom.generation.escape import visible
     from charloom.training import Sampled, Started, Watched
 
     if isinstance(event, Started):
-        return "\n".join(_start_lines(event, job))
+        return "\n".join(start_lines(event, job))
     if isinstance(event, Sampled):
         return "  " + visible(event.text).strip().replace("\n", "\n  ")
     return _watched_line(event) if isinstance(event, Watched) else ""
 
 
-def _start_lines(started: Started, job: TrainingJob) -> list[str]:
+def start_lines(started: Started, job: TrainingJob) -> list[str]:
+    """Describe the text, the model, the device, the recipe and the run folder, with notes on them."""
     corpus, resolved = job.corpus, job.resolved
     model = resolved.model_config
     network = f"{model.num_layers} x {model.cell} of {model.hidden_size}, {model.block}"
@@ -63,14 +60,14 @@ def _start_lines(started: Started, job: TrainingJob) -> list[str]:
         f"model: {network}, {started.num_params:,} parameters",
         f"device: {started.device}, {started.threads} thread{'s' * (started.threads != 1)}",
         f"recipe: {resolved.recipe}: {resolved.reason}",
-        f"run: {quoted(job.run.path)}",
+        f"run: {shlex.quote(str(job.run.path))}",
     ]
     if started.step:
         lines.append(f"resuming from step {started.step:,}")
-    return lines + [f"note: {note}" for note in started.notes]
+    return lines + [f"note: {note}" for note in (*job.corpus.notes, *started.notes)]
 
 
-class _Losses:
+class Losses:
     """The latest losses as one line of text."""
 
     def __init__(self, unit: str) -> None:
@@ -89,8 +86,8 @@ class _Losses:
 class PlainProgress:
     """Print a line now and then, for logs and pipes."""
 
-    def __init__(self, show: Show, job: TrainingJob) -> None:
-        self._show, self._job, self._losses = show, job, _Losses(job.corpus.vocab.unit)
+    def __init__(self, job: TrainingJob) -> None:
+        self._job, self._losses = job, Losses(job.corpus.vocab.unit)
         self._printed_at = -math.inf
 
     def __call__(self, event: Event) -> None:
@@ -103,17 +100,21 @@ class PlainProgress:
             self._print(f"step {event.step:,} · {self._losses.line(event.train_loss)}{best}")
         elif isinstance(event, Progress):
             if time.monotonic() - self._printed_at > PLAIN_EVERY_S:
-                losses = self._losses.line(_mean_loss(event))
-                self._print(f"step {event.step:,} · {event.progress:.0%} · {losses} · {_speed(event)}")
+                losses = self._losses.line(mean_loss(event))
+                self._print(f"step {event.step:,} · {event.progress:.0%} · {losses} · {speed(event)}")
         elif isinstance(event, Closing):
             if event.share == 0.0 or time.monotonic() - self._printed_at > PLAIN_EVERY_S:
-                self._print(f"measuring {event.what}: {event.share:.0%}")
-        elif text := _text(event, self._job):
-            self._show.note(text)
+                self._print(measured(event))
+        elif text := event_text(event, self._job):
+            self._write(text)
 
     def _print(self, line: str) -> None:
-        self._show.note(line)
+        self._write(line)
         self._printed_at = time.monotonic()
+
+    def _write(self, text: str) -> None:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
 
 
 class LiveProgress:
@@ -125,7 +126,7 @@ class LiveProgress:
         from rich.progress import BarColumn, Progress, TextColumn
         from rich.text import Text
 
-        self._job, self._losses = job, _Losses(job.corpus.vocab.unit)
+        self._job, self._losses = job, Losses(job.corpus.vocab.unit)
         self._console = Console(file=sys.stderr, highlight=False, markup=False, emoji=False)
         self._bar = Progress(
             TextColumn("{task.fields[step]}", style="bold"),
@@ -151,23 +152,28 @@ class LiveProgress:
         if isinstance(event, Validation):
             self._losses.validation = event
         elif isinstance(event, Progress):
-            self._bar.update(
-                self._task, completed=event.progress, step=f"step {event.step:,}", speed=_speed(event)
-            )
-            self._second_line.plain = self._losses.line(_mean_loss(event))
+            step = f"step {event.step:,}"
+            self._bar.update(self._task, completed=event.progress, step=step, speed=speed(event))
+            self._second_line.plain = self._losses.line(mean_loss(event))
         elif isinstance(event, Closing):
-            speed = f"measuring {event.what}: {event.share:.0%}"
-            self._bar.update(self._task, completed=1.0, step=f"step {event.step:,}", speed=speed)
-        elif text := _text(event, self._job):
+            self._bar.update(self._task, completed=1.0, step=f"step {event.step:,}", speed=measured(event))
+        elif text := event_text(event, self._job):
             self._console.print(text, style="" if isinstance(event, Started) else "dim", soft_wrap=True)
 
 
-def _mean_loss(event: Progress) -> float:
+def mean_loss(event: Progress) -> float:
+    """The mean loss of a range of steps, in nats."""
     return sum(event.loss) / max(1, len(event.loss))
 
 
-def _speed(event: Progress) -> str:
+def speed(event: Progress) -> str:
+    """Training speed and the time left."""
     return f"{event.chars_per_s:,.0f} chars/s · {clock(event.time_left_s)} left"
+
+
+def measured(event: Closing) -> str:
+    """What the final report is measuring."""
+    return f"measuring {event.what}: {event.share:.0%}"
 
 
 def _watched_line(event: Watched) -> str:
