@@ -23,7 +23,8 @@ def train(
     """Train a model and return the one with the best validation loss.
 
     Args:
-        *sources: files, folders, globs, ``-`` or a prepared corpus; without any, the built-in corpus.
+        *sources: files, folders, globs, ``-``, a prepared corpus or the name of a known corpus; without any, the
+            built-in corpus.
         text: a text in memory instead.
         recipe: name of a recipe, a TOML file or an earlier run; None = the default for this corpus.
         out: the run folder; None = a new one under ``runs/``.

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from charloom.training import Event
 
 Text = Annotated[
-    str, option("files, folders or globs; - reads standard input [default: a text included with Python]")
+    str,
+    option(
+        "files, folders, globs or known corpora (see `charloom corpus list`); - reads standard input "
+        "[default: a text included with Python]"
+    ),
 ]
 
 
@@ -106,6 +110,7 @@ app = verb(
     TrainConfig,
     usage="train [TEXT...] [--recipe NAME|FILE] [--out DIR] [--resume DIR] [settings]",
     examples="""
+        charloom train names --documents line --minutes 2
         charloom train tales.txt --minutes 2
         charloom train tales.txt --cell lstm --hidden-size 64 --steps 40 --out runs/lstm
         charloom train names.txt --documents line --steps 40 --json
