@@ -96,6 +96,18 @@ def test_validation_and_test_files(charloom, workspace):
     assert charloom("eval run --split test --json").json["chars"] == 1999
 
 
+def test_a_random_split_is_recorded_and_resumed(charloom, workspace):
+    words = ["train", "names.txt", "--documents", "line", "--split", "random", "--val-count", "7"]
+    first = charloom([*words, "--steps", "4", "--out", "run", "--json", *TINY]).json
+    text = Run(workspace / "run").config()["text"]
+    assert (text["split"], text["split_seed"], text["val_count"]) == ("random", 0, 7)
+    assert charloom("eval run --json").json["loss_nats"] == pytest.approx(first["val_loss_nats"])
+    assert charloom("train --resume run --steps +2 --quiet").code == 0
+    refused = charloom("train tales.txt --split random --json").json["error"]
+    assert refused["kind"] == "ConfigError"
+    assert "one stream" in refused["why"]
+
+
 def test_resume_extends_a_run_by_steps(charloom, workspace):
     done = charloom("train --resume runs/tales --steps +6 --json")
     assert done.code == 0
