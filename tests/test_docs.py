@@ -75,6 +75,7 @@ def pretend_fetched(folder, texts, monkeypatch):
         ("README.md", 13),
         ("docs/tutorial/first-model.md", 6),
         ("docs/tutorial/why-does-my-rnn-forget.md", 8),
+        ("docs/how-to/compare-runs.md", 3),
         ("docs/how-to/copied-text.md", 1),
         ("docs/how-to/find-typos.md", 3),
         ("docs/how-to/own-text.md", 3),

@@ -18,7 +18,7 @@ from typing import Any
 from charloom import __version__
 from charloom.config import ModelConfig, TextConfig, TrainConfig, from_dict, to_dict
 from charloom.engines import auto_engine, load_engine
-from charloom.errors import DataError, RunError
+from charloom.errors import ConfigError, DataError, RunError
 from charloom.insight.inspection import FEWEST_CHARS
 from charloom.insight.monitor import monitor
 from charloom.parameters import count_parameters
@@ -95,22 +95,75 @@ def new_job(
     **settings: Any,
 ) -> TrainingJob:
     """Check the settings, read the corpus and create the run folder; arguments as in `charloom.train`."""
+    corpus, resolved = _set_up(sources, recipe, settings, text=text, val=val, test=test)
+    place = _place(out, corpus)
+    run = Run.create(place, _record(corpus, resolved, val, test))
+    return TrainingJob(corpus, resolved, run)
+
+
+def new_jobs(
+    *sources: Source,
+    seeds: int,
+    text: str | None = None,
+    recipe: str | None = None,
+    out: Source | None = None,
+    val: Source | None = None,
+    test: Source | None = None,
+    **settings: Any,
+) -> Iterator[TrainingJob]:
+    """Set up `seeds` runs that differ in their seed only, as `new_job` does, in folders ``x-seed0``, ``x-seed1``, ….
+
+    The first has the seed of the settings. Everything is checked at once, and the corpus is read once; a run's folder
+    is created when the iterator reaches it.
+
+    Raises:
+        ConfigError: `seeds` is below 2.
+        RunError: one of the folders already contains a run.
+    """
+    if seeds < 2:
+        what, why = f"seeds is {seeds}", "a standard deviation needs at least two runs"
+        raise ConfigError(what, why=why, fix="give --seeds 3, or --seed N for a single run")
+    corpus, resolved = _set_up(sources, recipe, settings, text=text, val=val, test=test)
+    place, first = _place(out, corpus), resolved.train_config.seed
+    paths = {seed: place.with_name(f"{place.name}-seed{seed}") for seed in range(first, first + seeds)}
+    for path in paths.values():
+        Run(path).refuse_existing()
+
+    def job_of(seed: int, path: Path) -> TrainingJob:
+        of_seed = replace(resolved, train_config=replace(resolved.train_config, seed=seed))
+        return TrainingJob(corpus, of_seed, Run.create(path, _record(corpus, of_seed, val, test)))
+
+    return (job_of(seed, path) for seed, path in paths.items())
+
+
+def _place(out: Source | None, corpus: Corpus) -> Path:
+    return Path(out) if out is not None else new_run_path(Path(RUNS_FOLDER), corpus.name)
+
+
+def _set_up(
+    sources: Sequence[Source],
+    recipe: str | None,
+    settings: Mapping[str, Any],
+    *,
+    text: str | None,
+    val: Source | None,
+    test: Source | None,
+) -> tuple[Corpus, Resolved]:
+    """The corpus, and the settings for it and for this machine."""
     named, corpus = _read(sources, recipe, settings, text=text, val=val, test=test)
     recipe_settings = named.settings if named else {}
     asked = {key: settings.get(key) or recipe_settings.get(key) or "auto" for key in ("engine", "device")}
     engine = load_engine(asked["engine"])
     resolved = resolve(
         named,
-        settings | {"engine": engine.name},
+        {**settings, "engine": engine.name},
         num_chars=len(corpus.train),
         device=engine.resolve_device(asked["device"]),
     )
     if asked["engine"] == "auto" and engine.name == "scratch":
         resolved = replace(resolved, reason=f"{resolved.reason}; {WITHOUT_TORCH}")
     engine.check(resolved.model_config, resolved.train_config)
-    place = Path(out) if out is not None else new_run_path(Path(RUNS_FOLDER), corpus.name)
-    run = Run.create(place, _record(corpus, resolved, val, test))
-    return TrainingJob(corpus, resolved, run)
+    return corpus, resolved
 
 
 def resolve_job(source: Source, *, recipe: str | None = None, **settings: Any) -> tuple[Corpus, Resolved]:
