@@ -64,24 +64,39 @@ def score(
 
 def _write_page(path: Path, found: Surprisals, oddities: Sequence[Oddity], *, model: str, name: str) -> None:
     from charloom.files import atomic_write
-    from charloom.report.surprisal import SHOWN_CHARS, surprisal_page
+    from charloom.report.surprisal import surprisal_page
 
-    numbers = {"schema": SCHEMA, **_object(found, oddities, most=SHOWN_CHARS)}
+    numbers = {"schema": SCHEMA, **_columns(found), **_totals(found, oddities)}
     title = f"What surprised {Path(model).name} in {Path(name).name}"
     page = surprisal_page(found, oddities, title=title, summary=_summary(found, name), numbers=numbers)
     atomic_write(path, page)
 
 
-def _object(found: Surprisals, oddities: Sequence[Oddity], most: int | None = None) -> dict[str, Any]:
+def _object(found: Surprisals, oddities: Sequence[Oddity]) -> dict[str, Any]:
+    chars = [
+        {"char": char, "surprisal_bits": None if math.isnan(bits) else bits}
+        for char, bits in zip(found.chars, found.bits.tolist())
+    ]
+    return {"chars": chars, **_totals(found, oddities)}
+
+
+def _columns(found: Surprisals) -> dict[str, list[Any]]:
+    """What a page says of its characters, as columns: a tenth of the size of an object for each."""
+    from charloom.report.surprisal import SHOWN_CHARS, TITLE_DECIMALS
+
+    bits = found.bits[:SHOWN_CHARS].round(TITLE_DECIMALS).tolist()
+    return {
+        "characters": list(found.chars[:SHOWN_CHARS]),
+        "surprisal_bits": [None if math.isnan(one) else one for one in bits],
+    }
+
+
+def _totals(found: Surprisals, oddities: Sequence[Oddity]) -> dict[str, Any]:
     renamed = [
         {("surprisal_bits" if key == "bits" else key): value for key, value in asdict(one).items()}
         for one in oddities
     ]
     return {
-        "chars": [
-            {"char": char, "surprisal_bits": None if math.isnan(bits) else bits}
-            for char, bits in zip(found.chars, found.bits[:most].tolist())
-        ],
         "bits_per_char": None if math.isnan(found.bits_per_char) else found.bits_per_char,
         "total_bits": found.total_bits,
         "predictions": found.num_predictions,
