@@ -63,7 +63,8 @@ p { margin: 0.3rem 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9rem; }
 caption { text-align: start; color: var(--faint); }
 th, td { text-align: start; padding: 0.2rem 1rem 0.2rem 0; vertical-align: top; white-space: nowrap; }
-td:last-child { white-space: normal; overflow-wrap: anywhere; }
+td:last-child { white-space: normal; overflow-wrap: anywhere; min-width: 14rem; }
+.wide { overflow-x: auto; }
 td.number { text-align: end; white-space: nowrap; }
 """
 
@@ -177,8 +178,8 @@ def _table(oddities: Sequence[Oddity]) -> str:
     names = ("bits", "line", "column", "character", "expected", "context")
     head = "".join(f'<th scope="col">{name}</th>' for name in names)
     return (
-        f"<table>\n<caption>The most surprising characters</caption>\n<tr>{head}</tr>\n"
-        f"{''.join(map(_row, oddities))}</table>\n"
+        f'<div class="wide"><table>\n<caption>The most surprising characters</caption>\n<tr>{head}</tr>\n'
+        f"{''.join(map(_row, oddities))}</table></div>\n"
     )
 
 
