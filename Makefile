@@ -26,10 +26,19 @@ bench: $(VENV)/installed
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis dist
 
-# PyTorch comes first and by its exact version: a range would take the newest build with its GPU libraries.
+# PyTorch comes first and by its exact version: a range would take the newest build. If pip would install GPU libraries
+# with it, as from PyPI on Linux, the CPU build is taken from PyTorch's own index, or from `make TORCH_INDEX=URL`.
+TORCH := torch==2.13.0
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+REPORT := $(INSTALL) --dry-run --ignore-installed --report - $(TORCH)
+HAS_GPU_LIBRARIES := import json, sys; names = [found["metadata"]["name"] for found in json.load(sys.stdin)["install"]]; \
+	sys.exit(not any(name.startswith(("nvidia", "cuda")) for name in names))
+
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) torch==2.13.0
+	if $(REPORT) 2>/dev/null | $(BIN)/python -c '$(HAS_GPU_LIBRARIES)' 2>/dev/null; \
+	then $(INSTALL) $(TORCH) --index-url $(TORCH_INDEX); \
+	else $(INSTALL) $(TORCH); fi
 	$(INSTALL) hatchling editables
 	$(INSTALL) --no-build-isolation -e '.[all]'
 	touch $@

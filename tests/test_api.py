@@ -241,7 +241,7 @@ def test_a_moved_corpus_is_checked(tmp_path):
     here.rename(there)
     other.write_text(TEXT[::-1], encoding="utf-8")
     with pytest.raises(RunError, match="cannot be read"):
-        charloom.resume(tmp_path / "run")
+        charloom.resume(tmp_path / "run", more_steps=1)
     with pytest.raises(RunError, match=r"is not the text that .* was trained on.*SHA-256"):
         charloom.resume(tmp_path / "run", text=[other])
     events = []
@@ -252,7 +252,35 @@ def test_a_moved_corpus_is_checked(tmp_path):
 def test_a_text_in_memory_cannot_be_found_again(tmp_path):
     charloom.train(text=TEXT, out=tmp_path / "run", **SETTINGS | {"steps": 3})
     with pytest.raises(RunError, match=r"given in memory.*--text"):
-        charloom.resume(tmp_path / "run")
+        charloom.resume(tmp_path / "run", more_steps=1)
+
+
+def test_a_finished_run_is_returned_without_training(corpus_file, tmp_path):
+    trained = charloom.train(corpus_file, out=tmp_path / "run", **SETTINGS | {"steps": 3})
+    before = trained.run.events_path.read_bytes()
+    events = []
+    again = charloom.resume(tmp_path / "run", on_event=events.append)
+    assert (events, again.card) == ([], trained.card)
+    assert trained.run.events_path.read_bytes() == before
+
+
+def test_seeds_train_runs_that_differ_in_the_seed_only(corpus_file, tmp_path):
+    settings = SETTINGS | {"steps": 3, "seed": 5}
+    found = charloom.train(corpus_file, out=tmp_path / "x", seeds=2, **settings)
+    assert [model.run.path.name for model in found] == ["x-seed5", "x-seed6"]
+    assert (len(found), found.seeds) == (2, (5, 6))
+    alone = charloom.train(corpus_file, out=tmp_path / "alone", **settings | {"seed": 6})
+    for name, array in alone.file.parameters.items():
+        assert (array == found[1].file.parameters[name]).all()
+    bits = [model.card["results"]["val_bits_per_char"] for model in found]
+    assert found.mean_bits_per_char == pytest.approx(sum(bits) / 2)
+    assert found.sd_bits_per_char == pytest.approx(abs(bits[0] - bits[1]) / 2**0.5)
+    assert "seeds 5, 6: " in repr(found)
+    with pytest.raises(RunError, match="x-seed6 already contains a run"):
+        charloom.train(corpus_file, out=tmp_path / "x", seeds=2, **settings | {"seed": 6})
+    assert not (tmp_path / "x-seed7").exists()
+    with pytest.raises(ConfigError, match="seeds is 1"):
+        charloom.train(corpus_file, out=tmp_path / "y", seeds=1, **settings)
 
 
 def test_a_text_in_memory_stays_with_the_model_that_training_returns(tmp_path):

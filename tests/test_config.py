@@ -86,7 +86,8 @@ def test_every_bound_is_enforced(cls, spec):
         outside |= {"at_least": bound - 1 if base is int else math.nextafter(bound, -math.inf)}
         outside |= {"at_most": bound + 1 if base is int else math.nextafter(bound, math.inf)}
         has_site = {"dropout_char": {"embedding_size": 256}, "dropout_input": {"embedding_size": 256}}
-        others = (has_site | {"dropout_branch": {"block": "residual"}}).get(spec.name, {})
+        has_site |= {"dropout_branch": {"block": "residual"}, "val_count": {"documents": "line"}}
+        others = has_site.get(spec.name, {})
         cls(**{spec.name: base(inside[name])}, **others)
         with pytest.raises(ConfigError, match=rf"{spec.name} is .*it must be {name.replace('_', ' ')}"):
             cls(**{spec.name: base(outside[name])}, **others)
@@ -97,6 +98,18 @@ def test_the_names_of_settings_are_unique_across_text_model_and_training():
     assert len(names) == len(set(names))
     assert set(setting_names()) == set(names)
     assert setting_names()["cell"] is ModelConfig
+
+
+@pytest.mark.parametrize("settings", [{"split": "random"}, {"val_count": 5}])
+def test_a_split_by_documents_needs_documents(settings):
+    with pytest.raises(ConfigError, match=r"and documents is none: .* one stream .*--documents line"):
+        TextConfig(**settings)
+    TextConfig(documents="line", **settings)
+
+
+def test_a_count_and_a_fraction_exclude_each_other():
+    with pytest.raises(ConfigError, match=r"val_count is 5 and val_fraction is 0\.2"):
+        TextConfig(documents="line", val_count=5, val_fraction=0.2)
 
 
 def test_a_wrong_choice_suggests_the_nearest():

@@ -2,7 +2,9 @@
 
 import importlib.util
 import lzma
+import re
 import shlex
+import tomllib
 
 import pytest
 
@@ -59,8 +61,9 @@ def shortened(command):
 
 
 def pretend_fetched(folder, texts, monkeypatch):
-    """Known corpora that are in the folder already, so that ``corpus get`` needs no network."""
+    """Known corpora that are in the folder already, so that no command needs a network."""
     folder.mkdir()
+    monkeypatch.setenv("CHARLOOM_DATA", str(folder))
     known = dict(catalogue.KNOWN)
     for name, text in texts.items():
         (folder / f"{name}.txt").write_text(text, encoding="utf-8")
@@ -71,9 +74,10 @@ def pretend_fetched(folder, texts, monkeypatch):
 @pytest.mark.parametrize(
     ("page", "least"),
     [
-        ("README.md", 15),
+        ("README.md", 13),
         ("docs/tutorial/first-model.md", 6),
         ("docs/tutorial/why-does-my-rnn-forget.md", 8),
+        ("docs/how-to/compare-runs.md", 3),
         ("docs/how-to/copied-text.md", 1),
         ("docs/how-to/find-typos.md", 3),
         ("docs/how-to/own-text.md", 3),
@@ -103,6 +107,18 @@ def test_every_command_of_a_page_runs_in_the_order_given(page, least, tmp_path, 
     assert len(commands) >= least
     for command in commands:
         assert main(shortened(command)) == 0, command
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial/first-model.md"])
+def test_what_a_page_installs_draws_and_trains(page):
+    (extras,) = re.findall(r"^    pip install '\.\[(.*)\]'$", (ROOT / page).read_text("utf-8"), re.MULTILINE)
+    offered = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    wanted = {
+        extra for named in extras.split(",") for extra in {"all": ["train", "plot"]}.get(named, [named])
+    }
+    libraries = {re.match(r"\w+", library)[0] for extra in wanted for library in offered[extra]}
+    assert {"torch", "matplotlib"} <= libraries
+    assert offered["all"] == ["charloom[train,plot]"]
 
 
 def test_every_tutorial_and_how_to_with_commands_is_tested():

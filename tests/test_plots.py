@@ -23,19 +23,20 @@ def run(tmp_path):
 
 def test_loss_curves_show_the_recorded_losses_in_bits(run):
     ax = loss_curves([run])
-    held_out, training = ax.get_lines()
+    held_out, training, in_legend = ax.get_lines()
     assert list(held_out.get_xdata()) == [10, 20]
     assert held_out.get_ydata() == pytest.approx([2.0 / math.log(2), 1.5 / math.log(2)])
     assert training.get_ydata() == pytest.approx([2.2 / math.log(2), 1.4 / math.log(2)])
     assert held_out.get_color() == training.get_color()
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["tales"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["tales", "training"]
+    assert training.get_linestyle() == in_legend.get_linestyle() == ":"
     assert "bits per character" in ax.get_ylabel()
 
 
 def test_loss_curves_use_the_given_axes(run):
     ax = new_axes("a test")
     assert loss_curves([run, run], ax=ax) is ax
-    assert len(ax.get_lines()) == 4
+    assert len(ax.get_lines()) == 5
 
 
 def test_a_run_without_validations_is_skipped(tmp_path):

@@ -74,6 +74,8 @@ def test_purposes_are_distinct_and_leave_room_for_dropout_sites():
         "STATE": 6,
         "SAMPLE": 7,
         "EVALUATE": 8,
+        "SPLIT": 9,
+        "BOOTSTRAP": 10,
         "DROPOUT": 65536,
     }
 

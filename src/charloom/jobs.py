@@ -106,22 +106,78 @@ def new_job(
     """Check the settings, read the corpus and create the run folder; arguments as in `charloom.train`."""
     began = time.monotonic()
     _check_log(log)
+    corpus, resolved = _set_up(sources, recipe, settings, text=text, val=val, test=test)
+    place = _place(out, corpus)
+    run = Run.create(place, _record(corpus, resolved, val, test))
+    return TrainingJob(corpus, resolved, run, began=began, log=log)
+
+
+def new_jobs(
+    *sources: Source,
+    seeds: int,
+    text: str | None = None,
+    recipe: str | None = None,
+    out: Source | None = None,
+    val: Source | None = None,
+    test: Source | None = None,
+    log: str | None = None,
+    **settings: Any,
+) -> Iterator[TrainingJob]:
+    """Set up `seeds` runs that differ in their seed only, as `new_job` does, in folders ``x-seed0``, ``x-seed1``, ….
+
+    The first has the seed of the settings. Everything is checked at once, and the corpus is read once; a run's folder
+    is created when the iterator reaches it.
+
+    Raises:
+        ConfigError: `seeds` is below 2.
+        RunError: one of the folders already contains a run.
+    """
+    if seeds < 2:
+        what, why = f"seeds is {seeds}", "a standard deviation needs at least two runs"
+        raise ConfigError(what, why=why, fix="give --seeds 3, or --seed N for a single run")
+    _check_log(log)
+    corpus, resolved = _set_up(sources, recipe, settings, text=text, val=val, test=test)
+    place, first = _place(out, corpus), resolved.train_config.seed
+    paths = {seed: place.with_name(f"{place.name}-seed{seed}") for seed in range(first, first + seeds)}
+    for path in paths.values():
+        Run(path).refuse_existing()
+
+    def job_of(seed: int, path: Path) -> TrainingJob:
+        of_seed = replace(resolved, train_config=replace(resolved.train_config, seed=seed))
+        run = Run.create(path, _record(corpus, of_seed, val, test))
+        return TrainingJob(corpus, of_seed, run, began=time.monotonic(), log=log)
+
+    return (job_of(seed, path) for seed, path in paths.items())
+
+
+def _place(out: Source | None, corpus: Corpus) -> Path:
+    return Path(out) if out is not None else new_run_path(Path(RUNS_FOLDER), corpus.name)
+
+
+def _set_up(
+    sources: Sequence[Source],
+    recipe: str | None,
+    settings: Mapping[str, Any],
+    *,
+    text: str | None,
+    val: Source | None,
+    test: Source | None,
+) -> tuple[Corpus, Resolved]:
+    """The corpus, and the settings for it and for this machine."""
     named, corpus = _read(sources, recipe, settings, text=text, val=val, test=test)
     recipe_settings = named.settings if named else {}
     asked = {key: settings.get(key) or recipe_settings.get(key) or "auto" for key in ("engine", "device")}
     engine = load_engine(asked["engine"])
     resolved = resolve(
         named,
-        settings | {"engine": engine.name},
+        {**settings, "engine": engine.name},
         num_chars=len(corpus.train),
         device=engine.resolve_device(asked["device"]),
     )
     if asked["engine"] == "auto" and engine.name == "scratch":
         resolved = replace(resolved, reason=f"{resolved.reason}; {WITHOUT_TORCH}")
     engine.check(resolved.model_config, resolved.train_config)
-    place = Path(out) if out is not None else new_run_path(Path(RUNS_FOLDER), corpus.name)
-    run = Run.create(place, _record(corpus, resolved, val, test))
-    return TrainingJob(corpus, resolved, run, began=began, log=log)
+    return corpus, resolved
 
 
 def resolve_job(source: Source, *, recipe: str | None = None, **settings: Any) -> tuple[Corpus, Resolved]:

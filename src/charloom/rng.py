@@ -41,6 +41,8 @@ class Purpose(IntEnum):
     STATE = 6
     SAMPLE = 7
     EVALUATE = 8
+    SPLIT = 9
+    BOOTSTRAP = 10
     DROPOUT = 1 << 16  # plus the site's number
 
 

@@ -72,18 +72,22 @@ class Run(Summarised):
             RunError: the folder cannot be created, or already contains a run.
         """
         run = cls(path)
-        if run.config_path.exists():
-            raise RunError(
-                f"{run.path} already contains a run",
-                why="a new training would overwrite it",
-                fix=f"continue it with --resume {run.path}, or choose another --out",
-            )
+        run.refuse_existing()
         try:
             run.checkpoint_folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise unwritable(run.path, error) from error
         run.write_config(config)
         return run
+
+    def refuse_existing(self) -> None:
+        """Raise `RunError` if the folder already contains a run."""
+        if self.config_path.exists():
+            raise RunError(
+                f"{self.path} already contains a run",
+                why="a new training would overwrite it",
+                fix=f"continue it with --resume {self.path}, or choose another --out",
+            )
 
     @classmethod
     def open(cls, path: Path) -> Run:
@@ -157,6 +161,12 @@ class Run(Summarised):
                 kept = [e for e in kept if e.get("step", 0) <= event["resumed_from"]]
             kept.append(event)
         return kept
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the training reached its end and its results are recorded, also after the latest resume."""
+        events = self.events()
+        return bool(self.config().get("results")) and bool(events) and events[-1].get("event") == "finished"
 
     def write_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint, then remove all but the newest two."""

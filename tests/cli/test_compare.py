@@ -78,6 +78,53 @@ def test_compare_adds_gradients_to_the_losses(charloom, shared_folder, tmp_path)
     assert "memory_horizon_chars" in shown.splitlines()[0]
 
 
+@pytest.fixture
+def seeds(charloom, workspace):
+    """Two runs that differ in the seed, a better one, and one that holds out another part."""
+    small = ["train", "tales.txt", "--threads", "1", "--quiet", "--batch-size", "4", "--bptt-length", "16"]
+    for words in (
+        ["--hidden-size", "4", "--steps", "2", "--seeds", "2", "--out", "small"],
+        ["--hidden-size", "24", "--steps", "60", "--out", "large"],
+        ["--hidden-size", "4", "--steps", "2", "--val-fraction", "0.2", "--out", "other"],
+    ):
+        assert charloom([*small, *words]).code == 0
+
+
+@pytest.mark.usefixtures("seeds")
+def test_compare_groups_seeds_and_tells_groups_apart(charloom):
+    done = charloom("compare small-seed0 large small-seed1 other --json").json
+    small, large, other = done["groups"]
+    assert (small["name"], small["seeds"], large["seeds"]) == ("small", [0, 1], [0])
+    bits = [run["val_bits_per_char"] for run in done["runs"] if run["name"].startswith("small")]
+    assert small["val_bits_per_char_mean"] == pytest.approx(sum(bits) / 2)
+    assert small["val_bits_per_char_sd"] == pytest.approx(abs(bits[0] - bits[1]) / 2**0.5)
+    assert (large["val_bits_per_char_sd"], other["name"]) == (None, "other")
+    first, second = done["comparisons"]
+    assert (first["best"], first["other"], first["differ"]) == ("large", "small", True)
+    assert 0 < first["low_bits_per_char"] < first["difference_bits_per_char"] < first["high_bits_per_char"]
+    expected = small["val_bits_per_char_mean"] - large["val_bits_per_char_mean"]
+    assert first["difference_bits_per_char"] == pytest.approx(expected, abs=1e-3)
+    assert second["differ"] is None
+    assert second["why_not"] == "they hold out different parts of the text"
+
+
+@pytest.mark.usefixtures("seeds")
+def test_compare_says_how_certain_a_difference_is(charloom):
+    done = charloom("compare small-seed0 small-seed1 large")
+    assert "small is worse than large by " in done.out
+    assert "small, seeds 0, 1: " in done.out
+    assert "another seed may change more" in done.err
+    table = charloom("compare small-seed0 small-seed1 large --format markdown")
+    assert all(line.startswith("|") for line in table.out.splitlines())
+    twice = charloom("compare large large --json").json  # named twice, it is still one run
+    assert (twice["groups"][0]["seeds"], twice["comparisons"]) == ([0], [])
+
+
+def test_compare_says_why_runs_are_not_compared(charloom, shared_folder):
+    done = charloom("compare runs/tales runs/names")
+    assert "they were trained on different texts" in done.err
+
+
 def test_compare_refuses_other_image_formats(charloom, shared_folder):
     assert charloom("compare runs/tales --plot curves.doc").code == 2
 

@@ -38,6 +38,7 @@ def known_corpus(workspace, monkeypatch):
     path.write_bytes((workspace / "names.txt").read_bytes())
     entry = catalogue.KNOWN["names"]._replace(sha256=sha256_of(path))
     monkeypatch.setattr(catalogue, "KNOWN", {"names": entry})
+    monkeypatch.setenv("CHARLOOM_DATA", str(path.parent))
 
 
 @pytest.fixture

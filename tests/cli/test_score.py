@@ -1,6 +1,7 @@
 """``charloom score``: JSON keys, agreement with eval, unknown characters, odd texts and the page."""
 
 import base64
+import gzip
 import json
 import re
 
@@ -13,7 +14,7 @@ def test_json(charloom, shared_folder):
     result = charloom("score runs/tales more.txt --json").json
     assert set(result) == {
         *("schema", "chars", "bits_per_char", "total_bits", "predictions", "unknown_chars"),
-        *("protocol", "unit", "oddities"),
+        *("protocol", "unit", "oddities", "training_share"),
     }
     text = (shared_folder / "more.txt").read_text("utf-8")
     assert "".join(row["char"] for row in result["chars"]) == text
@@ -128,7 +129,34 @@ def test_the_page_contains_the_numbers_of_json(charloom, shared_folder, tmp_path
     written = page.read_text("utf-8")
     assert "<title>What surprised tales in more.txt</title>" in written
     data = re.search(r"base64,([^\"]*)\"", written).group(1)
-    assert json.loads(base64.b64decode(data)) == charloom("score runs/tales more.txt --json").json
+    found = json.loads(gzip.decompress(base64.b64decode(data)))
+    expected = charloom("score runs/tales more.txt --json").json
+    chars = expected.pop("chars")
+    assert found.pop("characters") == [one["char"] for one in chars]
+    bits = [one["surprisal_bits"] for one in chars]
+    assert found.pop("surprisal_bits") == [None if one is None else round(one, 2) for one in bits]
+    assert found == expected
+
+
+def test_training_text_is_called_that(charloom, workspace):
+    (workspace / "part.txt").write_text(
+        (workspace / "tales.txt").read_text("utf-8")[200:900], encoding="utf-8"
+    )
+    part = charloom(["score", "runs/tales", "part.txt", "--html", "part.html"])
+    assert part.out.startswith("this is training text of the model: ")
+    assert "this is training text" in (workspace / "part.html").read_text("utf-8")
+    assert charloom("score runs/tales tales.txt").out.startswith(
+        "90% of this is training text of the model: "
+    )
+    assert "training text" not in charloom("score runs/tales more.txt").out
+    assert charloom("score runs/tales more.txt --json").json["training_share"] < 0.1
+    model = "runs/tales/model.safetensors"
+    assert charloom(f"score {model} tales.txt --json").json["training_share"] == 1.0
+    assert charloom(f"score {model} more.txt --json").json["training_share"] is None
+    config = json.loads((workspace / "runs/tales/config.json").read_text("utf-8"))
+    config["corpus"]["sources"] = ["/nowhere/tales.txt"]
+    (workspace / "runs/tales/config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert charloom("score runs/tales more.txt --json").json["training_share"] is None
 
 
 def test_wrong_usage(charloom, shared_folder):

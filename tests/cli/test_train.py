@@ -96,6 +96,53 @@ def test_validation_and_test_files(charloom, workspace):
     assert charloom("eval run --split test --json").json["chars"] == 1999
 
 
+def test_a_random_split_is_recorded_and_resumed(charloom, workspace):
+    words = ["train", "names.txt", "--documents", "line", "--split", "random", "--val-count", "7"]
+    first = charloom([*words, "--steps", "4", "--out", "run", "--json", *TINY]).json
+    text = Run(workspace / "run").config()["text"]
+    assert (text["split"], text["split_seed"], text["val_count"]) == ("random", 0, 7)
+    assert charloom("eval run --json").json["loss_nats"] == pytest.approx(first["val_loss_nats"])
+    assert charloom("train --resume run --steps +2 --quiet").code == 0
+    refused = charloom("train tales.txt --split random --json").json["error"]
+    assert refused["kind"] == "ConfigError"
+    assert "one stream" in refused["why"]
+
+
+def test_seeds(charloom, workspace):
+    words = ["train", "tales.txt", "--steps", "3", "--seed", "4", "--seeds", "2", *TINY]
+    found = charloom([*words, "--out", "x", "--json"]).json
+    assert [(run["seed"], run["run"]) for run in found["runs"]] == [(4, "x-seed4"), (5, "x-seed5")]
+    assert all(set(run) >= KEYS for run in found["runs"])
+    bits = [run["val_bits_per_char"] for run in found["runs"]]
+    assert found["val_bits_per_char_mean"] == pytest.approx(sum(bits) / 2)
+    assert found["val_bits_per_char_sd"] == pytest.approx(abs(bits[0] - bits[1]) / 2**0.5)
+    done = charloom([*words, "--out", "y"])
+    assert f"mean ± sd: {sum(bits) / 2:.4f} ± " in done.out
+    assert "charloom compare y-seed4 y-seed5" in done.out
+    assert "run 2 of 2, seed 5" in done.err
+    assert charloom("train --resume x-seed4 --seeds 2").code == 2
+
+
+def test_seeds_without_validation(charloom, workspace):
+    words = ["train", "tales.txt", "--steps", "2", "--seeds", "2", "--val-fraction", "0", "--out", "x", *TINY]
+    done = charloom([*words, "--json"])
+    assert done.json["val_loss_nats_sd"] is None
+
+
+def test_resuming_a_finished_run_says_so_and_changes_nothing(charloom, workspace, monkeypatch):
+    def no_training(*args, **settings):
+        raise AssertionError("the run is finished")
+
+    monkeypatch.setattr("charloom.jobs.resume_job", no_training)
+    events = (workspace / "runs/tales/events.jsonl").read_bytes()
+    done = charloom("train --resume runs/tales")
+    assert done.code == 0
+    assert "runs/tales is finished, after 24 steps; --steps +N" in done.err
+    assert "charloom train --resume runs/tales --steps +" in done.out
+    assert charloom("train --resume runs/tales --json").json["steps"] == 24
+    assert (workspace / "runs/tales/events.jsonl").read_bytes() == events
+
+
 def test_resume_extends_a_run_by_steps(charloom, workspace):
     done = charloom("train --resume runs/tales --steps +6 --json")
     assert done.code == 0

@@ -2,12 +2,22 @@
 
 import pytest
 
+from charloom.cli.suggestions import ELSEWHERE
+from charloom.cli.verbs import build_app
+
 
 @pytest.mark.parametrize(
     ("line", "says"),
     [
         ("trian tales.txt", 'Did you mean "train"?'),
         ("train --hiden-size 4", "Did you mean --hidden-size?"),
+        ("sample runs/x --temp 0.7", "Unknown option: --temp. Did you mean --temperature?"),
+        ("sample runs/x --temp=0.7", "Unknown option: --temp. Did you mean --temperature?"),
+        ("sample runs/x --top 3", "Did you mean --top-k or --top-p?"),
+        ("train --batch 4", "Did you mean --batch-size?"),
+        ("train --layers 2", "Did you mean --num-layers?"),
+        ("train --lr 0.1", "Did you mean --learning-rate?"),
+        ("train --frobnicate", "Unknown option: --frobnicate\n"),
         ("train --cell gruu", 'Did you mean "gru"?'),
         ("train --hidden-size wide", "'wide' is not a whole number"),
         ("train --hidden-size", "--hidden-size requires an argument"),
@@ -49,3 +59,13 @@ def test_wrong_usage_as_json(charloom):
 def test_the_fix_refers_to_the_verbs_help(charloom):
     assert "charloom sample --help" in charloom("sample --lenght 3 runs/x").err
     assert "charloom --help" in charloom("nonsense").err
+
+
+def test_the_flags_of_other_programs_lead_to_flags_of_a_verb():
+    known = {name for verb in ("train", "sample") for argument in parsed(verb) for name in argument.names}
+    assert set(ELSEWHERE.values()) <= known
+    assert not set(ELSEWHERE) & known
+
+
+def parsed(verb):
+    return build_app(verb)[verb].assemble_argument_collection()

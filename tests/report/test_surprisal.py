@@ -1,6 +1,7 @@
 """The surprisal page: hostile texts are only text, Arabic letters stay joined, numbers are included."""
 
 import base64
+import gzip
 import json
 import re
 
@@ -62,11 +63,17 @@ def test_any_text_is_shown_completely(text, unknown):
     page.encode("utf-8")
 
 
+def parts_of(page):
+    """The markup of each part of the text."""
+    text = page.split('<div class="text" lang="" dir="auto">')[1].split("</section>")[0]
+    return re.findall(r'<div class="part">(.*?)</div>', text, re.DOTALL)
+
+
 def test_a_span_changes_only_colour_and_underline():
     page = page_of(found_of("كان يا", [0, 0.5, 1.5, 9, 13, 2], unknown=[5]), top=1)
-    text = page.split('<div class="text" lang="" dir="auto">')[1].split("</div>")[0]
+    (text,) = parts_of(page)
     assert text == (
-        'ك<span title="0.50 bits">ا</span><span class="s1" title="1.50 bits">ن</span>'
+        'كا<span class="s1">ن</span>'
         '<span class="s5" title="9.00 bits"> </span><span class="s6 odd" title="13.00 bits">ي</span>'
         '<span class="unknown" title="unknown to the model: not charged">ا</span>'
     )
@@ -74,6 +81,27 @@ def test_a_span_changes_only_colour_and_underline():
     assert set(rules) == {*(f"s{i}" for i in range(1, 7)), "odd", "unknown"}
     properties = {part.split(":")[0].strip() for rule in rules.values() for part in rule.split(";")} - {""}
     assert properties == {"background", "color", "text-decoration", "text-underline-offset"}
+
+
+def test_neighbours_of_one_colour_share_a_span_unless_they_are_titled():
+    (text,) = parts_of(page_of(found_of("abcdefg", [0, 1.2, 1.9, 2, 3.9, 7, 7.5]), top=0))
+    assert text == (
+        'a<span class="s1">bc</span><span class="s2">de</span>'
+        '<span class="s4" title="7.00 bits">f</span><span class="s4" title="7.50 bits">g</span>'
+    )
+
+
+def test_the_text_is_divided_at_line_ends(monkeypatch):
+    monkeypatch.setattr(surprisal, "_PART_LINES", 2)
+    monkeypatch.setattr(surprisal, "_PART_CHARS", 4)
+    text = "a\n\nb\nlong line\nc\n" + "d e" * 30
+    found = found_of(text, np.zeros(len(text)))
+    parts = [
+        Page(f'<div class="text">{part}</div>').texts["text"] for part in parts_of(page_of(found, top=0))
+    ]
+    assert "".join(parts) == text
+    assert parts[:3] == ["a\n\n", "b\nlong line\n", "c\n" + "d e" * 12 + "d "]
+    assert ".part { content-visibility: auto;" in page_of(found)
 
 
 def test_newlines_are_shown_by_a_pseudo_element():
@@ -85,8 +113,9 @@ def test_newlines_are_shown_by_a_pseudo_element():
 def test_the_page_contains_the_numbers():
     numbers = {"schema": 1, "chars": [{"char": "</script>", "surprisal_bits": None}]}
     page = page_of(found_of("ab"), numbers)
-    (data,) = re.findall(r'download="surprisal.json" href="data:application/json;base64,([^"]*)"', page)
-    assert json.loads(base64.b64decode(data)) == numbers
+    link = r'download="surprisal.json.gz" href="data:application/gzip;base64,([^"]*)"'
+    (data,) = re.findall(link, page)
+    assert json.loads(gzip.decompress(base64.b64decode(data))) == numbers
 
 
 def test_the_table_has_every_oddity_and_the_legend_its_units():

@@ -2,11 +2,13 @@ import hashlib
 import http.server
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 
-from charloom.errors import DownloadError, RunError
-from charloom.text import catalogue
+from charloom.config import TextConfig
+from charloom.errors import DataError, DownloadError, RunError
+from charloom.text import catalogue, open_prepared, prepare, read_corpus, read_text
 from charloom.text.catalogue import KNOWN, KnownCorpus, default_folder, get_corpus, list_corpora
 
 TEXT = b"Once upon a time.\n" * 1000
@@ -117,6 +119,60 @@ def test_a_folder_that_cannot_be_created(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="cannot write"):
         get_corpus("tale", folder=tmp_path / "file")
+
+
+@pytest.fixture
+def cached(monkeypatch, tmp_path):
+    """An empty folder of downloads, and another one to work in."""
+    monkeypatch.setenv("CHARLOOM_DATA", str(tmp_path / "cache"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "cache"
+
+
+def serve_as(monkeypatch, server, name):
+    known = catalogue.KNOWN["tale"]._replace(url=server.url + "/right")
+    monkeypatch.setattr(catalogue, "KNOWN", {**KNOWN, name: known})
+
+
+def test_a_known_corpus_is_read_by_its_name(server, cached, monkeypatch):
+    serve_as(monkeypatch, server, "tinyshakespeare")
+    path = cached / "tinyshakespeare.txt"
+    corpus = read_corpus(["shakespeare"], TextConfig())
+    assert (corpus.name, corpus.sources) == ("tinyshakespeare", (str(path),))
+    assert corpus.notes == (f"shakespeare: a tale (downloaded to {path})",)
+    again = read_corpus(["shakespeare"], TextConfig())
+    assert again.notes == (f"shakespeare: a tale ({path})",)
+    assert server.requests == ["/right"]
+    prepare(["tinyshakespeare"], "out.ids")
+    assert open_prepared("out.ids").sha256 == corpus.sha256
+    assert read_text(["shakespeare"], TextConfig())[0] == TEXT.decode()
+
+
+def test_an_existing_file_wins_over_a_known_corpus(server, cached, monkeypatch):
+    serve_as(monkeypatch, server, "names")
+    Path("names").write_text("my own names", encoding="utf-8")
+    corpus = read_corpus(["names"], TextConfig())
+    assert (corpus.num_chars, corpus.sources) == (12, (str(Path("names").absolute()),))
+    assert server.requests == []
+
+
+def test_without_network_the_error_says_where_to_put_the_file(cached, monkeypatch):
+    monkeypatch.setattr(catalogue, "KNOWN", {**KNOWN, "tinyshakespeare": catalogue.KNOWN["tale"]})
+    with pytest.raises(DownloadError) as caught:
+        read_corpus(["shakespeare"], TextConfig())
+    assert "'shakespeare' is not a file here" in caught.value.what
+    assert "no connection" in caught.value.why
+    assert f"save http://127.0.0.1:9/none as {cached / 'tinyshakespeare.txt'}" in caught.value.fix
+    cached.mkdir(exist_ok=True)
+    (cached / "tinyshakespeare.txt").write_bytes(TEXT)
+    assert read_corpus(["shakespeare"], TextConfig()).num_chars == len(TEXT)
+
+
+def test_a_misspelt_corpus_is_suggested(cached):
+    with pytest.raises(DataError) as caught:
+        read_corpus(["shakespear"], TextConfig())
+    assert caught.value.fix == "did you mean shakespeare?"
 
 
 def test_the_catalogue_matches_the_corpora(data):

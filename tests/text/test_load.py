@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from charloom.config import TextConfig
 from charloom.errors import DataError, DecodeError
-from charloom.text.encode import floor_share
 from charloom.text.load import builtin_corpus, corpus_from_text, read_corpus, read_text
+from charloom.text.split import floor_share
 from charloom.text.vocabulary import BOUNDARY, UNK
 
 TEXT = "the quick brown fox\njumps over the lazy dog\n" * 5

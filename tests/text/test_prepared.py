@@ -26,8 +26,12 @@ MIXED = "The fox\r\n\r\n e\u0301te\u0301 漢字 fox\r\nالفيل" * 9
         TextConfig(min_count=10, normalization="nfkc", take_chars=100),
         TextConfig(documents="blank-line", val_fraction=0),
         TextConfig(documents="file", val_fraction=0.4),
+        TextConfig(documents="line", split="random", vocab_from="train"),
+        TextConfig(documents="line", val_count=3),
     ],
-    ids=lambda config: f"{config.unit}-{config.documents}-{config.vocab_from}-{config.min_count}",
+    ids=lambda config: (
+        f"{config.unit}-{config.documents}-{config.vocab_from}-{config.min_count}-{config.split}-{config.val_count}"
+    ),
 )
 def test_prepared_equals_read(tmp_path, config, block_size):
     files = [write(tmp_path / "a", MIXED), write(tmp_path / "b", MIXED + "fox", "utf-16")]
@@ -71,6 +75,27 @@ def test_the_origin_is_recorded(tmp_path):
     assert opened.notes == (f"prepared from {path}",)
     assert is_prepared(tmp_path / "out")
     assert not is_prepared(path)
+
+
+def test_a_prepared_corpus_keeps_its_split(tmp_path):
+    names = "".join(f"name{number}\n" for number in range(50))
+    config = TextConfig(documents="line", split="random", split_seed=3)
+    prepare([write(tmp_path / "a", names)], tmp_path / "out", config)
+    assert same(open_prepared(tmp_path / "out"), read_corpus([tmp_path / "a"], config))
+    with pytest.raises(DataError, match="was prepared with split_seed 3, not 4"):
+        read_corpus([tmp_path / "out"], TextConfig(documents="line", split="random", split_seed=4))
+
+
+def test_a_header_without_a_split_is_contiguous(tmp_path):
+    """Files of before these settings lack them."""
+    prepare([write(tmp_path / "a", TEXT)], tmp_path / "out", TextConfig(documents="line"))
+    content = (tmp_path / "out").read_bytes()
+    settings = b', "val_count": null, "split": "contiguous", "split_seed": 0'
+    assert settings in content
+    (tmp_path / "out").write_bytes(content.replace(settings, b" " * len(settings)))
+    opened = open_prepared(tmp_path / "out")
+    assert (opened.config.split, opened.config.val_count) == ("contiguous", None)
+    assert same(opened, read_corpus([tmp_path / "a"], TextConfig(documents="line")))
 
 
 def test_other_settings_are_refused(tmp_path):

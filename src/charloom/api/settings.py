@@ -18,6 +18,9 @@ class TrainSettings(TypedDict, total=False):
     vocab_from: Literal["all", "train"]
     documents: str
     val_fraction: float
+    val_count: int | None
+    split: Literal["contiguous", "random"]
+    split_seed: int
     take_chars: int | None
     cell: Literal["elman", "lstm", "gru", "mingru"]
     activation: Literal["tanh", "sigmoid", "relu"]

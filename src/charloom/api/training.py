@@ -4,46 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal, Unpack
+from pathlib import Path
+from typing import Any, Literal, Unpack, overload
 
 from charloom.api.keywords import refuse_unknown, takes_settings
 from charloom.api.model import Model, load
+from charloom.api.seeds import SeedModels
 from charloom.api.settings import TrainSettings
 from charloom.config import ModelConfig, TextConfig, TrainConfig
-from charloom.jobs import Source, TrainingJob, new_job, resume_job
+from charloom.jobs import Source, TrainingJob, new_job, new_jobs, resume_job
 from charloom.progress import reporter
+from charloom.runs import Run
 from charloom.training import Event
 
 
+@overload
+def train(*sources: Source, seeds: None = None, **settings: Any) -> Model: ...
+@overload
+def train(*sources: Source, seeds: int, **settings: Any) -> SeedModels: ...
 @takes_settings(TextConfig, ModelConfig, TrainConfig)
-def train(
+def train(  # type: ignore[misc] # the overloads leave out its other parameters
     *sources: Source,
     text: str | None = None,
     recipe: str | None = None,
     out: Source | None = None,
     val: Source | None = None,
     test: Source | None = None,
+    seeds: int | None = None,
     on_event: Callable[[Event], None] | None = None,
     quiet: bool = False,
     log: Literal["tensorboard"] | None = None,
     **settings: Unpack[TrainSettings],
-) -> Model:
+) -> Model | SeedModels:
     """Train a model and return the one with the best validation loss.
 
     Args:
-        *sources: files, folders, globs, ``-`` or a prepared corpus; without any, the built-in corpus.
+        *sources: files, folders, globs, ``-``, a prepared corpus or the name of a known corpus; without any, the
+            built-in corpus.
         text: a text in memory instead.
         recipe: name of a recipe, a TOML file or an earlier run; None = the default for this corpus.
         out: the run folder; None = a new one under ``runs/``.
         val: file to validate on, instead of the end of the text.
         test: file set aside for ``evaluate(split="test")``.
+        seeds: train that many models instead, with the seeds `seed`, `seed` + 1, …, each in its own run folder.
         on_event: called with every event of the training.
         quiet: show no progress; otherwise it is live in a notebook or at a terminal, else a line every few seconds.
         log: tensorboard, to write the events for it too, into the run folder.
         **settings: any field of `TextConfig`, `ModelConfig` and `TrainConfig`, listed below.
 
     Returns:
-        The model with its run and its corpus; ``model.card["results"]`` contains the results.
+        The model with its run and its corpus; ``model.card["results"]`` contains the results. With `seeds`, all models,
+        with the mean and standard deviation of their held-out loss.
 
     Raises:
         ConfigError: a setting is unknown, out of bounds, or does not fit another.
@@ -51,8 +62,19 @@ def train(
         MissingExtraError: `log` names a package that is not installed.
     """
     refuse_unknown(train, settings)
-    job = new_job(*sources, text=text, recipe=recipe, out=out, val=val, test=test, log=log, **settings)
-    return _finish(job, on_event, quiet=quiet)
+    places: dict[str, Any] = {
+        "text": text,
+        "recipe": recipe,
+        "out": out,
+        "val": val,
+        "test": test,
+        "log": log,
+    }
+    if seeds is None:
+        return _finish(new_job(*sources, **places, **settings), on_event, quiet=quiet)
+    jobs = new_jobs(*sources, seeds=seeds, **places, **settings)
+    trained = [(_finish(job, on_event, quiet=quiet), job.resolved.train_config.seed) for job in jobs]
+    return SeedModels(*(tuple(column) for column in zip(*trained, strict=True)))
 
 
 def resume(
@@ -66,6 +88,8 @@ def resume(
 ) -> Model:
     """Continue a run from its newest valid checkpoint and return the model with the best validation loss.
 
+    A finished run that is neither extended nor moved is returned as it is.
+
     Args:
         path: the run folder.
         more_steps: extend the run by this many steps.
@@ -74,6 +98,8 @@ def resume(
         quiet: show no progress.
         log: as in `train`.
     """
+    if more_steps is None and text is None and Run.open(Path(path)).is_finished:
+        return load(path)
     job = resume_job(path, more_steps=more_steps, text=text, log=log)
     return _finish(job, on_event, quiet=quiet)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,6 +11,7 @@ from charloom.cli.flags import option, path_option, verb
 from charloom.cli.output import Show
 
 if TYPE_CHECKING:
+    from charloom.comparison import Comparison, SeedGroup
     from charloom.insight.gradient_flow import Flow
     from charloom.runs import Run
 
@@ -46,7 +48,9 @@ def compare(
     """Compare runs.
 
     Bits per character are measured with the stream protocol on each run's held-out text; only results on the same text
-    can be compared. With --gradients, the table includes each run's memory horizon: the number of characters after
+    can be compared. Runs that differ in their seed only form a group, with mean and standard deviation. The formats
+    text and json also tell whether runs or groups on the same held-out text differ from the best one: by the interval
+    of 95 % of a paired block bootstrap over that text, which takes seconds per run. With --gradients, the table includes each run's memory horizon: the number of characters after
     which 1 % of a gradient is left, in the state where it lasts longest.
     """
     from charloom.cli.run_table import run_row
@@ -61,10 +65,15 @@ def compare(
     else:
         show.line(FORMATS[format](rows, (*COLUMNS, *MEASURED) if gradients else COLUMNS))
     show.notes(*_cautions(rows))
+    groups, comparisons = _compared(show, found, tested=format in ("text", "json"))
     if plot is not None:
         _draw(found, plot, flows)
         show.note(f"wrote {plot}")
-    show.object({"runs": rows, **({} if plot is None else {"plot": str(plot)})})
+    compared = {
+        "groups": [group.to_json() for group in groups],
+        "comparisons": [one.to_json() for one in comparisons],
+    }
+    show.object({"runs": rows, **compared, **({} if plot is None else {"plot": str(plot)})})
 
 
 def _cautions(rows: list[dict[str, object]]) -> list[str]:
@@ -79,6 +88,47 @@ def _cautions(rows: list[dict[str, object]]) -> list[str]:
     if unfinished := [str(row["name"]) for row in rows if row["state"] != "finished"]:
         cautions.append(f"not finished, so without results: {', '.join(unfinished)}")
     return cautions
+
+
+def _compared(show: Show, runs: list[Run], *, tested: bool) -> tuple[list[SeedGroup], list[Comparison]]:
+    """Print the groups and, if `tested`, which of them differ from the best."""
+    from charloom.comparison import compare_groups, seed_groups
+
+    groups = seed_groups(runs)
+    comparisons = compare_groups(groups, on_note=show.note) if tested else []
+    tell = show.line if tested else show.note
+    for group in groups:
+        if len(group.runs) > 1:
+            seeds = ", ".join(map(str, group.seeds))
+            tell(f"{group.name}, seeds {seeds}: {plus_minus(group.val_bits_per_char)} bits (mean ± sd)")
+    for one in comparisons:
+        if one.why_not is not None:
+            show.notes(f"{one.other.name} and {one.best.name} are not compared further: {one.why_not}")
+        else:
+            tell(_sentence(one))
+    single = any(len(group.runs) == 1 for group in groups)
+    if single and any(one.why_not is None for one in comparisons):
+        show.notes("this is about these runs; another seed may change more: train with --seeds 3")
+    return groups, comparisons
+
+
+def plus_minus(values: Sequence[float]) -> str:
+    """Mean ± standard deviation (n − 1).
+
+    Example:
+        >>> plus_minus([2.0, 2.1, 2.2])
+        '2.1000 ± 0.1000'
+    """
+    return f"{statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}"
+
+
+def _sentence(one: Comparison) -> str:
+    found = one.difference
+    assert found is not None
+    bits = f"{found.bits:.4f} bits (95 %: {found.low_bits:.4f} to {found.high_bits:.4f})"
+    if found.is_clear:
+        return f"{one.other.name} is worse than {one.best.name} by {bits}"
+    return f"{one.other.name} does not clearly differ from {one.best.name}: worse by {bits}"
 
 
 def _flows(runs: list[Run], rows: list[dict[str, object]]) -> dict[str, Flow]:
@@ -120,6 +170,7 @@ app = verb(
     usage="compare RUN... [--format F] [--plot FILE] [--gradients]",
     examples="""
         charloom compare runs/tales runs/names
+        charloom compare runs/tales runs/names --json
         charloom compare runs/tales runs/names --format markdown
         charloom compare runs/tales --plot curves.svg
         charloom compare runs/tales runs/names --gradients --plot why.svg

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import cyclopts
 
 from charloom.cli.output import colours, print_json
+from charloom.cli.suggestions import flags_like
 from charloom.cli.verbs import VERBS
 from charloom.errors import CharloomError
 from charloom.progress import is_live
@@ -38,7 +39,7 @@ def explained(error: BaseException, words: Sequence[str]) -> CharloomError:
         return error
     if isinstance(error, cyclopts.CycloptsError):
         command = f"charloom {verb} --help" if verb else "charloom --help"
-        what, why = str(error).rstrip("."), "the command line cannot be parsed"
+        what, why = _parse_error(error).rstrip("."), "the command line cannot be parsed"
         return UsageError(what, why=why, fix=f"see `{command}`")
     if isinstance(error, KeyboardInterrupt):
         return StoppedError("interrupted", why="nothing was changed", fix="run the command again")
@@ -53,6 +54,18 @@ def explained(error: BaseException, words: Sequence[str]) -> CharloomError:
         why="charloom did not expect this failure",
         fix=f"please report it with the output of `charloom {verb or 'VERB'} … --debug`",
     )
+
+
+def _parse_error(error: cyclopts.CycloptsError) -> str:
+    """The message of the parser, with our own suggestion for an unknown flag."""
+    if not isinstance(error, cyclopts.UnknownOptionError):
+        return str(error)
+    word = (error.token.keyword or error.token.value).partition("=")[0]
+    if not word.startswith("--"):
+        return str(error)
+    known = [name for argument in error.argument_collection if argument.parse for name in argument.names]
+    near = flags_like(word, known)
+    return f"Unknown option: {word}." + (f" Did you mean {' or '.join(near)}?" if near else "")
 
 
 def fail(error: BaseException, words: Sequence[str]) -> int:

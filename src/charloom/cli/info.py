@@ -20,11 +20,11 @@ def info(show: Show, model: ModelPath, /) -> None:
     from charloom.modelfile import read_model
     from charloom.runs import Run
 
-    path = Path(model)
+    path = place = Path(model)
     if path.is_dir():
         path = Run.open(path).model_path
     facts = _facts(path, read_model(path))
-    _print(show, facts)
+    _print(show, facts, place)
     show.object(facts)
 
 
@@ -47,10 +47,11 @@ def _facts(path: Path, file: ModelFile) -> dict[str, Any]:
     }
 
 
-def _print(show: Show, facts: dict[str, Any]) -> None:
+def _print(show: Show, facts: dict[str, Any], place: Path) -> None:
     from charloom.generation.escape import visible
 
-    show.line(f"{facts['model']}: {facts['bytes']:,} bytes, {facts['num_params']:,} parameters")
+    show.line("\n".join(_headline(facts, place)))
+    show.line()
     _print_settings(show, "model", facts["config"])
     show.line("parameters:")
     for name, shape in facts["parameters"].items():
@@ -61,6 +62,42 @@ def _print(show: Show, facts: dict[str, Any]) -> None:
     if facts["vocab"] is not None:
         show.line(visible(facts["vocab"].replace("\n", "␊")))
     _print_card(show, facts["card"])
+
+
+def _headline(facts: dict[str, Any], place: Path) -> list[str]:
+    """The five lines that matter: what, trained on what, how large, how good, how to sample."""
+    from charloom.cli.interrupt import quoted
+    from charloom.progress import clock
+
+    config, card, unit = facts["config"], facts["card"], facts["unit"]
+    results, corpus = card.get("results", {}), card.get("corpus", {})
+    plural = "layer" if config["num_layers"] == 1 else "layers"
+    network = (
+        f"{config['cell']}, {config['num_layers']} {plural} of {config['hidden_size']}, {config['block']}"
+    )
+    trained = "unknown, its card does not say"
+    if corpus:
+        trained = f"{corpus.get('name')}, {corpus.get('num_chars', 0):,} characters"
+    if "steps" in results:
+        trained += f", in {results['steps']:,} steps ({clock(results.get('train_time_s', 0.0))} of updates)"
+    beside = [("n-gram", "ngram_bits_per_char"), ("xz", "xz_bits_per_char")]
+    figures = [f"{name} {results[key]:.3f}" for name, key in beside if results.get(key) is not None]
+    held_out = "not measured"
+    if results.get("val_bits_per_char") is not None:
+        held_out = f"{results['val_bits_per_char']:.3f} bits/{unit}" + f" ({', '.join(figures)})" * bool(
+            figures
+        )
+    documents = facts["text"]["documents"] != "none"
+    size = (
+        f"{facts['num_params']:,} parameters, {facts['bytes']:,} bytes, vocabulary of {facts['vocab_size']:,}"
+    )
+    return [
+        f"model:    {network}",
+        f"text:     {trained}",
+        f"size:     {size}",
+        f"held out: {held_out}",
+        f"sample:   charloom sample {quoted(place)} {'--count 20' if documents else '--length 300'} --temperature 0.7",
+    ]
 
 
 def _print_settings(show: Show, title: str, settings: dict[str, Any]) -> None:

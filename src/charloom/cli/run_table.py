@@ -25,7 +25,7 @@ def run_row(run: Run) -> dict[str, Any]:
     """Describe a run; its results are None until its state is ``finished``."""
     config, events = run.config(), run.events()
     model, corpus, results = config["model"], config["corpus"], config.get("results", {})
-    ended = bool(results) and bool(events) and events[-1].get("event") == "finished"
+    ended = run.is_finished
     steps = max((event.get("step", 0) for event in events), default=0)
     return {
         "run": str(run.path),

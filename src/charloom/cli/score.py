@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,8 +14,12 @@ from charloom.cli.flags import Device, Engine, ModelPath, Precision, option, pat
 from charloom.cli.output import SCHEMA, Show
 
 if TYPE_CHECKING:
+    from charloom.api import Model
     from charloom.evaluation import Oddity, Surprisals
     from charloom.text import Vocabulary
+
+_MOST_CORPUS_CHARS = 10_000_000
+"""A longer corpus is not read again to find out whether the scored text is part of it."""
 
 
 def score(
@@ -54,34 +59,92 @@ def score(
     found = loaded.score(words, on_progress=show.progress("scoring"))
     oddities = found.oddities(top)
     name = "standard input" if text == "-" else text
-    _print(show, found, oddities, name)
+    share = _training_share(loaded, words)
+    totals = {**_totals(found, oddities), "training_share": share}
+    summary = [*_training_sentence(share), *_summary(found, name)]
+    _print(show, summary, oddities)
     if html is not None:
-        _write_page(html, found, oddities, model=model, name=name)
+        _write_page(
+            html,
+            found,
+            oddities,
+            title=f"What surprised {Path(model).name} in {Path(name).name}",
+            summary=summary,
+            totals=totals,
+        )
         show.note(f"wrote {html}")
     if show.as_json:
-        show.object(_object(found, oddities))
+        show.object({"chars": _chars(found), **totals})
 
 
-def _write_page(path: Path, found: Surprisals, oddities: Sequence[Oddity], *, model: str, name: str) -> None:
+def _training_share(model: Model, text: str) -> float | None:
+    """How much of a text is training text of the model; None if its corpus cannot be read, or only slowly."""
+    from charloom import jobs
+    from charloom.errors import CharloomError
+    from charloom.evaluation.training_share import training_share
+    from charloom.text import clean, encode_for_scoring
+
+    corpus, config = model.card.get("corpus", {}), model.file.text_config
+    if model.run is not None and corpus.get("num_chars", 0) <= _MOST_CORPUS_CHARS:
+        try:
+            train = jobs.corpus_of(model.run).train
+        except CharloomError:
+            return None
+        return training_share(encode_for_scoring(model.vocab, text, config).ids, train, model.vocab)
+    digest = hashlib.sha256(clean(text, config).encode("utf-8", "surrogatepass")).hexdigest()
+    return 1.0 if digest == corpus.get("sha256") else None
+
+
+def _training_sentence(share: float | None) -> list[str]:
+    from charloom.evaluation.training_share import NOTED_FROM
+
+    if share is None or share < NOTED_FROM:
+        return []
+    what = "this is training text" if share > 0.995 else f"{share:.0%} of this is training text"
+    return [f"{what} of the model: the figures say how well it was learnt, not how new text is predicted"]
+
+
+def _write_page(
+    path: Path,
+    found: Surprisals,
+    oddities: Sequence[Oddity],
+    *,
+    title: str,
+    summary: Sequence[str],
+    totals: dict[str, Any],
+) -> None:
     from charloom.files import atomic_write
-    from charloom.report.surprisal import SHOWN_CHARS, surprisal_page
+    from charloom.report.surprisal import surprisal_page
 
-    numbers = {"schema": SCHEMA, **_object(found, oddities, most=SHOWN_CHARS)}
-    title = f"What surprised {Path(model).name} in {Path(name).name}"
-    page = surprisal_page(found, oddities, title=title, summary=_summary(found, name), numbers=numbers)
+    numbers = {"schema": SCHEMA, **_columns(found), **totals}
+    page = surprisal_page(found, oddities, title=title, summary=summary, numbers=numbers)
     atomic_write(path, page)
 
 
-def _object(found: Surprisals, oddities: Sequence[Oddity], most: int | None = None) -> dict[str, Any]:
+def _chars(found: Surprisals) -> list[dict[str, Any]]:
+    return [
+        {"char": char, "surprisal_bits": None if math.isnan(bits) else bits}
+        for char, bits in zip(found.chars, found.bits.tolist())
+    ]
+
+
+def _columns(found: Surprisals) -> dict[str, list[Any]]:
+    """What a page says of its characters, as columns: a tenth of the size of an object for each."""
+    from charloom.report.surprisal import SHOWN_CHARS, TITLE_DECIMALS
+
+    bits = found.bits[:SHOWN_CHARS].round(TITLE_DECIMALS).tolist()
+    return {
+        "characters": list(found.chars[:SHOWN_CHARS]),
+        "surprisal_bits": [None if math.isnan(one) else one for one in bits],
+    }
+
+
+def _totals(found: Surprisals, oddities: Sequence[Oddity]) -> dict[str, Any]:
     renamed = [
         {("surprisal_bits" if key == "bits" else key): value for key, value in asdict(one).items()}
         for one in oddities
     ]
     return {
-        "chars": [
-            {"char": char, "surprisal_bits": None if math.isnan(bits) else bits}
-            for char, bits in zip(found.chars, found.bits[:most].tolist())
-        ],
         "bits_per_char": None if math.isnan(found.bits_per_char) else found.bits_per_char,
         "total_bits": found.total_bits,
         "predictions": found.num_predictions,
@@ -115,8 +178,8 @@ def _summary(found: Surprisals, name: str) -> list[str]:
     return sentences
 
 
-def _print(show: Show, found: Surprisals, oddities: Sequence[Oddity], name: str) -> None:
-    show.line("\n".join(_summary(found, name)))
+def _print(show: Show, summary: Sequence[str], oddities: Sequence[Oddity]) -> None:
+    show.line("\n".join(summary))
     if oddities:
         show.line("\n".join(["most surprising:", *map(_line, oddities)]))
 

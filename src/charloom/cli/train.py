@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from charloom.training import Event
 
 Text = Annotated[
-    str, path_option("files, folders or globs; - reads standard input [default: a text included with Python]")
+    str,
+    path_option(
+        "files, folders, globs or known corpora (see `charloom corpus list`); - reads standard input "
+        "[default: a text included with Python]"
+    ),
 ]
 
 
@@ -31,6 +35,12 @@ def train(
     ] = None,
     out: RunFolder = None,
     resume: Annotated[Path | None, option("continue this run; --steps +N adds N steps")] = None,
+    seeds: Annotated[
+        int | None,
+        option(
+            "train N runs, with the seeds --seed, --seed + 1, …, in folders named after them", metavar="N"
+        ),
+    ] = None,
     moved_to: Annotated[
         list[str] | None, path_option("with --resume: where the text is now", name="--text")
     ] = None,
@@ -51,22 +61,74 @@ def train(
 
     sources = [*text, *(moved_to or [])]
     if resume is not None:
-        job = _resumed(resume, sources, settings, recipe or out or val or test, log=log)
+        job = _resumed(resume, sources, settings, recipe or out or val or test or seeds, log=log)
+        if job is None:
+            return _say_finished(show, resume)
     elif isinstance(steps := settings.get("steps"), MoreSteps):
         what, why = f"--steps +{steps} without --resume", "only an existing run can be extended"
         raise UsageError(what, why=why, fix=f"give --steps {steps}, or add --resume DIR")
     else:
-        job = jobs.new_job(*sources, recipe=recipe, out=out, val=val, test=test, log=log, **settings)
+        places: dict[str, Any] = {"recipe": recipe, "out": out, "val": val, "test": test, "log": log}
+        if seeds is not None:
+            return _train_seeds(show, jobs.new_jobs(*sources, seeds=seeds, **places, **settings), seeds)
+        job = jobs.new_job(*sources, **places, **settings)
     run_job(show, job)
     results = jobs.results_json(job.run)
     print_report(show, results, documents=job.corpus.vocab.boundary_id is not None)
+    show.object(results)
+    return None
+
+
+def _train_seeds(show: Show, training: Iterator[TrainingJob], num: int) -> None:
+    """Train runs that differ in their seed, and print the figure of each and their spread."""
+    from charloom import jobs
+    from charloom.cli.compare import plus_minus
+
+    found: list[dict[str, Any]] = []
+    for job in training:
+        seed = job.resolved.train_config.seed
+        show.note(f"run {len(found) + 1} of {num}, seed {seed}")
+        run_job(show, job)
+        found.append({"seed": seed, **jobs.results_json(job.run)})
+    bits, nats = ([one[name] for one in found] for name in ("val_bits_per_char", "val_loss_nats"))
+    measured = None not in bits
+    for one in found:
+        figure = f"{one['val_bits_per_char']:.4f} bits/{one['unit']}" if measured else "nothing was held out"
+        show.line(f"seed {one['seed']}: {figure}, {one['steps']:,} steps, run {one['run']}")
+    if measured:
+        show.line(f"mean ± sd: {plus_minus(bits)} bits/{found[0]['unit']}, stream protocol on held-out text")
+    names = " ".join(quoted(one["run"]) for one in found)
+    show.line(f"next:\n  charloom compare {names}")
+    show.object(
+        {"runs": found, **_spread_json("val_bits_per_char", bits), **_spread_json("val_loss_nats", nats)}
+    )
+
+
+def _spread_json(name: str, values: list[Any]) -> dict[str, float | None]:
+    import statistics
+
+    known = None not in values
+    mean, sd = (statistics.mean(values), statistics.stdev(values)) if known else (None, None)
+    return {f"{name}_mean": mean, f"{name}_sd": sd}
+
+
+def _say_finished(show: Show, path: Path) -> None:
+    """Report the results of a finished run, and how to extend it."""
+    from charloom import jobs
+    from charloom.runs import Run
+
+    results = jobs.results_json(Run.open(path))
+    show.note(f"{path} is finished, after {results['steps']:,} steps; --steps +N adds N steps")
+    print_report(show, results)
     show.object(results)
 
 
 def _resumed(
     run: Path, text: list[str], settings: dict[str, Any], other: object, *, log: str | None
-) -> TrainingJob:
+) -> TrainingJob | None:
+    """The run to continue; None if it is finished and not extended."""
     from charloom import jobs
+    from charloom.runs import Run
 
     steps = settings.pop("steps", None)
     if settings or other or (steps is not None and not isinstance(steps, MoreSteps)):
@@ -75,6 +137,8 @@ def _resumed(
             why="a resumed run keeps the settings it was started with",
             fix=f"run charloom train --resume {quoted(run)}; add --steps +500 to extend it, --text PATH if the text moved",
         )
+    if steps is None and not text and Run.open(run).is_finished:
+        return None
     more_steps = None if steps is None else int(steps)
     return jobs.resume_job(run, more_steps=more_steps, text=text or None, log=log)
 
@@ -109,13 +173,15 @@ app = verb(
     TextConfig,
     ModelConfig,
     TrainConfig,
-    usage="train [TEXT...] [--recipe NAME|FILE] [--out DIR] [--resume DIR] [settings]",
+    usage="train [TEXT...] [--recipe NAME|FILE] [--out DIR] [--seeds N] [--resume DIR] [settings]",
     examples="""
+        charloom train names --documents line --minutes 2
         charloom train tales.txt --minutes 2
         charloom train tales.txt --cell lstm --hidden-size 64 --steps 40 --out runs/lstm
         charloom train names.txt --documents line --steps 40 --json
         cat tales.txt | charloom train - --steps 20 --quiet
         charloom train tales.txt --steps 20 --log tensorboard
+        charloom train tales.txt --steps 40 --seeds 3 --out runs/trio
         charloom train --resume runs/tales --steps +20
     """,
 )(train)

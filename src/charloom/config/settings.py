@@ -12,6 +12,8 @@ from charloom.config.declare import check_bounds, setting
 from charloom.config.plan import parse_plan
 from charloom.errors import ConfigError
 
+_VAL_FRACTION = 0.1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextConfig:
@@ -30,7 +32,16 @@ class TextConfig:
     )
     documents: str = setting("none", "document separator: none, line, blank-line, file, or a string")
     val_fraction: float = setting(
-        0.1, "fraction of the text held out for validation, at its end", at_least=0.0, below=1.0
+        _VAL_FRACTION, "fraction of the text held out for validation", at_least=0.0, below=1.0
+    )
+    val_count: int | None = setting(
+        None, "documents held out for validation, instead of a fraction; none = by val_fraction", at_least=1
+    )
+    split: Literal["contiguous", "random"] = setting(
+        "contiguous", "what is held out: the end of the text, or documents drawn at random"
+    )
+    split_seed: int = setting(
+        0, "seed of a random split; --seed does not change what is held out", at_least=0, below=2**64
     )
     take_chars: int | None = setting(None, "characters to use, from the start; none = all", at_least=1)
 
@@ -41,6 +52,22 @@ class TextConfig:
                 "documents is empty",
                 why="a separator needs at least one character",
                 fix="use none, line, blank-line, file or a separator string",
+            )
+        self._check_split()
+
+    def _check_split(self) -> None:
+        needs_documents = {"split": self.split == "random", "val_count": self.val_count is not None}
+        for name in [name for name, used in needs_documents.items() if used and self.documents == "none"]:
+            raise ConfigError(
+                f"{name} is {getattr(self, name)} and documents is none",
+                why="whole documents are drawn and counted, and this text is one stream",
+                fix=f"say what separates them, such as --documents line, or omit --{name.replace('_', '-')}",
+            )
+        if self.val_count is not None and self.val_fraction != _VAL_FRACTION:
+            raise ConfigError(
+                f"val_count is {self.val_count} and val_fraction is {self.val_fraction:g}",
+                why="both say how much is held out",
+                fix="keep only one of --val-count and --val-fraction",
             )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING
 
-from charloom.plots.figures import BLUE, COLOURS, CUT, labelled, new_axes
+from charloom.plots.figures import BLUE, COLOURS, CUT, INK, labelled, new_axes
 from charloom.runs import Run
 
 if TYPE_CHECKING:
@@ -30,7 +30,9 @@ def loss_curves(runs: Sequence[Run], *, ax: Axes | None = None) -> Axes:
         steps = [point["step"] for point in points]
         ax.plot(steps, [_bits(p["loss"]) for p in points], marker=".", color=colour, label=run.path.name)
         ax.plot(steps, [_bits(p["train_loss"]) for p in points], ":", linewidth=1, color=colour)
-    return labelled(ax, "steps", "bits per character (solid: held out, dotted: training)")
+    if ax.get_legend_handles_labels()[0]:
+        ax.plot([], [], ":", linewidth=1, color=INK, label="training")
+    return labelled(ax, "steps", "bits per character")
 
 
 def published_and_measured(

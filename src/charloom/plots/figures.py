@@ -31,10 +31,17 @@ THEME_STYLE = (
     "@media (prefers-color-scheme: dark) { :root { --c1: #6db6e8; --c2: #ff9a56; --c3: #4fd0a5; --c4: #e6a6c8; "
     "--c5: #ffc24d; --c6: #9ad7f7; } }\n"
     f"@media print {{ {_LIGHT} }}\n"
-    "svg { max-width: 100%; height: auto; } svg text { fill: var(--ink); } "
+    "figure svg { width: 100%; max-width: 34rem; height: auto; } svg text { fill: var(--ink); } "
     "svg * { stroke-linejoin: round; stroke-linecap: butt; }\n"
 )
 """Rules for the colours that `themed_svg` refers to, in light mode, dark mode and print."""
+
+
+WIDTH_IN, HEIGHT_IN = 4.8, 3.7
+"""Size of a figure: as wide as a page on a telephone, so that its letters are as large there as they are here."""
+
+_DPI = 200
+_LEGEND_BELOW_POINTS = 36  # tick labels and the label of the x axis
 
 
 def needs_matplotlib(needed_for: str) -> None:
@@ -56,7 +63,7 @@ def new_axes(needed_for: str) -> Axes:
     needs_matplotlib(needed_for)
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(8, 5), layout="constrained").subplots()
+    return Figure(figsize=(WIDTH_IN, HEIGHT_IN), layout="constrained").subplots()
 
 
 def new_pair(needed_for: str) -> tuple[Axes, Axes]:
@@ -68,20 +75,28 @@ def new_pair(needed_for: str) -> tuple[Axes, Axes]:
     needs_matplotlib(needed_for)
     from matplotlib.figure import Figure
 
-    left, right = Figure(figsize=(14, 5), layout="constrained").subplots(1, 2)
+    left, right = Figure(figsize=(2 * WIDTH_IN, HEIGHT_IN), layout="constrained").subplots(1, 2)
     return left, right
 
 
-def legend(ax: Axes, *, below: bool = False) -> None:
-    """Add a legend if there are labels; dollar signs in them are not parsed as math."""
-    if ax.get_legend_handles_labels()[0]:
-        place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.12), "ncols": 4}
-        for text in ax.legend(frameon=False, fontsize="small", **(place if below else {})).get_texts():
-            text.set_parse_math(False)
+def legend(ax: Axes) -> None:
+    """Add a legend below the axes, where it covers no curve, if there are labels.
+
+    Dollar signs in labels are not parsed as math.
+    """
+    from matplotlib.transforms import ScaledTranslation
+
+    if not ax.get_legend_handles_labels()[0]:
+        return
+    below = ScaledTranslation(0, -_LEGEND_BELOW_POINTS / 72, ax.figure.dpi_scale_trans)
+    place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "borderaxespad": 0}
+    drawn = ax.legend(frameon=False, fontsize="small", ncols=2, bbox_transform=ax.transAxes + below, **place)
+    for text in drawn.get_texts():
+        text.set_parse_math(False)
 
 
 def labelled(ax: Axes, across: str, up: str) -> Axes:
-    """Add axis labels, a faint grid and a legend."""
+    """Add axis labels, a faint grid and a legend below."""
     ax.set_xlabel(across)
     ax.set_ylabel(up)
     ax.grid(visible=True, alpha=0.3)
@@ -97,7 +112,7 @@ def save(ax: Axes, path: Path) -> None:
     """
     figure = ax.figure
     picture = io.BytesIO()
-    figure.savefig(picture, format=Path(path).suffix.removeprefix(".").lower(), dpi=144)  # type: ignore[union-attr]
+    figure.savefig(picture, format=Path(path).suffix.removeprefix(".").lower(), dpi=_DPI)  # type: ignore[union-attr]
     atomic_write(path, picture.getvalue())
 
 

@@ -83,9 +83,8 @@ def context(curve: ContextCurve, *, ax: Axes | None = None) -> Axes:
     bits = _bits(curve.loss_nats)
     ax.plot(np.arange(1, len(bits) + 1), bits, color=COLOURS[0])
     if curve.enough_chars is not None:
-        ax.axvline(curve.enough_chars, color=FAINT, linestyle=(0, (3, 2)), linewidth=1)
-        says = f" more than {curve.enough_chars} gain under 1 %"
-        ax.annotate(says, (curve.enough_chars, float(bits.max())), va="top", color=FAINT)
+        says = f"more than {curve.enough_chars} gain under 1 %"
+        ax.axvline(curve.enough_chars, color=FAINT, linestyle=(0, (3, 2)), linewidth=1, label=says)
     ax.set_xscale("log")
     return labelled(ax, "characters of context", "bits per character")
 
@@ -189,20 +188,10 @@ def _draw_decay(ax: Axes, decay: Decay, name: str, style: str, *, color: str) ->
 
 
 def _finish_lags(ax: Axes, lowest: float) -> Axes:
-    ax.axhline(HORIZON_SHARE, color=FAINT, linestyle=(0, (3, 2)), linewidth=1)
-    at_right_edge = ax.get_yaxis_transform()
-    ax.text(
-        1,
-        HORIZON_SHARE,
-        "1 %: memory horizon ",
-        transform=at_right_edge,
-        ha="right",
-        va="bottom",
-        color=FAINT,
-    )
+    ax.axhline(HORIZON_SHARE, color=FAINT, linestyle=(0, (3, 2)), linewidth=1, label="1 %: memory horizon")
     ax.set_yscale("log")
     ax.set_ylim(bottom=min(HORIZON_SHARE / 3, lowest))
-    return labelled(ax, "characters back", "gradient in the state, as a share of lag 0")
+    return labelled(ax, "characters back", "gradient, as a share of lag 0")
 
 
 def _kind(char: str) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _SHADES = {"learning": COLOURS[0], "memorising": COLOURS[4], "settled": FAINT, "blown up": CUT}
 _FLOOR = 1e-9
+_WIDTH_OF_LETTER = 0.02  # as a share of the axes
 
 
 def training_curve(
@@ -39,7 +40,7 @@ def training_curve(
         steps, norms, _ = zip(*seen, strict=True)
         ax.plot(steps, np.maximum(norms, _FLOOR), color=FAINT, linewidth=0.6, alpha=0.6, gid=name)
     for curve, colour, name in (
-        (course.grad_norm, COLOURS[2], "gradient norm, all parameters"),
+        (course.grad_norm, COLOURS[2], "gradient norm, all"),
         (course.loss, COLOURS[0], "training loss (nats)"),
     ):
         ax.fill_between(curve.steps, curve.median, curve.top, color=colour, alpha=0.25, linewidth=0)
@@ -51,9 +52,8 @@ def training_curve(
     if course.parameters:
         ax.plot([], [], color=FAINT, linewidth=0.6, label="gradient norm, each parameter")
     if course.clip_norm is not None:
-        ax.axhline(course.clip_norm, color=CUT, linestyle=(0, (3, 2)), linewidth=0.8)
-        says = f" clipped above {course.clip_norm:g}: {course.clip_rate:.0%} of the updates"
-        ax.annotate(says, (0, course.clip_norm), va="bottom", color=CUT, fontsize="small")
+        says = f"clipped above {course.clip_norm:g}: {course.clip_rate:.0%} of updates"
+        ax.axhline(course.clip_norm, color=CUT, linestyle=(0, (3, 2)), linewidth=0.8, label=says)
     _extend_below(ax, 0.35 if published else 0.12)
     _name_stages(ax, course)
     _name_published(ax, course, published)
@@ -64,7 +64,7 @@ def training_curve(
     ax.set_xlim(0, course.num_steps)
     ax.set_xlabel("steps")
     ax.set_ylabel("loss (nats) and gradient norm")
-    legend(ax, below=True)
+    legend(ax)
     return ax
 
 
@@ -80,7 +80,7 @@ def _name_stages(ax: Axes, course: TrainingCurve) -> None:
     for stage in course.stages:
         first, last = stage.first_step, stage.last_step
         ax.axvspan(first, last, 0, 0.035, color=_SHADES[stage.kind], alpha=0.9, linewidth=0)
-        if last - first > 0.06 * course.num_steps:
+        if last - first > _WIDTH_OF_LETTER * len(stage.kind) * course.num_steps:
             middle = (first + last) / 2
             ax.text(middle, 0.042, stage.kind, transform=across, ha="center", fontsize="small", color=INK)
 
@@ -92,20 +92,12 @@ def _name_published(ax: Axes, course: TrainingCurve, published: Sequence[tuple[i
         height = 0.11 + 0.055 * row
         ax.plot([first, last], [height, height], linewidth=2, solid_capstyle="butt", **style)
         x, align = (last, "right") if first > 0.8 * course.num_steps else (first, "left")
-        ax.text(x, height + 0.008, f"published: {name}", ha=align, fontsize="x-small", **style)
+        ax.text(x, height + 0.008, f"published: {name}", ha=align, fontsize="small", **style)
 
 
 def _name_blow_ups(ax: Axes, course: TrainingCurve) -> None:
+    """Shade each blow-up; the legend names it, so that no text covers a curve."""
     for one in course.blow_ups:
-        ax.axvspan(one.first_step, one.last_step, color=CUT, alpha=0.15, linewidth=0)
-        whose = "" if one.parameter is None else f"\n{one.parameter}"
-        ax.annotate(
-            f"blow-up at {one.first_step:,}{whose}",
-            (one.first_step, one.peak_loss),
-            xytext=(-4, 0),
-            textcoords="offset points",
-            ha="right",
-            va="center",
-            fontsize="small",
-            color=CUT,
-        )
+        whose = "" if one.parameter is None else f", {one.parameter}"
+        label = f"blow-up at {one.first_step:,}{whose}"
+        ax.axvspan(one.first_step, one.last_step, color=CUT, alpha=0.15, linewidth=0, label=label)

@@ -38,7 +38,18 @@ class Resolved:
 
 def text_config(recipe: Recipe | None, flags: Mapping[str, Any]) -> TextConfig:
     """How to read the text; needed before its size, and so the default recipe, is known."""
-    return with_settings(TextConfig(), {**(recipe.settings if recipe else {}), **flags})
+    if {"val_fraction", "val_count"} <= {name for name in flags if flags[name] is not None}:
+        raise ConfigError(
+            f"val_fraction is {flags['val_fraction']} and val_count is {flags['val_count']}",
+            why="both say how much is held out",
+            fix="keep only one of --val-fraction and --val-count",
+        )
+    base = dict(recipe.settings) if recipe else {}
+    if "val_count" in flags:
+        base.pop("val_fraction", None)
+    if "val_fraction" in flags:
+        base.pop("val_count", None)
+    return with_settings(TextConfig(), {**base, **flags})
 
 
 def resolve(

@@ -40,7 +40,7 @@ _CHOICE_STYLE = """
 .choice { border: 0; margin: 0.5rem 0; padding: 0; min-width: 0; }
 .choice legend { color: var(--faint); font-size: 0.85rem; padding: 0; }
 .choice > input { position: absolute; opacity: 0; width: 1px; height: 1px; }
-.labels { unicode-bidi: plaintext; text-align: start; }
+.labels { unicode-bidi: plaintext; text-align: start; overflow-wrap: anywhere; }
 .labels > label { cursor: pointer; }
 .choice.list label { display: inline-block; margin-inline-end: 1rem; font-size: 0.9rem; }
 .panel { display: none; margin-top: 0.6rem; }

@@ -2,16 +2,20 @@
 
 Like every page of charloom it runs no scripts, fetches nothing, and reads no text as markup. The spans change only
 colour and underline: anything that takes space (a border, padding, an element between two letters) would break the
-joined letters of Arabic. The information in the colours is repeated as underlines, character titles, a table, and
-JSON.
+joined letters of Arabic. The information in the colours is repeated as underlines, titles of surprising characters, a
+table, and JSON.
+
+A long text opens quickly because neighbours of one colour share a span, and because the text is divided into parts of
+some lines, which a browser lays out when they come into view.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
-from itertools import pairwise
-from typing import Any
+from itertools import groupby, pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,11 +23,21 @@ from charloom.evaluation.surprisal import Oddity, Surprisals
 from charloom.generation import visible
 from charloom.report.page import char_markup, html_page, json_download, paragraphs
 
+if TYPE_CHECKING:
+    from jaxtyping import Float64
+    from numpy import ndarray as Array
+
 LEVELS_BITS = (1, 2, 4, 6, 8, 12)
 """Boundaries between colours."""
 
-SHOWN_CHARS = 100_000
+TITLED_FROM = 4
+"""The colour from which each character has its own span, with its bits as a title."""
+
+TITLE_DECIMALS = 2
+SHOWN_CHARS = 500_000
 """Maximum number of characters on a page."""
+
+_PART_LINES, _PART_CHARS = 30, 3000
 
 _STYLE = """
 :root { --s1: #fff7d6; --s2: #ffe9ad; --s3: #fdd285; --s4: #fab268; --s5: #f58f5f; --s6: #f0716c; }
@@ -39,6 +53,8 @@ _STYLE = """
 .s4 { background: var(--s4); } .s5 { background: var(--s5); } .s6 { background: var(--s6); }
 .odd { text-decoration: underline double; text-underline-offset: 0.2em; }
 .unknown { color: var(--faint); text-decoration: underline dotted; text-underline-offset: 0.2em; }
+.part { content-visibility: auto; contain-intrinsic-block-size: auto 30lh; unicode-bidi: plaintext; }
+@media print { .part { content-visibility: visible; } }
 .newline::before { content: "↵"; color: var(--faint); }
 .legend { color: var(--faint); font-size: 0.85rem; }
 .legend span { color: var(--ink); }
@@ -47,7 +63,8 @@ p { margin: 0.3rem 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9rem; }
 caption { text-align: start; color: var(--faint); }
 th, td { text-align: start; padding: 0.2rem 1rem 0.2rem 0; vertical-align: top; white-space: nowrap; }
-td:last-child { white-space: normal; overflow-wrap: anywhere; }
+td:last-child { white-space: normal; overflow-wrap: anywhere; min-width: 14rem; }
+.wide { overflow-x: auto; }
 td.number { text-align: end; white-space: nowrap; }
 """
 
@@ -77,38 +94,70 @@ def surprisal_page(
         oddities: the characters to underline and list.
         title: heading of the page.
         summary: sentences below the heading.
-        numbers: offered as a JSON download.
+        numbers: offered as a JSON download, compressed.
     """
     more = ""
     if len(found.chars) > SHOWN_CHARS:
         more = f'<p class="legend">Only the first {SHOWN_CHARS:,} of {len(found.chars):,} characters are shown.</p>\n'
-    text = "".join(_spans(found, {one.offset for one in oddities}))
+    text = "".join(_parts(found, {one.offset for one in oddities}))
     return html_page(
         title=visible(title),
         style=_STYLE,
-        body=f"{paragraphs(summary)}{json_download(numbers, name='surprisal.json')}{_table(oddities)}{_legend(found)}{more}"
+        body=f"{paragraphs(summary)}{json_download(numbers, name='surprisal.json.gz', packed=True)}{_table(oddities)}{_legend(found)}{more}"
         '<section aria-label="The text, coloured by surprisal">\n'
         f'<div class="text" lang="" dir="auto">{text}</div>\n</section>\n',
     )
 
 
-def _spans(found: Surprisals, odd_offsets: set[int]) -> Iterator[str]:
-    offset = 0
-    for char, bits, unknown in zip(found.chars[:SHOWN_CHARS], found.bits, found.unknown):
-        yield _span(char, float(bits), unknown=bool(unknown), odd=offset in odd_offsets)
-        offset += len(char)
+class _Mark(NamedTuple):
+    """How a character is shown; neighbours with equal marks share a span, which must not be titled."""
+
+    classes: str
+    title: str
 
 
-def _span(char: str, bits: float, *, unknown: bool, odd: bool) -> str:
-    shown = escape(visible(char))
-    charged = not np.isnan(bits)
-    if not charged and not unknown:
-        return shown
-    classes = [f"s{level(bits)}"] if charged and level(bits) else []
-    classes += ["odd"] * odd + ["unknown"] * unknown + ["newline"] * (char == "\n" and charged)
-    title = f"{bits:.2f} bits" if charged else "unknown to the model: not charged"
-    marked = f' class="{" ".join(classes)}"' if classes else ""
-    return f'<span{marked} title="{title}">{shown}</span>'
+def _parts(found: Surprisals, odd_offsets: set[int]) -> Iterator[str]:
+    """The text as markup, in blocks that end after some lines, or in the middle of a very long one."""
+    chars = found.chars[:SHOWN_CHARS]
+    offsets = np.cumsum([0, *map(len, chars)]).tolist()
+    marks = [
+        _mark(char, bits, level_, unknown=unknown, odd=offset in odd_offsets)
+        for char, bits, level_, unknown, offset in zip(
+            chars, found.bits.tolist(), _levels(found.bits), found.unknown.tolist(), offsets
+        )
+    ]
+    start = lines = 0
+    for stop, char in enumerate(chars, 1):
+        lines += char.endswith("\n")
+        at_line_end = char.endswith("\n") and (lines >= _PART_LINES or stop - start >= _PART_CHARS)
+        if at_line_end or stop == len(chars) or (stop - start >= 10 * _PART_CHARS and char == " "):
+            yield f'<div class="part">{"".join(_spans(chars[start:stop], marks[start:stop]))}</div>'
+            start, lines = stop, 0
+
+
+def _spans(chars: Sequence[str], marks: Sequence[_Mark]) -> Iterator[str]:
+    """One span for each run of equal marks; a titled character has its own."""
+    places = range(len(chars))
+    for (mark, _), run in groupby(places, lambda i: (marks[i], i if marks[i].title else -1)):
+        shown = escape(visible("".join(chars[i] for i in run)))
+        attributes = f' class="{mark.classes}"' * bool(mark.classes) + f' title="{mark.title}"' * bool(
+            mark.title
+        )
+        yield f"<span{attributes}>{shown}</span>" if attributes else shown
+
+
+def _levels(bits: Float64[Array, " n"]) -> list[int]:
+    """The colour of each character; 0 for one that is not charged."""
+    return np.where(np.isnan(bits), 0, np.searchsorted(LEVELS_BITS, bits, side="right")).tolist()  # type: ignore[no-any-return]
+
+
+def _mark(char: str, bits: float, level_: int, *, unknown: bool, odd: bool) -> _Mark:
+    charged = not math.isnan(bits)
+    classes = [f"s{level_}"] * (level_ > 0) + ["odd"] * odd + ["unknown"] * unknown
+    classes += ["newline"] * (char == "\n" and charged)
+    if unknown and not charged:
+        return _Mark(" ".join(classes), "unknown to the model: not charged")
+    return _Mark(" ".join(classes), f"{bits:.{TITLE_DECIMALS}f} bits" if odd or level_ >= TITLED_FROM else "")
 
 
 def _legend(found: Surprisals) -> str:
@@ -129,8 +178,8 @@ def _table(oddities: Sequence[Oddity]) -> str:
     names = ("bits", "line", "column", "character", "expected", "context")
     head = "".join(f'<th scope="col">{name}</th>' for name in names)
     return (
-        f"<table>\n<caption>The most surprising characters</caption>\n<tr>{head}</tr>\n"
-        f"{''.join(map(_row, oddities))}</table>\n"
+        f'<div class="wide"><table>\n<caption>The most surprising characters</caption>\n<tr>{head}</tr>\n'
+        f"{''.join(map(_row, oddities))}</table></div>\n"
     )
 
 

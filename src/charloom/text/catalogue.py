@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
@@ -67,6 +67,8 @@ KNOWN: Mapping[str, KnownCorpus] = MappingProxyType(
         ),
     }
 )
+ALIASES: Mapping[str, str] = MappingProxyType({"shakespeare": "tinyshakespeare"})
+"""Shorter names for some of them."""
 
 
 def list_corpora(*, folder: str | Path | None = None) -> list[dict[str, Any]]:
@@ -94,13 +96,51 @@ def _path_of(name: str, folder: str | Path | None) -> Path:
     return (default_folder() if folder is None else Path(folder)) / f"{name}.txt"
 
 
+def with_known_corpora(names: Sequence[str | Path]) -> tuple[list[str | Path], list[str]]:
+    """Replace each name of a known corpus by its file, which is downloaded first if it is not there.
+
+    An existing file or folder of that name wins.
+
+    Returns:
+        The names, and a note on each corpus: what it is, and where it is kept.
+
+    Raises:
+        DownloadError: there is no network; it says where to put the file.
+    """
+    found: list[str | Path] = []
+    notes: list[str] = []
+    for name in names:
+        known = ALIASES.get(str(name), str(name))
+        if known not in KNOWN or Path(name).exists():
+            found.append(name)
+            continue
+        there = _path_of(known, None).is_file()
+        path = _brought(str(name), known)
+        found.append(path)
+        how = "" if there else "downloaded to "
+        notes.append(f"{name}: {KNOWN[known].what} ({how}{path})")
+    return found, notes
+
+
+def _brought(name: str, known: str) -> Path:
+    try:
+        return get_corpus(known)
+    except DownloadError as error:
+        path = _path_of(known, None)
+        raise DownloadError(
+            f"{name!r} is not a file here, and the corpus {known} cannot be downloaded",
+            why=f"{error.what}: {error.why}",
+            fix=f"save {KNOWN[known].url} as {path}, from another machine if need be, or name a text of your own",
+        ) from error
+
+
 def get_corpus(
     name: str, *, folder: str | Path | None = None, url: str | None = None, timeout_s: float = TIMEOUT_S
 ) -> Path:
     """Download a known corpus, unless it is already there, and return its path.
 
     Args:
-        name: a key of `KNOWN`.
+        name: a key of `KNOWN` or of `ALIASES`.
         folder: where to keep it; None means `default_folder`.
         url: another address of the same file, such as a mirror.
         timeout_s: seconds to wait for the server to respond.
@@ -109,6 +149,7 @@ def get_corpus(
         DownloadError: the name is unknown, there is no network, or the download is truncated or a different file.
         RunError: the folder cannot be written to.
     """
+    name = ALIASES.get(name, name)
     if name not in KNOWN:
         raise _unknown(name)
     known, path = KNOWN[name], _path_of(name, folder)

@@ -20,6 +20,7 @@ from charloom.errors import DataError
 from charloom.text.documents import Splitter
 from charloom.text.inputs import TEXT, VALIDATION, TextInput
 from charloom.text.mojibake import count_notes
+from charloom.text.split import begins_char, find_cut, refuse_split_of, sorted_note
 from charloom.text.vocabulary import BOUNDARY_CODE, Vocabulary, build_vocabulary, codes_of
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Part:
 
     All parts share `symbols`, the numbering, and `digest`, the hash of the text as UTF-8. `num_chars` counts the
     characters of the cleaned text, breaks between documents included; `length` the symbols, boundaries included.
+    `held_out` tells for each document whether it was drawn for validation: such documents come after all others.
     """
 
     symbols: Symbols
@@ -83,6 +85,7 @@ class Part:
     digest: hashlib._Hash
     num_chars: int = 0
     length: int = 0
+    held_out: Bool[Array, " documents"] | None = None
     splitter: Splitter = field(init=False)
     _ended: bool = True  # whether the last character was a newline, or nothing was read yet
 
@@ -116,10 +119,27 @@ class Part:
             self.feed("\n")
 
     def blocks(self) -> Iterator[UInt16[Array, " n"]]:
-        """The numbers from the start, in blocks."""
+        """The numbers in blocks: those for training, then those held out."""
+        if self.held_out is None:
+            yield from self.blocks_in_text_order()
+            return
+        for wanted in (False, True):
+            for block, documents in self.blocks_with_documents():
+                yield block[self.held_out[documents] == wanted]
+
+    def blocks_in_text_order(self) -> Iterator[UInt16[Array, " n"]]:
+        """The numbers from the start of the text, in blocks."""
         self.spool.seek(0)
         while data := self.spool.read(2 * _BLOCK):
             yield np.frombuffer(data, np.uint16)
+
+    def blocks_with_documents(self) -> Iterator[tuple[UInt16[Array, " n"], Int64[Array, " n"]]]:
+        """The numbers in the order of the text, each with the index of its document."""
+        last = -1
+        for block in self.blocks_in_text_order():
+            documents = last + np.cumsum(self.symbols.codes[block] == BOUNDARY_CODE)
+            yield block, documents
+            last = int(documents[-1])
 
     def _write(self, text: str, starts: Int64[Array, " n"]) -> None:
         codes = codes_of(text, self.config.unit)
@@ -128,63 +148,6 @@ class Part:
         marked = np.insert(codes, starts, BOUNDARY_CODE) if len(starts) else codes
         self.spool.write(self.symbols.number(marked).tobytes())
         self.length += len(marked)
-
-
-def begins_char(codes: UInt32[Array, " n"]) -> Bool[Array, " n"]:
-    """Which bytes begin a character of UTF-8 (boundaries do too)."""
-    return (codes < 0x80) | (codes >= 0xC0)
-
-
-def floor_share(count: int, fraction: float) -> int:
-    """⌊count × fraction⌋ without the rounding error of floating point: 1 − 0.9 is a tenth, not slightly less.
-
-    Example:
-        >>> floor_share(10, 1 - 0.9), int(10 * (1 - 0.9))
-        (1, 0)
-    """
-    return int(round(count * fraction, 6))
-
-
-def find_cut(part: Part) -> int:
-    """The start of the validation part, after the first ``1 − val_fraction`` of the characters (and boundaries).
-
-    With unit byte, the cut is at the first byte of a character. With documents, it moves to the start of the next
-    document, or back to the start of the last one if no document follows.
-
-    Returns:
-        An index into the part's symbols; their number if nothing is held out.
-
-    Raises:
-        DataError: there is only one document.
-    """
-    fraction, documents = part.config.val_fraction, part.config.documents != "none"
-    as_bytes = part.config.unit == "byte"
-    if fraction == 0.0:
-        return part.length
-    if not as_bytes and not documents:
-        return floor_share(part.length, 1 - fraction)
-    units = part.length
-    if as_bytes:
-        units = sum(int(begins_char(part.symbols.codes[block]).sum()) for block in part.blocks())
-    index = max(floor_share(units, 1 - fraction), int(documents))  # the first document is always for training
-    last, position = 0, 0
-    for block in part.blocks():
-        codes = part.symbols.codes[block]
-        is_unit = begins_char(codes) if as_bytes else np.ones(len(codes), bool)
-        allowed = np.flatnonzero(codes == BOUNDARY_CODE if documents else is_unit)
-        after = allowed[np.cumsum(is_unit)[allowed] - 1 >= index]
-        if len(after):
-            return position + int(after[0])
-        last = position + int(allowed[-1]) if len(allowed) else last
-        index -= int(is_unit.sum())
-        position += len(block)
-    if last == 0:
-        raise DataError(
-            "the text is a single document",
-            why=f"documents are never cut, so none can be held out of {part.splitter.num_documents}",
-            fix="add documents, or pass another --documents, a --val FILE or --val-fraction 0",
-        )
-    return last
 
 
 def count_symbols(parts: list[tuple[Part, int]]) -> dict[int, int]:
@@ -240,6 +203,8 @@ def encode_parts(
     Raises:
         DataError: a text is empty, too short to be split, or not text.
     """
+    if VALIDATION in inputs_by_role:
+        refuse_split_of(config)
     symbols, digest = Symbols(), hashlib.sha256()
     parts: dict[str, Part] = {}
     notes: list[str] = []
@@ -248,6 +213,7 @@ def encode_parts(
         notes += _fill(parts[role], texts)
     cut = parts[TEXT].length if VALIDATION in parts else find_cut(parts[TEXT])
     _check_length(parts[TEXT], cut)
+    notes += [] if VALIDATION in parts else sorted_note(parts[TEXT], cut)
     everything = count_symbols([(part, part.length) for part in parts.values()])
     counts = count_symbols([(parts[TEXT], cut)]) if config.vocab_from == "train" else everything
     vocab = build_vocabulary(counts, config)

@@ -12,6 +12,7 @@ import numpy as np
 
 from charloom.config import TextConfig
 from charloom.errors import DataError
+from charloom.text.catalogue import with_known_corpora
 from charloom.text.corpus import Corpus
 from charloom.text.encode import Encoded, Part, encode_parts, id_blocks
 from charloom.text.inputs import (
@@ -48,7 +49,7 @@ def read_corpus(
     Files are joined in the order given; a newline separates them if the earlier one does not end with one.
 
     Args:
-        sources: files, folders, globs and ``-``; none means the built-in text.
+        sources: files, folders, globs, known corpora and ``-``; none means the built-in text.
         config: how to decode, clean, split and number them.
         val: a text to validate on; all of `sources` is then for training.
         test: a text used only for testing.
@@ -58,14 +59,16 @@ def read_corpus(
     Raises:
         DataError: a source is missing, empty, not text, or too short.
         DecodeError: a byte does not fit the encoding.
+        DownloadError: a known corpus is not there and there is no network.
     """
     if not sources and val is None and test is None:
         return builtin_corpus(config)
     if any(is_prepared(source) for source in sources):
         return open_for(sources, config, held_out=val if val is not None else test)
+    sources, known = with_known_corpora(sources)
     inputs, notes = find_inputs(sources, config, val=val, test=test, stdin=stdin, block_size=block_size)
     encoded = encode_parts(inputs, config, io.BytesIO)
-    corpus = _in_memory(encoded, config, corpus_name(sources), absolute(sources), notes)
+    corpus = _in_memory(encoded, config, corpus_name(sources), absolute(sources), [*known, *notes])
     found = (text.encoding for text in inputs[TEXT] if isinstance(text, SourceText))
     return replace(corpus, encodings=tuple(dict.fromkeys(filter(None, found))))
 
@@ -100,7 +103,9 @@ def read_text(
         DataError: a source is missing, empty or not text.
         DecodeError: a byte does not fit the encoding.
     """
+    sources, known = with_known_corpora(sources)
     found, notes = find_sources(sources, stdin=stdin)
+    notes = [*known, *notes]
     text = ""
     for source in found:
         source_text = SourceText(source, config)

@@ -16,8 +16,8 @@ import numpy as np
 
 from charloom.config import TextConfig
 from charloom.text.documents import Splitter
-from charloom.text.encode import begins_char
 from charloom.text.normalise import clean
+from charloom.text.split import begins_char
 from charloom.text.vocabulary import NUM_CODE_POINTS, NUM_SURROGATES, Vocabulary, codes_of
 
 if TYPE_CHECKING:

@@ -25,6 +25,7 @@ import numpy as np
 from charloom.config import TextConfig
 from charloom.errors import ConfigError, DataError, ModelFileError
 from charloom.files import atomic_write, unwritable
+from charloom.text.catalogue import with_known_corpora
 from charloom.text.corpus import Corpus
 from charloom.text.encode import Encoded, encode_parts, id_blocks
 from charloom.text.inputs import TEXT, absolute, corpus_name, find_inputs
@@ -62,10 +63,11 @@ def prepare(
         RunError: `out` cannot be written.
     """
     out, config, started = Path(out), config or TextConfig(), time.perf_counter()
+    sources, known = with_known_corpora(sources)
     inputs, notes = find_inputs(sources, config, val=val, test=test, stdin=stdin, block_size=block_size)
     with contextlib.ExitStack() as stack:
         encoded = encode_parts(inputs, config, lambda: stack.enter_context(_temporary(out)))
-        notes += encoded.notes
+        notes = [*known, *notes, *encoded.notes]
         header = _header(encoded, config, name=corpus_name(sources), sources=absolute(sources), notes=notes)
         atomic_write(out, lambda handle: _write(handle, header, encoded))
     num_bytes = sum(getattr(text, "num_bytes", 0) for texts in inputs.values() for text in texts)

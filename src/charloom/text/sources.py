@@ -23,6 +23,7 @@ from typing import BinaryIO, cast
 
 from charloom.config import TextConfig
 from charloom.errors import DataError
+from charloom.text.catalogue import ALIASES, KNOWN
 from charloom.text.decode import decode_blocks, detect, looks_binary
 from charloom.text.mojibake import mojibake_note
 from charloom.text.normalise import Cleaner
@@ -228,7 +229,8 @@ def _missing(path: Path) -> DataError:
         why, fix = f"the folder {folder} does not exist either", "check the spelling of the path"
     else:
         names = [entry.name for entry in folder.iterdir()]
-        near = difflib.get_close_matches(path.name, names, 1)
+        corpora = [*KNOWN, *ALIASES] if folder == Path() else []
+        near = difflib.get_close_matches(path.name, [*names, *corpora], 1)
         why = f"{folder.resolve()} contains {len(names)} other entries"
         default = "check the path; charloom corpus list shows texts to download"
         fix = f"did you mean {folder / near[0]}?" if near else default
