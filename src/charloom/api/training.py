@@ -22,8 +22,8 @@ from charloom.training import Event
 def train(*sources: Source, seeds: None = None, **settings: Any) -> Model: ...
 @overload
 def train(*sources: Source, seeds: int, **settings: Any) -> SeedModels: ...
-@takes_settings(TextConfig, ModelConfig, TrainConfig)
-def train(  # type: ignore[misc] # the overloads leave out its other parameters
+@takes_settings(TextConfig, ModelConfig, TrainConfig)  # type: ignore[misc] # overloads name few parameters
+def train(
     *sources: Source,
     text: str | None = None,
     recipe: str | None = None,
