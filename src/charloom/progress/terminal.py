@@ -88,7 +88,7 @@ class PlainProgress:
 
     def __init__(self, job: TrainingJob) -> None:
         self._job, self._losses = job, Losses(job.corpus.vocab.unit)
-        self._printed_at = -math.inf
+        self._printed_at, self._measuring = -math.inf, ""
 
     def __call__(self, event: Event) -> None:
         """Print a validation at once, and progress if the last line is old enough."""
@@ -103,7 +103,8 @@ class PlainProgress:
                 losses = self._losses.line(mean_loss(event))
                 self._print(f"step {event.step:,} · {event.progress:.0%} · {losses} · {speed(event)}")
         elif isinstance(event, Closing):
-            if event.share == 0.0 or time.monotonic() - self._printed_at > PLAIN_EVERY_S:
+            if event.what != self._measuring or time.monotonic() - self._printed_at > PLAIN_EVERY_S:
+                self._measuring = event.what
                 self._print(measured(event))
         elif text := event_text(event, self._job):
             self._write(text)
