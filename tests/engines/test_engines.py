@@ -1,5 +1,6 @@
 """Engines: the list of cases is complete, names are found, and errors say how to fix them."""
 
+import gc
 import importlib.util
 import itertools
 import typing
@@ -96,3 +97,14 @@ def test_cpu_is_always_available(name):
 def test_map_state_applies_a_function_to_every_leaf():
     state = [{"h": 1, "c": 2}, {"h": 3}]
     assert map_state(state, lambda x: 10 * x) == [{"h": 10, "c": 20}, {"h": 30}]
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_loading_an_engine_leaves_the_collector_as_it_was(enabled):
+    before = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        load_engine("scratch")
+        assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if before else gc.disable)()
