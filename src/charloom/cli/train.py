@@ -11,7 +11,7 @@ from charloom.cli.flags import MoreSteps, RunFolder, ValidationFile, option, ver
 from charloom.cli.interrupt import Interrupt, quoted
 from charloom.cli.output import Show
 from charloom.cli.progress import reporter
-from charloom.cli.train_summary import print_report
+from charloom.cli.train_summary import next_command, print_report
 from charloom.config import ModelConfig, TextConfig, TrainConfig
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def train(
     show.notes(*job.corpus.notes)
     run_job(show, job)
     results = jobs.results_json(job.run)
-    print_report(show, results, documents=job.corpus.vocab.boundary_id is not None)
+    command = next_command(results["verdicts"], job.run.path, job.run.config()["corpus"])
+    print_report(show, results, command=command, documents=job.corpus.vocab.boundary_id is not None)
     show.object(results)
 
 

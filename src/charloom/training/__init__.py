@@ -14,14 +14,15 @@ from charloom.training.events import (
     Watched,
     to_json,
 )
+from charloom.training.facts import Facts
 from charloom.training.loop import extend, train
-from charloom.training.verdict import Outcome, Verdict, judge_training
+from charloom.training.verdict import Verdict, judge
 
 __all__ = [
     "EpochEnd",
     "Event",
+    "Facts",
     "Finished",
-    "Outcome",
     "ParameterStats",
     "Progress",
     "Sampled",
@@ -32,7 +33,7 @@ __all__ = [
     "Verdict",
     "Watched",
     "extend",
-    "judge_training",
+    "judge",
     "to_json",
     "train",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from charloom.config import TrainConfig, format_plan
@@ -15,8 +15,9 @@ from charloom.modelfile import read_model, write_model
 from charloom.runs import Run
 from charloom.text.corpus import Corpus
 from charloom.training.events import Finished
+from charloom.training.facts import TRAIN_LOSS_CHARS, run_facts
 from charloom.training.state import LoopState
-from charloom.training.verdict import Outcome, judge_training
+from charloom.training.verdict import judge
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -26,7 +27,6 @@ BASELINE_TRAIN_CHARS = 4_000_000
 """The n-gram and xz are primed with at most this many characters, from the end of the training part."""
 
 BASELINE_VALIDATION_CHARS = 1_000_000
-TRAIN_LOSS_CHARS = 50_000
 
 
 class Baselines(NamedTuple):
@@ -59,8 +59,19 @@ def final_report(
         verdicts=(),
         steps_plan=format_plan(progress.knots or ((0, 0.0), (max(1, progress.step), 1.0))),
     )
-    finished = replace(finished, verdicts=judge_training(_outcome(corpus, progress, finished)))
-    results = _results(finished)
+    results = _results(finished, None if validation is None else validation.standard_error)
+    facts = run_facts(
+        results,
+        run.events(),
+        corpus,
+        kept.model_config,
+        config,
+        plan=finished.steps_plan,
+        reason=reason,
+        held_out_file=run.config().get("corpus", {}).get("val") is not None,
+    )
+    finished = replace(finished, verdicts=judge(facts))
+    results |= {"verdicts": [asdict(one) for one in finished.verdicts], "facts": facts.to_json()}
     write_model(run.model_path, replace(kept, card=kept.card | {"results": results}))
     taken = {"steps": progress.step, "plan": finished.steps_plan}
     run.write_config(run.config() | {"as_taken": taken, "results": results})
@@ -84,21 +95,7 @@ def _score(model: EngineModel, ids: Int[Array, "N"] | None, corpus: Corpus) -> S
     return stream_loss(model, ids, boundary_id=corpus.vocab.boundary_id)
 
 
-def _outcome(corpus: Corpus, progress: LoopState, finished: Finished) -> Outcome:
-    ngram = finished.ngram_bits_per_char
-    return Outcome(
-        history=progress.history,
-        last_step=finished.step,
-        train_loss=finished.train_loss_nats,
-        val_loss=finished.val_loss_nats,
-        ngram_loss=None if ngram is None else ngram * math.log(2),
-        train_chars=len(corpus.train),
-        stopped_early=finished.reason == "patience",
-        unit=corpus.vocab.unit,
-    )
-
-
-def _results(finished: Finished) -> dict[str, Any]:
+def _results(finished: Finished, standard_error: float | None) -> dict[str, Any]:
     loss = finished.val_loss_nats
     return {
         "protocol": "stream",
@@ -109,10 +106,10 @@ def _results(finished: Finished) -> dict[str, Any]:
         "wall_time_s": round(finished.wall_time_s, 3),
         "val_loss_nats": loss,
         "val_bits_per_char": None if loss is None else loss / math.log(2),
+        "val_standard_error_nats": standard_error,
         "val_chars": finished.val_chars,
         "train_loss_nats": finished.train_loss_nats if math.isfinite(finished.train_loss_nats) else None,
         "ngram_bits_per_char": finished.ngram_bits_per_char,
         "ngram_order": finished.ngram_order,
         "xz_bits_per_char": finished.xz_bits_per_char,
-        "verdicts": [{"kind": v.kind, "says": v.says, "advice": v.advice} for v in finished.verdicts],
     }
