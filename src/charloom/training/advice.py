@@ -15,8 +15,11 @@ LONGER_STEPS, LONGER_PASSES = 400, 4.0
 LONGER_S = 120.0
 """Seconds of updates that the advice may add to a run that took less."""
 
-MORE_DROPOUT, MOST_DROPOUT = 0.2, 0.5
-"""Dropout is raised in steps of the first, from no more than the second."""
+MORE_DROPOUT, SECOND_DROPOUT = 0.3, 0.2
+"""How much dropout is raised before the output layer, and at a second place."""
+
+MOST_DROPOUT = 0.4
+"""Dropout that is raised no further."""
 
 EARLY = 0.4
 """Share of the run before which the best validation shows strong overfitting."""
@@ -68,19 +71,18 @@ def larger_model(facts: Facts) -> Advice:
 
 def stronger_regularisation(facts: Facts, best_step: int) -> Advice:
     """Raise the dropout that the network has: at one place, or two if it overfits early; after that, add text."""
-    settings = {"dropout_output": _higher(facts.model.dropout_output)}
-    if best_step < EARLY * facts.last_step:
-        name = _second_dropout(facts.model)
-        settings |= {} if name is None else {name: _higher(getattr(facts.model, name))}
-    settings = {name: rate for name, rate in settings.items() if rate is not None}
+    raised = {"dropout_output": MORE_DROPOUT}
+    name = _second_dropout(facts.model)
+    if best_step <= EARLY * facts.last_step and name is not None:
+        raised[name] = SECOND_DROPOUT
+    rates = {name: getattr(facts.model, name) for name in raised}
+    settings = {
+        name: round(rates[name] + more, 2) for name, more in raised.items() if rates[name] <= MOST_DROPOUT
+    }
     if not settings:
         return more_text(facts)
     flags = " ".join(f"--{name.replace('_', '-')} {rate}" for name, rate in settings.items())
     return Advice(f"raise dropout: {flags}", settings=settings)
-
-
-def _higher(rate: float) -> float | None:
-    return None if rate > MOST_DROPOUT else round(rate + MORE_DROPOUT, 2)
 
 
 def _second_dropout(model: ModelConfig) -> str | None:

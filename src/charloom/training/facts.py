@@ -27,6 +27,9 @@ TRAIN_LOSS_CHARS = 50_000
 
 OVERLAP_TRAIN_CHARS, OVERLAP_HELD_OUT_CHARS = 4_000_000, 1_000_000
 
+GROWTH_NOISE = 0.01
+"""Nats of growth of the gap that are within the noise of the training loss."""
+
 History = tuple[tuple[int, float], ...]
 
 
@@ -47,6 +50,7 @@ class Facts:
         standard_error: of `val_loss`, from blocks of the text; None if the text is shorter than two blocks.
         train_loss: the kept model on training text, without dropout; inf if not measured.
         last_train_loss: the last model on training text, with dropout; None if not measured.
+        gap_growth: how much held-out minus training loss grew in the second half of the run; None if not measured.
         uniform_loss: of guessing uniformly among the characters, ln V.
         order0_loss: of the characters' frequencies in the training part.
         ngram_loss: of the n-gram of the best order.
@@ -71,6 +75,7 @@ class Facts:
     standard_error: float | None = None
     train_loss: float
     last_train_loss: float | None = None
+    gap_growth: float | None = None
     uniform_loss: float
     order0_loss: float | None = None
     ngram_loss: float | None = None
@@ -97,6 +102,21 @@ class Facts:
         early = [loss for step, loss in self.history if step <= share * self.last_step]
         best = min((loss for _, loss in self.history), default=0.0)
         return 1 - best / min(early) if early and min(early) > 0 else math.inf
+
+    @property
+    def wasted(self) -> float:
+        """What the second half of the run learnt of the training text alone, for each nat it learnt of new text.
+
+        0 if the gap did not grow, so that everything carried over; inf if nothing was learnt of new text, or if it was
+        not measured.
+        """
+        if self.gap_growth is None:
+            return math.inf
+        relative = self.fall_since(0.5)
+        best = min((loss for _, loss in self.history), default=0.0)
+        fall = best * relative / (1 - relative) if 0 < relative < 1 else 0.0
+        growth = self.gap_growth if self.gap_growth > GROWTH_NOISE else 0.0
+        return 0.0 if growth == 0 else growth / fall if fall > 0 else math.inf
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the settings, which a run records elsewhere."""
@@ -150,6 +170,19 @@ def text_facts(corpus: Corpus) -> dict[str, Any]:
     }
 
 
+def gap_growth(gaps: Sequence[float]) -> float | None:
+    """The mean of the last four gaps minus that of the four in the middle; None for fewer than eight.
+
+    Example:
+        >>> gap_growth([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
+        0.2
+    """
+    if len(gaps) < 8:
+        return None
+    middle = len(gaps) // 2
+    return float(np.round(np.mean(gaps[-4:]) - np.mean(gaps[middle - 2 : middle + 2]), 6))
+
+
 def order0_loss(train: Int[Array, "N"], held_out: Int[Array, "M"], vocab_size: int) -> float:
     """The loss of predicting each character by its frequency in the training part, with one added to each count.
 
@@ -185,17 +218,16 @@ def run_facts(
         held_out_file: whether the held-out text is a file of its own.
     """
     steps, validations, per_pass = results["steps"], {}, None
-    last_train: float | None = None
     for event in events:
         if event.get("event") == "validation":
-            validations[event["step"]] = event["loss"]
-            last_train = event["train_loss"]
+            validations[event["step"]] = (event["loss"], event["train_loss"])
         elif event.get("event") == "started":
             per_pass = event["steps_per_epoch"]
     ngram, xz = results["ngram_bits_per_char"], results["xz_bits_per_char"]
     train_loss = results.get("train_loss_nats")
+    course = [(step, *validations[step]) for step in sorted(validations)]
     return Facts(
-        history=thinned(sorted(validations.items())),
+        history=thinned([(step, loss) for step, loss, _ in course]),
         last_step=steps,
         best_step=results["best_step"],
         passes=steps / per_pass if per_pass else results["chars_seen"] / max(1, len(corpus.train)),
@@ -206,7 +238,8 @@ def run_facts(
         val_loss=results["val_loss_nats"],
         standard_error=results.get("val_standard_error_nats"),
         train_loss=math.inf if train_loss is None else train_loss,
-        last_train_loss=last_train,
+        last_train_loss=course[-1][2] if course else None,
+        gap_growth=gap_growth([held_out - train for _, held_out, train in course]),
         ngram_loss=None if ngram is None else ngram * math.log(2),
         xz_loss=None if xz is None else xz * math.log(2),
         held_out_file=held_out_file,

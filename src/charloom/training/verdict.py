@@ -37,8 +37,10 @@ from charloom.training.advice import (
 )
 from charloom.training.facts import Facts
 
-COPIED = 0.05
-"""Share of the held-out text inside verbatim copies above which its loss is not that of new text."""
+COPIED = 0.15
+"""Share of the held-out text inside verbatim copies above which its loss is not that of new text.
+
+Source code repeats itself by nature: 7 % of the last tenth of Python's own library."""
 
 NO_STRUCTURE = 0.015
 """Relative distance to the order-0 loss within which a loss counts as equal to it."""
@@ -61,14 +63,25 @@ BEST_WELL_BEFORE_END = 0.85
 FEW_STEPS, FEW_PASSES = 200, 2.0
 """Fewer updates, or passes over the text, show the beginning of a training and not what it leads to."""
 
+ANNEALED = 0.2
+"""Learning rate as a share of its peak up to which a flat curve shows the schedule and not the network."""
+
 ENOUGH_PASSES = 10.0
 """Passes after which a network that knows its training text no better than new text is limited by its size."""
 
 STILL_IMPROVING = 0.02
 """Relative fall of the validation loss in the last fifth of the run above which more training is worthwhile."""
 
+IMPROVING_HALF = 0.03
+"""The same for the second half of a run in which what is learnt carries over to new text."""
+
 UNDERFITTED_GAP = 0.05
 """Nats between training and held-out loss below which the two count as alike."""
+
+MOST_WASTED = 0.5
+"""Nats learnt of the training text alone for each nat learnt of new text, below which a wider gap is not overfitting.
+
+Held-out text that differs from the training text has a gap from the beginning; overfitting makes it grow."""
 
 LITTLE_TEXT = 20_000
 """Characters of training text below which text, not the network, limits what can be learnt."""
@@ -121,7 +134,7 @@ def judge(facts: Facts | None, memory: Verdict | None = None) -> tuple[Verdict, 
     for rule in (_overlapping, _nothing_to_gain):
         if (verdict := rule(facts)) is not None:
             return (verdict,)
-    if ill and memory is not None:
+    if ill and memory is not None and _memorised(facts, facts.best_step) is None:
         return (memory,)
     for rule in (_not_learning, _overfitted, _too_short, _still_improving, _underfitted):
         if (verdict := rule(facts)) is not None:
@@ -160,7 +173,7 @@ def _overlapping(facts: Facts) -> Verdict | None:
     if facts.overlap < COPIED:
         return None
     says = (
-        f"the held-out loss is not trustworthy: {facts.overlap:.0%} of the held-out characters are in passages that "
+        f"the held-out loss is not trustworthy: {_percent(facts.overlap)} of the held-out characters are in passages that "
         "occur word for word in the training text"
     )
     if facts.repeats_from is not None:
@@ -251,27 +264,35 @@ def _too_short(facts: Facts) -> Verdict | None:
 
 def _still_improving(facts: Facts) -> Verdict | None:
     """Rule (7)."""
-    fall, alike = facts.fall_since(0.8), facts.gap < UNDERFITTED_GAP
-    falls = STILL_IMPROVING < fall < math.inf
-    if facts.stopped_early or not (falls or (alike and facts.passes < ENOUGH_PASSES)):
+    late, half = facts.fall_since(0.8), facts.fall_since(0.5)
+    if facts.stopped_early:
         return None
-    if falls:
-        says = f"the held-out loss fell by {100 * fall:.1f} % in the last fifth of the run"
-        return _verdict("still-improving", says, fall, STILL_IMPROVING, longer(facts))
+    if STILL_IMPROVING < late < math.inf:
+        says = f"the held-out loss fell by {100 * late:.1f} % in the last fifth of the run"
+        return _verdict("still-improving", says, late, STILL_IMPROVING, longer(facts))
+    early = facts.passes < ENOUGH_PASSES and (_carries_over(facts) or facts.wasted < 1)
+    if not early and not (_carries_over(facts) and IMPROVING_HALF < half < math.inf):
+        return None
     says = (
-        f"the held-out loss is only {facts.gap:+.3f} nats from the training loss after {_passes(facts.passes)}"
-        f"{_annealed(facts)}: there is more to learn"
+        f"the network has read {_passes(facts.passes)}, the held-out loss is {facts.gap:+.3f} nats from the training "
+        f"loss and has not risen, so there is more to learn{_annealed(facts)}"
     )
-    return _verdict("still-improving", says, facts.gap, UNDERFITTED_GAP, longer(facts))
+    number, threshold = (facts.passes, ENOUGH_PASSES) if early else (half, IMPROVING_HALF)
+    return _verdict("still-improving", says, number, threshold, longer(facts))
+
+
+def _carries_over(facts: Facts) -> bool:
+    """Whether what the network learns of its training text is as good on new text, so that it could learn more."""
+    return facts.gap < UNDERFITTED_GAP or facts.wasted < MOST_WASTED
 
 
 def _underfitted(facts: Facts) -> Verdict | None:
     """Rule (8)."""
-    if facts.gap >= UNDERFITTED_GAP:
+    if not _carries_over(facts):
         return None
     says = (
-        f"after {_passes(facts.passes)} the held-out loss is only {facts.gap:+.3f} nats from the training loss, and "
-        "it has stopped falling: the network is too small for this text"
+        f"after reading {_passes(facts.passes)} the network knows its training text hardly better than new text "
+        f"({facts.gap:+.3f} nats), and the loss has stopped falling: it is too small for this text"
     )
     return _verdict("underfitting", says, facts.gap, UNDERFITTED_GAP, larger_model(facts))
 
@@ -286,15 +307,21 @@ def _well_fitted(facts: Facts) -> Verdict:
 
 def _passes(passes: float) -> str:
     if passes < 1:
-        return f"{passes:.0%} of the text once"
+        return f"{_percent(passes)} of the text"
     return f"the text {passes:.1f} times"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _annealed(facts: Facts) -> str:
     share = facts.learning_rate_share
-    if share > 0.5:
-        return f", and the learning rate is still at {share:.0%} of its peak"
-    return f"; the learning rate was reduced to {share:.0%} of its peak, which alone makes the curve flat"
+    if share > ANNEALED:
+        return f", and the learning rate is still at {_percent(share)} of its peak"
+    return (
+        f"; the learning rate was reduced to {_percent(share)} of its peak, which alone makes the curve flat"
+    )
 
 
 def _baselines(facts: Facts) -> str:
