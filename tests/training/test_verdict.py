@@ -7,7 +7,7 @@ import math
 import pytest
 
 from charloom.config import ModelConfig, TrainConfig
-from charloom.training.advice import LONGER_S
+from charloom.training.advice import LITTLE_TEXT, LONGER_S
 from charloom.training.facts import GROWTH_NOISE, KEPT_POINTS, Facts, bare_facts, thinned
 from charloom.training.verdict import (
     COPIED,
@@ -199,7 +199,8 @@ PLAIN = ModelConfig(embedding_size=32)
     ("model", "best_step", "settings"),
     [
         (PLAIN, 500, {"dropout_output": 0.3}),
-        (PLAIN, 400, {"dropout_output": 0.3, "dropout_input": 0.2}),
+        (PLAIN, 333, {"dropout_output": 0.3, "dropout_input": 0.2}),
+        (PLAIN, 334, {"dropout_output": 0.3}),
         (ModelConfig(embedding_size=None), 300, {"dropout_output": 0.3}),
         (ModelConfig(num_layers=2), 300, {"dropout_output": 0.3, "dropout_layer": 0.2}),
         (ModelConfig(block="residual"), 300, {"dropout_output": 0.3, "dropout_branch": 0.2}),
@@ -216,6 +217,11 @@ def test_dropout_is_raised_only_where_the_network_has_it(model, best_step, setti
     for name, rate in settings.items():
         assert f"--{name.replace('_', '-')} {rate}" in one.advice
     assert settings or one.text == "more"
+
+
+def test_overfitting_on_little_text_asks_for_text():
+    assert verdict(history=RISING, train_chars=LITTLE_TEXT - 1).text == "more"
+    assert verdict(history=RISING, train_chars=LITTLE_TEXT).settings
 
 
 def test_a_resumed_training_is_at_least_doubled_but_not_beyond_two_minutes():

@@ -21,8 +21,11 @@ MORE_DROPOUT, SECOND_DROPOUT = 0.3, 0.2
 MOST_DROPOUT = 0.4
 """Dropout that is raised no further."""
 
-EARLY = 0.4
+EARLY = 1 / 3
 """Share of the run before which the best validation shows strong overfitting."""
+
+LITTLE_TEXT = 10_000
+"""Characters of training text below which more dropout moves the loss by less than its standard error: text is lacking."""
 
 LARGEST_WIDTH = 1024
 FEWEST_CHARS = 2_000
@@ -70,10 +73,16 @@ def larger_model(facts: Facts) -> Advice:
 
 
 def stronger_regularisation(facts: Facts, best_step: int) -> Advice:
-    """Raise the dropout that the network has: at one place, or two if it overfits early; after that, add text."""
+    """Raise the dropout that the network has: at one place, or two if it overfits early; otherwise, add text.
+
+    Training for fewer steps is no advice: the best model of the run is kept already, and training again to its step
+    gave a worse one in each of the runs tried.
+    """
+    if facts.train_chars < LITTLE_TEXT:
+        return more_text(facts)
     raised = {"dropout_output": MORE_DROPOUT}
     name = _second_dropout(facts.model)
-    if best_step <= EARLY * facts.last_step and name is not None:
+    if best_step < EARLY * facts.last_step and name is not None:
         raised[name] = SECOND_DROPOUT
     rates = {name: getattr(facts.model, name) for name in raised}
     settings = {

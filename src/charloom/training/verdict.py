@@ -83,9 +83,6 @@ MOST_WASTED = 0.5
 
 Held-out text that differs from the training text has a gap from the beginning; overfitting makes it grow."""
 
-LITTLE_TEXT = 20_000
-"""Characters of training text below which text, not the network, limits what can be learnt."""
-
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
