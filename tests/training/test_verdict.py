@@ -21,6 +21,7 @@ from charloom.training.verdict import (
     OVERFITTED_GAP,
     STILL_IMPROVING,
     UNDERFITTED_GAP,
+    WIDE_GAP,
     Verdict,
     diverged_verdict,
     judge,
@@ -82,8 +83,8 @@ RULES = [
     ("not-learning", {"val_loss": 4.5, "train_loss": 4.4, "last_step": 20, "passes": 0.2}),
     ("too-short", {"val_loss": 4.5, "train_loss": 4.4, "last_step": 19, "passes": 0.2}),
     ("memorised", {"train_loss": 0.5, "val_loss": 0.5 + MEMORISED_GAP + EDGE}),
-    ("well-fitted", {"train_loss": 0.5, "val_loss": 0.5 + MEMORISED_GAP - EDGE}),
-    ("well-fitted", {"train_loss": 1.5, "val_loss": 2.9}),  # a wide gap, but more than half the loss
+    ("overfitting", {"train_loss": 0.5, "val_loss": 0.5 + MEMORISED_GAP - EDGE}),
+    ("overfitting", {"train_loss": 1.5, "val_loss": 2.9}),  # a wide gap, but more than half the loss
     ("memorised", {"history": ((500, 2.0), (1000, 3.1)), "last_train_loss": 1.5}),
     ("memorised", {"train_loss": 0.1, "val_loss": 3.0, "last_step": 100, "passes": 1.0}),
     ("overfitting", {"history": RISING}),
@@ -127,6 +128,9 @@ RULES = [
     ("well-fitted", {"history": HALF, "gap_growth": 0.101, "passes": ENOUGH_PASSES - EDGE}),
     ("well-fitted", {"history": FLAT, "gap_growth": 2 * GROWTH_NOISE}),  # nothing learnt of new text
     ("underfitting", {"history": FLAT, "gap_growth": GROWTH_NOISE}),
+    ("overfitting", {"history": HALF, "gap_growth": 0.101, "train_loss": 2.0 * (1 - WIDE_GAP) - EDGE}),
+    ("well-fitted", {"history": HALF, "gap_growth": 0.099, "train_loss": 2.0 * (1 - WIDE_GAP) - EDGE}),
+    ("well-fitted", {"history": HALF, "gap_growth": 0.101, "train_loss": 2.0 * (1 - WIDE_GAP) + EDGE}),
     ("still-improving", {"history": ((500, 3.1), (800, 3.01), (1000, 3.0)), "gap_growth": 0.0}),
     ("underfitting", {"history": ((500, 3.09), (800, 3.01), (1000, 3.0)), "gap_growth": 0.0}),
 ]

@@ -76,7 +76,7 @@ def stronger_regularisation(facts: Facts, best_step: int) -> Advice:
     """Raise the dropout that the network has: at one place, or two if it overfits early; otherwise, add text.
 
     Training for fewer steps is no advice: the best model of the run is kept already, and training again to its step
-    gave a worse one in each of the runs tried.
+    gave a worse one (docs/explanation/verdicts.md).
     """
     if facts.train_chars < LITTLE_TEXT:
         return more_text(facts)

@@ -57,6 +57,9 @@ OVERFITTED = 0.02
 OVERFITTED_GAP = 0.1
 """Nats between training and held-out loss below which a rise is noise: a network that overfits knows its own text."""
 
+WIDE_GAP = 0.15
+"""The gap as a share of the held-out loss above which a network that learns little else overfits."""
+
 BEST_WELL_BEFORE_END = 0.85
 """Share of the run by which the best validation must have passed: after it, each further validation was worse."""
 
@@ -295,7 +298,15 @@ def _underfitted(facts: Facts) -> Verdict | None:
 
 
 def _well_fitted(facts: Facts) -> Verdict:
-    """Rule (9)."""
+    """Rule (9), or (5) if most of what was learnt lately was the training text itself."""
+    assert facts.val_loss is not None
+    wide = WIDE_GAP * facts.val_loss
+    if facts.gap > wide and facts.wasted > 1:
+        says = (
+            f"the held-out loss is {facts.gap:.2f} nats above the training loss and hardly falls, while the training "
+            "loss still does"
+        )
+        return _verdict("overfitting", says, facts.gap, wide, more_text(facts))
     says = (
         f"the held-out loss is {facts.gap:.2f} nats above the training loss and has levelled off at its best"
     )
