@@ -135,7 +135,7 @@ CASES: tuple[Case, ...] = (
     Case("5 kB, constant rate", "anna", 5_000, OVER, plain("lstm", 128, 300, schedule="constant")),
     Case("10 kB, residual", "anna", 10_000, OVER, residual("lstm", 64, 300)),
     Case("10 kB, two layers", "tinyshakespeare", 10_000, OVER, plain("gru", 96, 400, num_layers=2)),
-    Case("3 kB, Elman", "arabic_small", 3_296, OVER, plain("elman", 128, 400)),
+    Case("3 kB, Elman", "arabic_wiki", 3_296, OVER, plain("elman", 128, 400)),
     Case("5 kB of names", "names", 5_000, OVER, plain("lstm", 96, 400, documents="line")),
     Case("20 kB of code", "source", 20_000, OVER, plain("lstm", 160, 500, schedule="constant")),
     Case(

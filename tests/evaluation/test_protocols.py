@@ -237,6 +237,7 @@ def test_the_standard_error_comes_from_blocks_of_neighbouring_characters():
     nats, chars = 256 * means, np.full(100, 256)
     assert standard_error(nats, chars) == pytest.approx(means.std(ddof=1) / 10)
     assert standard_error(np.array([5.0]), np.array([4])) is None
+    assert standard_error(np.array([2.0, 6.0]), np.array([1, 3])) == 0.0  # the same cost a character
     assert (
         standard_error(np.array([2.0, 0.0, 2.0]), np.array([1, 0, 1])) == 0.0
     )  # an empty block does not count

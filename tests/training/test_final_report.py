@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from charloom.evaluation import ngram_baseline, xz_bits_per_char
-from charloom.training import Facts, final_report, judge
+from charloom.text import corpus_from_text
+from charloom.training import Facts, facts, final_report, judge
+from charloom.training.facts import text_facts
 
-from .small import MODEL, kinds, run_all, settings, small_corpus
+from .small import MODEL, bigram_source, bigram_text, kinds, run_all, settings, small_corpus
 
 
 def test_the_baselines_are_primed_with_the_training_part_and_scored_on_the_validation_part():
@@ -88,3 +90,12 @@ def test_a_held_out_part_of_a_few_characters_does_not_crash(length, tmp_path):
     short = type(corpus)(**{**parts, "validation": np.array(corpus.validation[:length])})
     _, events = run_all(short, settings(steps=4), tmp_path / "run")
     assert kinds(events, "Finished")[0].val_chars == max(0, length - 1)
+
+
+def test_a_text_given_twice_is_told_where_it_repeats_itself(monkeypatch):
+    text = bigram_text(bigram_source(), 3_000)
+    assert 2_900 < text_facts(corpus_from_text(2 * text))["repeats_from"] <= 3_000
+    monkeypatch.setattr(
+        facts, "OVERLAP_TRAIN_CHARS", 7_000
+    )  # of the end: where it begins to repeat is not known
+    assert text_facts(corpus_from_text(4 * text))["repeats_from"] is None
