@@ -20,7 +20,7 @@ NAMES = {
     "table": "four cells, plain and residual, at equal parameters and time, on four texts (hours; resumable)",
     "seeds": "more seeds of the two published systems that take minutes per seed",
     "quality": "losses of a recipe, seed by seed (--recipe flash, best or record)",
-    "verdicts": "whether inspect distinguishes four faults on real texts, without false alarms on ten healthy networks",
+    "verdicts": "whether the advice of verdicts helps when it is followed, and whether inspect distinguishes four faults",
     "signals": "the cost of recording every parameter's statistics during training",
     "scratch": "training speed of NumPy and of the online trainer against systems D and E as published",
 }

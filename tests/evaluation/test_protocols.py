@@ -9,7 +9,14 @@ from charloom.config import ModelConfig, TrainConfig
 from charloom.engines import load_engine
 from charloom.errors import DataError
 from charloom.evaluation import protocols
-from charloom.evaluation.protocols import Score, dynamic_loss, stream_estimate, stream_loss, windows_loss
+from charloom.evaluation.protocols import (
+    Score,
+    dynamic_loss,
+    standard_error,
+    stream_estimate,
+    stream_loss,
+    windows_loss,
+)
 from charloom.parameters import initial_parameters
 from charloom.rng import Purpose, uniforms
 from charloom.text.batching import Plan
@@ -221,3 +228,23 @@ def test_the_loss_of_a_uniform_model_is_the_logarithm_of_the_vocabulary_size():
     ):
         assert score.loss_nats == pytest.approx(math.log(V), rel=CLOSE)
         assert score.perplexity == pytest.approx(V, rel=CLOSE)
+
+
+def test_the_standard_error_comes_from_blocks_of_neighbouring_characters():
+    """Blocks that cost 1 and 3 nats a character in turn: alone they would look 16 times as certain."""
+    rng = np.random.default_rng(0)
+    means = rng.normal(2.0, 0.5, 100)
+    nats, chars = 256 * means, np.full(100, 256)
+    assert standard_error(nats, chars) == pytest.approx(means.std(ddof=1) / 10)
+    assert standard_error(np.array([5.0]), np.array([4])) is None
+    assert standard_error(np.array([2.0, 6.0]), np.array([1, 3])) == 0.0  # the same cost a character
+    assert (
+        standard_error(np.array([2.0, 0.0, 2.0]), np.array([1, 0, 1])) == 0.0
+    )  # an empty block does not count
+
+
+def test_the_stream_reports_the_standard_error_of_its_loss(model, rng):
+    ids = rng.integers(0, V, 1_025)
+    own = np.array(surprisals(model, ids)).reshape(-1, 32)
+    expected = own.mean(axis=1).std(ddof=1) / np.sqrt(len(own))
+    assert stream_loss(model, ids).standard_error == pytest.approx(expected, rel=1e-6)

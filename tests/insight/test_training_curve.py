@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from charloom.insight.json_values import json_ready
-from charloom.insight.training_curve import BINS, POINTS, memorised_in, training_curve
+from charloom.insight.training_curve import BINS, POINTS, training_curve
 
 S = 1000
 
@@ -131,14 +131,16 @@ def test_a_training_curve_becomes_plain_json():
     assert document["validations"] == [[10, 2.0]]
 
 
-def test_the_last_memorising_stage_is_reported():
-    loss = np.concatenate([np.full(300, 2.0), np.full(700, 0.2)])
-    found = training_curve(events_of(loss, validations=[(1, 2.1), (500, 3.0), (S, 4.0)]), clip_norm=None)
-    first, train, held_out = memorised_in(found)
-    assert (first, train, held_out) == (301, 0.2, 4.0)
-    assert (
-        memorised_in(
-            training_curve(events_of(np.full(S, 2.0), validations=[(1, 2.1), (S, 2.1)]), clip_norm=None)
-        )
-        is None
-    )
+@pytest.mark.parametrize(("rise", "kind"), [(0.021, "overfitting"), (0.019, "learning")])
+def test_a_held_out_loss_that_rises_is_overfitting_however_the_training_loss_falls(rise, kind):
+    loss = np.linspace(2.0, 1.0, S)
+    validations = [(1, 2.2), (S // 2, 1.9), (S // 2 + 10, 1.9 + rise), (S, 1.9 + rise)]
+    stages = stages_of(loss, validations=validations)
+    assert stages[0][0] == "learning"
+    assert stages[-1][0] == kind
+    assert len(stages) == (2 if kind == "overfitting" else 1)
+
+
+def test_noise_of_the_held_out_loss_beside_an_equal_training_loss_is_not_overfitting():
+    loss = np.linspace(2.0, 1.9, S)
+    assert "overfitting" not in {one[0] for one in stages_of(loss, validations=[(1, 1.9), (S, 1.95)])}

@@ -1,4 +1,4 @@
-"""Verdicts: networks with a known fault or none, trained for seconds, and the rules at their thresholds."""
+"""Findings on the memory: networks with a known fault or none, trained for seconds, and the rules at their thresholds."""
 
 import math
 
@@ -10,10 +10,12 @@ from charloom.engines import load_engine
 from charloom.insight.error_analysis import position_losses
 from charloom.insight.gradient_flow import Flow, describe, measure
 from charloom.insight.passages import spaced
-from charloom.insight.verdicts import EXPLODED_FACTOR, VANISHED_WITHIN_CHARS, Evidence, judge_model
+from charloom.insight.verdicts import EXPLODED_FACTOR, VANISHED_WITHIN_CHARS, Evidence, memory_finding
 from charloom.parameters import initial_parameters
 from charloom.text import Vocabulary
 from charloom.text.batching import Plan
+from charloom.training.facts import bare_facts
+from charloom.training.verdict import judge
 
 TEXT = "the old man and a small boat went over the grey sea where gulls cried all day long until night fell"
 WORDS = TEXT.split()
@@ -61,11 +63,17 @@ def facts_of(config, params, train, held_out=HELD_OUT, num_lags=60):
     flow = measure(config, params, spaced(held_out, num_lags + 17, 3), num_lags)
     with np.errstate(over="ignore", invalid="ignore"):
         nats = [float(position_losses(model, ids).mean()) for ids in (held_out, train)]
-    return Evidence(flow, num_lags, config.cell, *nats)
+    return Evidence(flow, num_lags, config), bare_facts(*nats, config)
 
 
-def kinds(facts):
-    return [verdict.kind for verdict in judge_model(facts)]
+def judged(case):
+    evidence, losses = case
+    (verdict,) = judge(losses, memory_finding(evidence))
+    return verdict
+
+
+def finding(evidence):
+    return memory_finding(evidence).kind
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -74,11 +82,11 @@ def test_a_memorised_text_is_called_memorised_and_not_vanishing(seed):
     config = ModelConfig(cell="elman", hidden_size=48, init="pytorch")
     ids, held_out = (VOCAB.encode(babble(number, 60)).astype(int) for number in (seed, seed + 10))
     params = trained(config, ids, 400, seed, batching="sliding", stride=3)
-    facts = facts_of(config, params, ids, held_out)
-    assert kinds(facts) == ["memorised"]
-    (verdict,) = judge_model(facts)
-    assert verdict.number == pytest.approx(facts.held_out_nats - facts.train_nats)
-    assert f"{facts.train_nats:.2f}" in verdict.says
+    case = facts_of(config, params, ids, held_out)
+    verdict, losses = judged(case), case[1]
+    assert verdict.kind == "memorised"
+    assert verdict.number == pytest.approx(losses.val_loss - losses.train_loss)
+    assert f"{losses.train_loss:.2f}" in verdict.says
 
 
 def scaled(config, params, radius):
@@ -91,19 +99,18 @@ def scaled(config, params, radius):
 def test_a_spectral_radius_of_0_3_is_called_vanishing(seed):
     config = ModelConfig(cell="elman", hidden_size=48)
     params = scaled(config, trained(config, HELD_OUT, 60, seed), 0.3)
-    facts = facts_of(config, params, HELD_OUT)
-    assert kinds(facts) == ["vanishing"]
-    (verdict,) = judge_model(facts)
-    assert verdict.number == facts.trained.memory_horizon_chars <= VANISHED_WITHIN_CHARS
+    case = facts_of(config, params, HELD_OUT)
+    verdict = judged(case)
+    assert verdict.kind == "vanishing"
+    assert verdict.number == case[0].trained.memory_horizon_chars <= VANISHED_WITHIN_CHARS
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_spectral_radius_of_3_with_relu_is_called_exploding(seed):
     config = ModelConfig(cell="elman", activation="relu", hidden_size=48)
     params = scaled(config, trained(config, HELD_OUT, 60, seed), 3.0)
-    facts = facts_of(config, params, HELD_OUT)
-    assert kinds(facts) == ["exploding"]
-    (verdict,) = judge_model(facts)
+    verdict = judged(facts_of(config, params, HELD_OUT))
+    assert verdict.kind == "exploding"
     assert verdict.number >= EXPLODED_FACTOR
 
 
@@ -112,9 +119,9 @@ def test_a_spectral_radius_of_3_with_relu_is_called_exploding(seed):
 def test_a_trained_network_raises_no_alarm(cell, seed):
     config = ModelConfig(cell=cell, hidden_size=48)
     ids = VOCAB.encode(tale(seed, 4_000)).astype(int)
-    facts = facts_of(config, trained(config, ids, NUM_STEPS[cell], seed), ids[:3_000])
-    assert kinds(facts) == ["healthy"]
-    assert facts.held_out_nats < 1.0
+    case = facts_of(config, trained(config, ids, NUM_STEPS[cell], seed), ids[:3_000])
+    assert judged(case).kind == "healthy"
+    assert case[1].val_loss < 1.0
 
 
 def horizon_of(params, **settings):
@@ -143,7 +150,7 @@ def test_following_the_advice_on_a_vanishing_signal_extends_its_reach():
 def test_following_the_advice_on_an_exploding_signal_removes_the_verdict():
     config = ModelConfig(cell="elman", activation="relu", hidden_size=48, init="orthogonal")
     facts = facts_of(config, trained(config, HELD_OUT, 60, 0, clip_norm=1.0), HELD_OUT)
-    assert "exploding" not in kinds(facts)
+    assert judged(facts).kind != "exploding"
 
 
 def test_following_the_advice_on_a_memorised_text_narrows_the_gap():
@@ -152,8 +159,8 @@ def test_following_the_advice_on_a_memorised_text_narrows_the_gap():
     held_out = VOCAB.encode(babble(10, 60)).astype(int)
     for num_words in (60, 600):
         ids = VOCAB.encode(babble(0, num_words)).astype(int)
-        facts = facts_of(config, trained(config, ids, 300, 0, batching="sliding", stride=3), ids, held_out)
-        gaps.append(facts.held_out_nats - facts.train_nats)
+        params = trained(config, ids, 300, 0, batching="sliding", stride=3)
+        gaps.append(facts_of(config, params, ids, held_out)[1].gap)
     assert gaps[1] < 0.5 * gaps[0]
 
 
@@ -163,10 +170,8 @@ def flow_of(*curves):
     return Flow(arrays, None if None in horizons else max(horizons))
 
 
-def made(flow, **settings):
-    return Evidence(
-        **{"trained": flow, "num_lags": 60, "cell": "gru", "held_out_nats": 1.0, "train_nats": 0.9} | settings
-    )
+def made(flow, *, cell="gru", **settings):
+    return Evidence(**{"trained": flow, "num_lags": 60, "model": ModelConfig(cell=cell)} | settings)
 
 
 FADES = 0.01 ** (np.arange(61) / VANISHED_WITHIN_CHARS)
@@ -174,35 +179,34 @@ LASTS = 0.01 ** (np.arange(61) / (VANISHED_WITHIN_CHARS + 1))
 
 
 def test_the_threshold_of_vanishing():
-    assert kinds(made(flow_of(FADES * 0.999 ** np.arange(61)))) == ["vanishing"]
-    assert kinds(made(flow_of(LASTS))) == ["healthy"]
-    assert kinds(made(flow_of(FADES, np.ones(61)))) == ["healthy"]  # one layer remembers
+    assert finding(made(flow_of(FADES * 0.999 ** np.arange(61)))) == "vanishing"
+    assert finding(made(flow_of(LASTS))) == "healthy"
+    assert finding(made(flow_of(FADES, np.ones(61)))) == "healthy"  # one layer remembers
 
 
 def test_the_threshold_of_exploding():
     grows = np.ones(61)
     grows[7] = EXPLODED_FACTOR
-    (verdict,) = judge_model(made(flow_of(np.ones(61), grows)))
-    assert (verdict.kind, verdict.number) == ("exploding", EXPLODED_FACTOR)
-    assert "7 characters back" in verdict.says
+    found = memory_finding(made(flow_of(np.ones(61), grows)))
+    assert (found.kind, found.number) == ("exploding", EXPLODED_FACTOR)
+    assert "7 characters back" in found.says
     grows[7] *= 0.999
-    assert kinds(made(flow_of(grows))) == ["healthy"]
+    assert finding(made(flow_of(grows))) == "healthy"
     grows[9] = np.nan
-    (verdict,) = judge_model(made(flow_of(grows)))
-    assert (verdict.kind, verdict.number) == ("exploding", math.inf)
+    found = memory_finding(made(flow_of(grows)))
+    assert (found.kind, found.number) == ("exploding", math.inf)
 
 
 def test_a_network_with_zero_output_projections_is_silent_and_not_vanishing():
     config = ModelConfig(cell="mingru", block="residual", hidden_size=16)
-    facts = facts_of(config, initial_parameters(config, len(VOCAB), 0), HELD_OUT)
-    assert facts.trained.memory_horizon_chars == 0
-    assert kinds(facts) == ["silent"]
-    assert kinds(made(flow_of(np.zeros(61), LASTS))) == ["healthy"]  # one layer has a gradient
+    evidence, _ = facts_of(config, initial_parameters(config, len(VOCAB), 0), HELD_OUT)
+    assert evidence.trained.memory_horizon_chars == 0
+    assert finding(evidence) == "silent"
+    assert finding(made(flow_of(np.zeros(61), LASTS))) == "healthy"  # one layer has a gradient
 
 
 def test_a_count_of_one_is_singular():
-    sentence = judge_model(made(flow_of(0.001 ** np.arange(61))))[0].says
-    assert "after 1 character," in sentence
+    assert "after 1 character," in memory_finding(made(flow_of(0.001 ** np.arange(61)))).says
 
 
 @pytest.mark.parametrize(
@@ -212,38 +216,40 @@ def test_a_count_of_one_is_singular():
         (0.01, 0.02, "healthy"),  # a small loss alone is not a fault: the held-out text costs as little
         (1.9, 3.1, "healthy"),
         (0.6, 1.5, "healthy"),
-        (None, 5.2, "healthy"),
+        (math.inf, 5.2, "healthy"),
     ],
 )
 def test_memorising_depends_on_held_out_text(train_nats, held_out_nats, expected):
-    facts = made(flow_of(LASTS), train_nats=train_nats, held_out_nats=held_out_nats)
-    assert kinds(facts) == [expected]
+    case = made(flow_of(LASTS)), bare_facts(held_out_nats, train_nats, ModelConfig())
+    assert judged(case).kind == expected
 
 
-def test_every_verdict_has_a_number_a_threshold_and_advice():
-    for flow, settings in (
-        (flow_of(FADES), {}),
-        (flow_of(2.0 ** np.arange(61)), {}),
-        (flow_of(LASTS), {"train_nats": 0.01, "held_out_nats": 5.0}),
-        (flow_of(LASTS), {}),
-    ):
-        for cell in ("elman", "lstm", "gru", "mingru"):
-            (verdict,) = judge_model(made(flow, cell=cell, bptt_length=100, **settings))
-            assert verdict.advice
-            assert f"{verdict.number:.3g}" in verdict.says or "nats" in verdict.says
+def test_a_memorised_text_takes_precedence_over_the_memory():
+    case = made(flow_of(FADES)), bare_facts(5.0, 0.01, ModelConfig())
+    assert judged(case).kind == "memorised"
+
+
+@pytest.mark.parametrize("cell", ["elman", "lstm", "gru", "mingru"])
+def test_every_finding_has_a_number_a_threshold_and_advice(cell):
+    for curve in (FADES, 2.0 ** np.arange(61), np.zeros(61), LASTS):
+        found = memory_finding(made(flow_of(curve), cell=cell, bptt_length=100, last_step=70))
+        assert found.advice
+        assert f"{found.number:.3g}" in found.says
+        assert found.kind == "healthy" or found.settings or found.more_steps == 70
+
+
+def test_an_lstm_whose_forget_gate_is_open_is_not_told_to_open_it():
+    shut = ModelConfig(cell="lstm", forget_bias=-2.0)
+    assert memory_finding(made(flow_of(FADES), model=shut)).settings == {"forget_bias": 1.0}
+    assert memory_finding(made(flow_of(FADES), cell="lstm", last_step=70)).settings == {}
+
+
+def test_relu_units_that_are_off_are_told_apart_from_an_untrained_block():
+    off = ModelConfig(cell="elman", activation="relu")
+    assert memory_finding(made(flow_of(np.zeros(61)), model=off)).settings == {"activation": "tanh"}
+    assert memory_finding(made(flow_of(np.zeros(61)))).settings == {}
 
 
 def test_windows_longer_than_the_horizon_are_mentioned():
-    assert "windows of 100" in judge_model(made(flow_of(FADES), bptt_length=100))[0].says
-    assert "windows" not in judge_model(made(flow_of(FADES), bptt_length=4))[0].says
-
-
-def test_a_run_that_memorised_after_its_best_model_is_reported():
-    flow = Flow((describe(0, "h", np.exp(-np.arange(20) / 8)),), 30)
-    facts = Evidence(flow, 19, "elman", 3.1, 2.3, run_memorised=(925, 0.01, 7.14))
-    (verdict,) = judge_model(facts)
-    assert (verdict.kind, verdict.number) == ("memorised", pytest.approx(7.13))
-    assert "the run memorised its text from step 925 on" in verdict.says
-    assert "training text cost 0.01 nats and held-out text 7.14" in verdict.says
-    (own,) = judge_model(Evidence(flow, 19, "elman", 7.14, 0.01, run_memorised=(925, 0.01, 7.14)))
-    assert own.says.startswith("training text costs 0.01")  # the model itself takes precedence
+    assert "windows of 100" in memory_finding(made(flow_of(FADES), bptt_length=100)).says
+    assert "windows" not in memory_finding(made(flow_of(FADES), bptt_length=4)).says

@@ -20,6 +20,9 @@ from charloom.insight.tour.walkthrough import Tour, take_tour
 from charloom.insight.training_curve import training_curve
 from charloom.jobs import Source, resolve_job
 from charloom.text import Corpus, encode_for_scoring, read_text
+from charloom.text.batching import fit_batch
+from charloom.training import Facts
+from charloom.training.facts import run_facts
 
 
 @takes_settings(TextConfig, ModelConfig, TrainConfig)
@@ -134,15 +137,43 @@ def inspect(
     held_out, trained_on = _texts(loaded, text, notes)
     values = _training_of(loaded)
     run, clip_norm = loaded.run, values.get("clip_norm")
+    facts = recorded_facts(loaded, trained_on)
+    score = None
+    if text is None and facts is not None and facts.val_loss is not None:
+        score = (facts.val_loss, facts.train_loss)  # of the same text, by the same protocol
     return inspect_file(
         loaded.file,
         held_out,
         train=None if trained_on is None else trained_on.train,
         bptt_length=values.get("bptt_length"),
         course=None if run is None else training_curve(run.events(), clip_norm=clip_norm),
+        facts=facts,
+        score=score,
         seed=seed,
         sizes=sizes,
     )
+
+
+def recorded_facts(model: Model, corpus: Corpus | None) -> Facts | None:
+    """The facts of the training of a model, as recorded; of an older run, as far as its files hold them.
+
+    Args:
+        model: a model; its card has the results.
+        corpus: the text it was trained on, to measure what an older run did not record; None = unavailable.
+    """
+    results, config = model.card.get("results"), model.file.model_config
+    if results is None:
+        return None
+    training = from_dict(TrainConfig, _training_of(model), source="the model's card")
+    if "facts" in results:
+        return Facts.from_json(results["facts"], config, training)
+    record = {} if model.run is None else model.run.config()
+    if model.run is None or corpus is None or "as_taken" not in record:
+        return None
+    training, _ = fit_batch(len(corpus.train), training)
+    val, plan = record["corpus"]["val"], record["as_taken"]["plan"]
+    events = model.run.events()
+    return run_facts(results, events, corpus, config, training, plan=plan, held_out_file=val is not None)
 
 
 @threads.limited

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from charloom.cli.flags import ModelPath, option, path_option, verb
 from charloom.cli.output import SCHEMA, Show
+from charloom.cli.train_summary import next_command
 
 if TYPE_CHECKING:
     from charloom.api import Model
@@ -47,7 +48,11 @@ def inspect(
     show.progress("inspecting")
     found = api.inspect(loaded, text, seed=seed, on_note=show.notes)
     numbers = found.to_json()
-    show.line("\n".join(_lines(found)))
+    show.line("\n".join(_lines(found, _source(text))))
+    if loaded.run is not None:
+        command = next_command(numbers["verdicts"], loaded.run.path, loaded.run.config()["corpus"])
+        if command is not None:
+            show.line(f"next:\n  {command}")
     written: list[Path] = []
     if folder is not None:
         written = _write(folder, loaded, found, numbers, name=Path(model).name, text=text, png=png)
@@ -56,19 +61,31 @@ def inspect(
     show.object({**numbers, "written": [str(path) for path in written]})
 
 
-def _lines(found: Inspection) -> list[str]:
+def _lines(found: Inspection, where: str) -> list[str]:
     lines = []
     for one in found.verdicts:
         lines += [f"{one.kind}: {one.says}", f"  advice: {one.advice}"]
+    if found.memory not in found.verdicts:
+        lines.append(f"memory: {found.memory.kind}: {found.memory.says}")
     horizon = found.memory_horizon_chars
     reach = f"more than {found.gradient_flow.num_lags}" if horizon is None else f"{horizon}"
     enough = found.context_curve.enough_chars
     lines.append(f"memory horizon: {reach} characters (the gradient falls to 1 %)")
     context = "unknown" if enough is None else f"{enough} characters"
     lines.append(f"context used: {context} (more gain under 1 %)")
-    train = "" if found.train_nats is None else f", on training text {found.train_nats:.4f}"
-    lines.append(f"loss on {found.num_chars:,} held-out characters: {found.held_out_nats:.4f} nats{train}")
+    lines.append(_loss(found, where))
     return lines
+
+
+def _loss(found: Inspection, where: str) -> str:
+    train = "" if found.train_nats is None else f"; on the end of the training text {found.train_nats:.4f}"
+    return f"loss on the {found.num_chars:,} characters of {where}: {found.held_out_nats:.4f} nats, stream protocol{train}"
+
+
+def _source(text: str | None) -> str:
+    if text is None:
+        return "its run's held-out text"
+    return "standard input" if text == "-" else Path(text).name
 
 
 def _write(
@@ -112,12 +129,7 @@ def _published(model: Model) -> list[tuple[int, int, str]]:
 def _summary(model: Model, found: Inspection, text: str | None) -> list[str]:
     config = model.file.model_config
     network = f"{config.block} {config.cell}, {config.num_layers} × {config.hidden_size}"
-    where = "its run's held-out text" if text is None else Path(text).name
-    where = "standard input" if text == "-" else where
-    losses = f"{found.held_out_nats:.4f} nats per character"
-    if found.train_nats is not None:
-        losses += f", on the end of the training text {found.train_nats:.4f}"
-    return [network, f"measured on {found.num_chars:,} characters of {where}: {losses}"]
+    return [network, _loss(found, _source(text))]
 
 
 app = verb(

@@ -10,7 +10,7 @@ from charloom.cli.failures import StoppedError, UsageError
 from charloom.cli.flags import MoreSteps, RunFolder, ValidationFile, option, path_option, verb
 from charloom.cli.interrupt import Interrupt, quoted
 from charloom.cli.output import Show
-from charloom.cli.train_summary import print_report
+from charloom.cli.train_summary import next_command, print_report
 from charloom.config import ModelConfig, TextConfig, TrainConfig
 from charloom.progress import reporter
 
@@ -74,7 +74,8 @@ def train(
         job = jobs.new_job(*sources, **places, **settings)
     run_job(show, job)
     results = jobs.results_json(job.run)
-    print_report(show, results, documents=job.corpus.vocab.boundary_id is not None)
+    command = next_command(results["verdicts"], job.run.path, job.run.config()["corpus"])
+    print_report(show, results, command=command, documents=job.corpus.vocab.boundary_id is not None)
     show.object(results)
     return None
 
@@ -117,9 +118,10 @@ def _say_finished(show: Show, path: Path) -> None:
     from charloom import jobs
     from charloom.runs import Run
 
-    results = jobs.results_json(Run.open(path))
+    run = Run.open(path)
+    results = jobs.results_json(run)
     show.note(f"{path} is finished, after {results['steps']:,} steps; --steps +N adds N steps")
-    print_report(show, results)
+    print_report(show, results, command=next_command(results["verdicts"], path, run.config()["corpus"]))
     show.object(results)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from charloom.cli.interrupt import quoted
@@ -10,22 +11,60 @@ from charloom.cli.output import Show
 from charloom.progress import clock
 
 
-def print_report(show: Show, results: Mapping[str, Any], *, documents: bool = False) -> None:
-    """Print the report; for a model of documents, suggest sampling several."""
+def print_report(
+    show: Show, results: Mapping[str, Any], *, command: str | None = None, documents: bool = False
+) -> None:
+    """Print the report, with the command that follows its advice; for documents, suggest sampling several."""
     show.line(
         f"{results['steps']:,} steps in {clock(results['wall_time_s'])}, {results['chars_per_s']:,.0f} chars/s, "
         f"{results['num_params']:,} parameters; the model of step {results['best_step']:,} was kept"
     )
     show.line("\n".join(figures(results)))
-    for verdict in results["verdicts"]:
-        show.line(f"{verdict['kind']}: {verdict['says']}\n  advice: {verdict['advice']}")
+    for line in verdict_lines(results):
+        show.line(line)
     run = quoted(results["run"])
     show.line(f"run: {results['run']}")
     show.line("next:")
     show.line(f"  charloom sample {run} {'--count 20' if documents else '--length 300'} --temperature 0.7")
     if results["val_loss_nats"] is not None:
         show.line(f"  charloom eval {run} --protocol stream")
-    show.line(f"  charloom train --resume {run} --steps +{max(100, results['steps'])}")
+    if command is not None:
+        show.line(f"  {command}")
+
+
+def verdict_lines(results: Mapping[str, Any]) -> list[str]:
+    """Format the verdict and its advice."""
+    return [f"{one['kind']}: {one['says']}\n  advice: {one['advice']}" for one in results["verdicts"]]
+
+
+def next_command(
+    verdicts: Sequence[Mapping[str, Any]], run: str | Path, corpus: Mapping[str, Any]
+) -> str | None:
+    """Write the command that follows the advice of the first verdict; None if there is nothing to run.
+
+    Args:
+        verdicts: as in the results of a run.
+        run: the run folder.
+        corpus: the corpus as recorded in the run's ``config.json``.
+    """
+    verdict: Mapping[str, Any] = verdicts[0] if verdicts else {}
+    if verdict.get("more_steps"):
+        return f"charloom train --resume {quoted(run)} --steps +{verdict['more_steps']}"
+    if not verdict.get("settings") and not verdict.get("text"):
+        return None
+    words = ["charloom train", *(quoted(source) for source in corpus["sources"] or ["TEXT"])]
+    if verdict["text"] == "more":
+        words.append("MORE-TEXT.txt")
+    words += ["--recipe", quoted(run)]
+    if verdict["text"] == "other":
+        words += ["--val", "OTHER-TEXT.txt"]
+    elif corpus["val"] is not None:
+        words += ["--val", quoted(corpus["val"])]
+    return " ".join([*words, *(_flag(name, value) for name, value in verdict["settings"].items())])
+
+
+def _flag(name: str, value: object) -> str:
+    return f"--{name.replace('_', '-')} {'none' if value is None else value}"
 
 
 def figures(results: Mapping[str, Any]) -> list[str]:

@@ -26,7 +26,7 @@ from charloom.summary import Summarised, Summary
 from charloom.text.batching import Plan, Window
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Int
+    from jaxtyping import Bool, Float64, Int
     from numpy import ndarray as Array
 
 Protocol = Literal["windows", "stream", "dynamic"]
@@ -44,6 +44,8 @@ _ESTIMATE_LENGTH = 512
 """Fewest characters of a segment of an estimate: reading the `_PASS_LENGTH` before it costs half as much again."""
 
 _MAX_LANES = 64
+_BLOCK_CHARS, _SHORT_BLOCK_CHARS = 256, 32
+"""Characters per block of a standard error: about a paragraph, or a line of a text too short for 32 paragraphs."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -54,6 +56,7 @@ class Score(Summarised):
         chars: predictions counted.
         unknown_chars: characters that the model has never seen.
         bytes_per_char: UTF-8 bytes per character of the scored text as the model reads it, normalised; None if unknown.
+        standard_error: of the loss in nats, from blocks of consecutive characters; None if not measured.
     """
 
     protocol: Protocol
@@ -61,6 +64,7 @@ class Score(Summarised):
     loss_nats: float
     unknown_chars: int = 0
     bytes_per_char: float | None = None
+    standard_error: float | None = None
 
     @property
     def bits_per_char(self) -> float:
@@ -245,11 +249,35 @@ def _score_segments(
     state, total, chars = model.initial_state(len(segments[0])), 0.0, 0
     all_chars = int((segments[1] - segments[0]).sum())
     windows = iterate_segments(model.losses, state, ids, segments, priming=priming, boundary_id=boundary_id)
+    blocks: list[tuple[Array, Array]] = []
+    block = _BLOCK_CHARS if len(ids) > 32 * _BLOCK_CHARS else _SHORT_BLOCK_CHARS
     for _, scored, losses in windows:
         total += float(losses[scored].sum(dtype=np.float64))
         chars += int(scored.sum())
+        starts = np.arange(0, scored.shape[1], block)
+        nats = np.add.reduceat(np.where(scored, losses, 0.0), starts, axis=1, dtype=np.float64)
+        blocks.append((nats.ravel(), np.add.reduceat(scored, starts, axis=1, dtype=np.int64).ravel()))
         yield chars / all_chars
-    return Score("stream", chars, total / chars)
+    nats, counts = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    return Score("stream", chars, total / chars, standard_error=standard_error(nats, counts))
+
+
+def standard_error(nats: Float64[Array, "B"], chars: Int[Array, "B"]) -> float | None:
+    """The standard error of a mean loss, from the summed nats and characters of B blocks.
+
+    Losses of neighbouring characters depend on each other, those of different blocks hardly: with r_b = nats_b −
+    mean · chars_b, the error is √(B / (B − 1) Σ r_b²) / Σ chars_b. None for fewer than two blocks.
+
+    Example:
+        >>> standard_error(np.array([1.0, 3.0]), np.array([1, 1]))
+        1.0
+    """
+    nats, chars = nats[chars > 0], chars[chars > 0]
+    if len(chars) < 2:
+        return None
+    residuals = nats - nats.sum() / chars.sum() * chars
+    spread = len(chars) / (len(chars) - 1) * float((residuals**2).sum())
+    return math.sqrt(spread) / int(chars.sum())
 
 
 def _finished(

@@ -1,7 +1,7 @@
 """How much context a model uses: its loss by the number of characters read, and how it uses distant ones.
 
     curve[k − 1] = mean loss of the same targets after k characters since a zero state       (1)
-    enough = the first k with curve[k − 1] ≤ 1.01 · mean of the curve's last eighth          (2)  more gains under 1 %
+    enough = the first k with curve[k − 1] ≤ 1.01 · min curve[j], j ≥ k − 1                  (2)  more gains under 1 %
 
 The same targets are scored with the context beyond the nearest k characters removed, shuffled and unchanged:
 
@@ -37,7 +37,7 @@ GAIN = 0.01
 """A gain below one per cent of the loss is not worth the time; published results for the same model differ by more."""
 
 TAIL_SHARE = 8
-"""The end of a curve is the mean of its last 1/8, because a single point is noisy."""
+"""The end of a curve, which must be finite, is its last 1/8."""
 
 ROWS = 256
 """Windows per batch."""
@@ -105,15 +105,26 @@ def context_curve(
     return np.asarray(np.mean(curves, axis=0))
 
 
-def enough(curve: Float[Array, "K"]) -> int | None:
+def enough(curve: Float[Array, "K"], far: FarContext | None = None) -> int | None:
     """Equation (2): the number of characters of context that suffices; None if the curve's end is not finite.
+
+    It is never smaller than a number of nearest characters whose farther context gains 1 % or more by `far`.
 
     Example:
         >>> enough(np.array([3.0, 1.5, 1.02, 1.009, 1.0, 1.0, 1.0, 1.0]))
         4
     """
-    end = curve[-max(1, len(curve) // TAIL_SHARE) :].mean()
-    return int(np.argmax(curve <= (1 + GAIN) * end)) + 1 if np.isfinite(end) else None
+    if not np.isfinite(curve[-max(1, len(curve) // TAIL_SHARE) :]).all():
+        return None
+    best_from = np.minimum.accumulate(np.nan_to_num(curve, nan=np.inf)[::-1])[::-1]
+    suffices = curve <= (1 + GAIN) * best_from
+    if far is not None:
+        gains = far.truncated_nats - far.full_nats
+        insufficient = [
+            k for k, gain in zip(far.kept_chars, gains, strict=True) if gain > GAIN * far.full_nats
+        ]
+        suffices[: max(insufficient, default=0)] = False
+    return int(np.argmax(suffices)) + 1
 
 
 def far_context(

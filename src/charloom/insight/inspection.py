@@ -7,7 +7,6 @@ With the default sizes a model of two layers of 256 units takes under a minute o
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,22 +17,25 @@ import numpy as np
 from charloom.config import ModelConfig
 from charloom.engines import EngineModel, load_engine
 from charloom.errors import DataError
+from charloom.evaluation.protocols import stream_loss
 from charloom.insight.bptt import Unrolled, unroll
 from charloom.insight.connectivity import connectivity
 from charloom.insight.context import context_curve, enough, far_context
 from charloom.insight.embedding import Embedding, embedding
-from charloom.insight.error_analysis import ErrorAnalysis, error_analysis, position_losses
+from charloom.insight.error_analysis import ErrorAnalysis, error_analysis
 from charloom.insight.features import chars_of
 from charloom.insight.gates import gates
 from charloom.insight.gradient_flow import GradientFlow, gradient_flow
 from charloom.insight.jacobian import StepJacobian, jacobians
 from charloom.insight.passages import resets_before, spaced
 from charloom.insight.results import ContextCurve, Inspection, Sizes
-from charloom.insight.training_curve import TrainingCurve, memorised_in
+from charloom.insight.training_curve import TrainingCurve
 from charloom.insight.units import units
-from charloom.insight.verdicts import Evidence, judge_model
+from charloom.insight.verdicts import Evidence, memory_finding
 from charloom.modelfile import ModelFile
 from charloom.text import encode_for_scoring
+from charloom.training.facts import TRAIN_LOSS_CHARS, Facts, bare_facts
+from charloom.training.verdict import judge
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -54,6 +56,8 @@ def inspect(
     train: str | Int[Array, "M"] | None = None,
     bptt_length: int | None = None,
     course: TrainingCurve | None = None,
+    facts: Facts | None = None,
+    score: tuple[float, float | None] | None = None,
     seed: int = 0,
     sizes: Sizes | None = None,
 ) -> Inspection:
@@ -65,6 +69,8 @@ def inspect(
         train: its training text, for the n-grams and to detect memorisation; None omits both.
         bptt_length: time steps of its training windows, quoted in verdicts; None if unknown.
         course: the curve of its training, to include in the result.
+        facts: the record of its training, to be judged; None without one.
+        score: its loss in nats on `held_out` and on training text (or None), if already measured; None measures both.
         seed: of the initial parameters and of everything shuffled.
         sizes: of the measurements; None = the defaults.
 
@@ -73,17 +79,18 @@ def inspect(
     """
     measured = _measurements(model_file, held_out, train, seed, sizes)
     flow, context, errors, read = measured.flow(), measured.context(), measured.errors(), measured.monitored()
-    held_out_nats, train_nats = errors.overall.bits_per_char * math.log(2), measured.train_nats()
+    held_out_nats, train_nats = score if score is not None else measured.losses()
     evidence = Evidence(
         trained=flow.trained,
         num_lags=flow.num_lags,
-        cell=measured.file.model_config.cell,
-        held_out_nats=held_out_nats,
-        train_nats=train_nats,
+        model=measured.file.model_config,
         enough_chars=context.enough_chars,
         bptt_length=bptt_length,
-        run_memorised=None if course is None else memorised_in(course),
+        last_step=0 if facts is None else facts.last_step,
     )
+    memory = memory_finding(evidence)
+    if facts is None and train_nats is not None:
+        facts = bare_facts(held_out_nats, train_nats, measured.file.model_config)
     passage = measured.passage()
     return Inspection(
         gradient_flow=flow,
@@ -100,8 +107,9 @@ def inspect(
         errors=errors,
         held_out_nats=held_out_nats,
         train_nats=train_nats,
-        verdicts=judge_model(evidence),
+        verdicts=judge(facts, memory),
         num_chars=len(measured.ids),
+        memory=memory,
         course=course,
     )
 
@@ -186,7 +194,7 @@ class _Measurements:
             return ContextCurve(curve, enough(curve), None, ())
         kept = tuple(k for k in KEPT if k <= reach // 2)
         far = far_context(model, ids, kept=kept, reach=reach, targets=targets, seed=self.seed)
-        return ContextCurve(curve, enough(curve), far, far.order_share)
+        return ContextCurve(curve, enough(curve, far), far, far.order_share)
 
     def monitored(self) -> Unrolled:
         """The passages for gates and units, one per column."""
@@ -209,12 +217,14 @@ class _Measurements:
         ids = self.ids[: self.sizes.error_chars].astype(np.int64)
         return error_analysis(self.model, ids, self.chars, counted, boundary_id=self.boundary_id)
 
-    def train_nats(self) -> float | None:
-        """The loss on the end of the training text, which adjoins the held-out text and so is most like it."""
+    def losses(self) -> tuple[float, float | None]:
+        """The loss on the whole held-out text, and on as much of the end of the training text as training scores."""
+        model = load_engine("auto", task="writing").model(self.file.parameters, self.file.model_config)
+        held_out = stream_loss(model, self.ids, boundary_id=self.boundary_id).loss_nats
         if self.train is None or len(self.train) < 2:
-            return None
-        end = self.train[-self.sizes.error_chars :]
-        return float(position_losses(self.model, end, boundary_id=self.boundary_id).mean())
+            return held_out, None
+        end = self.train[-TRAIN_LOSS_CHARS:]
+        return held_out, stream_loss(model, end, boundary_id=self.boundary_id).loss_nats
 
 
 def _encode(model_file: ModelFile, text: str | Int[Array, "N"]) -> Int[Array, "N"]:

@@ -104,8 +104,11 @@ class Inspection(Summarised):
         passage: the characters of that passage.
         embedding: the learnt characters; None if the text has fewer than three.
         errors: bits by group of characters.
-        held_out_nats: mean loss on the held-out text.
-        train_nats: mean loss on the end of the training text; None without one.
+        held_out_nats: mean loss on the whole held-out text, stream protocol: the figure of `train` and `eval`.
+        train_nats: by the same protocol on the end of the training text; None without one.
+        verdicts: the judge's verdict on the run, the same as at the end of `train`, or an alarm about its memory.
+        memory: the finding on the gradients: healthy, vanishing, exploding or silent.
+        num_chars: characters of the held-out text.
         course: the training curve recorded by the run; None without a record.
     """
 
@@ -123,6 +126,7 @@ class Inspection(Summarised):
     train_nats: float | None
     verdicts: tuple[Verdict, ...]
     num_chars: int
+    memory: Verdict
     course: TrainingCurve | None = None
 
     def summary(self) -> Summary:

@@ -5,15 +5,16 @@ lowest m before it.
 
     blow-up      a step whose loss > max(3 low, low + 0.5), until a whole part is below it again     (1)
     memorising   held-out − m > 1 nat, and m under half of held-out, interpolated between validations     (2)
-    learning     m falls by 2 % or more from five parts before to five parts after                   (3)
-    settled      none of these                                                                       (4)
-    clipped      a step whose gradient norm was above the clipping threshold                         (5)
+    overfitting  held-out > 0.02 nats above its lowest so far, and > 0.1 nats above m              (3)
+    learning     m falls by 2 % or more from five parts before to five parts after                   (4)
+    settled      none of these                                                                       (5)
+    clipped      a step whose gradient norm was above the clipping threshold                         (6)
 
 A stage is three or more consecutive parts of one kind. The gradient's size does not decide the kind, it is only
-reported: a small gradient means "nothing left to learn" in (2) and (4), and could mean "vanished" only if the
+reported: a small gradient means "nothing left to learn" in (2) and (5), and could mean "vanished" only if the
 loss were still large.
 
-Source: (2) as in `charloom.training.verdict`; the other thresholds are our choice.
+Source: (2) and (3) as in `charloom.training.verdict`; the other thresholds are our choice.
 Shapes: S steps, N points kept of them.
 """
 
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from charloom.summary import short_fields
-from charloom.training.verdict import MEMORISED_GAP, MEMORISED_SHARE
+from charloom.training.verdict import OVERFITTED, OVERFITTED_GAP, is_memorised
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -55,7 +56,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class TrainingStage:
-    """A range of steps of one kind: learning, memorising, settled or blown up.
+    """A range of steps of one kind: learning, overfitting, memorising, settled or blown up.
 
     Steps count from 1; losses (nats) and gradient norms are the medians of the first and last part of the stage.
     """
@@ -147,15 +148,6 @@ def training_curve(events: Iterable[Mapping[str, Any]], *, clip_norm: float | No
     )
 
 
-def memorised_in(found: TrainingCurve) -> tuple[int, float, float] | None:
-    """First step of the last memorising stage and the training and held-out loss at its end; None without one."""
-    for stage in reversed(found.stages):
-        if stage.kind == "memorising":
-            steps, losses = np.array(found.validations, np.float64).T
-            return stage.first_step, stage.loss_to, float(np.interp(stage.last_step, steps, losses))
-    return None
-
-
 def _series(events: Sequence[Mapping[str, Any]], key: str) -> Float[Array, "S"]:
     """One value per step, in order of steps."""
     parts = [event for event in events if event.get("event") == "progress"]
@@ -232,7 +224,7 @@ def _kinds(
     validations: Sequence[tuple[int, float]],
     blow_ups: Sequence[BlowUp],
 ) -> list[str]:
-    """The kind of each part, by rules (1) to (4)."""
+    """The kind of each part, by rules (1) to (5)."""
     blown = np.array(
         [any(one.first_step <= b and one.last_step > a for one in blow_ups) for a, b in pairwise(edges)]
     )
@@ -241,12 +233,15 @@ def _kinds(
     kinds, medians = [], medians[kept]
     steps, losses = np.array(validations, np.float64).reshape(-1, 2).T
     held = np.interp(edges[1:], steps, losses) if validations else np.full(BINS, np.nan)
+    lowest = np.minimum.accumulate(held)
     for part, m in enumerate(medians):
         before, after = medians[max(0, part - LEARNING_PARTS)], medians[min(BINS - 1, part + LEARNING_PARTS)]
         if blown[part]:
             kinds.append("blown up")
-        elif held[part] - m > MEMORISED_GAP and m < MEMORISED_SHARE * held[part]:
+        elif is_memorised(m, held[part]):
             kinds.append("memorising")
+        elif held[part] - lowest[part] > OVERFITTED and held[part] - m > OVERFITTED_GAP:
+            kinds.append("overfitting")
         elif before - after >= LEARNING_FALL * before:
             kinds.append("learning")
         else:

@@ -1,15 +1,12 @@
-"""Verdicts on a model: short sentences, each with a measured number, its threshold and advice.
+"""The finding on a network's memory: one short sentence with its number, its threshold and advice.
 
-    memorised   held-out − training loss > 1 nat, and training under half of held-out   (1)  or later in its run
+    silent      no gradient at lag 0 in any state                                       (1)  nothing to trace back
     exploding   some lag's gradient ≥ 100 × that of lag 0, or a non-finite one          (2)
     vanishing   1 % of lag 0 is reached within one word: horizon ≤ 6 characters         (3)
-    silent      no gradient at lag 0 in any state                                       (4)  nothing to trace back
-    healthy     none of these                                                           (5)
+    healthy     none of these                                                           (4)
 
-(1) compares held-out with training text: a small training loss alone is not a fault. A run keeps its best model by
-validation, possibly from before it memorised its text, so the rule is also applied to the run's record
-(`training_curve`). (2) and (3) depend on the shape of the lag curve, not on the gradient's size: once a text is
-memorised, loss and gradients are small at all lags alike.
+It is one of the facts that `charloom.training.verdict` judges. (2) and (3) depend on the shape of the lag curve, not
+on the gradient's size: once a text is memorised, loss and gradients are small at all lags alike.
 
 The threshold of (3) separates the measured cases: networks trained for a while had horizons of nine characters or
 more, whatever the cell; with recurrent weights of spectral radius 0.3 it was four or five. A network before
@@ -21,11 +18,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from charloom.config import ModelConfig
 from charloom.insight.gradient_flow import Flow
-from charloom.training.verdict import MEMORISED_GAP, MEMORISED_SHARE, Verdict
+from charloom.training.verdict import Verdict
 
 VANISHED_WITHIN_CHARS = 6
 """One word and its space, in English and French: a signal that cannot cross it cannot learn from the previous word."""
@@ -33,69 +32,33 @@ VANISHED_WITHIN_CHARS = 6
 EXPLODED_FACTOR = 100.0
 """Two powers of ten, as for the horizon: a state that far back outweighs all nearby ones."""
 
-TO_REMEMBER = {
-    "elman": "use --cell gru, or --init orthogonal with elman",
-    "lstm": "raise --forget-bias to 1 or more",
-    "gru": "train longer: its gates have to learn to retain their state",
-    "mingru": "train longer, because its gate learns late to retain its state; or use --cell gru",
-}
-"""Advice for a vanishing signal, by cell; the tests follow each and check that the horizon grows."""
+HORIZON = "memory_horizon_chars"
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The measurements that verdicts are based on.
+    """The measurements that the finding is based on.
 
     Attributes:
         trained: the gradients by lag.
         num_lags: the farthest lag measured.
-        cell: elman, lstm, gru or mingru.
-        held_out_nats: loss on held-out text.
-        train_nats: loss on training text; None if unavailable, and then the model itself is not judged for memorising.
+        model: the network.
         enough_chars: characters of context beyond which more gain under 1 %; None if not measured.
         bptt_length: time steps of the training windows; None if unknown.
-        run_memorised: first step of the last stage in which the run memorised, and the training and held-out loss at
-            its end; None if it never did.
+        last_step: updates taken, to advise as many more; 0 if unknown.
     """
 
     trained: Flow
     num_lags: int
-    cell: str
-    held_out_nats: float
-    train_nats: float | None
+    model: ModelConfig
     enough_chars: int | None = None
     bptt_length: int | None = None
-    run_memorised: tuple[int, float, float] | None = None
+    last_step: int = 0
 
 
-def judge_model(facts: Evidence) -> tuple[Verdict, ...]:
-    """Apply the rules: all alarms, the most serious first, or healthy alone."""
-    found = [rule(facts) for rule in (memorised, silent, exploding, vanishing)]
-    return tuple(verdict for verdict in found if verdict is not None) or (healthy(facts),)
-
-
-def memorised(facts: Evidence) -> Verdict | None:
-    """Rule (1)."""
-    horizon = facts.trained.memory_horizon_chars
-    carried = f"{facts.num_lags} characters or more" if horizon is None else _chars(horizon)
-    meaning = f"small gradients here mean nothing is left to learn; the signal itself reaches back {carried}"
-    advice = "use more text; failing that, a smaller model or --dropout-output 0.3"
-    if facts.train_nats is not None:
-        gap = facts.held_out_nats - facts.train_nats
-        if gap > MEMORISED_GAP and facts.train_nats < MEMORISED_SHARE * facts.held_out_nats:
-            says = (
-                f"training text costs {facts.train_nats:.2f} nats and held-out text {facts.held_out_nats:.2f}; "
-                f"{meaning}"
-            )
-            return Verdict("memorised", says, gap, MEMORISED_GAP, advice)
-    if facts.run_memorised is None:
-        return None
-    step, train, held_out = facts.run_memorised
-    says = (
-        f"the run memorised its text from step {step:,} on: at the end training text cost {train:.2f} nats and "
-        f"held-out text {held_out:.2f}, but the model kept is from before that; {meaning}"
-    )
-    return Verdict("memorised", says, held_out - train, MEMORISED_GAP, advice)
+def memory_finding(facts: Evidence) -> Verdict:
+    """Apply the rules: the most serious alarm, or healthy."""
+    return silent(facts) or exploding(facts) or vanishing(facts) or healthy(facts)
 
 
 def exploding(facts: Evidence) -> Verdict | None:
@@ -108,12 +71,14 @@ def exploding(facts: Evidence) -> Verdict | None:
         f"the gradient of a loss is {factor:.3g} times as large {lag} characters back as at lag 0",
         factor,
         EXPLODED_FACTOR,
-        "set --init orthogonal and --clip-norm 1" + (", or use --cell gru" if facts.cell == "elman" else ""),
+        "set --init orthogonal and --clip-norm 1",
+        figure="val_loss_nats",
+        settings={"init": "orthogonal", "clip_norm": 1.0},
     )
 
 
 def vanishing(facts: Evidence) -> Verdict | None:
-    """Rule (3); a horizon of 0 means that no gradient enters the state, which is rule (4)."""
+    """Rule (3); a horizon of 0 means that no gradient enters the state, which is rule (1)."""
     horizon = facts.trained.memory_horizon_chars
     if horizon is None or horizon == 0 or horizon > VANISHED_WITHIN_CHARS:
         return None
@@ -122,26 +87,35 @@ def vanishing(facts: Evidence) -> Verdict | None:
         f"the signal falls to 1 % after {_chars(horizon)}, within one word{_windows(facts, horizon)}",
         horizon,
         VANISHED_WITHIN_CHARS,
-        TO_REMEMBER[facts.cell],
+        figure=HORIZON,
+        **_to_remember(facts),
     )
+
+
+def _to_remember(facts: Evidence) -> dict[str, Any]:
+    """Advice for a vanishing signal; the tests follow each and check that the horizon grows."""
+    if facts.model.cell == "elman":
+        return {"advice": "use a cell with gates: --cell gru", "settings": {"cell": "gru"}}
+    if facts.model.cell == "lstm" and facts.model.forget_bias < 1:
+        return {"advice": "open its forget gate: --forget-bias 1", "settings": {"forget_bias": 1.0}}
+    says = "train longer: its gates have to learn to retain their state"
+    return {"advice": says, "more_steps": facts.last_step}
 
 
 def silent(facts: Evidence) -> Verdict | None:
-    """Rule (4): an untrained residual block has an output projection of 0, and a ReLU unit may be permanently off."""
+    """Rule (1): an untrained residual block has an output projection of 0, and a ReLU unit may be permanently off."""
     largest = max((float(decay.grad_norm_by_lag[0]) for decay in facts.trained.arrays), default=0.0)
     if largest != 0:  # also true for nan, which is not silent
         return None
-    return Verdict(
-        "silent",
-        "the gradient in every state is 0 at lag 0: no loss reaches the recurrent state",
-        0.0,
-        0.0,
-        "train it first; if it is already trained with --activation relu, use tanh: its units are off",
-    )
+    says = "the gradient in every state is 0 at lag 0: no loss reaches the recurrent state"
+    if facts.model.cell == "elman" and facts.model.activation == "relu":
+        advice, settings = "its units are off: use --activation tanh", {"activation": "tanh"}
+        return Verdict("silent", says, 0.0, 0.0, advice, figure="val_loss_nats", settings=settings)
+    return Verdict("silent", says, 0.0, 0.0, "train it first", more_steps=facts.last_step)
 
 
 def healthy(facts: Evidence) -> Verdict:
-    """Rule (5), with the measurements that the alarms compare."""
+    """Rule (4), with the measurements that the alarms compare."""
     horizon = facts.trained.memory_horizon_chars
     says = f"the signal stays above 1 % at all {facts.num_lags} lags measured"
     if horizon is not None:

@@ -13,7 +13,13 @@ from charloom.plots.figures import COLOURS, CUT, FAINT, INK, legend, new_axes
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_SHADES = {"learning": COLOURS[0], "memorising": COLOURS[4], "settled": FAINT, "blown up": CUT}
+_SHADES = {
+    "learning": COLOURS[0],
+    "overfitting": COLOURS[3],
+    "memorising": COLOURS[4],
+    "settled": FAINT,
+    "blown up": CUT,
+}
 _FLOOR = 1e-9
 _WIDTH_OF_LETTER = 0.02  # as a share of the axes
 

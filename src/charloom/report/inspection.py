@@ -25,6 +25,9 @@ from charloom.report.training_curve import training_curve_section
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+CALM = ("healthy", "well-fitted", "nothing-to-gain")
+"""Verdicts that are no reason for concern."""
+
 _STYLE = """
 .verdict { border-inline-start: 4px solid var(--c1); padding-inline-start: 0.8rem; margin: 0.8rem 0; }
 .verdict.alarm { border-color: var(--c2); }
@@ -110,14 +113,16 @@ def _cuts(found: Inspection) -> dict[str, tuple[Group, ...]]:
 
 def _verdicts(found: Inspection) -> str:
     made = []
-    for one in found.verdicts:
-        alarm = "" if one.kind == "healthy" else " alarm"
+    findings = () if found.memory in found.verdicts else (found.memory,)
+    for one in (*found.verdicts, *findings):
+        advice = f"<p>Advice: {escape(one.advice)}</p>\n" if one in found.verdicts else ""
+        alarm = "" if one.kind in CALM else " alarm"
         made.append(
-            f'<div class="verdict{alarm}">\n<h3>{escape(one.kind)}</h3>\n<p>{escape(one.says)}</p>\n'
+            f'<div class="verdict{alarm}">\n<h3>{escape(one.kind if advice else f"memory: {one.kind}")}</h3>\n<p>{escape(one.says)}</p>\n'
             f'<p class="remark">measured {_number(one.number)}, threshold {one.threshold:.3g}</p>\n'
-            f"<p>Advice: {escape(one.advice)}</p>\n</div>\n"
+            f"{advice}</div>\n"
         )
-    return section("Verdicts", (), "".join(made))
+    return section("Verdict", (), "".join(made))
 
 
 def _number(value: float) -> str:
@@ -307,7 +312,11 @@ def _details(summary: str, content: str) -> str:
 
 def _errors(found: Inspection) -> str:
     overall = found.errors.overall
-    sentences = [f"{overall.bits_per_char:.3f} bits per character over {overall.num_chars:,} characters."]
+    part = "all" if overall.num_chars == found.num_chars - 1 else "the first"
+    sentences = [
+        f"{overall.bits_per_char:.3f} bits per character over {part} {overall.num_chars:,} of the "
+        f"{found.num_chars - 1:,} held-out predictions."
+    ]
     if overall.winner is not None:
         best = min(overall.ngram_bits_per_char)
         order = overall.ngram_bits_per_char.index(best) + 1

@@ -15,15 +15,16 @@ from charloom.training.events import (
     Watched,
     to_json,
 )
+from charloom.training.facts import Facts
 from charloom.training.loop import extend, train
-from charloom.training.verdict import Outcome, Verdict, judge_training
+from charloom.training.verdict import Verdict, judge
 
 __all__ = [
     "Closing",
     "EpochEnd",
     "Event",
+    "Facts",
     "Finished",
-    "Outcome",
     "ParameterStats",
     "Progress",
     "Sampled",
@@ -34,7 +35,7 @@ __all__ = [
     "Verdict",
     "Watched",
     "extend",
-    "judge_training",
+    "judge",
     "to_json",
     "train",
 ]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from charloom.config import format_plan
+from charloom.config import TrainConfig, format_plan
 from charloom.engines import EngineModel, load_engine
 from charloom.evaluation.protocols import Score, stream_steps
 from charloom.modelfile import read_model, write_model
@@ -16,20 +16,21 @@ from charloom.text.corpus import Corpus
 from charloom.text.vocabulary import bytes_per_id
 from charloom.training.baselines import BaselineMeasurement, Baselines
 from charloom.training.events import Closing, Finished
+from charloom.training.facts import TRAIN_LOSS_CHARS, run_facts
 from charloom.training.state import LoopState
-from charloom.training.verdict import Outcome, judge_training
+from charloom.training.verdict import judge
 
 if TYPE_CHECKING:
     from jaxtyping import Int
     from numpy import ndarray as Array
 
-TRAIN_LOSS_CHARS = 50_000
 
 Found = TypeVar("Found")
 
 
 def final_report(
     corpus: Corpus,
+    config: TrainConfig,
     run: Run,
     progress: LoopState,
     baselines: BaselineMeasurement | None,
@@ -66,8 +67,20 @@ def final_report(
         verdicts=(),
         steps_plan=format_plan(progress.knots or ((0, 0.0), (max(1, progress.step), 1.0))),
     )
-    finished = replace(finished, verdicts=judge_training(_outcome(corpus, progress, finished)))
-    results = _results(finished) | {"val_bits_per_byte": _bits_per_byte(corpus, held_out, validation)}
+    results = _results(finished, None if validation is None else validation.standard_error)
+    results |= {"val_bits_per_byte": _bits_per_byte(corpus, held_out, validation)}
+    facts = run_facts(
+        results,
+        run.events(),
+        corpus,
+        kept.model_config,
+        config,
+        plan=finished.steps_plan,
+        reason=reason,
+        held_out_file=run.config().get("corpus", {}).get("val") is not None,
+    )
+    finished = replace(finished, verdicts=judge(facts))
+    results |= {"verdicts": [asdict(one) for one in finished.verdicts], "facts": facts.to_json()}
     write_model(run.model_path, replace(kept, card=kept.card | {"results": results}))
     taken = {"steps": progress.step, "plan": finished.steps_plan}
     run.write_config(run.config() | {"as_taken": taken, "results": results})
@@ -106,21 +119,7 @@ def _bits_per_byte(corpus: Corpus, ids: Int[Array, "M"] | None, score: Score | N
     return None if score is None or ids is None else score.bits_per_char / bytes_per_id(corpus.vocab, ids)
 
 
-def _outcome(corpus: Corpus, progress: LoopState, finished: Finished) -> Outcome:
-    ngram = finished.ngram_bits_per_char
-    return Outcome(
-        history=progress.history,
-        last_step=finished.step,
-        train_loss=finished.train_loss_nats,
-        val_loss=finished.val_loss_nats,
-        ngram_loss=None if ngram is None else ngram * math.log(2),
-        train_chars=len(corpus.train),
-        stopped_early=finished.reason == "patience",
-        unit=corpus.vocab.unit,
-    )
-
-
-def _results(finished: Finished) -> dict[str, Any]:
+def _results(finished: Finished, standard_error: float | None) -> dict[str, Any]:
     loss = finished.val_loss_nats
     return {
         "protocol": "stream",
@@ -131,11 +130,11 @@ def _results(finished: Finished) -> dict[str, Any]:
         "wall_time_s": round(finished.wall_time_s, 3),
         "val_loss_nats": loss,
         "val_bits_per_char": None if loss is None else loss / math.log(2),
+        "val_standard_error_nats": standard_error,
         "val_chars": finished.val_chars,
         "train_loss_nats": finished.train_loss_nats if math.isfinite(finished.train_loss_nats) else None,
         "ngram_bits_per_char": finished.ngram_bits_per_char,
         "ngram_order": finished.ngram_order,
         "xz_bits_per_char": finished.xz_bits_per_char,
         "baseline_train_chars": finished.baseline_train_chars,
-        "verdicts": [{"kind": v.kind, "says": v.says, "advice": v.advice} for v in finished.verdicts],
     }

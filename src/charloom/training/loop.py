@@ -28,7 +28,8 @@ from charloom.text.corpus import Corpus
 from charloom.training.baselines import BaselineMeasurement
 from charloom.training.budget import Budget
 from charloom.training.events import EpochEnd, Event, Progress, Sampled, Started, Validation, Watched
-from charloom.training.final_report import TRAIN_LOSS_CHARS, final_report, reported_part
+from charloom.training.facts import TRAIN_LOSS_CHARS
+from charloom.training.final_report import final_report, reported_part
 from charloom.training.milestones import Milestones
 from charloom.training.parameter_stats import update_stats
 from charloom.training.recorder import RunRecorder
@@ -187,7 +188,7 @@ class TrainingLoop:
         self._start_baselines()
         reason, device = "patience" if self._is_impatient else "budget", _device(self.learner)
         report = yield from final_report(
-            self.corpus, recorder.run, progress, self.baselines, reason=reason, device=device
+            self.corpus, self.config, recorder.run, progress, self.baselines, reason=reason, device=device
         )
         yield from recorder.record([report])
 
