@@ -49,9 +49,8 @@ def final_report(
     validation = yield from _score(model, held_out, corpus, step, "the loss on held-out text")
     end = corpus.train[-min(TRAIN_LOSS_CHARS, progress.report_chars) :]
     train = yield from _score(model, end, corpus, step, "the loss on training text")
-    if baselines is None:
-        found = Baselines()
-    else:
+    found = Baselines()
+    if baselines is not None:
         found = yield from _announced(step, "the baselines, n-gram and xz", baselines.finish())
     finished = Finished(
         step=progress.step,
@@ -69,16 +68,10 @@ def final_report(
     )
     results = _results(finished, None if validation is None else validation.standard_error)
     results |= {"val_bits_per_byte": _bits_per_byte(corpus, held_out, validation)}
-    facts = run_facts(
-        results,
-        run.events(),
-        corpus,
-        kept.model_config,
-        config,
-        plan=finished.steps_plan,
-        reason=reason,
-        held_out_file=run.config().get("corpus", {}).get("val") is not None,
-    )
+    held_out_file = run.config().get("corpus", {}).get("val") is not None
+    plan, network, events = finished.steps_plan, kept.model_config, run.events()
+    how: dict[str, Any] = {"plan": plan, "reason": reason, "held_out_file": held_out_file}
+    facts = run_facts(results, events, corpus, network, config, **how)
     finished = replace(finished, verdicts=judge(facts))
     results |= {"verdicts": [asdict(one) for one in finished.verdicts], "facts": facts.to_json()}
     write_model(run.model_path, replace(kept, card=kept.card | {"results": results}))
