@@ -24,7 +24,6 @@ ROUNDS = 3
 CASES: dict[str, dict[str, Any]] = {
     "--minutes 0.5": {"flags": ["--minutes", "0.5"], "promise_s": 30.0},
     "--minutes 1": {"flags": ["--minutes", "1"], "promise_s": 60.0},
-    "--minutes 2": {"flags": ["--minutes", "2"], "promise_s": 120.0},
     "--steps 60": {"flags": ["--steps", "60"]},
     "--steps 5": {"flags": ["--steps", "5"]},
 }

@@ -20,8 +20,6 @@ from charloom import __version__
 from charloom.config import ModelConfig, TextConfig, TrainConfig, from_dict, to_dict
 from charloom.engines import auto_engine, load_engine
 from charloom.errors import ConfigError, DataError, RunError
-from charloom.insight.inspection import FEWEST_CHARS
-from charloom.insight.monitor import monitor
 from charloom.parameters import count_parameters
 from charloom.recipes import Recipe, Resolved, find_recipe, resolve
 from charloom.recipes.resolve import check_settings, text_config
@@ -88,6 +86,9 @@ class TrainingJob:
         """Measure what `watch` asks for, on held-out text if there is enough."""
         if self.resolved.train_config.watch is None:
             return None
+        from charloom.insight.inspection import FEWEST_CHARS
+        from charloom.insight.monitor import monitor
+
         held_out, train = self.corpus.validation, self.corpus.train
         text = held_out if held_out is not None and len(held_out) >= FEWEST_CHARS else train
         return monitor(self.resolved.model_config, text, boundary_id=self.corpus.vocab.boundary_id)

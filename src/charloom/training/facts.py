@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 KEPT_POINTS = 200
 """Validations kept of a run; the best and the last are always among them."""
 
-TRAIN_LOSS_CHARS = 50_000
+TRAIN_LOSS_CHARS = 20_000
 """The training loss is measured on at most this many characters, from the end of the training part."""
 
 OVERLAP_TRAIN_CHARS, OVERLAP_HELD_OUT_CHARS = 4_000_000, 1_000_000

@@ -37,6 +37,9 @@ from charloom.training.state import LoopState
 
 SAMPLE_CHARS = 160
 
+FIXED_REPORT_S = 0.3
+"""What the final report takes besides reading text: files, the model, the end of the baselines."""
+
 if TYPE_CHECKING:
     from jaxtyping import Int
     from numpy import ndarray as Array
@@ -281,7 +284,7 @@ class TrainingLoop:
         most = self.progress.report_chars
         held_out = 0 if self.held_out is None else min(most, len(self.held_out))
         trained_on = min(most, TRAIN_LOSS_CHARS, len(self.corpus.train))
-        return (held_out + trained_on) / self.scored_chars_per_s
+        return FIXED_REPORT_S + (held_out + trained_on) / self.scored_chars_per_s
 
     def _keep(self, loss: float) -> None:
         """Keep the current model as the best."""

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-FEWEST_VALIDATION_CHARS, MOST_VALIDATION_CHARS = 4_000, 30_000
+FEWEST_VALIDATION_CHARS, MOST_VALIDATION_CHARS = 3_000, 30_000
 """Bounds of the number of characters scored per validation."""
 
-VALIDATION_SHARE = 0.07
-"""Characters scored per validation, as a share of those trained on before the first: about 4 % of the time."""
+VALIDATION_SHARE = 0.05
+"""Characters scored per validation, as a share of those trained on before the first: about 3 % of the time."""
 
 FEWEST_REPORT_CHARS, MOST_REPORT_CHARS = 10_000, 1_000_000
 """Bounds of the number of held-out characters that the final report measures."""
