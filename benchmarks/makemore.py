@@ -4,10 +4,10 @@ python -m benchmarks makemore                     all, ten minutes: three seeds 
 python -m benchmarks makemore --only charloom     one of charloom, transformer and gru; the others' figures are kept
 python -m benchmarks makemore --steps 8841        updates instead of a time, for a machine that is shared; not kept
 
-1,000 names are drawn at random and held out. The loss is the mean over the characters of these names and the end
-of each, in nats. makemore reports the lowest of the losses that it evaluates every 500 updates on these same names;
-`best` is that figure. charloom keeps the model that is best on its validation text, which are the same names, so
-its `best` is chosen in the same way. `last` is the loss after the last update.
+1,000 names are drawn at random, the same ones that makemore draws, and held out. The loss is the mean over the
+characters of these names and the end of each, in nats. makemore reports the lowest of the losses that it evaluates
+every 500 updates on these same names; `best` is that figure. charloom keeps the model that is best on its validation
+text, which is the same names, so its `best` is chosen in the same way. `last` is the loss after the last update.
 
 The baselines (`baselines/plain_makemore.py`) take as many updates as fit into `BASELINE_SECONDS`; evaluation does not
 count. charloom trains for two minutes through the command line, which sees nothing but two files.
@@ -38,7 +38,8 @@ from charloom.api import load
 from charloom.engines import EngineModel
 from charloom.text import Vocabulary
 
-HELD_OUT = 1_000
+HELD_OUT, SPLIT_SEED = 1_000, 3407
+"""How many names are held out, and makemore's seed, which draws the same names as makemore does."""
 EVALUATE_EVERY = 500
 BASELINE_SECONDS = 110.0
 MINUTES = 2.0
@@ -48,10 +49,14 @@ PUBLISHED = {"transformer": 1.92}
 """What makemore's description quotes for its transformer, trained for longer, on another draw of the names."""
 
 
-def split(names: Sequence[str], *, held_out: int = HELD_OUT, seed: int = 0) -> tuple[list[str], list[str]]:
+def split(
+    names: Sequence[str], *, held_out: int = HELD_OUT, seed: int = SPLIT_SEED
+) -> tuple[list[str], list[str]]:
     """Draw the names to hold out: (training names, held-out names), every line of the list in one of them."""
-    order = np.random.default_rng(seed).permutation(len(names))
-    return [names[i] for i in sorted(order[held_out:])], [names[i] for i in order[:held_out]]
+    import torch
+
+    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed)).tolist()
+    return [names[i] for i in order[:-held_out]], [names[i] for i in order[-held_out:]]
 
 
 def encode(
