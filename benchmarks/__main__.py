@@ -19,6 +19,7 @@ NAMES = {
     "published": "training times of the published forms of the five systems",
     "table": "four cells, plain and residual, at equal parameters and time, on four texts (hours; resumable)",
     "seeds": "more seeds of the two published systems that take minutes per seed",
+    "makemore": "names by makemore's protocol: the default recipe beside makemore's transformer and GRU",
     "quality": "losses of a recipe, seed by seed (--recipe flash, best or record)",
     "verdicts": "whether the advice of verdicts helps when it is followed, and whether inspect distinguishes four faults",
     "signals": "the cost of recording every parameter's statistics during training",
