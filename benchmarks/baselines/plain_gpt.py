@@ -29,14 +29,16 @@ STEPS, WARMUP, PEAK, LAST = 2_000, 100, 1e-3, 1e-4
 class Attention(nn.Module):
     """Causal attention: softmax(q kᵀ / √(D / heads)) v over each position and those before it."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = WIDTH, heads: int = HEADS, *, bias: bool = False) -> None:
         super().__init__()
-        self.qkv = nn.Linear(WIDTH, 3 * WIDTH, bias=False)
-        self.proj = nn.Linear(WIDTH, WIDTH, bias=False)
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width, bias=bias)
+        self.proj = nn.Linear(width, width, bias=bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         B, T, D = x.shape
-        q, k, v = (part.view(B, T, HEADS, D // HEADS).transpose(1, 2) for part in self.qkv(x).split(D, dim=2))
+        heads = (B, T, self.heads, D // self.heads)
+        q, k, v = (part.view(heads).transpose(1, 2) for part in self.qkv(x).split(D, dim=2))
         seen = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         return self.proj(seen.transpose(1, 2).reshape(B, T, D))
 

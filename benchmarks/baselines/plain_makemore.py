@@ -23,25 +23,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from benchmarks.baselines.plain_gpt import Attention
+
 BLOCKS, HEADS, WIDTH, BATCH = 4, 4, 64, 32
 LEARNING_RATE, WEIGHT_DECAY, BETAS = 5e-4, 0.01, (0.9, 0.99)
 PADDING = -1
 """The target at positions after the end of a name, which do not count."""
-
-
-class BiasedAttention(nn.Module):
-    """Causal attention with biases: softmax(q kᵀ / √(D / heads)) v over each position and those before it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.qkv = nn.Linear(WIDTH, 3 * WIDTH)
-        self.proj = nn.Linear(WIDTH, WIDTH)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        B, T, D = x.shape
-        q, k, v = (part.view(B, T, HEADS, D // HEADS).transpose(1, 2) for part in self.qkv(x).split(D, dim=2))
-        seen = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return self.proj(seen.transpose(1, 2).reshape(B, T, D))
 
 
 class BiasedBlock(nn.Module):
@@ -49,7 +36,7 @@ class BiasedBlock(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.attention = nn.Sequential(nn.LayerNorm(WIDTH), BiasedAttention())
+        self.attention = nn.Sequential(nn.LayerNorm(WIDTH), Attention(WIDTH, HEADS, bias=True))
         self.mlp = nn.Sequential(
             nn.LayerNorm(WIDTH),
             nn.Linear(WIDTH, 4 * WIDTH),

@@ -20,7 +20,7 @@ from charloom import __version__
 from charloom.config import ModelConfig, TextConfig, TrainConfig, from_dict, to_dict
 from charloom.engines import auto_engine, load_engine
 from charloom.errors import ConfigError, DataError, RunError
-from charloom.parameters import count_parameters
+from charloom.parameters import count_parameters, initial_parameters
 from charloom.recipes import Recipe, Resolved, find_recipe, resolve
 from charloom.recipes.resolve import check_settings, text_config
 from charloom.runs import Run, new_run_path
@@ -105,8 +105,9 @@ def new_job(
     **settings: Any,
 ) -> TrainingJob:
     """Check the settings, read the corpus and create the run folder; arguments as in `charloom.train`."""
-    began = time.monotonic()
     _check_log(log)
+    _compile_loops()
+    began = time.monotonic()
     corpus, resolved = _set_up(sources, recipe, settings, text=text, val=val, test=test)
     place = _place(out, corpus)
     run = Run.create(place, _record(corpus, resolved, val, test))
@@ -207,6 +208,12 @@ def _read(
     return named, read_corpus([str(source) for source in sources], config, val=val, test=test)
 
 
+def _compile_loops() -> None:
+    """Compile the loops that score and sample, or load them from disk; a first compilation is no part of the minutes."""
+    network = ModelConfig(cell="elman", hidden_size=1)
+    load_engine("auto", task="scoring").model(initial_parameters(network, 1, 0), network)
+
+
 def _check_log(log: str | None) -> None:
     if log is None:
         return
@@ -235,7 +242,9 @@ def resume_job(
         RunError: the run does not exist, or its corpus has changed or cannot be read.
     """
     _check_log(log)
-    began, run = time.monotonic(), Run.open(Path(path))
+    run = Run.open(Path(path))
+    _compile_loops()
+    began = time.monotonic()
     config, source = run.config(), str(run.config_path)
     train_config = from_dict(TrainConfig, config["train"], source=source)
     if more_steps is not None:

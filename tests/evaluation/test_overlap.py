@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
-from charloom.evaluation.overlap import COPIED_CHARS, COPIED_DOCUMENT_CHARS, Overlap, overlap
+from charloom.config import TextConfig
+from charloom.evaluation import overlap as module
+from charloom.evaluation.overlap import COPIED_CHARS, COPIED_DOCUMENT_CHARS, Overlap, copied_share, overlap
+from charloom.text import corpus_from_text, encode_for_scoring
 
 BOUNDARY = 99
 
@@ -73,3 +76,38 @@ def test_whole_documents_count_from_a_length_that_is_no_coincidence(rng):
 def test_unsigned_ids_of_a_memory_map_are_read(rng):
     ids = rng.integers(0, 26, 1_000).astype(np.uint8)
     assert overlap(ids, ids[200:400]).share == 1.0
+
+
+NAMES = [f"name {number:04}" for number in range(400)]
+
+
+def share_of(corpus, text):
+    ids = encode_for_scoring(corpus.vocab, text, corpus.config).ids
+    return copied_share(corpus.train, ids, boundary_id=corpus.vocab.boundary_id, whole_documents=True)
+
+
+@pytest.mark.parametrize("unit", ["char", "byte"])
+def test_a_scored_stream_is_compared_with_the_training_text(unit, rng):
+    text = "".join(rng.choice(list("abcdefé"), 3000))
+    corpus = corpus_from_text(text, TextConfig(unit=unit))
+    assert share_of(corpus, text[100:900]) == 1.0
+    assert share_of(corpus, text) == pytest.approx(0.9, abs=0.01)
+    assert share_of(corpus, text[2700:]) == 0.0
+    assert share_of(corpus, text[:100] + text[2700:2800]) == pytest.approx(0.5, abs=0.03)
+    assert share_of(corpus, text[:20]) == 0.0  # too short to say
+
+
+@pytest.mark.parametrize("split", ["contiguous", "random"])
+def test_scored_documents_count_as_a_whole(split):
+    corpus = corpus_from_text("\n".join(NAMES), TextConfig(documents="line", split=split))
+    assert share_of(corpus, "\n".join(NAMES)) == pytest.approx(0.9, abs=0.01)
+    held_out = corpus.vocab.decode(corpus.validation).strip()
+    assert share_of(corpus, held_out) == 0.0
+    assert share_of(corpus, "\n".join(NAMES[:2])[:-1]) < 1.0
+
+
+def test_a_long_training_text_is_read_in_pieces(rng, monkeypatch):
+    train = rng.integers(0, 26, 1_000)
+    monkeypatch.setattr(module, "_PIECE_CHARS", 120)
+    for start in range(0, 900, 37):
+        assert copied_share(train, train[start : start + COPIED_CHARS]) == 1.0

@@ -194,3 +194,28 @@ def test_a_plan_replaces_the_straight_line(tmp_path):
     halfway = next(e for e in kinds(events, "Progress") if e.step >= 10)
     assert halfway.progress >= 0.9
     assert kinds(events, "Finished")[0].step == 20
+
+
+def test_a_slow_first_validation_leaves_the_run_its_minutes(tmp_path, monkeypatch):
+    # compiled loops may be compiled then, which says nothing about the speed of the final report
+    clock = Clock(0.02).install(monkeypatch)
+    real, calls = loop.TrainingLoop._model, []
+
+    def compiling(self, task):
+        clock.now += 0 if calls else 4.0
+        calls.append(task)
+        return real(self, task)
+
+    monkeypatch.setattr(loop.TrainingLoop, "_model", compiling)
+    begin = clock()
+    _, events = run_all(small_corpus(), minutes(0.2), tmp_path / "run", model=TINY, clock=clock)
+    assert clock() - begin == pytest.approx(12, rel=TOLERANCE)
+    assert kinds(events, "Finished")[0].step > 300
+
+
+def test_what_is_reserved_is_at_most_half_of_the_minutes(tmp_path, monkeypatch):
+    clock = Clock(0.02).install(monkeypatch)
+    run = Run.create(tmp_path / "run", {})
+    began = clock() - 3600  # reading the text took an hour
+    events = list(train(small_corpus(), TINY, minutes(0.2), run, clock=clock, began=began))
+    assert kinds(events, "Finished")[0].step == pytest.approx(300, rel=TOLERANCE)

@@ -39,15 +39,11 @@ class Heartbeat:
         self._show.erase()
 
     def _beat(self) -> None:
-        live = is_live(sys.stderr)
-        wait_s = FIRST_S
+        show, live = self._show, is_live(sys.stderr)
         while not self._over.wait(0.1):
-            silent_s = time.monotonic() - self._show.printed_at
-            if silent_s >= wait_s and not self._show.is_reporting:
-                self._show.beat(self._line(), live=live)
-                wait_s = LIVE_EVERY_S if live else PLAIN_EVERY_S
-            elif silent_s < LIVE_EVERY_S:
-                wait_s = FIRST_S if not self._show.is_beating else wait_s
+            wait_s = FIRST_S if not show.is_beating else LIVE_EVERY_S if live else PLAIN_EVERY_S
+            if time.monotonic() - show.printed_at >= wait_s and not show.is_reporting:
+                show.beat(self._line(), live=live)
 
     def _line(self) -> str:
         what, share = self._show.doing

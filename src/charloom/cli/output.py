@@ -43,7 +43,8 @@ class Show:
     def __init__(self, *, json: bool = False, quiet: bool = False) -> None:
         self.as_json, self.quiet = json, quiet
         self.doing: tuple[str, float | None] = ("working", None)
-        self.printed_at, self.is_reporting, self.is_beating = time.monotonic(), False, False
+        self.printed_at, self.is_reporting = time.monotonic(), False
+        self.is_beating, self._on_line = False, False
 
     def progress(self, what: str) -> Callable[[float], None]:
         """Say what is being done; the function returned notes the share that is done."""
@@ -59,7 +60,7 @@ class Show:
         self.erase()
         sys.stderr.write(line if live else line + "\n")
         sys.stderr.flush()
-        self.printed_at, self.is_beating = time.monotonic(), live
+        self.printed_at, self.is_beating, self._on_line = time.monotonic(), True, live
 
     @contextlib.contextmanager
     def reporting(self) -> Iterator[None]:
@@ -73,10 +74,10 @@ class Show:
 
     def erase(self) -> None:
         """Take a sign of life off the terminal."""
-        if self.is_beating:
+        if self._on_line:
             sys.stderr.write("\r\x1b[2K")
             sys.stderr.flush()
-            self.is_beating = False
+            self._on_line = False
 
     def line(self, text: str = "") -> None:
         """Print one or more lines of the result; nothing with ``--json``."""
@@ -107,7 +108,7 @@ class Show:
 
     def _is_printing(self) -> None:
         self.erase()
-        self.printed_at = time.monotonic()
+        self.printed_at, self.is_beating = time.monotonic(), False
 
     def notes(self, *texts: str) -> None:
         """Print notes, one per line."""

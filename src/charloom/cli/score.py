@@ -13,6 +13,9 @@ from charloom.cli.failures import UsageError
 from charloom.cli.flags import Device, Engine, ModelPath, Precision, option, path_option, verb
 from charloom.cli.output import SCHEMA, Show
 
+TRAINING_TEXT_FROM = 0.1
+"""Share of copied characters from which a text is called training text."""
+
 if TYPE_CHECKING:
     from charloom.api import Model
     from charloom.evaluation import Oddity, Surprisals
@@ -81,7 +84,7 @@ def _training_share(model: Model, text: str) -> float | None:
     """How much of a text is training text of the model; None if its corpus cannot be read, or only slowly."""
     from charloom import jobs
     from charloom.errors import CharloomError
-    from charloom.evaluation.training_share import training_share
+    from charloom.evaluation.overlap import copied_share
     from charloom.text import clean, encode_for_scoring
 
     corpus, config = model.card.get("corpus", {}), model.file.text_config
@@ -90,15 +93,14 @@ def _training_share(model: Model, text: str) -> float | None:
             train = jobs.corpus_of(model.run).train
         except CharloomError:
             return None
-        return training_share(encode_for_scoring(model.vocab, text, config).ids, train, model.vocab)
+        ids = encode_for_scoring(model.vocab, text, config).ids
+        return copied_share(train, ids, boundary_id=model.vocab.boundary_id, whole_documents=True)
     digest = hashlib.sha256(clean(text, config).encode("utf-8", "surrogatepass")).hexdigest()
     return 1.0 if digest == corpus.get("sha256") else None
 
 
 def _training_sentence(share: float | None) -> list[str]:
-    from charloom.evaluation.training_share import NOTED_FROM
-
-    if share is None or share < NOTED_FROM:
+    if share is None or share < TRAINING_TEXT_FROM:
         return []
     what = "this is training text" if share > 0.995 else f"{share:.0%} of this is training text"
     return [f"{what} of the model: the figures say how well it was learnt, not how new text is predicted"]

@@ -13,6 +13,7 @@ import lzma
 from collections.abc import Generator
 
 from charloom.errors import ConfigError, DataError
+from charloom.steps import result_of
 
 _SMALLEST_DICTIONARY = 4096  # bytes; the format allows no smaller one
 
@@ -59,13 +60,8 @@ def xz_bits_per_char(
             why="bits per character are a mean over its characters",
             fix="hold out more text with --val-fraction",
         )
-    steps = xz_bits_in_steps(train_text, validation_text[:max_validation], max_train_bytes=max_train_bytes)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            bits: float = end.value
-            return bits
+    validation_text = validation_text[:max_validation]
+    return result_of(xz_bits_in_steps(train_text, validation_text, max_train_bytes=max_train_bytes))
 
 
 def xz_bits_in_steps(

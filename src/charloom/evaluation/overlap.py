@@ -25,6 +25,7 @@ COPIED_DOCUMENT_CHARS = 20
 NEW_AFTER = 0.02
 """Share of new characters up to which the rest of a text counts as a repetition of what precedes it."""
 
+_PIECE_CHARS = 4_000_000
 _FILTER_BITS = 24
 _MULTIPLIER = 0x9E3779B97F4A7C15
 _SCRAMBLE = np.uint64(0xBF58476D1CE4E5B9)
@@ -59,11 +60,38 @@ def overlap(train: Int[Array, "N"], held_out: Int[Array, "M"], *, boundary_id: i
         >>> overlap(text, text[100:300])
         Overlap(share=1.0, repeats_from=495)
     """
-    copied = _copied(train, held_out)
-    if boundary_id is not None:
-        copied |= _in_copied_documents(train, held_out, boundary_id)
-    share = float(copied.mean()) if len(copied) else 0.0
+    share = copied_share(train, held_out, boundary_id=boundary_id)
     return Overlap(share, _repeats_from(np.concatenate([train, held_out])) if share > NEW_AFTER else None)
+
+
+def copied_share(
+    train: Int[Array, "N"],
+    ids: Int[Array, "M"],
+    *,
+    boundary_id: int | None = None,
+    whole_documents: bool = False,
+) -> float:
+    """The share of a text's characters that are copied from the training text.
+
+    Args:
+        train: ids of the training part, (N,).
+        ids: the text, (M,), with the same vocabulary.
+        boundary_id: the symbol that begins a document, or None.
+        whole_documents: only documents count, of any length, instead of passages and long documents.
+
+    Example:
+        >>> train = np.random.default_rng(0).integers(0, 10, 500)
+        >>> copied_share(train, train[200:300]), copied_share(train, train[300:200:-1])
+        (1.0, 0.0)
+    """
+    ids = np.asarray(ids).astype(train.dtype)
+    if whole_documents and boundary_id is not None:
+        copied = _in_copied_documents(train, ids, boundary_id, 0)
+    else:
+        copied = _copied(train, ids)
+        if boundary_id is not None:
+            copied |= _in_copied_documents(train, ids, boundary_id, COPIED_DOCUMENT_CHARS)
+    return float(copied.mean()) if len(copied) else 0.0
 
 
 def _passage_hashes(ids: Int[Array, "N"]) -> UInt64[Array, "P"]:
@@ -97,18 +125,22 @@ def _covered(starts: Bool[Array, "P"], num_chars: int) -> Bool[Array, "N"]:
 def _copied(train: Int[Array, "N"], held_out: Int[Array, "M"]) -> Bool[Array, "M"]:
     if min(len(train), len(held_out)) < COPIED_CHARS:
         return np.zeros(len(held_out), bool)
-    wanted, known = _passage_hashes(held_out), _passage_hashes(train)
+    wanted = _passage_hashes(held_out)
     shift, possible = np.uint64(64 - _FILTER_BITS), np.zeros(1 << _FILTER_BITS, bool)
     possible[wanted >> shift] = True  # leaves few of the training text's hashes to sort
-    return _covered(np.isin(wanted, known[possible[known >> shift]]), len(held_out))
+    starts = np.zeros(len(wanted), bool)
+    for first in range(0, len(train) - COPIED_CHARS + 1, _PIECE_CHARS):  # bounds the memory
+        known = _passage_hashes(train[first : first + _PIECE_CHARS + COPIED_CHARS - 1])
+        starts |= np.isin(wanted, known[possible[known >> shift]])
+    return _covered(starts, len(held_out))
 
 
 def _in_copied_documents(
-    train: Int[Array, "N"], held_out: Int[Array, "M"], boundary_id: int
+    train: Int[Array, "N"], held_out: Int[Array, "M"], boundary_id: int, document_chars: int
 ) -> Bool[Array, "M"]:
     known = {part.tobytes() for part in _documents(train, boundary_id)}
     copied = [
-        np.full(len(part), len(part) > COPIED_DOCUMENT_CHARS and part.tobytes() in known)
+        np.full(len(part), len(part) > document_chars and part.tobytes() in known)
         for part in _documents(held_out, boundary_id)
     ]
     return np.concatenate(copied) if copied else np.zeros(0, bool)

@@ -22,6 +22,7 @@ import numpy as np
 from charloom.engines import EngineModel, Learner, State
 from charloom.errors import DataError
 from charloom.rng import Purpose, uniforms
+from charloom.steps import result_of
 from charloom.summary import Summarised, Summary
 from charloom.text.batching import Plan, Window
 
@@ -117,7 +118,7 @@ def stream_loss(
         DataError: fewer than two characters.
     """
     _need(ids, 2)
-    return _finished(stream_steps(model, ids, boundary_id=boundary_id), on_progress)
+    return result_of(stream_steps(model, ids, boundary_id=boundary_id), on_progress)
 
 
 def stream_steps(
@@ -139,7 +140,7 @@ def stream_estimate(
     lanes = max(1, min(_MAX_LANES, min(num, max_chars) // _ESTIMATE_LENGTH))
     edges = np.linspace(0, num, lanes + 1).astype(np.int64)
     ends = np.minimum(edges[1:], edges[:-1] + max(1, max_chars // lanes))
-    return _finished(_score_segments(model, ids, (edges[:-1], ends), _PASS_LENGTH, boundary_id))
+    return result_of(_score_segments(model, ids, (edges[:-1], ends), _PASS_LENGTH, boundary_id))
 
 
 def windows_loss(
@@ -278,19 +279,6 @@ def standard_error(nats: Float64[Array, "B"], chars: Int[Array, "B"]) -> float |
     residuals = nats - nats.sum() / chars.sum() * chars
     spread = len(chars) / (len(chars) - 1) * float((residuals**2).sum())
     return math.sqrt(spread) / int(chars.sum())
-
-
-def _finished(
-    steps: Generator[float, None, Score], on_progress: Callable[[float], None] | None = None
-) -> Score:
-    while True:
-        try:
-            share = next(steps)
-        except StopIteration as end:
-            score: Score = end.value
-            return score
-        if on_progress is not None:
-            on_progress(share)
 
 
 def _window(ids: Int[Array, "N"], positions: Int[Array, "L T"], boundary_id: int | None) -> Window:

@@ -18,6 +18,7 @@ import numpy as np
 
 from charloom.evaluation.compressors import xz_bits_in_steps
 from charloom.evaluation.ngram import ngram_surprisals
+from charloom.steps import result_of
 from charloom.text.corpus import Corpus
 
 if TYPE_CHECKING:
@@ -111,13 +112,7 @@ def measure_baselines(corpus: Corpus, held_out: Int[Array, "M"] | None = None) -
     held_out = corpus.validation if held_out is None else held_out
     if held_out is None or len(held_out) < 2:
         return Baselines()
-    steps = _measure(corpus, held_out[:MOST_HELD_OUT_CHARS], MOST_TRAIN_CHARS)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            found: Baselines = end.value
-            return found
+    return result_of(_measure(corpus, held_out[:MOST_HELD_OUT_CHARS], MOST_TRAIN_CHARS))
 
 
 def _measure(corpus: Corpus, held_out: Int[Array, "M"], train_chars: int) -> Generator[None, None, Baselines]:

@@ -18,13 +18,13 @@ _GRID = 2**32
 
 _RANGE_S = 0.5
 _REPLAN_SHARE = 0.02
+_MOST_RESERVED = 0.5
 
 
 class Budget:
     """Progress, the last step, and how many steps to take at a time.
 
     A resumed run passes the plan of its checkpoint as `knots`, and the wall-clock time already used as `elapsed_s`.
-    `reserve_s` is the part of the minutes that the loop may not use: the time before it and for the final report.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Budget:
         self.budget_s = None if config.minutes is None else 60.0 * config.minutes
         self.elapsed_s, self._step_s = elapsed_s, 0.0
         self._steps_here, self._before_s = 0, elapsed_s
-        self.reserve_s = 0.0
+        self._reserve_s = 0.0
         limit = None if config.max_epochs is None else max(1, round(config.max_epochs * steps_per_epoch))
         self._limit = math.inf if limit is None else limit
         if self.budget_s is not None:
@@ -56,6 +56,10 @@ class Budget:
     def done(self, step: int) -> bool:
         """Whether the budget is used up."""
         return step >= self.last_step or self._left_s() <= 0
+
+    def reserve(self, seconds: float) -> None:
+        """Keep part of the minutes, at most half, for what is not the loop: the time before it and the final report."""
+        self._reserve_s = seconds if self.budget_s is None else min(seconds, _MOST_RESERVED * self.budget_s)
 
     def range_size(self) -> int:
         """How many steps take about half a second at the measured speed; few at first."""
@@ -115,7 +119,7 @@ class Budget:
     def _left_s(self) -> float:
         """Seconds of the minutes that the loop may still use; infinite without such a budget."""
         return (
-            math.inf if self.budget_s is None else max(0.0, self.budget_s - self.reserve_s - self.elapsed_s)
+            math.inf if self.budget_s is None else max(0.0, self.budget_s - self._reserve_s - self.elapsed_s)
         )
 
     def close(self, step: int) -> None:

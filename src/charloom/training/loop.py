@@ -30,7 +30,7 @@ from charloom.training.budget import Budget
 from charloom.training.events import EpochEnd, Event, Progress, Sampled, Started, Validation, Watched
 from charloom.training.facts import TRAIN_LOSS_CHARS
 from charloom.training.final_report import final_report, reported_part
-from charloom.training.milestones import Milestones
+from charloom.training.milestones import VALIDATIONS, Milestones
 from charloom.training.parameter_stats import update_stats
 from charloom.training.recorder import RunRecorder
 from charloom.training.state import LoopState
@@ -166,7 +166,7 @@ class TrainingLoop:
         self.learner.set_progress(self.budget.knots)
         before, count = self.clock(), stop - first
         self.state, metrics = self.learner.advance(self.plan, first, count, self.state, observe=observe)
-        self.budget.reserve_s = self.before_s + self._report_s()
+        self.budget.reserve(self.before_s + self._report_s())
         events = [self._account(metrics, first, stop, self.clock() - before)]
         if observe:
             events.append(update_stats(stop, metrics, clip_norm=self.config.clip_norm))
@@ -245,9 +245,10 @@ class TrainingLoop:
             yield Watched(step, self.monitor(self.learner.model().parameters()))
 
     def _validate(self, held_out: Int[Array, "M"]) -> Validation:
-        self.progress.size_measurements(self.budget.progress(self.progress.step))
-        progress, boundary_id, before = self.progress, self.corpus.vocab.boundary_id, self.clock()
-        model = self._model("scoring")
+        self._size_measurements()
+        progress, boundary_id = self.progress, self.corpus.vocab.boundary_id
+        model = self._model("scoring")  # may compile its loops, which is not part of its speed
+        before = self.clock()
         score = stream_estimate(model, held_out, max_chars=progress.validation_chars, boundary_id=boundary_id)
         if (taken_s := self.clock() - before) > 0:
             self.scored_chars_per_s = score.chars / taken_s
@@ -271,9 +272,16 @@ class TrainingLoop:
         engine = load_engine("auto", task=task)
         return engine.model(trained.parameters(), self.recorder.model_config, precision=precision)
 
+    def _size_measurements(self) -> None:
+        """At the first validation, decide how much text validations and the final report read."""
+        progress = self.progress
+        all_chars = progress.chars_seen / max(1, progress.step) * self.budget.last_step
+        between = all_chars / VALIDATIONS if self.config.validate_every is None else progress.chars_seen
+        progress.size_measurements(all_chars, between)
+
     def _start_baselines(self) -> None:
         """Begin to measure the baselines in the background, once it is known on how much text."""
-        self.progress.size_measurements(self.budget.progress(self.progress.step))
+        self._size_measurements()
         held_out = reported_part(self.corpus, self.progress)
         if self.baselines is None and held_out is not None:
             self.baselines = BaselineMeasurement(self.corpus, held_out)

@@ -11,7 +11,7 @@ FEWEST_VALIDATION_CHARS, MOST_VALIDATION_CHARS = 3_000, 30_000
 """Bounds of the number of characters scored per validation."""
 
 VALIDATION_SHARE = 0.05
-"""Characters scored per validation, as a share of those trained on before the first: about 3 % of the time."""
+"""Characters scored per validation, as a share of those trained on between two: about 3 % of the time."""
 
 FEWEST_REPORT_CHARS, MOST_REPORT_CHARS = 10_000, 1_000_000
 """Bounds of the number of held-out characters that the final report measures."""
@@ -53,12 +53,16 @@ class LoopState:
     validation_chars: int = 30_000  # the defaults are for checkpoints from before these were recorded
     report_chars: int = 1_000_000
 
-    def size_measurements(self, share: float) -> None:
-        """Decide how much text validations and the final report read; called first after this `share` of the budget."""
+    def size_measurements(self, all_chars: float, between: float) -> None:
+        """Decide once how much text validations and the final report read.
+
+        Args:
+            all_chars: characters that the run will train on, by the speed so far.
+            between: characters trained on between two validations.
+        """
         if self.validation_chars == 0:
-            chars, all_chars = self.chars_seen, min(self.chars_seen / max(share, 1e-9), 1e12)
             self.validation_chars = _clamped(
-                VALIDATION_SHARE * chars, FEWEST_VALIDATION_CHARS, MOST_VALIDATION_CHARS
+                VALIDATION_SHARE * between, FEWEST_VALIDATION_CHARS, MOST_VALIDATION_CHARS
             )
             self.report_chars = _clamped(REPORT_SHARE * all_chars, FEWEST_REPORT_CHARS, MOST_REPORT_CHARS)
 
