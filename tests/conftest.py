@@ -1,6 +1,9 @@
 """Fixtures shared by every test: the one source of randomness, and the corpora beside the project."""
 
+import atexit
 import os
+import shutil
+import tempfile
 import zlib
 from pathlib import Path
 
@@ -8,9 +11,15 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# pictures are compared byte for byte: with matplotlib's own fonts only, and never with a list that another run left
+os.environ["MPL_IGNORE_SYSTEM_FONTS"] = "1"
+os.environ["MPLCONFIGDIR"] = tempfile.mkdtemp(prefix="charloom-matplotlib-")
+
 import numpy as np
 import pytest
 from hypothesis import settings
+
+atexit.register(shutil.rmtree, os.environ["MPLCONFIGDIR"], ignore_errors=True)
 
 settings.register_profile("charloom", deadline=None)  # the machine may be busy
 settings.load_profile("charloom")

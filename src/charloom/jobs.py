@@ -106,9 +106,9 @@ def new_job(
 ) -> TrainingJob:
     """Check the settings, read the corpus and create the run folder; arguments as in `charloom.train`."""
     _check_log(log)
-    _compile_loops()
     began = time.monotonic()
     corpus, resolved = _set_up(sources, recipe, settings, text=text, val=val, test=test)
+    began += _compile_loops()
     place = _place(out, corpus)
     run = Run.create(place, _record(corpus, resolved, val, test))
     return TrainingJob(corpus, resolved, run, began=began, log=log)
@@ -143,6 +143,7 @@ def new_jobs(
     paths = {seed: place.with_name(f"{place.name}-seed{seed}") for seed in range(first, first + seeds)}
     for path in paths.values():
         Run(path).refuse_existing()
+    _compile_loops()
 
     def job_of(seed: int, path: Path) -> TrainingJob:
         of_seed = replace(resolved, train_config=replace(resolved.train_config, seed=seed))
@@ -208,10 +209,12 @@ def _read(
     return named, read_corpus([str(source) for source in sources], config, val=val, test=test)
 
 
-def _compile_loops() -> None:
-    """Compile the loops that score and sample, or load them from disk; a first compilation is no part of the minutes."""
+def _compile_loops() -> float:
+    """Compile the loops that score and sample, or load them from disk; the seconds it took are no part of the minutes."""
+    began = time.monotonic()
     network = ModelConfig(cell="elman", hidden_size=1)
     load_engine("auto", task="scoring").model(initial_parameters(network, 1, 0), network)
+    return time.monotonic() - began
 
 
 def _check_log(log: str | None) -> None:
@@ -242,9 +245,8 @@ def resume_job(
         RunError: the run does not exist, or its corpus has changed or cannot be read.
     """
     _check_log(log)
-    run = Run.open(Path(path))
-    _compile_loops()
     began = time.monotonic()
+    run = Run.open(Path(path))
     config, source = run.config(), str(run.config_path)
     train_config = from_dict(TrainConfig, config["train"], source=source)
     if more_steps is not None:
@@ -258,7 +260,9 @@ def resume_job(
         reason=f"the settings of {run.path}",
         sample=config.get("sample", {}),
     )
-    return TrainingJob(corpus_of(run, text), resolved, run, resume=True, began=began, log=log)
+    corpus = corpus_of(run, text)
+    began += _compile_loops()
+    return TrainingJob(corpus, resolved, run, resume=True, began=began, log=log)
 
 
 def corpus_of(run: Run, text: Sequence[Source] | None = None) -> Corpus:

@@ -2,6 +2,7 @@
 
 import errno
 import lzma
+from importlib.util import find_spec
 
 import pytest
 
@@ -83,7 +84,9 @@ def test_vocabulary_too_large(charloom, workspace):
 
 
 def test_missing_extra(charloom, workspace, monkeypatch):
-    monkeypatch.setattr("charloom.engines.load.find_spec", lambda _: None)
+    monkeypatch.setattr(
+        "charloom.engines.load.find_spec", lambda name: None if name == "torch" else find_spec(name)
+    )
     error = failure(train(charloom, "tales.txt", "--engine", "torch"))
     assert error["kind"] == "MissingExtraError"
     assert error["fix"] == "pip install 'charloom[train]'"
