@@ -6,17 +6,14 @@ recorded in its ``config.json``, and everything here reads them from there.
 
 from __future__ import annotations
 
-import contextlib
 import math
-import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from charloom import __version__
 from charloom.config import ModelConfig, TextConfig, TrainConfig, from_dict, to_dict
 from charloom.engines import auto_engine, load_engine
 from charloom.errors import ConfigError, DataError, RunError
@@ -28,6 +25,7 @@ from charloom.tensorboard_log import check_tensorboard, logged
 from charloom.text import Corpus, corpus_from_text, read_corpus
 from charloom.training import Event, extend
 from charloom.training import train as run_training
+from charloom.versions import versions
 
 RUNS_FOLDER = "runs"
 
@@ -59,8 +57,8 @@ class TrainingJob:
     began: float | None = None
     log: str | None = None
 
-    def events(self) -> Iterator[Event]:
-        """Train; see `charloom.training.train`."""
+    def events(self) -> Generator[Event, None, None]:
+        """Train; see `charloom.training.train`. Closing the generator saves a checkpoint."""
         config = self.run.config()
         card = {
             "corpus": {key: config["corpus"][key] for key in ("name", "sha256", "num_chars")},
@@ -321,17 +319,6 @@ def _record(corpus: Corpus, resolved: Resolved, val: Source | None, test: Source
         "versions": versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that results depend on."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"charloom": __version__, "python": platform.python_version(), "machine": platform.machine()}
-    for package in ("numpy", "torch", "numba"):
-        with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
 
 
 def results_json(run: Run) -> dict[str, Any]:
