@@ -51,7 +51,7 @@ _forked_after_torch = False
 
 
 def _note_fork() -> None:
-    global _forked_after_torch  # noqa: PLW0603 - a fork copies the process, so this is a fact about the process
+    global _forked_after_torch
     _forked_after_torch = _forked_after_torch or "torch" in sys.modules
 
 

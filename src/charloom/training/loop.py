@@ -96,7 +96,9 @@ def train(
         loop.before_s = 0.0 if began is None else clock() - began
         loop.spare_cores = threads.available() - num_threads
         if resume:
-            notes += lapse_of_exactness(run, num_threads=num_threads, device=_device(learner)) + loop.restore()
+            notes += (
+                lapse_of_exactness(run, num_threads=num_threads, device=_device(learner)) + loop.restore()
+            )
         if recorder.saved_step < 0:  # from here on, whatever ends the process, a resume finds a checkpoint
             loop.save()
         started = Started(
