@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from charloom.config import ModelConfig, TextConfig, TrainConfig, from_dict, to_dict
+from charloom.config import ModelConfig, TextConfig, TrainConfig, from_dict, to_dict, without_effect
 from charloom.engines import auto_engine, load_engine
 from charloom.errors import ConfigError, DataError, RunError
 from charloom.parameters import count_parameters, initial_parameters
@@ -178,7 +178,14 @@ def _set_up(
     if asked["engine"] == "auto" and engine.name == "scratch":
         resolved = replace(resolved, reason=f"{resolved.reason}; {WITHOUT_TORCH}")
     engine.check(resolved.model_config, resolved.train_config)
-    return corpus, resolved
+    idle = without_effect(
+        {**recipe_settings, **settings},
+        corpus.config,
+        resolved.model_config,
+        resolved.train_config,
+        validates_on_file=val is not None,
+    )
+    return corpus, replace(resolved, notes=idle)
 
 
 def resolve_job(source: Source, *, recipe: str | None = None, **settings: Any) -> tuple[Corpus, Resolved]:

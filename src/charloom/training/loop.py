@@ -21,7 +21,7 @@ from charloom.errors import ConfigError, DivergedError
 from charloom.evaluation.protocols import stream_estimate
 from charloom.generation import sample
 from charloom.parameters import count_parameters, initial_parameters
-from charloom.runs import Run, no_checkpoint
+from charloom.runs import Run
 from charloom.schedule import learning_rate
 from charloom.text.batching import Plan, fit_batch
 from charloom.text.corpus import Corpus
@@ -149,20 +149,12 @@ class TrainingLoop:
         self.baselines: BaselineMeasurement | None = None
 
     def restore(self) -> tuple[str, ...]:
-        """Load the newest valid checkpoint, or start again without one; returns notes on what was not found.
-
-        Raises:
-            RunError: there is no checkpoint but a model, which a new start would overwrite.
-        """
+        """Load the newest valid checkpoint, or start again without one; returns notes on what was not found."""
         progress, state, notes = self.recorder.load()
         if progress is not None:
             self.progress, self.state, steps = progress, state, self.plan.steps_per_epoch
             self.budget = Budget(self.config, steps, knots=progress.knots, elapsed_s=progress.elapsed_s)
             self.milestones = Milestones(self.config, self.budget, steps)
-        elif self.recorder.run.model_path.exists():
-            raise no_checkpoint(self.recorder.run, notes)
-        else:
-            notes += ("there is no checkpoint: the training starts again at step 0",)
         self.began -= self.progress.elapsed_s
         self.recorder.run.append({"resumed_from": self.progress.step})
         return notes
