@@ -20,7 +20,7 @@ from charloom.errors import ConfigError, DataError, RunError
 from charloom.parameters import count_parameters, initial_parameters
 from charloom.recipes import Recipe, Resolved, find_recipe, resolve
 from charloom.recipes.resolve import check_settings, text_config
-from charloom.runs import Run, new_run_path
+from charloom.runs import Run, new_run_path, no_checkpoint
 from charloom.tensorboard_log import check_tensorboard, logged
 from charloom.text import Corpus, corpus_from_text, read_corpus
 from charloom.training import Event, extend
@@ -255,9 +255,10 @@ def resume_job(
     config, source = run.config(), str(run.config_path)
     train_config = from_dict(TrainConfig, config["train"], source=source)
     if more_steps is not None:
-        checkpoint, _ = run.newest_checkpoint()
+        checkpoint, notes = run.newest_checkpoint()
+        if checkpoint is None and run.model_path.exists():
+            raise no_checkpoint(run, notes)
         train_config = extend(train_config, more_steps, 0 if checkpoint is None else checkpoint.step)
-        run.write_config(config | {"train": to_dict(train_config)})
     resolved = Resolved(
         model_config=from_dict(ModelConfig, config["model"], source=source),
         train_config=train_config,
@@ -266,6 +267,8 @@ def resume_job(
         sample=config.get("sample", {}),
     )
     corpus = corpus_of(run, text)
+    if more_steps is not None:
+        run.write_config(config | {"train": to_dict(train_config)})
     began += _compile_loops()
     return TrainingJob(corpus, resolved, run, resume=True, began=began, log=log)
 
