@@ -40,6 +40,20 @@ def test_every_engine_generates_the_same_greedy_text(charloom, shared_folder):
     assert len({one["samples"][0]["text"] for one in done}) == 1
 
 
+@pytest.mark.parametrize(
+    "how",
+    [
+        *("--engine fused", "--engine scratch", "--engine torch", "--precision int8", "--precision float64"),
+        *("--count 3", "--logprobs", "--top-k 3 --top-p 0.9", "--min-p 0.1", "--repetition-penalty 1.2"),
+    ],
+)
+def test_a_temperature_near_zero_is_greedy_however_it_is_computed(charloom, shared_folder, how):
+    said = f"sample runs/tales --prompt The --length 40 --json {how} --temperature "
+    greedy, tiny = (charloom(said + value).json["samples"] for value in ("0 --seed 1", "1e-40 --seed 2"))
+    assert [one["text"] for one in tiny] == [one["text"] for one in greedy]
+    assert len({one["text"] for one in tiny}) == 1
+
+
 def test_log_probabilities_need_json(charloom, shared_folder):
     said = "sample runs/tales --length 20 --seed 5 --temperature 0.3 --logprobs"
     fused, scratch = (
