@@ -20,7 +20,7 @@ from charloom.evaluation.dynamic import dynamic_score
 from charloom.evaluation.memorisation import COPY_FROM_CHARS, Novelty, TrainingText, novelty_of
 from charloom.evaluation.protocols import Protocol, Score, stream_loss, windows_loss
 from charloom.evaluation.surprisal import Surprisals, surprisals_of
-from charloom.generation import Generation, Piece, Sample, Session, encode_prompt, generate
+from charloom.generation import Generation, Piece, Sample, Session, encode_prompt, generate, stop_texts
 from charloom.jobs import Source
 from charloom.modelfile import ModelFile, read_model
 from charloom.runs import Run
@@ -47,12 +47,15 @@ class Model(BoundModel):
 
         Args:
             prompt: text to continue; None = `default_prompt`.
-            stop: end a sample before the first of these.
+            stop: end a sample before the first of these, after normalising them as the training text was.
             log_probs: whether samples include the log-probability of each character.
             **settings: fields of `SampleConfig`, listed below; without a value, the recipe's or the default.
 
         Returns:
             `count` samples, each with its text, finish reason and seed.
+
+        Raises:
+            UnknownCharacterError: the prompt has an unknown character and `unknown` is error, or a stop text has one.
         """
         refuse_unknown(Model.sample, settings)
         events = self.generate(prompt, stop=stop, log_probs=log_probs, **settings)
@@ -89,12 +92,14 @@ class Model(BoundModel):
         config = self.sample_config(**settings) if config is None else dataclasses.replace(config, **settings)
         prompt = self.default_prompt if prompt is None else prompt
         ids, notes = encode_prompt(prompt, self.vocab, config.unknown, self.file.text_config)
+        stops = (stop,) if isinstance(stop, str) else tuple(stop)
+        stops, stop_notes = stop_texts(stops, self.vocab, self.file.text_config)
         if on_note is not None:
-            for note in notes:
+            for note in (*notes, *stop_notes):
                 on_note(note)
         seed = secrets.randbits(32) if config.seed is None else config.seed
         return generate(
-            self.decoder(config), self.vocab, [ids], config, seed=seed, stop=stop, log_probs=log_probs
+            self.decoder(config), self.vocab, [ids], config, seed=seed, stop=stops, log_probs=log_probs
         )
 
     @takes_settings(SampleConfig)

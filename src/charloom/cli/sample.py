@@ -38,7 +38,11 @@ Prompt = Annotated[
 ]
 PromptFile = Annotated[str | None, path_option("file that contains the prompt")]
 Stop = Annotated[
-    list[str] | None, option("end a sample before this text; may be repeated", allow_leading_hyphen=True)
+    list[str] | None,
+    option(
+        r"end a sample before this text, in which \n, \t and \\ are newline, tab and backslash; may be repeated",
+        allow_leading_hyphen=True,
+    ),
 ]
 LogProbs = Annotated[bool, option("with --json, add log-probabilities of characters (nats, before filters)")]
 Stream = Annotated[bool, option("print each character as it is generated")]
@@ -74,6 +78,7 @@ def sample(
     listed. Only generated text is searched for copies, not the prompt.
     """
     from charloom import api
+    from charloom.text.escapes import unescape
 
     _check(show, prompt, prompt_file, stream=stream, count=settings.get("count", 1), logprobs=logprobs)
     if novelty_from is not None and novelty_from < 1:
@@ -88,8 +93,9 @@ def sample(
     with _explained_delay(show):
         decoder = loaded.decoder(config)
     live = not show.as_json and (stream or (config.length == 0 and config.count == 1))
+    stops = [unescape(text) for text in stop or ()]
     generation = loaded.generate(
-        opening, config=config, stop=stop or (), log_probs=logprobs, on_note=show.notes
+        opening, config=config, stop=stops, log_probs=logprobs, on_note=show.notes
     )
     samples, interrupted, elapsed_s = _collect(show, generation, live=live, opening=opening)
     if settings.get("seed") is None and samples:
