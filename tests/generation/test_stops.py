@@ -46,7 +46,13 @@ def test_a_byte_model_can_generate_any_text():
 
 @pytest.mark.parametrize(
     ("documents", "stop"),
-    [("line", "\n"), ("line", "\r\n"), ("blank-line", "\n\n"), ("blank-line", "\n \n"), (r"\nEND\n", "\nEND\n")],
+    [
+        ("line", "\n"),
+        ("line", "\r\n"),
+        ("blank-line", "\n\n"),
+        ("blank-line", "\n \n"),
+        (r"\nEND\n", "\nEND\n"),
+    ],
 )
 def test_what_separates_documents_is_left_out_with_a_note(documents, stop):
     kept, (note,) = stop_texts(["ab", stop], LINES, TextConfig(documents=documents))

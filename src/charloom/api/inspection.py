@@ -103,8 +103,9 @@ def as_corpus(model: Model, text: Source, notes: Callable[[str], None]) -> Corpu
         notes(note)
     scoring = encode_for_scoring(model.vocab, words, model.file.text_config)
     if scoring.num_unknown:
-        treated = "left out" if model.vocab.unk_id is None else "read as <unk>"
-        notes(f"{scoring.num_unknown:,} characters are unknown to the model: {treated}")
+        treated = "left out here" if model.vocab.unk_id is None else "read as <unk>"
+        charge = "charloom eval charges them by the rule of charloom score"
+        notes(f"{scoring.num_unknown:,} characters are unknown to the model: {treated}; {charge}")
     name = Path(text).name if str(text) != "-" else "standard input"
     config, num_chars = model.file.text_config, len(words)
     return Corpus(name, model.vocab, config, scoring.ids, None, None, sha256="", num_chars=num_chars)

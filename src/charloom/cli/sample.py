@@ -94,9 +94,7 @@ def sample(
         decoder = loaded.decoder(config)
     live = not show.as_json and (stream or (config.length == 0 and config.count == 1))
     stops = [unescape(text) for text in stop or ()]
-    generation = loaded.generate(
-        opening, config=config, stop=stops, log_probs=logprobs, on_note=show.notes
-    )
+    generation = loaded.generate(opening, config=config, stop=stops, log_probs=logprobs, on_note=show.notes)
     samples, interrupted, elapsed_s = _collect(show, generation, live=live, opening=opening)
     if settings.get("seed") is None and samples:
         show.note(f"seed: {samples[0].seed}")

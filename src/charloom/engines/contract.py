@@ -119,7 +119,6 @@ class SamplingParams:
     banned: Bool[Array, "V"] | None = None  # ids that are never generated
     end_id: int | None = None  # the id that ends a sample; None = no such id
 
-
     @property
     def is_greedy(self) -> bool:
         """Whether the likeliest character is always chosen."""

@@ -24,6 +24,7 @@ import numpy as np
 from charloom.config import TextConfig
 from charloom.engines import EngineModel, State
 from charloom.errors import DataError, DivergedError
+from charloom.evaluation.line_surprisal import LineSurprisal, ranked_lines
 from charloom.evaluation.protocols import exact_segments, iterate_segments
 from charloom.generation.filters import log_softmax
 from charloom.summary import Summarised, Summary
@@ -51,7 +52,8 @@ class Oddity:
         before: the text before it, at most `CONTEXT_CHARS` characters.
         after: the text after it, at most as many.
         unknown: whether the model has never seen it.
-        expected: the model's likeliest symbol there, of `expected_probability`; None if it is not a character.
+        expected: the model's likeliest symbol there; None if it is not a character.
+        expected_probability: its probability; None if nothing was predicted there.
     """
 
     char: str
@@ -62,7 +64,7 @@ class Oddity:
     before: str
     after: str
     expected: str | None
-    expected_probability: float
+    expected_probability: float | None
     unknown: bool = False
 
 
@@ -122,6 +124,10 @@ class Surprisals(Summarised):
         newlines = [i for i, char in enumerate(text) if char == "\n"]
         return [self._oddity(int(i), int(offsets[i]), text, newlines) for i in order]
 
+    def lines(self, top: int | None = None) -> list[LineSurprisal]:
+        """The `top` lines with the highest surprisal per character, highest first; None = all."""
+        return ranked_lines(self.chars, self.bits, self.unknown)[:top]
+
     def summary(self) -> Summary:
         """The mean, and the characters that the model expected least."""
         title = f"Surprisals: {self.bits_per_char:.4f} bits per {self.unit}, {len(self.chars):,} characters"
@@ -135,7 +141,7 @@ class Surprisals(Summarised):
 
     def _oddity(self, i: int, offset: int, text: str, newlines: Sequence[int]) -> Oddity:
         end = offset + len(self.chars[i])
-        lines_before = bisect_left(newlines, offset)
+        lines_before, probability = bisect_left(newlines, offset), float(self.expected_probabilities[i])
         return Oddity(
             char=self.chars[i],
             bits=float(self.bits[i]),
@@ -145,7 +151,7 @@ class Surprisals(Summarised):
             before=text[max(0, offset - CONTEXT_CHARS) : offset],
             after=text[end : end + CONTEXT_CHARS],
             expected=self._expected(int(self.expected_ids[i])),
-            expected_probability=float(self.expected_probabilities[i]),
+            expected_probability=None if math.isnan(probability) else probability,
             unknown=bool(self.unknown[i]),
         )
 
