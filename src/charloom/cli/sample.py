@@ -23,6 +23,7 @@ from charloom.cli.novelty import (
     to_json,
 )
 from charloom.cli.output import Show, colours
+from charloom.cli.prompt import read_prompt
 from charloom.config import SampleConfig
 
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ def sample(
     if config.length == 0 and config.count > 1 and not stop and loaded.vocab.boundary_id is None:
         what, why = f"--length 0 with --count {config.count}", "the first sample would never end"
         raise UsageError(what, why=why, fix="set --length, or give --stop")
-    opening = _prompt(show, loaded, prompt, prompt_file)
+    given = read_prompt(show, prompt, prompt_file)
+    opening = loaded.default_prompt if given is None else given
     with _explained_delay(show):
         decoder = loaded.decoder(config)
     live = not show.as_json and (stream or (config.length == 0 and config.count == 1))
@@ -128,33 +130,6 @@ def _check(
     if logprobs and not show.as_json:
         why = "only the JSON object contains them"
         raise UsageError("--logprobs without --json", why=why, fix="add --json")
-
-
-def _prompt(show: Show, loaded: Model, prompt: str | None, prompt_file: str | None) -> str:
-    """Read the prompt, without the final newline that a shell or an editor adds."""
-    from charloom.text import decode_bytes
-
-    if prompt_file is not None:
-        name, data = prompt_file, _read_bytes(Path(prompt_file))
-    elif prompt == "-":
-        name, data = "standard input", sys.stdin.buffer.read()
-    else:
-        return loaded.default_prompt if prompt is None else prompt
-    if not data:
-        return ""
-    decoded = decode_bytes(data, encoding=None, source=name)
-    show.notes(*decoded.notes)
-    return decoded.text.removesuffix("\n").removesuffix("\r")
-
-
-def _read_bytes(path: Path) -> bytes:
-    from charloom.errors import DataError
-
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        what, why = f"cannot read {path}", error.strerror or str(error)
-        raise DataError(what, why=why, fix="name a file that contains the prompt") from error
 
 
 def _collect(
