@@ -27,6 +27,7 @@ from charloom.text.catalogue import ALIASES, KNOWN
 from charloom.text.decode import decode_blocks, detect, looks_binary
 from charloom.text.mojibake import mojibake_note
 from charloom.text.normalise import Cleaner
+from charloom.text.passed_itself import how_to_pass, is_text_itself, passed_itself
 
 BLOCK = 1 << 20  # bytes read at a time
 _SPOOL = 1 << 26  # bytes of standard input kept in memory before they go to a temporary file
@@ -209,6 +210,8 @@ def _spooled_pipe(path: Path) -> BinaryIO:
 
 def _matches(name: str) -> list[Path]:
     path = Path(name)
+    if is_text_itself(name) and not glob.glob(name, recursive=True):  # noqa: PTH207
+        raise passed_itself(name)
     if path.exists():
         return [path]
     if glob.has_magic(name):
@@ -233,6 +236,8 @@ def _missing(path: Path) -> DataError:
         near = difflib.get_close_matches(path.name, [*names, *corpora], 1)
         why = f"{folder.resolve()} contains {len(names)} other entries"
         default = "check the path; charloom corpus list shows texts to download"
+        if not path.suffix and folder == Path():
+            default += f"; if this is the text itself, {how_to_pass(path.name)}"
         fix = f"did you mean {folder / near[0]}?" if near else default
     return DataError(f"{path} does not exist", why=why, fix=fix)
 
