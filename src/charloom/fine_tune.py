@@ -95,12 +95,14 @@ class StartingModel:
         if vocab == corpus.vocab:
             return corpus
         new_ids = _positions(corpus.vocab, vocab).astype(vocab.dtype)
-        parts = {name: getattr(corpus, name) for name in ("train", "validation", "test")}
+        held_out, test = corpus.validation, corpus.test
         return replace(
             corpus,
             vocab=vocab,
+            train=new_ids[corpus.train],
+            validation=None if held_out is None else new_ids[held_out],
+            test=None if test is None else new_ids[test],
             notes=(*corpus.notes, *_notes(self.file.vocab, corpus.vocab)),
-            **{name: None if ids is None else new_ids[ids] for name, ids in parts.items()},
         )
 
     def parameters(self, vocab: Vocabulary) -> dict[str, Array]:

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from charloom.config import ModelConfig, TextConfig, TrainConfig, from_dict, to_dict, without_effect
+from charloom.config import (
+    ModelConfig,
+    TrainConfig,
+    from_dict,
+    stored_text_config,
+    to_dict,
+    without_effect,
+)
 from charloom.engines import auto_engine, load_engine
 from charloom.errors import ConfigError, DataError, RunError
 from charloom.parameters import count_parameters, initial_parameters
@@ -22,7 +29,7 @@ from charloom.recipes import Recipe, Resolved, find_recipe, resolve
 from charloom.recipes.resolve import check_settings, text_config
 from charloom.runs import Run, new_run_path, no_checkpoint
 from charloom.tensorboard_log import check_tensorboard, logged
-from charloom.text import Corpus, corpus_from_text, read_corpus
+from charloom.text import Corpus, corpus_from_text, is_documents, read_corpus
 from charloom.training import Event, extend
 from charloom.training import train as run_training
 from charloom.versions import versions
@@ -35,6 +42,8 @@ WITHOUT_TORCH = (
 )
 
 Source = str | Path
+Text = str | bytes | Iterable[str]
+"""A text in memory, or documents."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +103,7 @@ class TrainingJob:
 
 def new_job(
     *sources: Source,
-    text: str | None = None,
+    text: Text | None = None,
     recipe: str | None = None,
     out: Source | None = None,
     val: Source | None = None,
@@ -115,7 +124,7 @@ def new_job(
 def new_jobs(
     *sources: Source,
     seeds: int,
-    text: str | None = None,
+    text: Text | None = None,
     recipe: str | None = None,
     out: Source | None = None,
     val: Source | None = None,
@@ -160,7 +169,7 @@ def _set_up(
     recipe: str | None,
     settings: Mapping[str, Any],
     *,
-    text: str | None,
+    text: Text | None,
     val: Source | None,
     test: Source | None,
 ) -> tuple[Corpus, Resolved]:
@@ -201,17 +210,34 @@ def _read(
     recipe: str | None,
     settings: Mapping[str, Any],
     *,
-    text: str | None = None,
+    text: Text | None = None,
     val: Source | None = None,
     test: Source | None = None,
 ) -> tuple[Recipe | None, Corpus]:
     """Return the recipe and the corpus; every setting is checked before any text is read."""
     named = None if recipe is None else find_recipe(recipe)
-    config = text_config(named, settings)
+    _check_sources(sources, text)
+    chosen = {**(named.settings if named else {}), **settings}
+    documents = {"documents": "file"} if is_documents(text) and "documents" not in chosen else {}
+    config = text_config(named, {**documents, **settings} if text is not None else settings)
     check_settings(named, settings)
     if text is not None:
-        return named, corpus_from_text(text, config)
+        return named, corpus_from_text(text, config, val=val, test=test)
     return named, read_corpus([str(source) for source in sources], config, val=val, test=test)
+
+
+def _check_sources(sources: Sequence[Source], text: Text | None) -> None:
+    """Refuse a text in memory given as a source, and a text given twice."""
+    for source in sources:
+        if not isinstance(source, str | Path):
+            raise ConfigError(
+                f"a source is {source!r:.60}, of type {type(source).__name__}",
+                why="sources are names of files and folders",
+                fix="pass documents as text=, for example charloom.train(text=documents)",
+            )
+    if sources and text is not None:
+        what, why = f"{sources[0]} and a text in memory are both given", "a run has one corpus"
+        raise ConfigError(what, why=why, fix="keep one of them")
 
 
 def _compile_loops() -> float:
@@ -284,7 +310,7 @@ def corpus_of(run: Run, text: Sequence[Source] | None = None) -> Corpus:
         RunError: the corpus has changed, cannot be read, or was given in memory.
     """
     config, source = run.config(), str(run.config_path)
-    facts, text_settings = config["corpus"], from_dict(TextConfig, config["text"], source=source)
+    facts, text_settings = config["corpus"], stored_text_config(config["text"], source=source)
     if text is None and facts["in_memory"]:
         raise RunError(
             f"the corpus of {run.path} was given in memory",

@@ -18,7 +18,7 @@ from charloom.jobs import Source, corpus_of
 from charloom.modelfile import ModelFile, write_model
 from charloom.runs import Run, results_line
 from charloom.summary import Summarised, Summary
-from charloom.text import Corpus, Scoring, Vocabulary, encode_for_scoring, read_text
+from charloom.text import Corpus, Scoring, Vocabulary, encode_for_scoring, read_texts
 
 
 @dataclass(frozen=True, repr=False)
@@ -155,11 +155,11 @@ class BoundModel(Summarised):
                 fix = "name a text to score, or train with --val-fraction 0.1 or --test FILE"
                 raise DataError(what, why=why, fix=fix)
             return self._own_part(part)
-        words, notes = read_text([text] if isinstance(text, (str, Path)) else list(text), self.reading())
+        texts, notes = read_texts([text] if isinstance(text, (str, Path)) else list(text), self.reading())
         if on_note is not None:
             for note in notes:
                 on_note(note)
-        return encode_for_scoring(self.vocab, words, self.file.text_config)
+        return encode_for_scoring(self.vocab, texts, self.file.text_config)
 
     def _own_part(self, ids: Any) -> Scoring:
         """A part of the run's corpus: of its unknown characters only the number is left."""

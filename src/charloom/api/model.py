@@ -197,7 +197,7 @@ class Model(BoundModel):
         """
         return surprisals_of(self.bound, self.vocab, text, self.file.text_config, on_progress=on_progress)
 
-    def novelty(self, texts: str | Sequence[str], *, from_chars: int = COPY_FROM_CHARS) -> list[Novelty]:
+    def novelty(self, texts: str | Iterable[str], *, from_chars: int = COPY_FROM_CHARS) -> list[Novelty]:
         """Find passages of generated texts that are copied from the training part of the run's corpus.
 
         Args:
@@ -216,7 +216,9 @@ class Model(BoundModel):
             raise ConfigError(what, why=why, fix="give 1 or more")
         corpus = self.corpus()
         training_text = TrainingText(corpus.train, corpus.vocab)
-        return novelty_of([texts] if isinstance(texts, str) else texts, training_text, from_chars=from_chars)
+        return novelty_of(
+            [texts] if isinstance(texts, str) else list(texts), training_text, from_chars=from_chars
+        )
 
     @threads.limited
     def states(self, text: str, *, unknown: str = "error") -> list[dict[str, Float[Array, "T ..."]]]:

@@ -14,7 +14,7 @@ from charloom.api.model import Model, load
 from charloom.api.seeds import SeedModels
 from charloom.api.settings import TrainSettings
 from charloom.config import ModelConfig, TextConfig, TrainConfig
-from charloom.jobs import Source, TrainingJob, new_job, new_jobs, resume_job
+from charloom.jobs import Source, Text, TrainingJob, new_job, new_jobs, resume_job
 from charloom.progress import reporter
 from charloom.runs import Run
 from charloom.training import Event
@@ -28,7 +28,7 @@ def train(*sources: Source, seeds: int, **settings: Any) -> SeedModels: ...
 @takes_settings(TextConfig, ModelConfig, TrainConfig)  # type: ignore[misc] # overloads name few parameters
 def train(
     *sources: Source,
-    text: str | None = None,
+    text: Text | None = None,
     recipe: str | None = None,
     out: Source | None = None,
     val: Source | None = None,
@@ -44,7 +44,8 @@ def train(
     Args:
         *sources: files, folders, globs, ``-``, a prepared corpus or the name of a known corpus; without any, the
             built-in corpus.
-        text: a text in memory instead.
+        text: a text in memory instead: a str, bytes or an open file, or a list, generator or other iterable of str,
+            each a document.
         recipe: name of a recipe, a TOML file or an earlier run; None = the default for this corpus.
         out: the run folder; None = a new one under ``runs/``.
         val: file to validate on, instead of the end of the text.

@@ -99,9 +99,8 @@ def _write(
     text: str | None,
     png: bool,
 ) -> list[Path]:
-    import json
 
-    from charloom.files import atomic_write, make_folder
+    from charloom.files import atomic_write, json_text, make_folder
     from charloom.plots import save
     from charloom.report import inspection_page, pictures
 
@@ -112,7 +111,7 @@ def _write(
     page = inspection_page(found, title=title, summary=summary, numbers=document, published=published)
     written = [folder / "report.html", folder / "inspection.json"]
     atomic_write(written[0], page)
-    atomic_write(written[1], json.dumps(document, ensure_ascii=False) + "\n")
+    atomic_write(written[1], json_text(document) + "\n")
     notes: dict[str, None] = {}
     for title, ax in pictures(found, published) if png else ():
         written.append(folder / f"{title}.png")

@@ -85,10 +85,11 @@ def train(
     Raises:
         DivergedError: a loss or gradient is not finite; the best model and the last checkpoint are kept.
     """
-    fitted, notes = fit_batch(len(corpus.train), train_config)
-    engine = load_engine(fitted.engine)
+    with run.removed_if_unused():
+        fitted, notes = fit_batch(len(corpus.train), train_config)
+        engine = load_engine(fitted.engine)
     blas = fitted.threads if engine.uses_blas and fitted.threads is not None else 1
-    with run.lock(), threads.limit(fitted.threads, blas=blas) as num_threads:
+    with run.removed_if_unused(), run.lock(), threads.limit(fitted.threads, blas=blas) as num_threads:
         parameters = initial_parameters(model_config, len(corpus.vocab), fitted.seed)
         learner = engine.learner(parameters, model_config, fitted, device=fitted.device)
         recorder = RunRecorder(run, corpus, model_config, learner, card=card or {}, clock=clock)
