@@ -250,8 +250,8 @@ def test_a_moved_corpus_is_checked(tmp_path):
     assert kinds(events, "Finished")
 
 
-def test_a_text_in_memory_cannot_be_found_again(tmp_path):
-    charloom.train(text=TEXT, out=tmp_path / "run", **SETTINGS | {"steps": 3})
+def test_a_text_in_memory_that_is_not_kept_cannot_be_found_again(tmp_path):
+    charloom.train(text=TEXT, out=tmp_path / "run", keep_text=False, **SETTINGS | {"steps": 3})
     with pytest.raises(RunError, match=r"given in memory.*--text"):
         charloom.resume(tmp_path / "run", more_steps=1)
 
@@ -285,7 +285,7 @@ def test_seeds_train_runs_that_differ_in_the_seed_only(corpus_file, tmp_path):
 
 
 def test_a_text_in_memory_stays_with_the_model_that_training_returns(tmp_path):
-    model = charloom.train(text=TEXT, out=tmp_path / "run", **SETTINGS | {"steps": 3})
+    model = charloom.train(text=TEXT, out=tmp_path / "run", keep_text=False, **SETTINGS | {"steps": 3})
     assert model.evaluate().loss_nats == pytest.approx(model.card["results"]["val_loss_nats"], rel=FLOAT32)
     sizes = Sizes(
         num_lags=8, num_passages=1, reach=8, targets=8, stretches=1, unit_passages=1, error_chars=200

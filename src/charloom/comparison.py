@@ -17,8 +17,8 @@ import numpy as np
 from charloom.engines import load_engine
 from charloom.errors import CharloomError
 from charloom.evaluation.bootstrap import Difference, losses_by_position, paired_difference
-from charloom.jobs import corpus_of
 from charloom.modelfile import read_model
+from charloom.run_corpus import corpus_of
 from charloom.runs import Run
 from charloom.text import Corpus
 

@@ -14,8 +14,8 @@ from charloom.api.settings import SampleSettings
 from charloom.config import SampleConfig, TextConfig, from_dict, nearest_name
 from charloom.engines import EngineModel, load_engine
 from charloom.errors import CharloomError, ConfigError, DataError, RunError, missing_extra
-from charloom.jobs import Source, corpus_of
 from charloom.modelfile import ModelFile, write_model
+from charloom.run_corpus import Source, corpus_of
 from charloom.runs import Run, results_line
 from charloom.summary import Summarised, Summary
 from charloom.text import Corpus, Scoring, Vocabulary, encode_for_scoring, read_texts

@@ -22,8 +22,8 @@ from charloom.evaluation.protocols import Protocol, Score, stream_loss, windows_
 from charloom.evaluation.surprisal import Surprisals, surprisals_of
 from charloom.evaluation.unknown import charged, num_unpredicted
 from charloom.generation import Generation, Piece, Sample, Session, encode_prompt, generate, stop_texts
-from charloom.jobs import Source
 from charloom.modelfile import ModelFile, read_model
+from charloom.run_corpus import Source
 from charloom.runs import Run
 from charloom.text import Vocabulary
 

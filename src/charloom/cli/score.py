@@ -99,15 +99,15 @@ def score(
 
 def _training_share(model: Model, text: str) -> float | None:
     """How much of a text is training text of the model; None if its corpus cannot be read, or only slowly."""
-    from charloom import jobs
     from charloom.errors import CharloomError
     from charloom.evaluation.overlap import copied_share
+    from charloom.run_corpus import corpus_of
     from charloom.text import clean, encode_for_scoring
 
     corpus, config = model.card.get("corpus", {}), model.file.text_config
     if model.run is not None and corpus.get("num_chars", 0) <= _MOST_CORPUS_CHARS:
         try:
-            train = jobs.corpus_of(model.run).train
+            train = corpus_of(model.run).train
         except CharloomError:
             return None
         ids = encode_for_scoring(model.vocab, text, config).ids
