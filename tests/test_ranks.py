@@ -20,6 +20,8 @@ FURTHER = {
     "matplotlib": {"plots"},
     "safetensors": {"modelfile", "runs"},
     "charset_normalizer": {"text"},
+    "pyarrow": {"text"},
+    "pandas": {"text"},
     "rich": {"cli", "progress"},
     "IPython": {"progress"},
 }

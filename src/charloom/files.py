@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import hashlib
 import json
 import os
+import re
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from charloom.errors import RunError
 
@@ -40,6 +43,34 @@ def atomic_write(path: Path, data: bytes | str | Callable[[BinaryIO], None]) -> 
         _fsync_folder(path.parent)
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def text_of_file(path: Path | Traversable) -> str:
+    """The text of a small file that people or programs write: a recipe, a configuration, a log.
+
+    It is UTF-8, or UTF-16 if it begins with that byte-order mark, as what Windows' older shells redirect to a file
+    does. The mark is dropped.
+
+    Raises:
+        OSError: it cannot be read.
+        UnicodeDecodeError: it is neither UTF-8 nor marked as UTF-16.
+    """
+    data = path.read_bytes()
+    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if marked else "utf-8-sig")
+
+
+def json_text(value: object, **options: Any) -> str:
+    """A value as JSON that can be written as UTF-8, with its characters as they are.
+
+    The bytes of a file name that are not UTF-8 (lone surrogates, PEP 383) are escaped, and a reader gets them back.
+
+    Example:
+        >>> json_text({"sources": ["caf\\udce9", "café"]})
+        '{"sources": ["caf\\\\udce9", "café"]}'
+    """
+    text = json.dumps(value, ensure_ascii=False, **options)
+    return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def make_folder(folder: Path) -> None:
@@ -137,7 +168,7 @@ class Lock:
 
     def _remove_if_stale(self) -> None:
         try:
-            holder = json.loads(self.path.read_text("utf-8"))
+            holder = json.loads(text_of_file(self.path))
         except FileNotFoundError:
             return
         except (OSError, ValueError):

@@ -6,28 +6,33 @@ recorded in its ``config.json``, and everything here reads them from there.
 
 from __future__ import annotations
 
-import contextlib
 import math
-import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from charloom import __version__
-from charloom.config import ModelConfig, TextConfig, TrainConfig, from_dict, to_dict
+from charloom.config import (
+    ModelConfig,
+    TrainConfig,
+    from_dict,
+    stored_text_config,
+    to_dict,
+    without_effect,
+)
 from charloom.engines import auto_engine, load_engine
 from charloom.errors import ConfigError, DataError, RunError
 from charloom.parameters import count_parameters, initial_parameters
 from charloom.recipes import Recipe, Resolved, find_recipe, resolve
 from charloom.recipes.resolve import check_settings, text_config
-from charloom.runs import Run, new_run_path
+from charloom.runs import Run, new_run_path, no_checkpoint
 from charloom.tensorboard_log import check_tensorboard, logged
-from charloom.text import Corpus, corpus_from_text, read_corpus
+from charloom.text import Corpus, corpus_from_text, is_documents, read_corpus
 from charloom.training import Event, extend
 from charloom.training import train as run_training
+from charloom.versions import versions
 
 RUNS_FOLDER = "runs"
 
@@ -37,6 +42,8 @@ WITHOUT_TORCH = (
 )
 
 Source = str | Path
+Text = str | bytes | Iterable[str]
+"""A text in memory, or documents."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +66,8 @@ class TrainingJob:
     began: float | None = None
     log: str | None = None
 
-    def events(self) -> Iterator[Event]:
-        """Train; see `charloom.training.train`."""
+    def events(self) -> Generator[Event, None, None]:
+        """Train; see `charloom.training.train`. Closing the generator saves a checkpoint."""
         config = self.run.config()
         card = {
             "corpus": {key: config["corpus"][key] for key in ("name", "sha256", "num_chars")},
@@ -96,7 +103,7 @@ class TrainingJob:
 
 def new_job(
     *sources: Source,
-    text: str | None = None,
+    text: Text | None = None,
     recipe: str | None = None,
     out: Source | None = None,
     val: Source | None = None,
@@ -117,7 +124,7 @@ def new_job(
 def new_jobs(
     *sources: Source,
     seeds: int,
-    text: str | None = None,
+    text: Text | None = None,
     recipe: str | None = None,
     out: Source | None = None,
     val: Source | None = None,
@@ -162,7 +169,7 @@ def _set_up(
     recipe: str | None,
     settings: Mapping[str, Any],
     *,
-    text: str | None,
+    text: Text | None,
     val: Source | None,
     test: Source | None,
 ) -> tuple[Corpus, Resolved]:
@@ -180,7 +187,14 @@ def _set_up(
     if asked["engine"] == "auto" and engine.name == "scratch":
         resolved = replace(resolved, reason=f"{resolved.reason}; {WITHOUT_TORCH}")
     engine.check(resolved.model_config, resolved.train_config)
-    return corpus, resolved
+    idle = without_effect(
+        {**recipe_settings, **settings},
+        corpus.config,
+        resolved.model_config,
+        resolved.train_config,
+        validates_on_file=val is not None,
+    )
+    return corpus, replace(resolved, notes=idle)
 
 
 def resolve_job(source: Source, *, recipe: str | None = None, **settings: Any) -> tuple[Corpus, Resolved]:
@@ -196,17 +210,34 @@ def _read(
     recipe: str | None,
     settings: Mapping[str, Any],
     *,
-    text: str | None = None,
+    text: Text | None = None,
     val: Source | None = None,
     test: Source | None = None,
 ) -> tuple[Recipe | None, Corpus]:
     """Return the recipe and the corpus; every setting is checked before any text is read."""
     named = None if recipe is None else find_recipe(recipe)
-    config = text_config(named, settings)
+    _check_sources(sources, text)
+    chosen = {**(named.settings if named else {}), **settings}
+    documents = {"documents": "file"} if is_documents(text) and "documents" not in chosen else {}
+    config = text_config(named, {**documents, **settings} if text is not None else settings)
     check_settings(named, settings)
     if text is not None:
-        return named, corpus_from_text(text, config)
+        return named, corpus_from_text(text, config, val=val, test=test)
     return named, read_corpus([str(source) for source in sources], config, val=val, test=test)
+
+
+def _check_sources(sources: Sequence[Source], text: Text | None) -> None:
+    """Refuse a text in memory given as a source, and a text given twice."""
+    for source in sources:
+        if not isinstance(source, str | Path):
+            raise ConfigError(
+                f"a source is {source!r:.60}, of type {type(source).__name__}",
+                why="sources are names of files and folders",
+                fix="pass documents as text=, for example charloom.train(text=documents)",
+            )
+    if sources and text is not None:
+        what, why = f"{sources[0]} and a text in memory are both given", "a run has one corpus"
+        raise ConfigError(what, why=why, fix="keep one of them")
 
 
 def _compile_loops() -> float:
@@ -250,9 +281,10 @@ def resume_job(
     config, source = run.config(), str(run.config_path)
     train_config = from_dict(TrainConfig, config["train"], source=source)
     if more_steps is not None:
-        checkpoint, _ = run.newest_checkpoint()
+        checkpoint, notes = run.newest_checkpoint()
+        if checkpoint is None and run.model_path.exists():
+            raise no_checkpoint(run, notes)
         train_config = extend(train_config, more_steps, 0 if checkpoint is None else checkpoint.step)
-        run.write_config(config | {"train": to_dict(train_config)})
     resolved = Resolved(
         model_config=from_dict(ModelConfig, config["model"], source=source),
         train_config=train_config,
@@ -261,6 +293,8 @@ def resume_job(
         sample=config.get("sample", {}),
     )
     corpus = corpus_of(run, text)
+    if more_steps is not None:
+        run.write_config(config | {"train": to_dict(train_config)})
     began += _compile_loops()
     return TrainingJob(corpus, resolved, run, resume=True, began=began, log=log)
 
@@ -276,7 +310,7 @@ def corpus_of(run: Run, text: Sequence[Source] | None = None) -> Corpus:
         RunError: the corpus has changed, cannot be read, or was given in memory.
     """
     config, source = run.config(), str(run.config_path)
-    facts, text_settings = config["corpus"], from_dict(TextConfig, config["text"], source=source)
+    facts, text_settings = config["corpus"], stored_text_config(config["text"], source=source)
     if text is None and facts["in_memory"]:
         raise RunError(
             f"the corpus of {run.path} was given in memory",
@@ -321,17 +355,6 @@ def _record(corpus: Corpus, resolved: Resolved, val: Source | None, test: Source
         "versions": versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that results depend on."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"charloom": __version__, "python": platform.python_version(), "machine": platform.machine()}
-    for package in ("numpy", "torch", "numba"):
-        with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
 
 
 def results_json(run: Run) -> dict[str, Any]:

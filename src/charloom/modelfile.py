@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from charloom.config import ModelConfig, TextConfig, from_dict, to_dict
+from charloom.config import ModelConfig, TextConfig, from_dict, stored_text_config, to_dict
 from charloom.errors import CharloomError, ModelFileError
-from charloom.files import atomic_write
+from charloom.files import atomic_write, json_text
 from charloom.parameters import Shapes, parameter_shapes
 from charloom.summary import short_fields
 from charloom.text.vocabulary import Vocabulary
@@ -66,7 +66,7 @@ def write_model(path: Path, model_file: ModelFile) -> None:
     """
     config, text = to_dict(model_file.model_config), to_dict(model_file.text_config)
     parts = dict(zip(_METADATA, (config, text, model_file.vocab.to_json(), model_file.card)))
-    dumped = {key: json.dumps(part, ensure_ascii=False, sort_keys=True) for key, part in parts.items()}
+    dumped = {key: json_text(part, sort_keys=True) for key, part in parts.items()}
     write_tensors(path, model_file.parameters, {"format": FORMAT, "format_version": FORMAT_VERSION, **dumped})
 
 
@@ -170,7 +170,7 @@ def _read_metadata(
     source = f"the header of {path.name}"
     try:
         model_config = from_dict(ModelConfig, config, source=source)
-        return model_config, from_dict(TextConfig, text, source=source), Vocabulary.from_json(vocab), card
+        return model_config, stored_text_config(text, source=source), Vocabulary.from_json(vocab), card
     except (CharloomError, TypeError) as error:
         raise damaged(path, f"its header contains an invalid setting or vocabulary ({error})") from error
 

@@ -11,17 +11,19 @@ All files except `events.jsonl` are replaced atomically. An incomplete last line
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import datetime
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charloom.errors import ModelFileError, RunError
-from charloom.files import Lock, atomic_write, unwritable
+from charloom.files import Lock, atomic_write, json_text, text_of_file, unwritable
 from charloom.modelfile import damaged, load_tensors, read_header, write_tensors
 from charloom.summary import Summarised, Summary
 
@@ -63,6 +65,7 @@ class Run(Summarised):
         self.events_path = self.path / "events.jsonl"
         self.model_path = self.path / "model.safetensors"
         self.checkpoint_folder = self.path / "checkpoints"
+        self.made: tuple[Path, ...] = ()  # by `create`; innermost first
 
     @classmethod
     def create(cls, path: Path, config: Mapping[str, Any]) -> Run:
@@ -73,12 +76,45 @@ class Run(Summarised):
         """
         run = cls(path)
         run.refuse_existing()
+        run.made = tuple(
+            folder
+            for folder in (run.checkpoint_folder, *run.checkpoint_folder.parents)
+            if not folder.exists()
+        )
         try:
             run.checkpoint_folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise unwritable(run.path, error) from error
-        run.write_config(config)
+            run.write_config(config)
+        except BaseException as error:
+            run.remove_if_unused()
+            if isinstance(error, OSError):
+                raise unwritable(run.path, error) from error
+            raise
         return run
+
+    def remove_if_unused(self) -> None:
+        """Remove what `create` made, after a start that failed: a run without a checkpoint, a model or a step.
+
+        Folders that were there before stay, and so do folders with other files in them.
+        """
+        if not self.made or self.checkpoint_paths() or self.model_path.exists():
+            return
+        if any(event.get("step", 0) for event in self._raw_events()):
+            return
+        for path in (self.config_path, self.events_path):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+        for folder in self.made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+    @contextlib.contextmanager
+    def removed_if_unused(self) -> Iterator[None]:
+        """Remove the folder if the block fails and leaves nothing in it: see `remove_if_unused`."""
+        try:
+            yield
+        except BaseException:
+            self.remove_if_unused()
+            raise
 
     def refuse_existing(self) -> None:
         """Raise `RunError` if the folder already contains a run."""
@@ -126,7 +162,7 @@ class Run(Summarised):
             RunError: it is missing or damaged.
         """
         try:
-            config = json.loads(self.config_path.read_text("utf-8"))
+            config = json.loads(text_of_file(self.config_path))
             if not isinstance(config, dict):
                 raise TypeError
         except (OSError, ValueError, TypeError) as error:
@@ -136,7 +172,7 @@ class Run(Summarised):
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Replace ``config.json``."""
-        text = json.dumps(config, ensure_ascii=False, indent=1, sort_keys=True)
+        text = json_text(config, indent=1, sort_keys=True)
         atomic_write(self.config_path, text + "\n")
 
     def append(self, event: Mapping[str, Any]) -> None:
@@ -145,7 +181,7 @@ class Run(Summarised):
         Raises:
             RunError: the file cannot be written; training must not continue silently without its log.
         """
-        line = json.dumps(event, ensure_ascii=False) + "\n"
+        line = json_text(event) + "\n"
         try:
             torn = self.events_path.exists() and not self._ends_in_newline()
             with self.events_path.open("a", encoding="utf-8", newline="\n") as handle:
@@ -174,7 +210,7 @@ class Run(Summarised):
         metadata = {
             "format": CHECKPOINT_FORMAT,
             "step": str(checkpoint.step),
-            "scalars": json.dumps(checkpoint.scalars, ensure_ascii=False, sort_keys=True),
+            "scalars": json_text(checkpoint.scalars, sort_keys=True),
         }
         metadata["digest"] = _digest(metadata, checkpoint.tensors)
         write_tensors(path, checkpoint.tensors, metadata)
@@ -206,8 +242,8 @@ class Run(Summarised):
 
     def _raw_events(self) -> Iterator[dict[str, Any]]:
         try:
-            lines = self.events_path.read_bytes().split(b"\n")
-        except FileNotFoundError:
+            lines = self.events_path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")
+        except (FileNotFoundError, NotADirectoryError):
             return
         for line in lines:
             try:
@@ -216,6 +252,15 @@ class Run(Summarised):
                 continue
             if isinstance(event, dict):
                 yield event
+
+
+def no_checkpoint(run: Run, notes: Sequence[str] = ()) -> RunError:
+    """The error for a run that has a model but no intact checkpoint to continue from; `notes` say what was skipped."""
+    return RunError(
+        f"{run.path} has a model but no checkpoint to continue from",
+        why="; ".join([*notes, "starting again at step 0 would overwrite the model"]),
+        fix=f"start a new run with the same settings: charloom train TEXT --recipe {run.path} --out NEW-FOLDER",
+    )
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

@@ -173,8 +173,8 @@ def test_strange_characters_are_counted():
     )
     assert decoded.notes == (
         "a.txt: 1 replacement character U+FFFD: some program could not decode the original",
-        "a.txt: 1 control character, learnt like any other character",
-        "a.txt: 2 direction controls (bidi), invisible but learnt like any other character",
+        "a.txt: 1 control character, learnt like any other character: U+0007 (1)",
+        "a.txt: 2 direction controls (bidi), invisible but learnt like any other character: U+200E (1), U+200F (1)",
     )
 
 

@@ -141,7 +141,7 @@ def test_long_standard_input_goes_to_disk(monkeypatch):
 @pytest.mark.parametrize("unit", ["char", "byte"])
 def test_the_corpus_is_independent_of_the_block_size(tmp_path, block_size, mode, unit):
     text = "The fox\r\n\r\n e\u0301te\u0301 漢字 fox\r\n" * 6
-    config = TextConfig(documents=mode, unit=unit, val_fraction=0.3)
+    config = TextConfig(documents=mode, unit=unit, clean_bytes=unit == "byte", val_fraction=0.3)
     files = [
         write(tmp_path / f"{n}.txt", text + "\nend" * n, e)
         for n, e in enumerate(("utf-8", "utf-16", "utf-8-sig"))
@@ -168,6 +168,7 @@ def test_folders_and_globs_are_read_in_order(tmp_path, monkeypatch):
     assert corpus.vocab.decode(corpus.train) == "two\none\nthree"
     assert corpus.notes == (
         f"{tmp_path / 'b'}: 2 of 4 files skipped as empty or not text (empty.txt, picture.dat)",
+        f"{tmp_path / 'b'}: left out hidden (.hidden)",
     )
     assert corpus.name == "b+1"
     monkeypatch.chdir(tmp_path)
@@ -232,7 +233,7 @@ def test_the_end_of_a_file_ends_a_line(tmp_path):
 
 def test_read_text_gives_the_text_of_a_corpus(tmp_path):
     files = [write(tmp_path / "a", "e\u0301\r\nx"), write(tmp_path / "b", "y")]
-    assert read_text(files, TextConfig()) == ("é\nx\ny", ())
+    assert read_text(files, TextConfig())[0] == "é\nx\ny"
 
 
 @pytest.mark.parametrize(
@@ -310,5 +311,5 @@ def test_notes_count_empty_documents_and_direction_controls():
     corpus = corpus_from_text("a\n\n\nb\u200f\nc\n" * 9, TextConfig(documents="line"), name="t")
     assert corpus.notes == (
         "t: 18 empty documents left out",
-        "9 direction controls (bidi), invisible but learnt like any other character",
+        "9 direction controls (bidi), invisible but learnt like any other character: U+200F (9, first in line 4 of t)",
     )

@@ -174,7 +174,7 @@ def test_replacement_characters_are_refused_unless_dropped():
     with pytest.raises(DataError) as caught:
         Vocabulary.from_text(text)
     assert caught.value.what == "the text contains the replacement character U+FFFD 2 times"
-    assert "--encoding, or pass --min-count 3" in caught.value.fix
+    assert "--encoding, or add --replace-chars U+FFFD= to leave it out" in caught.value.fix
     assert Vocabulary.from_text(text, TextConfig(min_count=3)).symbols == (97,)
 
 

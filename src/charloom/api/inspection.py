@@ -20,7 +20,7 @@ from charloom.insight.tour.softmax import TOP_K, TOP_P
 from charloom.insight.tour.walkthrough import Tour, take_tour
 from charloom.insight.training_curve import training_curve
 from charloom.jobs import Source, resolve_job
-from charloom.text import Corpus, encode_for_scoring, read_text
+from charloom.text import Corpus, encode_for_scoring, read_texts
 from charloom.text.batching import fit_batch
 from charloom.training import Facts
 from charloom.training.facts import run_facts
@@ -128,16 +128,16 @@ def _tour_of_model(
 
 def as_corpus(model: Model, text: Source, notes: Callable[[str], None]) -> Corpus:
     """Encode a text with a model's vocabulary; unknown characters are left out, or become <unk>."""
-    words, reading_notes = read_text([text], model.reading())
+    texts, reading_notes = read_texts([text], model.reading())
     for note in reading_notes:
         notes(note)
-    scoring = encode_for_scoring(model.vocab, words, model.file.text_config)
+    scoring = encode_for_scoring(model.vocab, texts, model.file.text_config)
     if scoring.num_unknown:
         treated = "left out here" if model.vocab.unk_id is None else "read as <unk>"
         charge = "charloom eval charges them by the rule of charloom score"
         notes(f"{scoring.num_unknown:,} characters are unknown to the model: {treated}; {charge}")
     name = Path(text).name if str(text) != "-" else "standard input"
-    config, num_chars = model.file.text_config, len(words)
+    config, num_chars = model.file.text_config, sum(map(len, texts))
     return Corpus(name, model.vocab, config, scoring.ids, None, None, sha256="", num_chars=num_chars)
 
 

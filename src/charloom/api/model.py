@@ -16,7 +16,7 @@ from charloom import threads
 from charloom.api.bound_model import BoundModel, torch_module_code
 from charloom.api.keywords import refuse_unknown, takes_settings
 from charloom.api.sampling import start_samples
-from charloom.api.scoring import measured, scoring_of
+from charloom.api.scoring import measured_score, scoring_of
 from charloom.api.settings import LearningSettings, SampleSettings
 from charloom.config import SampleConfig, TextConfig, TrainConfig
 from charloom.errors import ConfigError
@@ -164,7 +164,9 @@ class Model(BoundModel):
         _check_protocol(protocol, settings)
         sizes = {"window": window, "num_windows": num_windows, "seed": seed}
         scoring = scoring_of(self, text, split, on_note)
-        return measured(self, scoring, protocol, sizes=sizes, settings=settings, on_progress=on_progress)
+        return measured_score(
+            self, scoring, protocol, sizes=sizes, settings=settings, on_progress=on_progress
+        )
 
     @threads.limited
     def score(self, text: str, *, on_progress: Callable[[float], None] | None = None) -> Surprisals:
@@ -179,7 +181,7 @@ class Model(BoundModel):
         """
         return surprisals_of(self.bound, self.vocab, text, self.file.text_config, on_progress=on_progress)
 
-    def novelty(self, texts: str | Sequence[str], *, from_chars: int = COPY_FROM_CHARS) -> list[Novelty]:
+    def novelty(self, texts: str | Iterable[str], *, from_chars: int = COPY_FROM_CHARS) -> list[Novelty]:
         """Find passages of generated texts that are copied from the training part of the run's corpus.
 
         Args:
@@ -198,7 +200,9 @@ class Model(BoundModel):
             raise ConfigError(what, why=why, fix="give 1 or more")
         corpus = self.corpus()
         training_text = TrainingText(corpus.train, corpus.vocab)
-        return novelty_of([texts] if isinstance(texts, str) else texts, training_text, from_chars=from_chars)
+        return novelty_of(
+            [texts] if isinstance(texts, str) else list(texts), training_text, from_chars=from_chars
+        )
 
     @threads.limited
     def states(self, text: str, *, unknown: str = "error") -> list[dict[str, Float[Array, "T ..."]]]:

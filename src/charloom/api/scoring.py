@@ -13,7 +13,7 @@ from charloom.evaluation.dynamic import dynamic_score
 from charloom.evaluation.protocols import Protocol, Score, stream_loss, windows_loss
 from charloom.evaluation.unknown import charged, num_unpredicted
 from charloom.jobs import Source
-from charloom.text import Scoring, encode_for_scoring, read_text
+from charloom.text import Scoring, encode_for_scoring, read_texts
 
 
 def scoring_of(
@@ -25,11 +25,11 @@ def scoring_of(
     """Read the files to score, or a part of the run's own corpus, as `Model.evaluate` does."""
     if text is None:
         return _own_part(model, split)
-    words, notes = read_text([text] if isinstance(text, (str, Path)) else list(text), model.reading())
+    texts, notes = read_texts([text] if isinstance(text, (str, Path)) else list(text), model.reading())
     if on_note is not None:
         for note in notes:
             on_note(note)
-    return encode_for_scoring(model.vocab, words, model.file.text_config)
+    return encode_for_scoring(model.vocab, texts, model.file.text_config)
 
 
 def _own_part(model: BoundModel, split: str) -> Scoring:
@@ -49,7 +49,7 @@ def _own_part(model: BoundModel, split: str) -> Scoring:
     return Scoring(ids, counts, num_chars=len(ids) - num_boundaries, unseen_nats=0.0)
 
 
-def measured(
+def measured_score(
     model: BoundModel,
     scoring: Scoring,
     protocol: Protocol,

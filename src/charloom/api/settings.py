@@ -12,11 +12,15 @@ class TrainSettings(TypedDict, total=False):
     """Settings of charloom.train and charloom.explain."""
 
     encoding: str | None
+    column: str | None
     unit: Literal["char", "byte"]
-    normalization: Literal["nfc", "nfkc", "none"]
+    clean_bytes: bool
+    normalization: Literal["nfc", "nfd", "nfkc", "nfkd", "none"]
+    replace_chars: str | None
     min_count: int
     vocab_from: Literal["all", "train"]
     documents: str
+    keep_separator: Literal["no", "begin", "end"]
     val_fraction: float
     val_count: int | None
     split: Literal["contiguous", "random"]

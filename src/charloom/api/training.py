@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +14,11 @@ from charloom.api.model import Model, load
 from charloom.api.seeds import SeedModels
 from charloom.api.settings import TrainSettings
 from charloom.config import ModelConfig, TextConfig, TrainConfig
-from charloom.jobs import Source, TrainingJob, new_job, new_jobs, resume_job
+from charloom.jobs import Source, Text, TrainingJob, new_job, new_jobs, resume_job
 from charloom.progress import reporter
 from charloom.runs import Run
 from charloom.training import Event
+from charloom.training.stop_signals import StopSignals, TrainingStopped
 
 
 @overload
@@ -25,7 +28,7 @@ def train(*sources: Source, seeds: int, **settings: Any) -> SeedModels: ...
 @takes_settings(TextConfig, ModelConfig, TrainConfig)  # type: ignore[misc] # overloads name few parameters
 def train(
     *sources: Source,
-    text: str | None = None,
+    text: Text | None = None,
     recipe: str | None = None,
     out: Source | None = None,
     val: Source | None = None,
@@ -41,7 +44,8 @@ def train(
     Args:
         *sources: files, folders, globs, ``-``, a prepared corpus or the name of a known corpus; without any, the
             built-in corpus.
-        text: a text in memory instead.
+        text: a text in memory instead: a str, bytes or an open file, or a list, generator or other iterable of str,
+            each a document.
         recipe: name of a recipe, a TOML file or an earlier run; None = the default for this corpus.
         out: the run folder; None = a new one under ``runs/``.
         val: file to validate on, instead of the end of the text.
@@ -105,9 +109,29 @@ def resume(
 
 
 def _finish(job: TrainingJob, on_event: Callable[[Event], None] | None, *, quiet: bool) -> Model:
-    with reporter(job, quiet=quiet) as report:
-        for event in job.events():
-            report(event)
-            if on_event is not None:
-                on_event(event)
+    """Train to the end; however it ends, a checkpoint is saved.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, or a notebook's interrupt. Other signals then end the process as they would have.
+    """
+    try:
+        with (
+            reporter(job, quiet=quiet) as report,
+            StopSignals() as signals,
+            contextlib.closing(job.events()) as events,
+        ):
+            for event in events:
+                report(event)
+                if on_event is not None:
+                    on_event(event)
+                signals.check(event)
+    except TrainingStopped as stopped:
+        if stopped.number != signal.SIGINT:
+            signal.raise_signal(stopped.number)
+        checkpoint, _ = job.run.newest_checkpoint()
+        step = 0 if checkpoint is None else checkpoint.step
+        path = str(job.run.path)
+        raise KeyboardInterrupt(
+            f"a checkpoint of step {step:,} was saved; continue with charloom.resume({path!r})"
+        ) from stopped
     return replace(load(job.run.path), trained_on=job.corpus)

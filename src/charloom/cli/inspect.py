@@ -55,7 +55,7 @@ def inspect(
             show.line(f"next:\n  {command}")
     written: list[Path] = []
     if folder is not None:
-        written = _write(folder, loaded, found, numbers, name=Path(model).name, text=text, png=png)
+        written = _write(show, folder, loaded, found, numbers, name=Path(model).name, text=text, png=png)
     for path in written:
         show.note(f"wrote {path}")
     show.object({**numbers, "written": [str(path) for path in written]})
@@ -89,6 +89,7 @@ def _source(text: str | None) -> str:
 
 
 def _write(
+    show: Show,
     folder: Path,
     model: Model,
     found: Inspection,
@@ -98,9 +99,8 @@ def _write(
     text: str | None,
     png: bool,
 ) -> list[Path]:
-    import json
 
-    from charloom.files import atomic_write, make_folder
+    from charloom.files import atomic_write, json_text, make_folder
     from charloom.plots import save
     from charloom.report import inspection_page, pictures
 
@@ -111,10 +111,12 @@ def _write(
     page = inspection_page(found, title=title, summary=summary, numbers=document, published=published)
     written = [folder / "report.html", folder / "inspection.json"]
     atomic_write(written[0], page)
-    atomic_write(written[1], json.dumps(document, ensure_ascii=False) + "\n")
+    atomic_write(written[1], json_text(document) + "\n")
+    notes: dict[str, None] = {}
     for title, ax in pictures(found, published) if png else ():
         written.append(folder / f"{title}.png")
-        save(ax, written[-1])
+        notes |= dict.fromkeys(save(ax, written[-1]))
+    show.notes(*notes)
     return written
 
 

@@ -15,8 +15,15 @@ from charloom.cli.flags import Device, ModelPath, option, path_option, verb
 from charloom.cli.novelty import SamplesNovelty, judge_samples, listed, match_length_line, summary
 from charloom.cli.output import Show, colours
 from charloom.cli.prompt import read_prompt
-from charloom.cli.sample_output import Output, as_json, print_samples, with_novelty, write_files, write_page
-from charloom.config import SampleConfig
+from charloom.cli.sample_output import (
+    Output,
+    as_json,
+    print_samples,
+    with_novelty,
+    write_files,
+    write_samples_page,
+)
+from charloom.config import SampleConfig, unescaped
 
 if TYPE_CHECKING:
     from charloom.api import Model
@@ -92,9 +99,8 @@ def sample(
     listed. Only generated text is searched for copies, not the prompt.
     """
     from charloom import api
-    from charloom.text.escapes import unescape
 
-    output = Output(None if separator is None else unescape(separator), out_dir, html)
+    output = Output(None if separator is None else unescaped(separator, also="r0"), out_dir, html)
     _check(show, prompt, prompt_file, stream=stream, count=settings.get("count", 1), logprobs=logprobs)
     _check_output(show, output, stream=stream, distinct=unique or new, novelty_from=novelty_from)
     loaded = api.load(model, device=device)
@@ -106,7 +112,7 @@ def sample(
         decoder = loaded.decoder(config)
     endless = config.length == 0 and config.count == 1 and not (unique or new or out_dir)
     live = not show.as_json and (stream or endless)
-    stops = [unescape(text) for text in stop or ()]
+    stops = [unescaped(text, also="r") for text in stop or ()]
     how: Any = {"log_probs": logprobs, "unique": unique, "new": new}
     generation = loaded.generate(opening, config=config, stop=stops, on_note=show.notes, **how)
     done = _collect(show, generation, live=live, opening=opening)
@@ -146,7 +152,7 @@ def _write(
     if paths:
         show.line(f"wrote {len(paths):,} files to {output.out_dir}")
     if output.html is not None:
-        write_page(output.html, model, samples, settings, copies)
+        write_samples_page(output.html, model, samples, settings, copies)
         show.line(f"wrote {output.html}")
     elif not live and output.out_dir is None:
         documents = loaded.vocab.boundary_id is not None

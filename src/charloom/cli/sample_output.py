@@ -96,7 +96,7 @@ def write_files(folder: Path, samples: Sequence[Sample]) -> list[Path]:
     return paths
 
 
-def write_page(
+def write_samples_page(
     path: Path,
     model: str,
     samples: Sequence[Sample],

@@ -8,16 +8,20 @@ from charloom.config.convert import (
     can_be_off,
     from_dict,
     setting_names,
+    stored_text_config,
     to_dict,
     unknown_key,
     with_settings,
     without_dropout,
 )
 from charloom.config.declare import check_bounds, nearest_name, setting
+from charloom.config.effect import without_effect, without_effect_on_samples
 from charloom.config.plan import format_plan, parse_plan
+from charloom.config.separators import NAMED_SEPARATORS, parse_replacements, unescaped
 from charloom.config.settings import ModelConfig, SampleConfig, TextConfig, TrainConfig
 
 __all__ = [
+    "NAMED_SEPARATORS",
     "ModelConfig",
     "SampleConfig",
     "TextConfig",
@@ -28,10 +32,15 @@ __all__ = [
     "from_dict",
     "nearest_name",
     "parse_plan",
+    "parse_replacements",
     "setting",
     "setting_names",
+    "stored_text_config",
     "to_dict",
+    "unescaped",
     "unknown_key",
     "with_settings",
     "without_dropout",
+    "without_effect",
+    "without_effect_on_samples",
 ]

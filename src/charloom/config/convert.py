@@ -8,6 +8,7 @@ from dataclasses import asdict, fields, replace
 from typing import Any, TypeVar
 
 from charloom.config.declare import nearest_name
+from charloom.config.separators import escaped
 from charloom.config.settings import ModelConfig, SampleConfig, TextConfig, TrainConfig
 from charloom.errors import ConfigError
 
@@ -62,6 +63,22 @@ def from_dict(cls: type[Config], values: Mapping[str, Any], *, source: str) -> C
         if key not in known:
             raise unknown_key(key, known, source)
     return cls(**values)
+
+
+def stored_text_config(values: Mapping[str, Any], *, source: str) -> TextConfig:
+    """Build the text settings that a model, a run or a prepared text recorded, with the meaning they had then.
+
+    Before `keep_separator` existed, a backslash could not be escaped, and unit byte had cleaned text.
+
+    Raises:
+        ConfigError: as `from_dict`.
+    """
+    if "keep_separator" not in values:
+        documents = values.get("documents")
+        values = {**values, "clean_bytes": values.get("unit") == "byte"}
+        if isinstance(documents, str) and "\\\\" in documents:
+            values["documents"] = escaped(documents.replace("\\n", "\n").replace("\\t", "\t"))
+    return from_dict(TextConfig, values, source=source)
 
 
 def unknown_key(key: str, known: Iterable[str], source: str) -> ConfigError:

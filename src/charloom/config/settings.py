@@ -10,9 +10,12 @@ from typing import Literal
 
 from charloom.config.declare import check_bounds, setting
 from charloom.config.plan import parse_plan
+from charloom.config.separators import NAMED_SEPARATORS, parse_replacements, unescaped
 from charloom.errors import ConfigError
 
 _VAL_FRACTION = 0.1
+_MOST_EPOCHS, _MOST_STEPS, _MOST_MINUTES = 1e6, 10**12, 1e6
+"""Bounds of a budget, far beyond any use: minutes are two years."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,15 +25,37 @@ class TextConfig:
     encoding: str | None = setting(
         None, "text encoding; none = detect from a byte-order mark, UTF-8, then a guess that is reported"
     )
-    unit: Literal["char", "byte"] = setting("char", "what each id represents: a code point or a UTF-8 byte")
-    normalization: Literal["nfc", "nfkc", "none"] = setting(
-        "nfc", "Unicode normalisation applied to the text and to prompts"
+    column: str | None = setting(
+        None,
+        "column of a .csv, .tsv, .jsonl, .json or .parquet file that has the text; each row is a document",
+    )
+    unit: Literal["char", "byte"] = setting(
+        "char", "what each id represents: a code point, or a byte of the file as it is"
+    )
+    clean_bytes: bool = setting(
+        False,
+        "with unit byte: decode and normalise the text first, as with unit char, and encode it as UTF-8",
+    )
+    normalization: Literal["nfc", "nfd", "nfkc", "nfkd", "none"] = setting(
+        "nfc", "Unicode normalisation applied to the text and to prompts; changes are counted and shown"
+    )
+    replace_chars: str | None = setting(
+        None,
+        "characters to replace in the text and in prompts: U+FFFD= leaves one out, U+2019=' replaces one; "
+        "separated by commas",
     )
     min_count: int = setting(1, "characters that occur less often become <unk>", at_least=1)
     vocab_from: Literal["all", "train"] = setting(
         "all", "the part of the text that defines the vocabulary; train adds <unk>"
     )
-    documents: str = setting("none", "document separator: none, line, blank-line, file, or a string")
+    documents: str = setting(
+        "none",
+        r"document separator: none, line, blank-line, file (or row of a table), or a string, in which \n is a "
+        r"newline, \t a tab and \\ a backslash",
+    )
+    keep_separator: Literal["no", "begin", "end"] = setting(
+        "no", "a separator string is dropped, or kept at the beginning or at the end of a document"
+    )
     val_fraction: float = setting(
         _VAL_FRACTION, "fraction of the text held out for validation", at_least=0.0, below=1.0
     )
@@ -53,7 +78,44 @@ class TextConfig:
                 why="a separator needs at least one character",
                 fix="use none, line, blank-line, file or a separator string",
             )
+        if self.column is not None and self.documents == "none":
+            object.__setattr__(self, "documents", "file")  # each row is a document
+        self._check_separator()
+        self._check_cleaning()
         self._check_split()
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether the ids are the bytes of the text as they are: nothing is decoded, normalised or replaced."""
+        return self.unit == "byte" and not self.clean_bytes
+
+    def _check_separator(self) -> None:
+        if self.keep_separator == "no":
+            return
+        named = self.documents in NAMED_SEPARATORS
+        if named or not unescaped(self.documents).strip("\n"):
+            raise ConfigError(
+                f"keep_separator is {self.keep_separator} and documents is {self.documents}",
+                why="newlines at either end of a document are always dropped, so nothing would be kept",
+                fix="omit --keep-separator, or give a separator string such as --documents '\\n>'",
+            )
+
+    def _check_cleaning(self) -> None:
+        if self.replace_chars is not None:
+            parse_replacements(self.replace_chars)
+        if self.clean_bytes and self.unit == "char":
+            raise ConfigError(
+                "clean_bytes is on and unit is char",
+                why="there are no bytes to clean: a text of characters is always decoded and normalised",
+                fix="omit --clean-bytes, or add --unit byte",
+            )
+        given = {name: getattr(self, name) for name in ("encoding", "replace_chars")}
+        for name in [name for name, value in given.items() if value is not None and self.is_raw]:
+            raise ConfigError(
+                f"{name} is {given[name]!r} and unit is byte",
+                why="the bytes of the text are read as they are, so nothing is decoded or replaced",
+                fix=f"omit --{name.replace('_', '-')}, or add --clean-bytes",
+            )
 
     def _check_split(self) -> None:
         needs_documents = {"split": self.split == "random", "val_count": self.val_count is not None}
@@ -208,11 +270,18 @@ class TrainConfig:
     average_decay: float | None = setting(
         None, "decay per step of the weights' moving average; none = no averaging", at_least=0.0, below=1.0
     )
-    epochs: float | None = setting(None, "budget: passes over the training text", above=0.0)
-    steps: int | None = setting(None, "budget: optimiser updates", at_least=1)
-    minutes: float | None = setting(None, "budget: minutes of wall-clock time", above=0.0)
+    epochs: float | None = setting(
+        None, "budget: passes over the training text", above=0.0, at_most=_MOST_EPOCHS
+    )
+    steps: int | None = setting(None, "budget: optimiser updates", at_least=1, at_most=_MOST_STEPS)
+    minutes: float | None = setting(
+        None, "budget: minutes of wall-clock time", above=0.0, at_most=_MOST_MINUTES
+    )
     max_epochs: float | None = setting(
-        None, "stop a budget in minutes after this many passes, to avoid memorising; none = never", above=0.0
+        None,
+        "stop a budget in minutes after this many passes, to avoid memorising; none = never",
+        above=0.0,
+        at_most=_MOST_EPOCHS,
     )
     plan: str | None = setting(
         None, "learning-rate plan of an earlier run, copied from its config.json (step:progress,...)"

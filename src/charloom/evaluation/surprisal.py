@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from charloom.config import TextConfig
+from charloom.config import NAMED_SEPARATORS, TextConfig, unescaped
 from charloom.engines import EngineModel, State
 from charloom.errors import DataError, DivergedError
 from charloom.evaluation.line_surprisal import LineSurprisal, ranked_lines
@@ -32,6 +32,7 @@ from charloom.text import Vocabulary, encode_for_scoring
 from charloom.text.batching import Window
 from charloom.text.documents import Splitter
 from charloom.text.normalise import clean
+from charloom.text.vocabulary import byte_counts
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float64, Int, Int64
@@ -197,8 +198,8 @@ def surprisals_of(
         raise DataError("the text is empty", why="there is nothing to score", fix="pass a longer text")
     text = clean(text, config) if config is not None else text
     scoring = encode_for_scoring(vocab, text, config)
-    mode = config.documents if config is not None and vocab.boundary_id is not None else "none"
-    chars, counts, unknown = _characters(text, vocab, mode)
+    documents = config if config is not None and vocab.boundary_id is not None else TextConfig()
+    chars, counts, unknown = _characters(text, vocab, documents)
     owners = np.repeat(np.arange(len(chars)), counts)  # the character that each id belongs to
     assert len(owners) == len(scoring.ids)
     nats, expected, probability = _predictions(model, scoring.ids, vocab.boundary_id, on_progress)
@@ -265,23 +266,23 @@ def _at(rows: Float64[Array, "L T V"], ids: Int[Array, "L T"]) -> Float64[Array,
 
 
 def _characters(
-    text: str, vocab: Vocabulary, mode: str
+    text: str, vocab: Vocabulary, config: TextConfig
 ) -> tuple[list[str], Int64[Array, " n"], Bool[Array, " n"]]:
     """The text's characters, how many ids each has, and which are unknown.
 
     With documents, each separator is one item; the first and the last item are the text before the first document and
     after the last, which may be empty.
     """
-    if mode == "none":
+    if config.documents == "none":
         return list(text), *_symbols(text, vocab)
-    kept, starts = Splitter(mode).feed(text, final=True)
+    kept, starts = Splitter(config.documents, config.keep_separator).feed(text, final=True)
     chars: list[str] = []
     counts: list[Int64[Array, " m"]] = []
     unknown: list[Bool[Array, " m"]] = []
     position = 0
     for start, stop in zip(starts, [*starts[1:], len(kept)]):
         document = kept[start:stop]
-        begin = text.index(document, _after_separator(text, position, mode))
+        begin = text.index(document, _after_separator(text, position, config))
         own_counts, own_unknown = _symbols(document, vocab)
         chars += [text[position:begin], *document]
         counts += [np.ones(1, np.int64), own_counts]
@@ -294,17 +295,16 @@ def _characters(
 def _symbols(text: str, vocab: Vocabulary) -> tuple[Int64[Array, " n"], Bool[Array, " n"]]:
     """How many ids each character becomes, and whether the model has never seen it."""
     if vocab.unit == "byte":
-        sizes = np.array([len(char.encode("utf-8", "surrogatepass")) for char in text], np.int64)
-        return sizes, np.zeros(len(text), bool)
+        return byte_counts(text), np.zeros(len(text), bool)
     known = vocab.contains(text)
     counts = known.astype(np.int64) if vocab.unk_id is None else np.ones(len(text), np.int64)
     return counts, ~known
 
 
-def _after_separator(text: str, position: int, mode: str) -> int:
-    """The earliest start of the next document: newlines and separators are not part of it."""
-    newline = mode in ("line", "blank-line", "file")
-    separator = "\n" if newline else mode.replace("\\n", "\n").replace("\\t", "\t")
+def _after_separator(text: str, position: int, config: TextConfig) -> int:
+    """The earliest start of the next document: newlines are not part of it, nor are separators that are not kept."""
+    newline = config.documents in NAMED_SEPARATORS or config.keep_separator != "no"
+    separator = "\n" if newline else unescaped(config.documents)
     found = re.compile(f"(?:\n|{re.escape(separator)})*").match(text, position)
     assert found is not None
     return found.end()

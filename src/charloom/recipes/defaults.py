@@ -14,6 +14,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from charloom.files import text_of_file
 from charloom.recipes.files import BUDGETS, find_recipe
 
 _LARGEST = 10**12
@@ -47,7 +48,7 @@ class DefaultRow:
 @cache
 def default_rows() -> tuple[DefaultRow, ...]:
     """All rows, sorted by corpus size; within a size, the CPU's come last and longer budgets come first."""
-    table = tomllib.loads((resources.files("charloom.recipes") / "defaults.toml").read_text("utf-8"))
+    table = tomllib.loads(text_of_file(resources.files("charloom.recipes") / "defaults.toml"))
     rows = [
         DefaultRow(
             row.get("up_to_chars", _LARGEST),

@@ -18,9 +18,12 @@ from charloom.config import (
     can_be_off,
     from_dict,
     nearest_name,
+    stored_text_config,
+    to_dict,
     unknown_key,
 )
 from charloom.errors import ConfigError
+from charloom.files import text_of_file
 
 _TABLES = {"text": TextConfig, "model": ModelConfig, "train": TrainConfig}
 _FACTS = ("about", "source")
@@ -53,7 +56,7 @@ def named_recipes() -> list[Recipe]:
     """All built-in recipes, sorted by name."""
     files = [f for f in (resources.files("charloom.recipes") / "named").iterdir() if f.name.endswith(".toml")]
     files.sort(key=lambda f: f.name)
-    return [parse_recipe(f.name.removesuffix(".toml"), f.read_text("utf-8")) for f in files]
+    return [parse_recipe(f.name.removesuffix(".toml"), text_of_file(f)) for f in files]
 
 
 def find_recipe(name: str) -> Recipe:
@@ -67,7 +70,7 @@ def find_recipe(name: str) -> Recipe:
         return _from_run(path)
     if path.suffix == ".toml" or path.is_file():
         try:
-            return parse_recipe(path.stem, path.read_text("utf-8"), source=str(path))
+            return parse_recipe(path.stem, text_of_file(path), source=str(path))
         except (OSError, UnicodeDecodeError) as error:
             what = f"cannot read the recipe {name}"
             raise ConfigError(what, why=str(error), fix="give a TOML file in UTF-8") from error
@@ -126,8 +129,9 @@ def _from_run(path: Path) -> Recipe:
     """Read an earlier run as a recipe: its settings, with its budget as the steps and the plan it took."""
     file = path / "config.json" if path.is_dir() else path
     try:
-        config = json.loads(file.read_text("utf-8"))
-        settings = {**config["text"], **config["model"], **config["train"]}
+        config = json.loads(text_of_file(file))
+        text = to_dict(stored_text_config(config["text"], source=str(file)))
+        settings = {**text, **config["model"], **config["train"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"cannot use {path} as a recipe",

@@ -6,18 +6,17 @@ A system is a recipe, a corpus and its published figures. `repeat` trains it and
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from charloom.files import atomic_write, make_folder
-from charloom.jobs import versions
+from charloom.files import atomic_write, json_text, make_folder
 from charloom.reproduce.best import Contest, contest
 from charloom.reproduce.best import to_json as contest_json
 from charloom.reproduce.measure import Repetition, repeat
 from charloom.reproduce.measure import to_json as repetition_json
 from charloom.reproduce.systems import System, find_systems, systems
+from charloom.versions import versions
 
 __all__ = [
     "Contest",
@@ -51,5 +50,5 @@ def write_json(path: Path, results: Mapping[str, Any]) -> Path:
     """Write results with the versions they depend on; create the folder if it is missing."""
     make_folder(path.parent)
     document = {"schema": 1, "versions": versions(), **results}
-    atomic_write(path, (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode())
+    atomic_write(path, (json_text(document, indent=1) + "\n").encode())
     return path

@@ -13,7 +13,7 @@ from typing import Any
 
 from charloom.config import nearest_name
 from charloom.errors import ConfigError, DataError, DownloadError
-from charloom.files import sha256_of
+from charloom.files import sha256_of, text_of_file
 from charloom.text.catalogue import default_folder, get_corpus
 
 BESIDE = Path("../shared/data")
@@ -86,7 +86,7 @@ class System:
 @cache
 def systems() -> Mapping[str, System]:
     """All systems by the name of their recipe, in the order A to E."""
-    tables = tomllib.loads((resources.files("charloom.reproduce") / "published.toml").read_text("utf-8"))
+    tables = tomllib.loads(text_of_file(resources.files("charloom.reproduce") / "published.toml"))
     return {name: _system(name, table) for name, table in tables.items()}
 
 

@@ -7,7 +7,8 @@ the vocabulary and splits the ids. `prepare` does the same for texts larger than
 from charloom.text.catalogue import KNOWN, KnownCorpus, get_corpus, list_corpora
 from charloom.text.corpus import Corpus
 from charloom.text.decode import Decoded, decode_bytes
-from charloom.text.load import builtin_corpus, corpus_from_text, read_corpus, read_text
+from charloom.text.inputs import is_documents
+from charloom.text.load import builtin_corpus, corpus_from_text, read_corpus, read_text, read_texts
 from charloom.text.normalise import clean
 from charloom.text.oov import Scoring, encode_for_scoring, unseen_nats
 from charloom.text.prepared import is_prepared, open_prepared, prepare
@@ -30,11 +31,13 @@ __all__ = [
     "decode_bytes",
     "encode_for_scoring",
     "get_corpus",
+    "is_documents",
     "is_prepared",
     "list_corpora",
     "open_prepared",
     "prepare",
     "read_corpus",
     "read_text",
+    "read_texts",
     "unseen_nats",
 ]

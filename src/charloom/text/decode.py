@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 from charloom.errors import DataError, DecodeError
 from charloom.text.mojibake import character_notes, mojibake_note
-from charloom.text.normalise import clean as clean
 
 _SETTLED = ("utf_8", "utf_7", "utf_16", "utf_16_be", "utf_16_le", "utf_32", "utf_32_be", "utf_32_le")
 """Encodings recognised by their marks, NULs or strict decoding before any guessing starts."""
@@ -31,6 +30,7 @@ _BOMS = (  # the longer first: UTF-32's little-endian mark begins with UTF-16's
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _SIGNATURES = (
+    (b"PAR1", "a Parquet table", "name the column that has the text with --column"),
     (b"%PDF-", "a PDF document", "extract its text first, for example with pdftotext"),
     (b"PK\x03\x04", "a ZIP archive (also .docx, .odt, .epub)", "unzip it, or save it as plain text"),
     (b"\x89PNG", "a picture", "pass a text file"),
@@ -137,6 +137,18 @@ def decode_blocks(blocks: Iterable[bytes], encoding: str, source: str) -> Iterat
         if text:
             yield text.removeprefix("\ufeff") if first else text
             first = False
+
+
+def raw_pieces(blocks: Iterable[bytes]) -> Iterator[str]:
+    """The bytes of a stream as a text that `charloom.text.vocabulary.to_bytes` turns back into the same bytes.
+
+    Example:
+        >>> "".join(raw_pieces([b"caf\\xc3", b"\\xa9 \\xff"])).encode("utf-8", "surrogateescape")
+        b'caf\\xc3\\xa9 \\xff'
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="surrogateescape")
+    for block in _with_end(blocks):
+        yield decoder.decode(block, final=not block)
 
 
 def looks_binary(head: bytes) -> bool:

@@ -8,20 +8,22 @@ mode it replaces the newline, so every character is predicted once.
     none         one stream, no boundary
     line         each line is a document
     blank-line   one or more blank lines separate documents
-    file         each file is a document
-    other text   that text separates documents; \n and \t in it mean newline and tab
+    file         each file is a document, and each row of a table
+    other text   that text separates documents; \n, \t and \\ in it mean newline, tab and backslash
 
 The end of a file ends a document in every mode but none. Newlines at either end of a document belong to the break
-and are dropped; so are empty documents.
+and are dropped; so are empty documents. Other text is dropped too, or stays with the document that it begins or ends.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from charloom.config import NAMED_SEPARATORS, unescaped
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -40,7 +42,7 @@ class Marked(NamedTuple):
 class Splitter:
     r"""Split a text that arrives in pieces into documents; where the pieces end does not matter.
 
-    The mode is that of `TextConfig.documents`.
+    The mode is that of `TextConfig.documents`, and `keep` that of `TextConfig.keep_separator`.
 
     Example:
         >>> splitter = Splitter("line")
@@ -49,21 +51,28 @@ class Splitter:
         ('annabo', [0, 4], 2, 1)
     """
 
-    def __init__(self, mode: str) -> None:
+    def __init__(self, mode: str, keep: str = "no") -> None:
         self.num_documents = 0
         self.num_empty = 0
+        self.num_breaks = 0
         self._mode = mode
-        self._part = _parting(mode)
+        self._part = _parting(mode, keep)
         self._trims = mode not in ("none", "line")
         self._held = ""  # the end of the last piece, which may begin a break
         self._newlines = ""  # at the end of the last output: kept if the document continues, else dropped
         self._inside = False  # whether a character of the current document was output
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether there are no documents."""
+        return self._mode == "none"
 
     def feed(self, text: str, *, final: bool = False) -> Marked:
         """Take the next piece; `final` marks the end of a file."""
         if self._mode == "none":
             return Marked(text, np.empty(0, np.int64))
         parts, self._held = self._part(self._held + text, final)
+        self.num_breaks += len(parts) - 1
         parts[0] = self._newlines + parts[0]
         pieces = self._trimmed(parts) if self._trims else parts
         begun = bool(pieces[-1]) or (len(pieces) == 1 and self._inside)
@@ -71,6 +80,12 @@ class Splitter:
         self._inside = begun and not final
         self._newlines = parts[-1][len(parts[-1].rstrip("\n")) :] if self._inside and self._trims else ""
         return marked
+
+    def feed_whole(self, documents: Sequence[str]) -> Marked:
+        """Take whole documents, in mode file; none of them has been begun by `feed`."""
+        assert self._mode == "file"
+        assert not self._inside
+        return self._mark([*(document.strip("\n") for document in documents), ""])
 
     def _trimmed(self, parts: list[str]) -> list[str]:
         pieces = [part.strip("\n") for part in parts]
@@ -91,7 +106,22 @@ class Splitter:
         return Marked("".join(pieces), (np.cumsum(lengths) - lengths)[begins])
 
 
-def _parting(mode: str) -> Callable[[str, bool], tuple[list[str], str]]:
+def missing_separator_note(mode: str, splitter: Splitter) -> str | None:
+    r"""A note if a separator string of a text never occurred in it, and on how the string was read.
+
+    Example:
+        >>> splitter = Splitter(r"\newpage")
+        >>> _ = splitter.feed(r"one \newpage two", final=True)
+        >>> print(missing_separator_note(r"\newpage", splitter))
+        the separator '\newpage' does not occur in the text: \n is a newline, \t a tab and \\ a backslash
+    """
+    if mode in NAMED_SEPARATORS or splitter.num_breaks:
+        return None
+    read_as = r": \n is a newline, \t a tab and \\ a backslash" if unescaped(mode) != mode else ""
+    return f"the separator '{mode}' does not occur in the text{read_as}"
+
+
+def _parting(mode: str, keep: str) -> Callable[[str, bool], tuple[list[str], str]]:
     """The function (text, final) → (parts between breaks, a possible beginning of a break to hold back)."""
     if mode == "line":
         return lambda text, _: (text.split("\n"), "")
@@ -99,8 +129,16 @@ def _parting(mode: str) -> Callable[[str, bool], tuple[list[str], str]]:
         return lambda text, _: ([text], "")
     if mode == "blank-line":
         return _part_at_blank_lines
-    separator = mode.replace("\\n", "\n").replace("\\t", "\t")
-    return lambda text, final: _part_at(separator, text, final)
+    separator = unescaped(mode)
+    begin, end = (separator if keep == side else "" for side in ("begin", "end"))
+
+    def part(text: str, final: bool) -> tuple[list[str], str]:
+        parts, held = _part_at(separator, text, final)
+        parts[1:] = [begin + piece for piece in parts[1:]]
+        parts[:-1] = [piece + end for piece in parts[:-1]]
+        return parts, held
+
+    return part
 
 
 def _part_at_blank_lines(text: str, final: bool) -> tuple[list[str], str]:

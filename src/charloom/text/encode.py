@@ -17,17 +17,26 @@ import numpy as np
 
 from charloom.config import TextConfig
 from charloom.errors import DataError
-from charloom.text.documents import Splitter
+from charloom.text.changes import Changes
+from charloom.text.documents import Splitter, missing_separator_note
 from charloom.text.inputs import TEXT, VALIDATION, TextInput
-from charloom.text.mojibake import count_notes
-from charloom.text.split import begins_char, find_cut, refuse_split_of, sorted_note
-from charloom.text.vocabulary import BOUNDARY_CODE, Vocabulary, build_vocabulary, codes_of
+from charloom.text.mojibake import count_notes, is_notable
+from charloom.text.split import find_cut, refuse_split_of, sorted_note
+from charloom.text.vocabulary import (
+    BOUNDARY_CODE,
+    Vocabulary,
+    build_vocabulary,
+    byte_counts,
+    codes_of,
+    to_bytes,
+)
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int32, Int64, UInt16, UInt32
     from numpy import ndarray as Array
 
 _MAX_DISTINCT = 1 << 16  # the range of uint16; no real text has more
+_BETWEEN_DOCUMENTS = "\x1e"  # in the hash of documents that are not in files; in ASCII, the record separator
 _BLOCK = 1 << 22  # symbols processed at a time
 
 
@@ -77,6 +86,7 @@ class Part:
     All parts share `symbols`, the numbering, and `digest`, the hash of the text as UTF-8. `num_chars` counts the
     characters of the cleaned text, breaks between documents included; `length` the symbols, boundaries included.
     `held_out` tells for each document whether it was drawn for validation: such documents come after all others.
+    `places` says where each character that deserves a note occurs first, `changes` what cleaning changed.
     """
 
     symbols: Symbols
@@ -86,11 +96,15 @@ class Part:
     num_chars: int = 0
     length: int = 0
     held_out: Bool[Array, " documents"] | None = None
+    places: dict[int, str] = field(default_factory=dict)
+    changes: Changes = field(default_factory=Changes)
     splitter: Splitter = field(init=False)
     _ended: bool = True  # whether the last character was a newline, or nothing was read yet
+    _label: str = ""
+    _line: int = 1
 
     def __post_init__(self) -> None:
-        self.splitter = Splitter(self.config.documents)
+        self.splitter = Splitter(self.config.documents, self.config.keep_separator)
 
     @property
     def full(self) -> bool:
@@ -105,18 +119,39 @@ class Part:
             self._ended = text.endswith("\n")
         for start in range(0, len(text), _BLOCK):
             piece = text[start : start + _BLOCK]
-            self.num_chars += len(piece)
-            self.digest.update(piece.encode("utf-8", "surrogatepass"))
+            self._count(piece)
+            num_symbols = len(self.symbols)
             self._write(*self.splitter.feed(piece))
+            self._note_places(piece, num_symbols)
+
+    def feed_documents(self, documents: Sequence[str]) -> None:
+        """Take whole documents; in the modes that split a text, each is split further."""
+        if self.config.documents == "file" and self.config.take_chars is None:
+            if not documents:
+                return
+            joined = _BETWEEN_DOCUMENTS.join(["", *documents] if self.num_chars else documents)
+            self._count(joined)
+            num_symbols = len(self.symbols)
+            self._write(*self.splitter.feed_whole(documents))
+            self._note_places(joined, num_symbols)
+            return
+        for document in documents:
+            self.begin_file(self._label)
+            self.feed(document)
+            self.end_file()
+            if self.full:
+                return
 
     def end_file(self) -> None:
         """End the current file, and with it the last document."""
         self._write(*self.splitter.feed("", final=True))
 
-    def begin_file(self) -> None:
+    def begin_file(self, label: str) -> None:
         """Begin another file: its first line does not continue the last line of the previous one."""
         if not self._ended:
             self.feed("\n")
+        if label != self._label:
+            self._label, self._line = label, 1
 
     def blocks(self) -> Iterator[UInt16[Array, " n"]]:
         """The numbers in blocks: those for training, then those held out."""
@@ -141,10 +176,24 @@ class Part:
             yield block, documents
             last = int(documents[-1])
 
+    def _count(self, piece: str) -> None:
+        self.num_chars += len(piece)
+        as_bytes = to_bytes(piece) if self.config.is_raw else piece.encode("utf-8", "surrogatepass")
+        self.digest.update(as_bytes)
+
+    def _note_places(self, piece: str, num_symbols: int) -> None:
+        """Note where the characters that are new in this piece occur first, if they deserve it; and count its lines."""
+        if self.config.unit == "char":
+            for code in self.symbols.codes[num_symbols:].tolist():
+                if code != BOUNDARY_CODE and is_notable(code) and (offset := piece.find(chr(code))) >= 0:
+                    line = self._line + piece.count("\n", 0, offset)
+                    self.places[code] = f"in line {line:,} of {self._label}"
+        self._line += piece.count("\n") + piece.count(_BETWEEN_DOCUMENTS)
+
     def _write(self, text: str, starts: Int64[Array, " n"]) -> None:
         codes = codes_of(text, self.config.unit)
         if self.config.unit == "byte":
-            starts = np.flatnonzero(begins_char(codes))[starts]
+            starts = np.concatenate([[0], np.cumsum(byte_counts(text))])[starts]
         marked = np.insert(codes, starts, BOUNDARY_CODE) if len(starts) else codes
         self.spool.write(self.symbols.number(marked).tobytes())
         self.length += len(marked)
@@ -216,8 +265,9 @@ def encode_parts(
     notes += [] if VALIDATION in parts else sorted_note(parts[TEXT], cut)
     everything = count_symbols([(part, part.length) for part in parts.values()])
     counts = count_symbols([(parts[TEXT], cut)]) if config.vocab_from == "train" else everything
-    vocab = build_vocabulary(counts, config)
-    notes += [] if config.unit == "byte" else count_notes(everything)
+    places = {code: place for part in reversed(parts.values()) for code, place in part.places.items()}
+    vocab = build_vocabulary(counts, config, places)
+    notes += [] if config.unit == "byte" else count_notes(everything, places)
     notes += _unk_note(everything, vocab)
     return Encoded(parts, cut, vocab, digest.hexdigest(), tuple(notes))
 
@@ -226,9 +276,12 @@ def _fill(part: Part, texts: Sequence[TextInput]) -> list[str]:
     notes = []
     for text in texts:
         before = part.num_chars
-        part.begin_file()
-        for piece in text.pieces():
-            part.feed(piece)
+        part.begin_file(text.label)
+        for piece in text.pieces(part.changes):
+            if isinstance(piece, str):
+                part.feed(piece)
+            else:
+                part.feed_documents(piece)
             if part.full:
                 break
         part.end_file()
@@ -241,7 +294,9 @@ def _fill(part: Part, texts: Sequence[TextInput]) -> list[str]:
     _check_content(part, names)
     if part.splitter.num_empty:
         notes.append(f"{names}: {part.splitter.num_empty:,} empty documents left out")
-    return notes
+    if note := missing_separator_note(part.config.documents, part.splitter):
+        notes.append(f"{names}: {note}")
+    return notes + [f"{names}: {note}" for note in part.changes.notes()]
 
 
 def _check_content(part: Part, names: str) -> None:

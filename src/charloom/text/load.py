@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -13,6 +14,7 @@ import numpy as np
 from charloom.config import TextConfig
 from charloom.errors import DataError
 from charloom.text.catalogue import with_known_corpora
+from charloom.text.changes import Changes
 from charloom.text.corpus import Corpus
 from charloom.text.encode import Encoded, Part, encode_parts, id_blocks
 from charloom.text.inputs import (
@@ -20,14 +22,19 @@ from charloom.text.inputs import (
     TEST,
     TEXT,
     VALIDATION,
-    StringText,
+    TableText,
+    TextInput,
     absolute,
     builtin_text,
     corpus_name,
     find_inputs,
+    is_documents,
+    memory_input,
+    source_input,
 )
 from charloom.text.prepared import is_prepared, open_for
 from charloom.text.sources import BLOCK, SourceText, find_sources
+from charloom.text.tables import table_format
 from charloom.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -69,24 +76,45 @@ def read_corpus(
     inputs, notes = find_inputs(sources, config, val=val, test=test, stdin=stdin, block_size=block_size)
     encoded = encode_parts(inputs, config, io.BytesIO)
     corpus = _in_memory(encoded, config, corpus_name(sources), absolute(sources), [*known, *notes])
-    found = (text.encoding for text in inputs[TEXT] if isinstance(text, SourceText))
+    found = (text.encoding for text in inputs[TEXT] if isinstance(text, SourceText | TableText))
     return replace(corpus, encodings=tuple(dict.fromkeys(filter(None, found))))
 
 
-def corpus_from_text(text: str, config: TextConfig | None = None, *, name: str = "text") -> Corpus:
+def corpus_from_text(
+    text: str | bytes | Iterable[str],
+    config: TextConfig | None = None,
+    *,
+    name: str = "text",
+    val: str | Path | None = None,
+    test: str | Path | None = None,
+) -> Corpus:
     """Make a corpus of a text in memory.
 
+    Args:
+        text: a str, bytes, an open file, or an iterable of documents.
+        config: how to clean, split and number it; None = the defaults, with each item of an iterable a document.
+        name: of the corpus.
+        val: a file to validate on, and
+        test: one for testing, as in `read_corpus`.
+
     Raises:
-        DataError: it is empty, too short to be split, or implausible.
+        DataError: it is empty, too short to be split, implausible, or not text.
 
     Example:
         >>> corpus = corpus_from_text("abracadabra" * 10)
         >>> len(corpus.vocab), len(corpus.train), len(corpus.validation)
         (5, 99, 11)
+        >>> corpus = corpus_from_text(name for name in ["anna", "bo"])
+        >>> corpus.vocab.decode(corpus.train, boundary="|")
+        '|anna'
     """
-    config = config or TextConfig()
-    encoded = encode_parts({TEXT: [StringText(name, text, config)]}, config, io.BytesIO)
-    return _in_memory(encoded, config, name, (), [])
+    config = config or TextConfig(documents="file" if is_documents(text) else "none")
+    inputs: dict[str, Sequence[TextInput]] = {TEXT: [memory_input(text, config, label=name)]}
+    notes: list[str] = []
+    if val is not None or test is not None:
+        found, notes = find_inputs([], config, val=val, test=test, stdin=None, block_size=BLOCK)
+        inputs |= {role: found[role] for role in (VALIDATION, TEST) if role in found}
+    return _in_memory(encode_parts(inputs, config, io.BytesIO), config, name, (), notes)
 
 
 def builtin_corpus(config: TextConfig | None = None) -> Corpus:
@@ -103,18 +131,39 @@ def read_text(
         DataError: a source is missing, empty or not text.
         DecodeError: a byte does not fit the encoding.
     """
+    texts, notes = read_texts(sources, config, stdin=stdin)
+    text = (
+        "".join(f"{text}\n" if text and not text.endswith("\n") else text for text in texts[:-1]) + texts[-1]
+    )
+    return text[: config.take_chars], notes
+
+
+def read_texts(
+    sources: Sequence[str | Path], config: TextConfig, *, stdin: BinaryIO | None = None
+) -> tuple[list[str], tuple[str, ...]]:
+    """Read texts as cleaned strings, one for each file, or for each row of a table if `config` names a column.
+
+    A file that is not a table is read as a text in any case: a model that learnt from a table can score one.
+
+    Raises:
+        DataError: a source is missing, empty or not text.
+        DecodeError: a byte does not fit the encoding.
+    """
     sources, known = with_known_corpora(sources)
     found, notes = find_sources(sources, stdin=stdin)
-    notes = [*known, *notes]
-    text = ""
+    notes, changes, texts = [*known, *notes], Changes(), list[str]()
     for source in found:
-        source_text = SourceText(source, config)
-        text += "\n" * bool(text and not text.endswith("\n")) + "".join(source_text.pieces())
-        notes += source_text.notes
-    if not text:
+        is_table = config.column is not None and table_format(source.name) is not None
+        text = source_input(source, config) if is_table else SourceText(source, config)
+        pieces = list(text.pieces(changes))
+        texts += itertools.chain(*(p for p in pieces if not isinstance(p, str)))  # the rows of a table
+        texts += ["".join(p for p in pieces if isinstance(p, str))] * (not is_table)
+        notes += text.notes
+    notes += changes.notes()
+    if not any(texts):
         why, fix = "there is nothing to score", "pass a file that contains text"
         raise DataError(f"{', '.join(map(str, sources))} is empty", why=why, fix=fix)
-    return text[: config.take_chars], tuple(notes)
+    return texts, tuple(notes)
 
 
 def _in_memory(

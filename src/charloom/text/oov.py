@@ -15,7 +15,7 @@ An unseen first character, which nothing predicts, is charged without the probab
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,11 +24,10 @@ import numpy as np
 from charloom.config import TextConfig
 from charloom.text.documents import Splitter
 from charloom.text.normalise import clean
-from charloom.text.split import begins_char
-from charloom.text.vocabulary import NUM_CODE_POINTS, NUM_SURROGATES, Vocabulary, codes_of
+from charloom.text.vocabulary import NUM_CODE_POINTS, NUM_SURROGATES, Vocabulary, byte_counts
 
 if TYPE_CHECKING:
-    from jaxtyping import UInt
+    from jaxtyping import Int64, UInt
     from numpy import ndarray as Array
 
 
@@ -63,22 +62,29 @@ class Scoring:
         return self.num_unknown / self.num_chars if self.num_chars else 0.0
 
 
-def encode_for_scoring(vocab: Vocabulary, text: str, config: TextConfig | None = None) -> Scoring:
+def encode_for_scoring(
+    vocab: Vocabulary, text: str | Sequence[str], config: TextConfig | None = None
+) -> Scoring:
     """Convert any text to ids that a model can score, after cleaning and splitting by the model's `config` (if any).
+
+    A sequence has the texts of several files (or rows of a table): the end of each ends a document.
 
     Example:
         >>> scoring = encode_for_scoring(Vocabulary.from_text("abc"), "a bad cab")
         >>> scoring.ids.tolist(), scoring.unknown_counts, scoring.num_chars
         ([0, 1, 0, 2, 0, 1], {' ': 2, 'd': 1}, 9)
     """
-    mode = "none"
+    splitter = Splitter("none")
+    texts = [text] if isinstance(text, str) else text
     if config is not None:
-        text, mode = clean(text, config), config.documents if vocab.boundary_id is not None else "none"
-    text, starts = Splitter(mode).feed(text, final=True)
+        texts = [clean(one, config) for one in texts]
+        if vocab.boundary_id is not None:
+            splitter = Splitter(config.documents, config.keep_separator)
+    text, starts = _joined(splitter, texts)
     known = vocab.contains(text)
     unknown = {} if known.all() else vocab.unknown(text)
     if vocab.unit == "byte":
-        starts = np.flatnonzero(begins_char(codes_of(text, "byte")))[starts]
+        starts = np.concatenate([[0], np.cumsum(byte_counts(text))])[starts]
     if vocab.unk_id is None and unknown:
         starts = starts - np.concatenate([[0], np.cumsum(~known)])[starts]
         ids = vocab.encode_known(text)
@@ -88,6 +94,20 @@ def encode_for_scoring(vocab: Vocabulary, text: str, config: TextConfig | None =
         assert vocab.boundary_id is not None
         ids = np.insert(ids, starts, vocab.dtype.type(vocab.boundary_id))
     return Scoring(ids, unknown, len(text), unseen_nats(vocab))
+
+
+def _joined(splitter: Splitter, texts: Sequence[str]) -> tuple[str, Int64[Array, " n"]]:
+    """All texts without their breaks, and the offsets where documents begin; without documents, each begins a line."""
+    pieces, starts, length = list[str](), [np.empty(0, np.int64)], 0
+    for text in texts:
+        if splitter.is_stream and pieces and pieces[-1] and not pieces[-1].endswith("\n"):
+            pieces.append("\n")
+            length += 1
+        marked = splitter.feed(text, final=True)
+        pieces.append(marked.text)
+        starts.append(marked.starts + length)
+        length += len(marked.text)
+    return "".join(pieces), np.concatenate(starts)
 
 
 def unseen_nats(vocab: Vocabulary) -> float:

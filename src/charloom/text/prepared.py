@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from charloom.config import TextConfig
+from charloom.config import TextConfig, stored_text_config
 from charloom.errors import ConfigError, DataError, ModelFileError
 from charloom.files import atomic_write, unwritable
 from charloom.text.catalogue import with_known_corpora
@@ -91,7 +91,7 @@ def open_prepared(path: str | Path) -> Corpus:
     header, offset = _read_header(path)
     try:
         vocab = Vocabulary.from_json(header["vocab"])
-        config = TextConfig(**header["text"])
+        config = stored_text_config(header["text"], source=str(path))
         extents = {name: (int(start), int(stop)) for name, (start, stop) in header["extents"].items()}
         num_ids = int(header["num_ids"])
         sources, notes = tuple(map(str, header["sources"])), tuple(map(str, header["notes"]))

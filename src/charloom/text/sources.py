@@ -10,6 +10,7 @@ import contextlib
 import difflib
 import glob
 import gzip
+import itertools
 import lzma
 import os
 import shutil
@@ -24,10 +25,13 @@ from typing import BinaryIO, cast
 from charloom.config import TextConfig
 from charloom.errors import DataError
 from charloom.text.catalogue import ALIASES, KNOWN
-from charloom.text.decode import decode_blocks, detect, looks_binary
+from charloom.text.changes import Changes
+from charloom.text.decode import decode_blocks, detect, looks_binary, raw_pieces
+from charloom.text.left_out import LeftOut, reason_to_leave_out, reason_to_leave_out_named
 from charloom.text.mojibake import mojibake_note
 from charloom.text.normalise import Cleaner
 from charloom.text.passed_itself import how_to_pass, is_text_itself, passed_itself
+from charloom.text.tables import table_format
 
 BLOCK = 1 << 20  # bytes read at a time
 _SPOOL = 1 << 26  # bytes of standard input kept in memory before they go to a temporary file
@@ -128,23 +132,33 @@ class SourceText:
         """Its name in messages."""
         return self.source.name
 
-    def pieces(self) -> Iterator[str]:
+    def pieces(self, changes: Changes) -> Iterator[str]:
         """Decode and clean, piece by piece; joined, the pieces equal the cleaned whole.
+
+        Args:
+            changes: counts what cleaning changes.
 
         Raises:
             DecodeError: a byte does not fit the encoding.
             DataError: it cannot be read or is not text.
         """
         with contextlib.closing(self.source):
-            encoding = detect(self.source.blocks(), encoding=self.config.encoding, source=self.source.name)
-            self.encoding = encoding.name
-            self._note(encoding.note)
-            cleaner = Cleaner(self.config)
-            for number, text in enumerate(decode_blocks(self._counted(), encoding.name, self.source.name)):
-                if number == 0:
-                    self._note(mojibake_note(text))
-                yield cleaner.feed(text)
+            if self.config.is_raw:
+                yield from raw_pieces(self._counted())
+                return
+            cleaner = Cleaner(self.config, changes)
+            yield from map(cleaner.feed, self.decoded())
             yield cleaner.feed("", final=True)
+
+    def decoded(self) -> Iterator[str]:
+        """The text as it stands in the source, piece by piece; raises as `pieces`."""
+        encoding = detect(self.source.blocks(), encoding=self.config.encoding, source=self.source.name)
+        self.encoding = encoding.name
+        self._note(encoding.note)
+        for number, text in enumerate(decode_blocks(self._counted(), encoding.name, self.source.name)):
+            if number == 0:
+                self._note(mojibake_note(text))
+            yield text
 
     def _counted(self) -> Iterator[bytes]:
         for block in self.source.blocks():
@@ -157,11 +171,16 @@ class SourceText:
 
 
 def find_sources(
-    names: Sequence[str | Path], *, stdin: BinaryIO | None = None, block_size: int = BLOCK
+    names: Sequence[str | Path],
+    *,
+    stdin: BinaryIO | None = None,
+    block_size: int = BLOCK,
+    tables: bool = False,
 ) -> tuple[list[Source], list[str]]:
     """Find the texts that file names, folders, globs and ``-`` (`stdin`, or the process's standard input) refer to.
 
-    A folder is read recursively in the order of its paths, skipping hidden files and files that are not text.
+    A folder is read recursively in the order of its paths, without what is never text (see `left_out`) and without
+    files that are not text, or with `tables` without files that are not tables.
 
     Returns:
         The sources in order, and notes on skipped files.
@@ -171,18 +190,29 @@ def find_sources(
     """
     sources: list[Source] = []
     notes: list[str] = []
+    left_out = LeftOut()
     for name in names:
         if str(name) == "-":
             spool = _spooled(stdin if stdin is not None else sys.stdin.buffer)
             sources.append(Source("standard input", spool=spool, block_size=block_size))
             continue
-        for path in _matches(str(name)):
-            if path.is_dir():
-                sources += _texts_in(path, notes, block_size)
+        for path in _matches(str(name), left_out):
+            if (reason := reason_to_leave_out_named(path)) is not None:
+                left_out.add(reason, str(path))
+            elif path.is_dir():
+                sources += _texts_in(path, notes, block_size, left_out, tables=tables)
             elif path.is_file():
                 sources.append(Source(str(path), path, block_size=block_size))
             else:
                 sources.append(Source(str(path), spool=_spooled_pipe(path), block_size=block_size))
+    if left_out and not sources:
+        raise DataError(
+            f"{', '.join(map(str, names))} contains no text",
+            why=f"charloom never reads {left_out}",
+            fix="name a text; to use a run's settings again, pass --recipe RUN",
+        )
+    if left_out:
+        notes.append(f"left out {left_out}")
     return sources, notes
 
 
@@ -208,7 +238,7 @@ def _spooled_pipe(path: Path) -> BinaryIO:
         raise unreadable(str(path), error) from error
 
 
-def _matches(name: str) -> list[Path]:
+def _matches(name: str, left_out: LeftOut) -> list[Path]:
     path = Path(name)
     if is_text_itself(name) and not glob.glob(name, recursive=True):  # noqa: PTH207
         raise passed_itself(name)
@@ -217,13 +247,24 @@ def _matches(name: str) -> list[Path]:
     if glob.has_magic(name):
         found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute patterns
         if found:
-            return [Path(match) for match in found if not (Path(match).is_dir() and "**" in name)]
+            matches = [Path(match) for match in found if not (Path(match).is_dir() and "**" in name)]
+            return [match for match in matches if not _is_left_out(match, name, left_out)]
         raise DataError(
             f"no file matches {name!r}",
             why=f"the pattern was expanded in {Path.cwd()}",
             fix="check it with ls, or list the files",
         )
     raise _missing(path)
+
+
+def _is_left_out(match: Path, pattern: str, left_out: LeftOut) -> bool:
+    """Whether a file that matches a pattern is in a folder that is never text; names in the pattern itself are wanted."""
+    wanted = len(list(itertools.takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts)))
+    for place in [*list(match.parents)[::-1], match]:
+        if len(place.parts) > wanted and (reason := reason_to_leave_out(place)) is not None:
+            left_out.add(reason, str(place))
+            return True
+    return False
 
 
 def _missing(path: Path) -> DataError:
@@ -242,34 +283,52 @@ def _missing(path: Path) -> DataError:
     return DataError(f"{path} does not exist", why=why, fix=fix)
 
 
-def _texts_in(folder: Path, notes: list[str], block_size: int) -> list[Source]:
-    files = _files_below(folder)
+def _texts_in(
+    folder: Path, notes: list[str], block_size: int, left_out: LeftOut, *, tables: bool
+) -> list[Source]:
+    files, skipped = _files_below(folder)
+    if not files and skipped:
+        left_out.add("all of", f"{folder}: {skipped}")
+        return []
     if not files:
         what, why = f"the folder {folder} contains no files", "there is nothing to read"
         raise DataError(what, why=why, fix="pass another one")
     texts, others = [], []
     for path in files:
         source = Source(str(path), path, block_size=block_size)
-        head = source.head(1 << 13)
-        if not head or looks_binary(head):
-            others.append(path.relative_to(folder).as_posix())
-        else:
+        if (table_format(path.name) is not None) if tables else _is_text(source.head(1 << 13)):
             texts.append(source)
+        else:
+            others.append(path.relative_to(folder).as_posix())
+    wanted, unwanted = ("table", "not tables") if tables else ("text", "empty or not text")
     if not texts:
         raise DataError(
-            f"the folder {folder} contains no text",
-            why=f"its {len(others)} files are empty or binary, such as {others[0]}",
-            fix="pass a folder of plain text files",
+            f"the folder {folder} contains no {wanted}",
+            why=f"its {len(others)} files are {unwanted.replace('not text', 'binary')}, such as {others[0]}",
+            fix="pass a folder of tables, or omit --column"
+            if tables
+            else "pass a folder of plain text files",
         )
     if others:
         some = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")
-        notes.append(f"{folder}: {len(others)} of {len(files)} files skipped as empty or not text ({some})")
+        notes.append(f"{folder}: {len(others)} of {len(files)} files skipped as {unwanted} ({some})")
+    if skipped:
+        notes.append(skipped.note(str(folder)))
     return texts
 
 
-def _files_below(folder: Path) -> list[Path]:
-    found = []
+def _is_text(head: bytes) -> bool:
+    return bool(head) and not looks_binary(head)
+
+
+def _files_below(folder: Path) -> tuple[list[Path], LeftOut]:
+    """The files that may be text, in the order of their paths, and what was left out."""
+    found, skipped = [], LeftOut()
     for root, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(root, name) for name in names if not name.startswith(".")]
-    return sorted((path for path in found if path.is_file()), key=lambda path: path.as_posix())
+        entries = sorted(Path(root, name) for name in [*folders, *names])
+        reasons = {path: reason for path in entries if (reason := reason_to_leave_out(path)) is not None}
+        for path, reason in reasons.items():
+            skipped.add(reason, path.relative_to(folder).as_posix())
+        folders[:] = [name for name in folders if Path(root, name) not in reasons]
+        found += [path for path in entries if path not in reasons and path.is_file()]
+    return sorted(found, key=lambda path: path.as_posix()), skipped

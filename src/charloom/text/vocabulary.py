@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,13 +18,13 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from charloom.config import TextConfig
+from charloom.config import TextConfig, parse_replacements
 from charloom.errors import DataError, ModelFileError, UnknownCharacterError
 from charloom.summary import short_fields
 from charloom.text.similar import group_by_skeleton, similar_char
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Int, UInt, UInt32
+    from jaxtyping import Bool, Int, Int64, UInt, UInt32
     from numpy import ndarray as Array
 
 UNK = "<unk>"
@@ -48,10 +49,42 @@ def code_points(text: str) -> UInt32[Array, " n"]:
 
 
 def codes_of(text: str, unit: Literal["char", "byte"]) -> UInt32[Array, " n"]:
-    """The codes that a vocabulary of that unit numbers: the text's code points, or its UTF-8 bytes."""
+    """The codes that a vocabulary of that unit numbers: the text's code points, or its bytes (see `to_bytes`)."""
     if unit == "byte":
-        return np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8).astype(np.uint32)
+        return np.frombuffer(to_bytes(text), np.uint8).astype(np.uint32)
     return code_points(text)
+
+
+def to_bytes(text: str) -> bytes:
+    """The bytes of a text: UTF-8, and for each lone surrogate that stands for a byte (PEP 383) that byte.
+
+    So the bytes of any file survive being read as a text. Any other lone surrogate becomes its three bytes.
+
+    Example:
+        >>> to_bytes("é" + b"\\xff".decode("utf-8", "surrogateescape"))
+        b'\\xc3\\xa9\\xff'
+    """
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        pieces = re.split("([\ud800-\udc7f\udd00-\udfff]+)", text)
+        return b"".join(
+            piece.encode("utf-8", "surrogatepass" if number % 2 else "surrogateescape")
+            for number, piece in enumerate(pieces)
+        )
+
+
+def byte_counts(text: str) -> Int64[Array, " n"]:
+    """How many bytes `to_bytes` gives each character of a text.
+
+    Example:
+        >>> byte_counts("aé€😀").tolist()
+        [1, 2, 3, 4]
+    """
+    codes = code_points(text)
+    counts = 1 + (codes >= 0x80).astype(np.int64) + (codes >= 0x800) + (codes >= 0x10000)
+    counts[(codes >= 0xDC80) & (codes < 0xDD00)] = 1
+    return counts
 
 
 @dataclass(frozen=True)
@@ -153,7 +186,7 @@ class Vocabulary:
         tail = [{UNK: unk, BOUNDARY: boundary}[special] for special in self.specials]
         numbers = np.asarray(ids, np.intp)
         if self.unit == "byte":
-            encoded = [text.encode("utf-8", "surrogatepass") for text in tail]
+            encoded = [to_bytes(text) for text in tail]
             chosen = np.array(self._pieces + encoded, object)[numbers]
             return b"".join(chosen.tolist()).decode("utf-8", "backslashreplace")
         return "".join(np.array(self._pieces + tail, object)[numbers].tolist())
@@ -289,13 +322,16 @@ def _unknown_character(
     )
 
 
-def build_vocabulary(counts: Mapping[int, int], config: TextConfig) -> Vocabulary:
+def build_vocabulary(
+    counts: Mapping[int, int], config: TextConfig, places: Mapping[int, str] | None = None
+) -> Vocabulary:
     """Choose the symbols and specials of a text from its counts.
 
     ``<unk>`` is added if characters can be excluded (`min_count` above 1, `vocab_from` train), ``<boundary>``
     if there are documents. With unit byte the symbols are all 256 bytes, whatever the counts.
 
-    `counts` has the occurrences of each code point (char) or byte value (byte); the boundary's are ignored.
+    `counts` has the occurrences of each code point (char) or byte value (byte); the boundary's are ignored. `places`
+    says where a code point occurs first, for messages.
 
     Raises:
         DataError: no symbol is left, or the text seems to have been decoded with the wrong encoding.
@@ -311,23 +347,28 @@ def build_vocabulary(counts: Mapping[int, int], config: TextConfig) -> Vocabular
             why="the vocabulary would be empty",
             fix="lower --min-count, or add text",
         )
-    check_plausible(symbols, counts)
+    check_plausible(symbols, counts, config, places or {})
     unk = (UNK,) if config.min_count > 1 or config.vocab_from == "train" else ()
     return Vocabulary("char", symbols, unk + boundary)
 
 
-def check_plausible(symbols: tuple[int, ...], counts: Mapping[int, int]) -> None:
+def check_plausible(
+    symbols: tuple[int, ...], counts: Mapping[int, int], config: TextConfig, places: Mapping[int, str]
+) -> None:
     """Refuse a vocabulary that only a wrongly decoded text would have.
 
     Raises:
-        DataError: U+FFFD is among the symbols, or there are more than 20,000 symbols.
+        DataError: U+FFFD is among the symbols and `replace_chars` does not keep it, or there are more than 20,000.
     """
-    if REPLACEMENT in symbols:
+    kept = parse_replacements(config.replace_chars) if config.replace_chars is not None else {}
+    if REPLACEMENT in symbols and chr(REPLACEMENT) not in "".join(kept.values()):
+        first = f", first {places[REPLACEMENT]}" if REPLACEMENT in places else ""
         times = counts[REPLACEMENT]
         raise DataError(
-            f"the text contains the replacement character U+FFFD {times} times",
+            f"the text contains the replacement character U+FFFD {times:,} time{'s' * (times > 1)}{first}",
             why="some program wrote it where it could not decode the original, so the text is damaged there",
-            fix=f"get the original and give its --encoding, or pass --min-count {times + 1} to make it <unk>",
+            fix="get the original and give its --encoding, or add --replace-chars U+FFFD= to leave it out, "
+            "--replace-chars U+FFFD=? to put ? in its place, or --replace-chars U+FFFD=U+FFFD to keep it",
         )
     if len(symbols) > MAX_SYMBOLS:
         raise DataError(
