@@ -256,7 +256,7 @@ def test_a_moved_corpus_is_checked(tmp_path):
     other.write_text(TEXT[::-1], encoding="utf-8")
     with pytest.raises(RunError, match="cannot be read"):
         charloom.resume(tmp_path / "run", more_steps=1)
-    with pytest.raises(RunError, match=r"is not the text that .* was trained on.*SHA-256"):
+    with pytest.raises(RunError, match=r"is not the text that .* was trained on.*SHA-256.*--init-from .*run"):
         charloom.resume(tmp_path / "run", text=[other])
     events = []
     charloom.resume(tmp_path / "run", text=[there], on_event=events.append)
