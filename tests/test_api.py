@@ -115,6 +115,19 @@ def test_the_same_seed_gives_the_same_text_also_in_pieces(model):
     assert len("".join(itertools.islice(model.stream(length=0, seed=1), 200))) >= 200
 
 
+def test_unique_samples_are_fewer_with_a_warning_if_the_model_has_no_more(model):
+    texts = [one.text for one in model.sample("a", count=20, length=3, unique=True, seed=1)]
+    assert len(set(texts)) == 20
+    with pytest.warns(UserWarning, match="1 of 2 samples: 100 were drawn, 99 were equal to another"):
+        assert len(model.sample("a", count=2, length=3, unique=True, temperature=0, seed=1)) == 1
+    train = model.vocab.decode(model.corpus().train)
+    fresh = model.sample("a", count=5, length=12, new=True, temperature=3, seed=1)
+    assert len(fresh) == 5
+    assert not any(one.prompt + one.text in train for one in fresh)
+    with pytest.raises(ConfigError, match="length is 0 and nothing ends a sample"):
+        model.sample("a", length=0, unique=True)
+
+
 def test_an_unknown_character_is_named(model):
     with pytest.raises(UnknownCharacterError, match=r"U\+00E9"):
         model.sample("café", length=3)
@@ -243,7 +256,7 @@ def test_a_moved_corpus_is_checked(tmp_path):
     other.write_text(TEXT[::-1], encoding="utf-8")
     with pytest.raises(RunError, match="cannot be read"):
         charloom.resume(tmp_path / "run", more_steps=1)
-    with pytest.raises(RunError, match=r"is not the text that .* was trained on.*SHA-256"):
+    with pytest.raises(RunError, match=r"is not the text that .* was trained on.*SHA-256.*--init-from .*run"):
         charloom.resume(tmp_path / "run", text=[other])
     events = []
     charloom.resume(tmp_path / "run", text=[there], on_event=events.append)

@@ -73,7 +73,8 @@ def corpus_of(run: Run, text: Sequence[Source] | None = None) -> Corpus:
         raise RunError(
             f"{', '.join(corpus.sources) or corpus.name} is not the text that {run.path} was trained on",
             why=f"its SHA-256 is {corpus.sha256[:12]}…, the run's is {facts['sha256'][:12]}…",
-            fix="name the same text with --text PATH",
+            fix="name the same text with --text PATH; to go on with another text, start a run from this model: "
+            f"charloom train TEXT --init-from {run.path}",
         )
     return corpus
 

@@ -27,19 +27,21 @@ _MOST_CORPUS_CHARS = 10_000_000
 """A longer corpus is not read again to find out whether the scored text is part of it."""
 
 
+By = Annotated[Literal["char", "line"], option("rank characters, or whole lines", show_default=True)]
+Top = Annotated[
+    int | None,
+    option("number of most surprising ones to list [default: 10; all lines with --json]", metavar="N"),
+]
+
+
 def score(
     show: Show,
     model: ModelPath,
     text: Annotated[str, path_option("file to score; - reads standard input")],
     /,
     *,
-    by: Annotated[
-        Literal["char", "line"], option("rank characters, or whole lines", show_default=True)
-    ] = "char",
-    top: Annotated[
-        int | None,
-        option("number of most surprising ones to list [default: 10; all lines with --json]", metavar="N"),
-    ] = None,
+    by: By = "char",
+    top: Top = None,
     encoding: Annotated[
         str | None, option("encoding of the text, such as cp1256 [default: detected]", metavar="NAME")
     ] = None,
@@ -60,7 +62,7 @@ def score(
 
     The highest surprisals are listed first, with line and column. They often point to typos and oddities. --by line
     ranks lines by their bits per character, and shows the bits and the unknown characters of each. A line's end counts
-    as a character of it; its beginning is predicted from the lines before it, except by a model of documents.
+    as a character of it; its beginning is predicted from the lines before it, unless the model's documents are lines.
     """
     from charloom import api
     from charloom.text import read_text
