@@ -14,7 +14,7 @@ import pytest
 import charloom
 from charloom import files
 from charloom.errors import RunError
-from charloom.files import Lock, atomic_write, json_text, sha256_of, text_of_file
+from charloom.files import Lock, atomic_write, json_text, made_folder, sha256_of, text_of_file
 
 
 class PowerCutError(OSError):
@@ -237,3 +237,16 @@ def test_names_that_are_not_utf_8_survive_in_json():
     text = json_text(value)
     assert json.loads(text.encode("utf-8")) == value
     assert "قصص" in text
+
+
+def test_a_folder_made_for_what_then_fails_is_removed(tmp_path):
+    with pytest.raises(ZeroDivisionError), made_folder(tmp_path / "a" / "b"):
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ZeroDivisionError), made_folder(tmp_path / "a"):
+        (tmp_path / "a" / "kept").write_text("x")
+        raise ZeroDivisionError
+    assert (tmp_path / "a" / "kept").is_file()
+    with made_folder(tmp_path / "c"):
+        pass
+    assert (tmp_path / "c").is_dir()

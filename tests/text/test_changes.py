@@ -97,3 +97,11 @@ def test_invisible_characters_are_known(char):
 @pytest.mark.parametrize("char", "a \n\té漢\u0600\u06dd\u0301")
 def test_visible_characters_are_known(char):
     assert not is_invisible(ord(char))
+
+
+def test_the_first_place_among_documents_is_the_number_of_the_document(tmp_path):
+    for name, texts in (("a.csv", ["x", "y"]), ("b.csv", ["z\nz", "w", "\u00ad"])):
+        (tmp_path / name).write_text("text\n" + "".join(f'"{text}"\n' for text in texts), "utf-8")
+    files = [tmp_path / "a.csv", tmp_path / "b.csv"]
+    (note,) = read_corpus(files, TextConfig(column="text", val_fraction=0)).notes
+    assert f"first in document 3 of {files[1]}" in note

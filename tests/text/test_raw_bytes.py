@@ -69,7 +69,13 @@ def test_a_model_of_earlier_days_keeps_cleaning_its_bytes():
 
 
 @pytest.mark.parametrize(
-    "settings", [{"encoding": "cp1252"}, {"replace_chars": "a=b"}, {"unit": "char", "clean_bytes": True}]
+    "settings",
+    [
+        {"encoding": "cp1252"},
+        {"replace_chars": "a=b"},
+        {"normalization": "nfkc"},
+        {"unit": "char", "clean_bytes": True},
+    ],
 )
 def test_settings_that_cannot_act_are_refused(settings):
     with pytest.raises(ConfigError, match="clean-bytes"):

@@ -129,11 +129,12 @@ class Part:
         if self.config.documents == "file" and self.config.take_chars is None:
             if not documents:
                 return
-            joined = _BETWEEN_DOCUMENTS.join(["", *documents] if self.length else documents)
-            self._count(joined)
+            joined = _BETWEEN_DOCUMENTS.join(documents)
+            self._count(_BETWEEN_DOCUMENTS + joined if self.length else joined)
             num_symbols = len(self.symbols)
             self._write(*self.splitter.feed_whole(documents))
             self._note_places(joined, num_symbols, _BETWEEN_DOCUMENTS, "document")
+            self._line += 1
             return
         for document in documents:
             self.begin_file(self._label)

@@ -190,7 +190,8 @@ def memory_input(text: object, config: TextConfig, *, label: str) -> StringText 
 
 
 def _no_text(text: object, why: str, fix: str) -> DataError:
-    return DataError(f"text is {text!r:.60}, of type {type(text).__name__}", why=why, fix=fix)
+    shown = " ".join(repr(text).split())
+    return DataError(f"text is {shown:.60}, of type {type(text).__name__}", why=why, fix=fix)
 
 
 def find_inputs(
