@@ -173,7 +173,8 @@ def test_unknown_characters_of_a_scored_text_are_counted(model, tmp_path):
     path.write_text("abcZabcdZZabc", encoding="utf-8")
     score = model.evaluate(path)
     assert score.unknown_chars == 3
-    assert score.chars == 9
+    assert score.chars == 12
+    assert score.bits_per_char == pytest.approx(model.score(path.read_text("utf-8")).bits_per_char, rel=1e-5)
 
 
 def test_states_are_those_after_each_character(model):

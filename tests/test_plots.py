@@ -5,7 +5,7 @@ import math
 import pytest
 
 from charloom.errors import MissingExtraError, RunError
-from charloom.plots import loss_curves, new_axes, save
+from charloom.plots import fonts, loss_curves, new_axes, save
 from charloom.runs import Run
 
 pytest.importorskip("matplotlib")
@@ -60,3 +60,40 @@ def test_without_matplotlib_the_error_names_the_extra(run, monkeypatch):
 def test_saving_to_a_missing_folder_is_an_error(run, tmp_path):
     with pytest.raises(RunError):
         save(loss_curves([run]), tmp_path / "nowhere" / "curves.svg")
+
+
+def ticks_named(names):
+    ax = new_axes("a test")
+    ax.barh(range(len(names)), range(len(names)))
+    ax.set_yticks(range(len(names)), labels=names)
+    ax.text(0, 0, "".join(names))
+    return ax
+
+
+def test_code_points_stand_for_characters_that_no_font_has(tmp_path, monkeypatch, recwarn):
+    monkeypatch.setattr("charloom.plots.fonts._installed", tuple)
+    fonts._fonts_for.cache_clear()
+    ax = ticks_named(["a", "中", "文"])
+    (note,) = save(ax, tmp_path / "a.png")
+    assert "2 characters" in note
+    assert "U+4E2D" in note
+    assert "fonts-noto-cjk" in note
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "U+4E2D", "U+6587"]
+    assert ax.texts[0].get_text() == "aU+4E2DU+6587"
+
+
+def test_an_installed_font_draws_what_the_own_one_lacks(tmp_path, recwarn):
+    """STIX, which comes with matplotlib, has letters that DejaVu Sans lacks."""
+    fonts._fonts_for.cache_clear()
+    own = fonts._own_font()
+    family, char = next(
+        (family, chr(code))
+        for family, font in fonts._installed()
+        for code in font.get_charmap()
+        if 0xE000 > code > 0x1000 and not own.get_char_index(code)
+    )
+    ax = ticks_named(["a", char])
+    assert save(ax, tmp_path / "a.png") == ()
+    assert ax.texts[0].get_fontfamily() == ["DejaVu Sans", family]
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]

@@ -6,28 +6,33 @@ recorded in its ``config.json``, and everything here reads them from there.
 
 from __future__ import annotations
 
-import contextlib
 import math
-import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from charloom import __version__
-from charloom.config import ModelConfig, TrainConfig, from_dict, stored_text_config, to_dict
+from charloom.config import (
+    ModelConfig,
+    TrainConfig,
+    from_dict,
+    stored_text_config,
+    to_dict,
+    without_effect,
+)
 from charloom.engines import auto_engine, load_engine
 from charloom.errors import ConfigError, DataError, RunError
 from charloom.parameters import count_parameters, initial_parameters
 from charloom.recipes import Recipe, Resolved, find_recipe, resolve
 from charloom.recipes.resolve import check_settings, text_config
-from charloom.runs import Run, new_run_path
+from charloom.runs import Run, new_run_path, no_checkpoint
 from charloom.tensorboard_log import check_tensorboard, logged
 from charloom.text import Corpus, corpus_from_text, is_documents, read_corpus
 from charloom.training import Event, extend
 from charloom.training import train as run_training
+from charloom.versions import versions
 
 RUNS_FOLDER = "runs"
 
@@ -61,8 +66,8 @@ class TrainingJob:
     began: float | None = None
     log: str | None = None
 
-    def events(self) -> Iterator[Event]:
-        """Train; see `charloom.training.train`."""
+    def events(self) -> Generator[Event, None, None]:
+        """Train; see `charloom.training.train`. Closing the generator saves a checkpoint."""
         config = self.run.config()
         card = {
             "corpus": {key: config["corpus"][key] for key in ("name", "sha256", "num_chars")},
@@ -82,16 +87,7 @@ class TrainingJob:
             monitor=self._monitor(),
             began=self.began,
         )
-        events = logged(events, self.run) if self.log == "tensorboard" else events
-        return self._started(events)
-
-    def _started(self, events: Iterator[Event]) -> Iterator[Event]:
-        """The events; a folder made for a run that fails before its first step is removed."""
-        try:
-            yield from events
-        except BaseException:
-            self.run.remove_if_unused()
-            raise
+        return logged(events, self.run) if self.log == "tensorboard" else events
 
     def _monitor(self) -> Callable[[Mapping[str, Any]], dict[str, Any]] | None:
         """Measure what `watch` asks for, on held-out text if there is enough."""
@@ -191,7 +187,14 @@ def _set_up(
     if asked["engine"] == "auto" and engine.name == "scratch":
         resolved = replace(resolved, reason=f"{resolved.reason}; {WITHOUT_TORCH}")
     engine.check(resolved.model_config, resolved.train_config)
-    return corpus, resolved
+    idle = without_effect(
+        {**recipe_settings, **settings},
+        corpus.config,
+        resolved.model_config,
+        resolved.train_config,
+        validates_on_file=val is not None,
+    )
+    return corpus, replace(resolved, notes=idle)
 
 
 def resolve_job(source: Source, *, recipe: str | None = None, **settings: Any) -> tuple[Corpus, Resolved]:
@@ -278,9 +281,10 @@ def resume_job(
     config, source = run.config(), str(run.config_path)
     train_config = from_dict(TrainConfig, config["train"], source=source)
     if more_steps is not None:
-        checkpoint, _ = run.newest_checkpoint()
+        checkpoint, notes = run.newest_checkpoint()
+        if checkpoint is None and run.model_path.exists():
+            raise no_checkpoint(run, notes)
         train_config = extend(train_config, more_steps, 0 if checkpoint is None else checkpoint.step)
-        run.write_config(config | {"train": to_dict(train_config)})
     resolved = Resolved(
         model_config=from_dict(ModelConfig, config["model"], source=source),
         train_config=train_config,
@@ -289,6 +293,8 @@ def resume_job(
         sample=config.get("sample", {}),
     )
     corpus = corpus_of(run, text)
+    if more_steps is not None:
+        run.write_config(config | {"train": to_dict(train_config)})
     began += _compile_loops()
     return TrainingJob(corpus, resolved, run, resume=True, began=began, log=log)
 
@@ -349,17 +355,6 @@ def _record(corpus: Corpus, resolved: Resolved, val: Source | None, test: Source
         "versions": versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that results depend on."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"charloom": __version__, "python": platform.python_version(), "machine": platform.machine()}
-    for package in ("numpy", "torch", "numba"):
-        with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
 
 
 def results_json(run: Run) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import datetime
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,6 +106,15 @@ class Run(Summarised):
         for folder in self.made:
             with contextlib.suppress(OSError):
                 folder.rmdir()
+
+    @contextlib.contextmanager
+    def removed_if_unused(self) -> Iterator[None]:
+        """Remove the folder if the block fails and leaves nothing in it: see `remove_if_unused`."""
+        try:
+            yield
+        except BaseException:
+            self.remove_if_unused()
+            raise
 
     def refuse_existing(self) -> None:
         """Raise `RunError` if the folder already contains a run."""
@@ -243,6 +252,15 @@ class Run(Summarised):
                 continue
             if isinstance(event, dict):
                 yield event
+
+
+def no_checkpoint(run: Run, notes: Sequence[str] = ()) -> RunError:
+    """The error for a run that has a model but no intact checkpoint to continue from; `notes` say what was skipped."""
+    return RunError(
+        f"{run.path} has a model but no checkpoint to continue from",
+        why="; ".join([*notes, "starting again at step 0 would overwrite the model"]),
+        fix=f"start a new run with the same settings: charloom train TEXT --recipe {run.path} --out NEW-FOLDER",
+    )
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from importlib.util import find_spec
 from typing import Any
 
@@ -24,7 +24,7 @@ def check_tensorboard() -> None:
             raise missing_extra(package, extra, "--log tensorboard")
 
 
-def logged(events: Iterator[Event], run: Run) -> Iterator[Event]:
+def logged(events: Generator[Event, None, None], run: Run) -> Generator[Event, None, None]:
     """Yield every event after writing its numbers and texts to the run folder; a resume replaces later steps."""
     from torch.utils.tensorboard import SummaryWriter
 
@@ -37,9 +37,7 @@ def logged(events: Iterator[Event], run: Run) -> Iterator[Event]:
             _write(writer, event)
             yield event
     finally:
-        close = getattr(events, "close", None)
-        if close is not None:  # the loop saves a checkpoint
-            close()
+        events.close()  # the loop saves a checkpoint
         if writer is not None:
             writer.close()
 

@@ -22,7 +22,12 @@ _most: ContextVar[int | None] = ContextVar("most threads", default=None)
 
 
 def available() -> int:
-    """Threads this process may use: its cores (affinity, a container's quota), and no more than `at_most` allows."""
+    """Threads this process may use: its cores (affinity, a container's quota), and no more than `at_most` allows.
+
+    One in a process that was forked from one that had loaded torch (`pool_is_lost`).
+    """
+    if pool_is_lost():
+        return 1
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota, most = _cgroup_quota(), _most.get()
     cores = affinity if quota is None else min(affinity, math.ceil(quota))
@@ -40,6 +45,27 @@ def at_most(threads: int | None) -> Iterator[None]:
         yield
     finally:
         _most.reset(token)
+
+
+_forked_after_torch = False
+
+
+def _note_fork() -> None:
+    global _forked_after_torch
+    _forked_after_torch = _forked_after_torch or "torch" in sys.modules
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
+def pool_is_lost() -> bool:
+    """Whether this process was forked from one that had loaded torch.
+
+    A fork copies one thread only. OpenMP's pool then waits for ever for threads that the parent had, and CUDA cannot be
+    used at all; with one thread no pool is needed.
+    """
+    return _forked_after_torch
 
 
 SPINS = 30_000
@@ -81,7 +107,7 @@ def limit(threads: int | None = None, *, blas: int | None = 1) -> Iterator[int]:
     another process uses a core, and it gains little on the matrices of small networks.
 
     Args:
-        threads: for torch; None = `available`.
+        threads: for torch; None = `available`; always one where `pool_is_lost`.
         blas: for NumPy's BLAS; None = as many as for torch.
 
     Yields:
@@ -89,7 +115,7 @@ def limit(threads: int | None = None, *, blas: int | None = 1) -> Iterator[int]:
     """
     from threadpoolctl import threadpool_limits
 
-    number = threads if threads is not None else available()
+    number = threads if threads is not None and not pool_is_lost() else available()
     torch = sys.modules.get("torch")  # a process that has not imported torch has no such pool
     before = torch.get_num_threads() if torch else None
     with threadpool_limits(limits=blas if blas is not None else number, user_api="blas"):

@@ -124,6 +124,40 @@ def test_a_model_file_is_shown_on_a_text_or_on_its_prompt(charloom, shared_folde
     assert "note: 8 characters are unknown to the model: left out" in shown.err
 
 
+@pytest.mark.parametrize("run", ["tales", "names"])
+def test_the_last_character_of_a_prompt_is_read(charloom, shared_folder, run):
+    import numpy as np
+
+    model = package.load(f"runs/{run}")
+    first = charloom(["explain", f"runs/{run}", "--prompt", "an", "--json"]).json["prediction"]
+    prompt_ids = model.vocab.encode("an").astype(int)
+    begin = [] if model.vocab.boundary_id is None else [model.vocab.boundary_id]
+    ids = np.array([[*begin, *prompt_ids]])
+    logits, _ = model.bound.forward(ids, model.bound.initial_state(1))
+    probs = np.exp(logits[0, -1] - logits[0, -1].max())
+    probs /= probs.sum()
+    whole = first["distributions"][1]["chars"]
+    assert [one["probability"] for one in whole] == pytest.approx(sorted(probs, reverse=True), rel=1e-3)
+    assert whole[0]["char_id"] == probs.argmax()
+    assert (first["part"], first["actual"], first["context_text"].strip()) == ("prompt", None, "an")
+    other = charloom(["explain", f"runs/{run}", "--prompt", "ae", "--json"]).json["prediction"]
+    assert other["distributions"] != first["distributions"]
+
+
+def test_a_prompt_is_read_as_sample_reads_it(charloom, shared_folder):
+    done = charloom("explain runs/tales --prompt - ", b"an\n")
+    assert headings(done.out) == [STATIONS[1], *STATIONS[3:]]
+    assert "context: …an" in done.out
+    assert done.err == ""
+    refused = charloom(["explain", "runs/tales", "--prompt", "aξ", "--json"])
+    assert (refused.code, refused.json["error"]["kind"]) == (1, "UnknownCharacterError")
+    skipped = charloom(["explain", "runs/tales", "--prompt", "aξ", "--unknown", "skip", "--json"])
+    assert skipped.json["prediction"]["context_text"] == "a"
+    assert "left out 'ξ'" in skipped.err
+    long = charloom(["explain", "runs/tales", "--prompt", "an" * 100, "--json"]).json
+    assert len(long["prediction"]["context"]) == 200
+
+
 ARABIC = "كان يا ما كان، في قديم الزمان، سارقاً يسرق الخبز\n" * 40
 
 
@@ -202,6 +236,9 @@ def test_filters_can_be_set(charloom, shared_folder):
         ("explain runs/tales --recipe names", "--recipe cannot be combined with the model runs/tales"),
         ("explain runs/tales --hidden-size 4", "--hidden-size cannot be combined with the model runs/tales"),
         ("explain tales.txt --text more.txt", "tales.txt is a text and --text names another"),
+        ("explain tales.txt --prompt a", "tales.txt is a text and --prompt is given"),
+        ("explain runs/tales --prompt a --text more.txt", "--text and --prompt are both given"),
+        ("explain runs/tales --unknown skip", "unknown is skip and there is no prompt"),
         ("explain nowhere.txt", "nowhere.txt"),
     ],
 )

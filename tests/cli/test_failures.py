@@ -54,6 +54,31 @@ def test_empty_file(charloom, workspace):
     assert "empty.txt is empty" in error["what"]
 
 
+@pytest.mark.parametrize("text", ["the cat sat on the mat", "the cat sat on the mat\n" * 200])
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["train", "TEXT"], ["train", "tales.txt", "--val", "TEXT"], ["prepare", "TEXT", "--out", "x"]),
+        *(["score", "runs/tales", "TEXT"], ["eval", "runs/tales", "TEXT"], ["inspect", "runs/tales", "TEXT"]),
+        *(["explain", "TEXT"], ["explain", "runs/tales", "--text", "TEXT"]),
+    ],
+)
+def test_a_sentence_in_place_of_a_file(charloom, shared_folder, words, text):
+    done = charloom([*(text if word == "TEXT" else word for word in words), "--json"])
+    error = failure(done)
+    assert error["kind"] == "DataError"
+    assert "looks like the text itself" in error["why"]
+    assert "printf %s 'the cat sat on the mat" in error["fix"]
+    assert len(error["what"]) < 100
+
+
+def test_a_sentence_in_place_of_a_prompt_file_or_of_a_model(charloom, shared_folder):
+    prompt = failure(charloom(["sample", "runs/tales", "--prompt-file", "the cat", "--json"]))
+    assert "--prompt" in prompt["fix"]
+    for name in ("the cat " * 40, "the cat"):
+        assert failure(charloom(["sample", name, "--json"]))["kind"] in ("DataError", "ModelFileError")
+
+
 def test_missing_file(charloom, workspace):
     error = failure(train(charloom, "tale.txt"))
     assert "tale.txt" in error["what"]

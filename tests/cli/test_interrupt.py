@@ -13,6 +13,7 @@ from charloom.cli import train as train_module
 from charloom.modelfile import read_model
 from charloom.runs import Run
 from charloom.training import Finished, Progress
+from charloom.training.stop_signals import SIGNALS
 
 from .conftest import TINY
 
@@ -23,7 +24,7 @@ TRAIN = ["train", "tales.txt", "--steps", "60", "--validate-every", "20", "--dro
 def stop_after(monkeypatch):
     """Send this process a signal after a number of reported events."""
 
-    def arrange(num_events, number=signal.SIGINT, kind=Progress):
+    def arrange(num_events, number=signal.SIGINT, kind=Progress, again=None):
         reporter, left = train_module.reporter, iter(range(num_events))
 
         @contextlib.contextmanager
@@ -34,6 +35,8 @@ def stop_after(monkeypatch):
                     report(event)
                     if isinstance(event, kind) and next(left, None) is None:
                         os.kill(os.getpid(), number)
+                        if again is not None:
+                            os.kill(os.getpid(), again)
 
                 yield report_and_stop
 
@@ -42,7 +45,7 @@ def stop_after(monkeypatch):
     return arrange
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_leaves_a_checkpoint(charloom, workspace, stop_after, number):
     stop_after(2, number)
     before = signal.getsignal(signal.SIGINT)
@@ -53,6 +56,30 @@ def test_a_signal_leaves_a_checkpoint(charloom, workspace, stop_after, number):
     assert f"a checkpoint of step {checkpoint.step:,} was saved" in done.err
     assert "charloom train --resume run" in done.err
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_second_signal_of_a_closing_terminal_changes_nothing(charloom, workspace, stop_after):
+    """The kernel sends SIGHUP to the foreground job, and a shell sends it again."""
+    stop_after(2, signal.SIGTERM, again=signal.SIGTERM)
+    assert charloom([*TRAIN, "--out", "run"]).code == 130
+    assert Run(workspace / "run").newest_checkpoint()[0].step > 0
+
+
+def test_a_second_ctrl_c_stops_at_once(charloom, workspace, stop_after):
+    stop_after(2, again=signal.SIGINT)
+    assert charloom([*TRAIN, "--out", "run"]).code == 130
+    assert not (workspace / "run" / "lock").exists()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
+def test_an_ignored_signal_remains_ignored(charloom, workspace, stop_after):
+    """`nohup` ignores SIGHUP."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        stop_after(2, signal.SIGHUP)
+        assert charloom([*TRAIN, "--out", "run"]).code == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_signal_before_the_first_steps_leaves_a_checkpoint_too(charloom, workspace, stop_after):

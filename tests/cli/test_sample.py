@@ -40,6 +40,20 @@ def test_every_engine_generates_the_same_greedy_text(charloom, shared_folder):
     assert len({one["samples"][0]["text"] for one in done}) == 1
 
 
+@pytest.mark.parametrize(
+    "how",
+    [
+        *("--engine fused", "--engine scratch", "--engine torch", "--precision int8", "--precision float64"),
+        *("--count 3", "--logprobs", "--top-k 3 --top-p 0.9", "--min-p 0.1", "--repetition-penalty 1.2"),
+    ],
+)
+def test_a_temperature_near_zero_is_greedy_however_it_is_computed(charloom, shared_folder, how):
+    said = f"sample runs/tales --prompt The --length 40 --json {how} --temperature "
+    greedy, tiny = (charloom(said + value).json["samples"] for value in ("0 --seed 1", "1e-40 --seed 2"))
+    assert [one["text"] for one in tiny] == [one["text"] for one in greedy]
+    assert len({one["text"] for one in tiny}) == 1
+
+
 def test_log_probabilities_need_json(charloom, shared_folder):
     said = "sample runs/tales --length 20 --seed 5 --temperature 0.3 --logprobs"
     fused, scratch = (
@@ -130,6 +144,39 @@ def test_stop_texts_may_be_repeated(charloom, shared_folder):
     sample = done.json["samples"][0]
     assert sample["finish_reason"] == "stop"
     assert not set(sample["text"]) & {"e", "t"}
+
+
+def test_a_stop_text_means_what_a_user_types_in_a_shell(charloom, workspace):
+    (workspace / "cafe.txt").write_text("un café\nà la carte\\d\n" * 60, encoding="utf-8")
+    assert charloom("train cafe.txt --steps 3 --hidden-size 4 --out run --quiet").code == 0
+
+    def ends(stop):
+        said = ["sample", "run", "--length", "2000", "--seed", "1", "--temperature", "2", "--json"]
+        sample = charloom([*said, "--stop", stop]).json["samples"][0]
+        return sample["finish_reason"], sample["text"]
+
+    newline = ends("\n")
+    assert newline[0] == "stop"
+    for same in (r"\n", r"\r\n", "\r\n"):
+        assert ends(same) == newline
+    assert ends("e\u0301") == ends("é")
+    assert ends("é")[0] == "stop"
+    assert ends(r"\\")[0] == "stop"
+    refused = charloom(["sample", "run", "--stop", "ξ", "--json"])
+    assert (refused.code, refused.json["error"]["kind"]) == (1, "UnknownCharacterError")
+    assert "can never end a sample" in refused.json["error"]["why"]
+
+
+def test_a_stop_at_the_end_of_a_line_is_what_a_model_of_lines_does(charloom, shared_folder):
+    said = ["sample", "runs/names", "--count", "3", "--seed", "3", "--json"]
+    plain, stopped = charloom(said), charloom([*said, "--stop", r"\n"])
+    assert [one["text"] for one in stopped.json["samples"]] == [one["text"] for one in plain.json["samples"]]
+    assert "every sample ends with its document" in stopped.err
+
+
+def test_a_newline_typed_into_a_prompt_is_explained(charloom, shared_folder):
+    refused = charloom(["sample", "runs/names", "--prompt", r"an\na", "--json"]).json["error"]
+    assert "--prompt-file" in refused["fix"]
 
 
 def test_unknown_characters_can_be_skipped(charloom, shared_folder):

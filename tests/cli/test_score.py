@@ -14,7 +14,7 @@ def test_json(charloom, shared_folder):
     result = charloom("score runs/tales more.txt --json").json
     assert set(result) == {
         *("schema", "chars", "bits_per_char", "total_bits", "predictions", "unknown_chars"),
-        *("protocol", "unit", "oddities", "training_share"),
+        *("unknown_bits", "protocol", "unit", "oddities", "training_share"),
     }
     text = (shared_folder / "more.txt").read_text("utf-8")
     assert "".join(row["char"] for row in result["chars"]) == text
@@ -22,13 +22,13 @@ def test_json(charloom, shared_folder):
     bits = [row["surprisal_bits"] for row in result["chars"] if row["surprisal_bits"] is not None]
     assert result["total_bits"] == pytest.approx(sum(bits))
     assert result["bits_per_char"] == pytest.approx(sum(bits) / len(bits))
-    assert result["predictions"] == len(bits) == len(text) - 1 - result["unknown_chars"]
+    assert result["predictions"] == len(bits) == len(text) - 1
     assert len(result["oddities"]) == 10
     first = result["oddities"][0]
     assert first["surprisal_bits"] == max(bits)
     assert set(first) == {
         *("char", "surprisal_bits", "offset", "line", "column", "before", "after"),
-        *("expected", "expected_probability"),
+        *("expected", "expected_probability", "unknown"),
     }
 
 
@@ -47,13 +47,13 @@ def test_the_highest_surprisals_come_first(charloom, shared_folder):
     top = charloom("score runs/tales more.txt --top 3 --json").json["oddities"]
     *summary, heading, a, b, c = done.out.splitlines()
     assert summary[0].startswith("8 characters (0.40%) are unknown")
-    assert summary[1] == "stream protocol from the zero state, on more.txt: 1,991 predictions"
+    assert summary[1] == "stream protocol from the zero state, on more.txt: 1,999 predictions"
     assert summary[2] == "the first character is read but not charged"
     assert " bits/char, " in summary[3]
     assert heading == "most surprising:"
     for line, one in zip((a, b, c), top, strict=True):
         assert line.startswith(f"  {one['surprisal_bits']:6.2f} bits  {one['line']}:{one['column']} ")
-        assert f"({one['expected_probability']:.0%})" in line
+        assert one["unknown"] is ("unknown" in line)
     assert "most surprising" not in charloom("score runs/tales more.txt --top 0").out
 
 
@@ -66,11 +66,47 @@ def test_unknown_characters_are_reported_first(charloom, workspace):
     (workspace / "greek.txt").write_text("the ξένος " * 20, encoding="utf-8")
     done = charloom("score runs/tales greek.txt")
     assert done.out.splitlines()[0] == (
-        "100 characters (50.00%) are unknown to the model: left out of the results below"
+        "100 characters (50.00%) are unknown to the model: charged 40.1 bits each"
     )
     result = charloom("score runs/tales greek.txt --json").json
     assert result["unknown_chars"] == 100
-    assert result["chars"][4] == {"char": "ξ", "surprisal_bits": None}
+    assert result["chars"][4]["surprisal_bits"] == pytest.approx(40.08, abs=0.01)
+    assert result["unknown_bits"] == pytest.approx(100 * 40.0848, rel=1e-4)
+    assert result["oddities"][0]["unknown"] is True
+
+
+def test_lines_are_ranked_by_their_surprisal(charloom, workspace):
+    (workspace / "mixed.txt").write_text("anna\nelno\nC[Xe]Q\nminas\n\njona\n", encoding="utf-8")
+    shown = charloom("score runs/names mixed.txt --by line")
+    heading, first, *others = shown.out.split("in total\n")[1].splitlines()
+    assert heading.split() == ["bits", "bits/char", "unknown", "line", "text"]
+    assert first.split()[2:] == ["5", "3", "C[Xe]Q"]
+    assert len(others) == 4
+    result = charloom("score runs/names mixed.txt --by line --json").json
+    assert "chars" not in result
+    lines = result["lines"]
+    assert [one["line"] for one in lines][:1] == [3]
+    assert sorted(one["line"] for one in lines) == [1, 2, 3, 4, 6]
+    assert set(lines[0]) == {"line", "text", "surprisal_bits", "bits_per_char", "chars", "unknown_chars"}
+    assert [one["bits_per_char"] for one in lines] == sorted(
+        (o["bits_per_char"] for o in lines), reverse=True
+    )
+    assert sum(one["surprisal_bits"] for one in lines) == pytest.approx(result["total_bits"])
+    assert sum(one["unknown_chars"] for one in lines) == result["unknown_chars"] == 5
+    two = charloom("score runs/names - --by line --top 2 --json", (workspace / "mixed.txt").read_bytes()).json
+    assert two["lines"] == lines[:2]
+    assert charloom("score runs/names mixed.txt --by line --html page.html").code == 0
+    page = (workspace / "page.html").read_text("utf-8")
+    assert "The most surprising lines" in page
+    assert "C[Xe]Q</td>" in page
+
+
+def test_all_lines_are_ranked_in_json_and_ten_are_printed(charloom, shared_folder):
+    assert len(charloom("score runs/names names.txt --by line --json").json["lines"]) == 360
+    assert (
+        len(charloom("score runs/names names.txt --by line").out.split("line  text\n")[1].splitlines()) == 10
+    )
+    assert charloom("score runs/names names.txt --by word").code == 2
 
 
 def test_unknown_characters_are_charged_if_the_model_has_unk(charloom, workspace):

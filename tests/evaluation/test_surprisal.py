@@ -75,15 +75,42 @@ def test_a_long_text_is_read_in_the_segments_of_the_protocol(monkeypatch, rng):
     assert found.bits[1:250] == pytest.approx([nats / math.log(2) for nats, _, _ in alone], rel=CLOSE)
 
 
-def test_unknown_characters_are_neither_charged_nor_read():
+def test_unknown_characters_are_charged_and_not_read():
     vocab = Vocabulary.from_text("abc")
     model = model_of(vocab)
     found = surprisals_of(model, vocab, "aξbψc")
     assert found.unknown.tolist() == [False, True, False, True, False]
-    assert np.isnan(found.bits).tolist() == [True, True, False, True, False]
+    charge = unseen_nats(vocab) / math.log(2)
+    assert charge == pytest.approx(20 + math.log2(1_114_112 - 2_048 - 3))
+    assert math.isnan(found.bits[0])
+    assert found.bits[[1, 3]] == pytest.approx([charge, charge])
     hand = by_hand(model, vocab.encode("abc"))
     assert found.bits[[2, 4]] == pytest.approx([nats / math.log(2) for nats, _, _ in hand], rel=CLOSE)
-    assert (found.num_unknown, found.num_predictions) == (2, 2)
+    assert (found.num_unknown, found.num_predictions) == (2, 4)
+    assert found.unknown_bits == pytest.approx(2 * charge)
+    assert found.total_bits == pytest.approx(2 * charge + found.bits[[2, 4]].sum())
+    assert [one.unknown for one in found.oddities(2)] == [True, True]
+
+
+@pytest.mark.parametrize("specials", [(), (UNK,)])
+def test_an_unknown_first_character_is_charged(specials):
+    vocab = Vocabulary("char", (97, 98, 99), specials)
+    found = surprisals_of(model_of(vocab), vocab, "ξab")
+    assert found.bits[0] == pytest.approx(unseen_nats(vocab) / math.log(2))
+    assert found.num_predictions == np.isfinite(found.bits).sum()
+
+
+@pytest.mark.parametrize("specials", [(), (UNK,)])
+def test_a_line_with_unknown_characters_is_never_likelier_than_a_known_one(specials):
+    vocab = Vocabulary("char", tuple(map(ord, "\nCNO")), (*specials, BOUNDARY))
+    config = TextConfig(documents="line")
+    found = surprisals_of(model_of(vocab), vocab, "CCO\nC[Xe]Q\nCNO\n", config)
+    worst, *others = found.lines()
+    assert (worst.line, worst.text, worst.num_unknown) == (2, "C[Xe]Q", 5)
+    assert worst.bits > 5 * 20
+    assert [one.num_unknown for one in others] == [0, 0]
+    assert sum(one.bits for one in found.lines()) == pytest.approx(found.total_bits)
+    assert len(found.lines(1)) == 1
 
 
 def test_unknown_characters_are_charged_as_unk_plus_a_uniform_choice():
@@ -157,11 +184,10 @@ def test_equal_surprisals_are_in_text_order():
     assert [one.offset for one in found.oddities()] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("text", ["a", "ξ", "ξψ"])
-def test_without_a_charged_character_the_mean_is_nan(text):
+def test_without_a_charged_character_the_mean_is_nan():
     vocab = Vocabulary.from_text("abc")
-    found = surprisals_of(model_of(vocab), vocab, text)
-    assert "".join(found.chars) == text
+    found = surprisals_of(model_of(vocab), vocab, "a")
+    assert found.chars == ("a",)
     assert math.isnan(found.bits_per_char)
     assert (found.num_predictions, found.oddities()) == (0, [])
 

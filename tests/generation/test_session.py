@@ -46,6 +46,15 @@ def test_a_session_generates_the_same_text_as_sample(model):
     assert session.generate(50) == whole.text
 
 
+def test_a_temperature_near_zero_is_greedy(model):
+    texts = set()
+    for temperature in (0.0, 1e-38, 1e-40, 5e-324):
+        session = session_of(model, config=replace(CONFIG, temperature=temperature), seed=len(texts))
+        session.feed("abc")
+        texts.add(session.generate(30))
+    assert len(texts) == 1
+
+
 def test_splitting_the_calls_changes_nothing(model):
     whole, cut = session_of(model), session_of(model)
     whole.feed("abc")

@@ -30,7 +30,6 @@ def found_of(text, bits=None, unknown=()):
     if n:
         bits[0] = np.nan
     marks = np.isin(np.arange(n), unknown)
-    bits[marks] = np.nan
     return Surprisals(
         tuple(text),
         bits,
@@ -75,7 +74,7 @@ def test_a_span_changes_only_colour_and_underline():
     assert text == (
         'كا<span class="s1">ن</span>'
         '<span class="s5" title="9.00 bits"> </span><span class="s6 odd" title="13.00 bits">ي</span>'
-        '<span class="unknown" title="unknown to the model: not charged">ا</span>'
+        '<span class="s2 unknown" title="unknown to the model: 2.00 bits">ا</span>'
     )
     rules = dict(re.findall(r"\.(s\d|odd|unknown) \{ ([^}]*) \}", page))
     assert set(rules) == {*(f"s{i}" for i in range(1, 7)), "odd", "unknown"}

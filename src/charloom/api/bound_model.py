@@ -18,7 +18,7 @@ from charloom.jobs import Source, corpus_of
 from charloom.modelfile import ModelFile, write_model
 from charloom.runs import Run, results_line
 from charloom.summary import Summarised, Summary
-from charloom.text import Corpus, Vocabulary, encode_for_scoring, read_texts
+from charloom.text import Corpus, Scoring, Vocabulary, encode_for_scoring, read_texts
 
 
 @dataclass(frozen=True, repr=False)
@@ -141,9 +141,9 @@ class BoundModel(Summarised):
             on_note(f"cannot {cannot}: {error.what}")
             return None
 
-    def _ids_to_score(
+    def _to_score(
         self, text: Source | Sequence[Source] | None, split: str, on_note: Callable[[str], None] | None
-    ) -> tuple[Any, int, float]:
+    ) -> Scoring:
         if text is None:
             parts = ("train", "validation", "test")
             if split not in parts:
@@ -154,14 +154,19 @@ class BoundModel(Summarised):
                 what, why = f"the run has no {split} part", "none was set aside when it was trained"
                 fix = "name a text to score, or train with --val-fraction 0.1 or --test FILE"
                 raise DataError(what, why=why, fix=fix)
-            return part, 0, 0.0
+            return self._own_part(part)
         texts, notes = read_texts([text] if isinstance(text, (str, Path)) else list(text), self.reading())
         if on_note is not None:
             for note in notes:
                 on_note(note)
-        scoring = encode_for_scoring(self.vocab, texts, self.file.text_config)
-        charged = int((scoring.ids[1:] == self.vocab.unk_id).sum()) if self.vocab.unk_id is not None else 0
-        return scoring.ids, scoring.num_unknown, charged * scoring.extra_nats
+        return encode_for_scoring(self.vocab, texts, self.file.text_config)
+
+    def _own_part(self, ids: Any) -> Scoring:
+        """A part of the run's corpus: of its unknown characters only the number is left."""
+        num_unknown = 0 if self.vocab.unk_id is None else int((ids == self.vocab.unk_id).sum())
+        boundaries = 0 if self.vocab.boundary_id is None else int((ids == self.vocab.boundary_id).sum())
+        counts = {"\N{REPLACEMENT CHARACTER}": num_unknown} if num_unknown else {}
+        return Scoring(ids, counts, num_chars=len(ids) - boundaries, unseen_nats=0.0)
 
 
 def torch_module_code() -> Any:

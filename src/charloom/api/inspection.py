@@ -12,6 +12,7 @@ from charloom.api.model import Model, load
 from charloom.api.settings import TrainSettings
 from charloom.config import ModelConfig, SampleConfig, TextConfig, TrainConfig, from_dict
 from charloom.errors import ConfigError, DataError
+from charloom.generation import UnknownPolicy, encode_prompt
 from charloom.insight import Inspection, Sizes, flow_of
 from charloom.insight import inspect as inspect_file
 from charloom.insight.gradient_flow import GradientFlow
@@ -31,6 +32,8 @@ def explain(
     source: Source,
     *,
     text: Source | None = None,
+    prompt: str | None = None,
+    unknown: UnknownPolicy = "error",
     recipe: str | None = None,
     top_k: int = TOP_K,
     top_p: float = TOP_P,
@@ -42,6 +45,8 @@ def explain(
     Args:
         source: a text to train on (a file, a folder, ``-`` or a prepared corpus), or a run folder or a model file.
         text: for a model, the text to show it on; None = its run's corpus, if available.
+        prompt: for a model, a text of which every character is read, to show the distribution of the next one.
+        unknown: how to treat characters of the prompt that the model does not know: error, skip, similar or replace.
         recipe: for a text, as in `train`.
         top_k: of the filter shown, at least 1.
         top_p: of the filter shown, in (0, 1].
@@ -49,7 +54,9 @@ def explain(
         **settings: for a text, as in `train`.
 
     Raises:
-        ConfigError: a recipe or settings with a model, a second text with a text, or a filter out of bounds.
+        ConfigError: a recipe or settings with a model, a second text or a prompt with a text, both with a model, or a
+            filter out of bounds.
+        UnknownCharacterError: the prompt has an unknown character, and `unknown` does not say what to do with it.
     """
     refuse_unknown(explain, settings)
     from_dict(SampleConfig, {"top_k": top_k, "top_p": top_p}, source="explain")  # checks their bounds
@@ -62,6 +69,9 @@ def explain(
                 "--text is for showing a model on a text",
             )
             raise ConfigError(what, why=why, fix="name one text, or a run folder or model file first")
+        if prompt is not None:
+            what, why = f"{source} is a text and --prompt is given", "only a trained model continues a prompt"
+            raise ConfigError(what, why=why, fix="name a run folder or a model file, or leave out --prompt")
         corpus, resolved = resolve_job(source, recipe=recipe, **settings)
         for note in corpus.notes:
             notes(note)
@@ -74,23 +84,43 @@ def explain(
             why="a model keeps the settings it was trained with",
             fix="leave it out, or name a text instead of the model",
         )
-    return _tour_of_model(load(source), text, notes, filters)
+    if prompt is None and unknown != "error":
+        what, why = f"unknown is {unknown} and there is no prompt", "it says how a prompt is read"
+        raise ConfigError(what, why=why, fix="give --prompt, or leave out --unknown")
+    if text is not None and prompt is not None:
+        what, why = (
+            "--text and --prompt are both given",
+            "each says what the model reads before its prediction",
+        )
+        raise ConfigError(what, why=why, fix="keep one")
+    return _tour_of_model(load(source), text, prompt, unknown, on_note=notes, filters=filters)
 
 
 def _tour_of_model(
-    model: Model, text: Source | None, notes: Callable[[str], None], filters: Mapping[str, Any]
+    model: Model,
+    text: Source | None,
+    prompt: str | None,
+    unknown: UnknownPolicy,
+    *,
+    on_note: Callable[[str], None],
+    filters: Mapping[str, Any],
 ) -> Tour:
+    corpus: Corpus | None = None
     if text is not None:
-        corpus: Corpus | None = as_corpus(model, text, notes)
-    else:
-        corpus = model.corpus_or_note(notes, cannot="show the corpus (name a text with --text)")
+        corpus = as_corpus(model, text, on_note)
+    elif prompt is None:
+        corpus = model.corpus_or_note(on_note, cannot="show the corpus (name a text with --text)")
+    opening = model.default_prompt if prompt is None else prompt
+    ids, notes = encode_prompt(opening, model.vocab, unknown, model.file.text_config)
+    for note in notes:
+        on_note(note)
     return take_tour(
         corpus,
         model.vocab,
         model.file.model_config,
         from_dict(TrainConfig, _training_of(model), source="the model's card"),
         parameters=model.file.parameters,
-        prompt=model.default_prompt,
+        prompt=ids,
         settings_from=f"recipe {model.card['recipe']}" if model.card.get("recipe") else "",
         **filters,
     )
@@ -103,8 +133,9 @@ def as_corpus(model: Model, text: Source, notes: Callable[[str], None]) -> Corpu
         notes(note)
     scoring = encode_for_scoring(model.vocab, texts, model.file.text_config)
     if scoring.num_unknown:
-        treated = "left out" if model.vocab.unk_id is None else "read as <unk>"
-        notes(f"{scoring.num_unknown:,} characters are unknown to the model: {treated}")
+        treated = "left out here" if model.vocab.unk_id is None else "read as <unk>"
+        charge = "charloom eval charges them by the rule of charloom score"
+        notes(f"{scoring.num_unknown:,} characters are unknown to the model: {treated}; {charge}")
     name = Path(text).name if str(text) != "-" else "standard input"
     config, num_chars = model.file.text_config, sum(map(len, texts))
     return Corpus(name, model.vocab, config, scoring.ids, None, None, sha256="", num_chars=num_chars)

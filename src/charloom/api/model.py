@@ -20,11 +20,12 @@ from charloom.evaluation.dynamic import dynamic_score
 from charloom.evaluation.memorisation import COPY_FROM_CHARS, Novelty, TrainingText, novelty_of
 from charloom.evaluation.protocols import Protocol, Score, stream_loss, windows_loss
 from charloom.evaluation.surprisal import Surprisals, surprisals_of
-from charloom.generation import Generation, Piece, Sample, Session, encode_prompt, generate
+from charloom.evaluation.unknown import charged, num_unpredicted
+from charloom.generation import Generation, Piece, Sample, Session, encode_prompt, generate, stop_texts
 from charloom.jobs import Source
 from charloom.modelfile import ModelFile, read_model
 from charloom.runs import Run
-from charloom.text import Vocabulary, bytes_per_id
+from charloom.text import Vocabulary
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -47,12 +48,15 @@ class Model(BoundModel):
 
         Args:
             prompt: text to continue; None = `default_prompt`.
-            stop: end a sample before the first of these.
+            stop: end a sample before the first of these, after normalising them as the training text was.
             log_probs: whether samples include the log-probability of each character.
             **settings: fields of `SampleConfig`, listed below; without a value, the recipe's or the default.
 
         Returns:
             `count` samples, each with its text, finish reason and seed.
+
+        Raises:
+            UnknownCharacterError: the prompt has an unknown character and `unknown` is error, or a stop text has one.
         """
         refuse_unknown(Model.sample, settings)
         events = self.generate(prompt, stop=stop, log_probs=log_probs, **settings)
@@ -89,12 +93,14 @@ class Model(BoundModel):
         config = self.sample_config(**settings) if config is None else dataclasses.replace(config, **settings)
         prompt = self.default_prompt if prompt is None else prompt
         ids, notes = encode_prompt(prompt, self.vocab, config.unknown, self.file.text_config)
+        stops = (stop,) if isinstance(stop, str) else tuple(stop)
+        stops, stop_notes = stop_texts(stops, self.vocab, self.file.text_config)
         if on_note is not None:
-            for note in notes:
+            for note in (*notes, *stop_notes):
                 on_note(note)
         seed = secrets.randbits(32) if config.seed is None else config.seed
         return generate(
-            self.decoder(config), self.vocab, [ids], config, seed=seed, stop=stop, log_probs=log_probs
+            self.decoder(config), self.vocab, [ids], config, seed=seed, stop=stops, log_probs=log_probs
         )
 
     @takes_settings(SampleConfig)
@@ -134,16 +140,21 @@ class Model(BoundModel):
             **settings: how to learn while scoring: fields of `TrainConfig` (dynamic).
 
         Returns:
-            The loss with its protocol and the numbers of scored and of unknown characters.
+            The loss with its protocol and the numbers of scored and of unknown characters. Unknown characters of a
+            text are charged by the rule of `charloom.text.oov`; ``<unk>`` in the run's own corpus costs its own
+            probability only, as in training.
 
         Raises:
             ConfigError: a setting is unknown, or a protocol other than dynamic gets one.
         """
         refuse_unknown(Model.evaluate, settings)
         _refuse_settings(protocol, settings)
-        ids, unknown, extra_nats = self._ids_to_score(text, split, on_note)
+        scoring = self._to_score(text, split, on_note)
+        ids = scoring.ids
         boundary = self.vocab.boundary_id
-        if protocol == "dynamic":
+        if protocol in ("stream", "dynamic") and len(ids) < 2 and num_unpredicted(scoring, self.vocab):
+            score = Score(protocol, 0, 0.0)  # nothing to read, and something to charge
+        elif protocol == "dynamic":
             score = dynamic_score(
                 self.file.parameters,
                 self.file.model_config,
@@ -171,9 +182,7 @@ class Model(BoundModel):
                 why="there are three protocols",
                 fix="use stream, windows or dynamic",
             )
-        loss = score.loss_nats + extra_nats / max(1, len(ids) - 1)
-        per_char = bytes_per_id(self.vocab, ids)
-        return dataclasses.replace(score, loss_nats=loss, unknown_chars=unknown, bytes_per_char=per_char)
+        return charged(score, scoring, self.vocab)
 
     @threads.limited
     def score(self, text: str, *, on_progress: Callable[[float], None] | None = None) -> Surprisals:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from charloom.jobs import Source, Text, TrainingJob, new_job, new_jobs, resume_j
 from charloom.progress import reporter
 from charloom.runs import Run
 from charloom.training import Event
+from charloom.training.stop_signals import StopSignals, TrainingStopped
 
 
 @overload
@@ -106,9 +109,29 @@ def resume(
 
 
 def _finish(job: TrainingJob, on_event: Callable[[Event], None] | None, *, quiet: bool) -> Model:
-    with reporter(job, quiet=quiet) as report:
-        for event in job.events():
-            report(event)
-            if on_event is not None:
-                on_event(event)
+    """Train to the end; however it ends, a checkpoint is saved.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, or a notebook's interrupt. Other signals then end the process as they would have.
+    """
+    try:
+        with (
+            reporter(job, quiet=quiet) as report,
+            StopSignals() as signals,
+            contextlib.closing(job.events()) as events,
+        ):
+            for event in events:
+                report(event)
+                if on_event is not None:
+                    on_event(event)
+                signals.check(event)
+    except TrainingStopped as stopped:
+        if stopped.number != signal.SIGINT:
+            signal.raise_signal(stopped.number)
+        checkpoint, _ = job.run.newest_checkpoint()
+        step = 0 if checkpoint is None else checkpoint.step
+        path = str(job.run.path)
+        raise KeyboardInterrupt(
+            f"a checkpoint of step {step:,} was saved; continue with charloom.resume({path!r})"
+        ) from stopped
     return replace(load(job.run.path), trained_on=job.corpus)

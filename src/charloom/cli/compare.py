@@ -67,7 +67,7 @@ def compare(
     show.notes(*_cautions(rows))
     groups, comparisons = _compared(show, found, tested=format in ("text", "json"))
     if plot is not None:
-        _draw(found, plot, flows)
+        show.notes(*_draw(found, plot, flows))
         show.note(f"wrote {plot}")
     compared = {
         "groups": [group.to_json() for group in groups],
@@ -149,7 +149,7 @@ def _flows(runs: list[Run], rows: list[dict[str, object]]) -> dict[str, Flow]:
     return flows
 
 
-def _draw(runs: list[Run], path: Path, flows: Mapping[str, Flow]) -> None:
+def _draw(runs: list[Run], path: Path, flows: Mapping[str, Flow]) -> tuple[str, ...]:
     from charloom.cli.failures import UsageError
     from charloom.plots import compared_lags, loss_curves, new_pair, save
 
@@ -158,11 +158,10 @@ def _draw(runs: list[Run], path: Path, flows: Mapping[str, Flow]) -> None:
             f"--plot {path}", why="the suffix chooses the image format", fix="end the name in .svg or .png"
         )
     if not flows:
-        save(loss_curves(runs), path)
-        return
+        return save(loss_curves(runs), path)
     left, right = new_pair("loss curves and gradients")
     loss_curves(runs, ax=left)
-    save(compared_lags(flows, ax=right), path)
+    return save(compared_lags(flows, ax=right), path)
 
 
 app = verb(

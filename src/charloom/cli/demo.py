@@ -45,7 +45,7 @@ def demo(
     The text is Python's own language reference, which differs between versions of Python, so do not quote the results.
     """
     from charloom import api, jobs
-    from charloom.cli.interrupt import quoted
+    from charloom.cli.output import quoted
     from charloom.cli.train import run_job
     from charloom.cli.train_summary import figures
 

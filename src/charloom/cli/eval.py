@@ -11,6 +11,7 @@ from charloom.config import TrainConfig
 if TYPE_CHECKING:
     from charloom.api import Model
     from charloom.evaluation.protocols import Score
+    from charloom.text import Vocabulary
 
 
 def eval_(
@@ -38,7 +39,8 @@ def eval_(
 ) -> None:
     """Evaluate a model.
 
-    Results of different protocols cannot be compared. The training settings apply only to --protocol dynamic, which
+    Results of different protocols cannot be compared. Characters unknown to the model are counted, and charged by the
+    rule of `charloom score`. The training settings apply only to --protocol dynamic, which
     trains on each piece of text after scoring it, by default with a small learning rate.
     """
     from charloom import api
@@ -63,7 +65,8 @@ def eval_(
         **chosen,
         **settings,
     )
-    _print(show, loaded, score, chosen, "the given text" if text else f"the run's {split} part")
+    what = "the given text" if text else f"the run's {split} part"
+    _print(show, loaded, score, chosen, what, own_part=not text)
     show.object(_object(score, chosen, loaded.vocab.unit))
 
 
@@ -81,12 +84,21 @@ def _object(score: Score, chosen: dict[str, int], unit: str) -> dict[str, Any]:
     }
 
 
-def _print(show: Show, loaded: Model, score: Score, chosen: dict[str, int], what: str) -> None:
+def _unknown(score: Score, vocab: Vocabulary, *, own_part: bool) -> str:
     from charloom.cli.score import unknown_sentence
 
+    if not own_part:
+        return unknown_sentence(score.unknown_chars, score.unknown_fraction, vocab)
+    share = f"{score.unknown_chars:,} characters ({score.unknown_fraction:.2%})"
+    return f"{share} are <unk>: charged its own probability only, as in training"
+
+
+def _print(
+    show: Show, loaded: Model, score: Score, chosen: dict[str, int], what: str, *, own_part: bool
+) -> None:
     unit = loaded.vocab.unit
     if score.unknown_chars:
-        show.line(unknown_sentence(score.unknown_chars, score.chars + score.unknown_chars, loaded.vocab))
+        show.line(_unknown(score, loaded.vocab, own_part=own_part))
     how = "".join(f", {name.replace('_', ' ')} {value:,}" for name, value in chosen.items())
     show.line(f"{score.protocol} protocol{how}, on {what}: {score.chars:,} predictions")
     show.line(f"  loss        {score.loss_nats:.4f} nats/{unit}")
@@ -94,7 +106,7 @@ def _print(show: Show, loaded: Model, score: Score, chosen: dict[str, int], what
     if unit == "char" and score.bits_per_byte is not None:
         per_char = f"{score.bytes_per_char:.3f} UTF-8 bytes per character, normalised"
         show.line(f"  bits/byte   {score.bits_per_byte:.4f}   ({per_char})")
-    show.line(f"  perplexity  {score.perplexity:.3f}")
+    show.line(f"  perplexity  {score.perplexity:.3f} per {'character' if unit == 'char' else 'byte'}")
 
 
 app = verb(

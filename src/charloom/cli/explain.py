@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from charloom.cli.flags import option, path_option, verb
 from charloom.cli.output import SCHEMA, Show
+from charloom.cli.prompt import read_prompt
 from charloom.config import ModelConfig, TextConfig, TrainConfig
 
 if TYPE_CHECKING:
@@ -31,7 +32,20 @@ def explain(
     recipe: Annotated[
         str | None, path_option("for a text: a recipe's name, a TOML file or an earlier run")
     ] = None,
-    text: Annotated[str | None, path_option("for a model: text to show it on [default: its corpus]")] = None,
+    text: Annotated[
+        str | None, path_option("for a model: file with text to show it on [default: its corpus]")
+    ] = None,
+    prompt: Annotated[
+        str | None,
+        option(
+            "for a model: show the distribution of the character after all of this; - reads standard input",
+            allow_leading_hyphen=True,
+        ),
+    ] = None,
+    unknown: Annotated[
+        Literal["error", "skip", "similar", "replace"],
+        option("what to do with prompt characters outside the vocabulary", show_default=True),
+    ] = "error",
     top_k: Annotated[int, option("characters kept in the top-k example", metavar="N", show_default=True)] = 5,
     top_p: Annotated[
         float, option("probability kept in the top-p example", metavar="X", show_default=True)
@@ -46,13 +60,22 @@ def explain(
     at three temperatures and after top-k and top-p.
 
     For a text, it shows what `charloom train` would do with the same settings and initial parameters. For a model, it
-    shows the model's own settings and parameters. Right-to-left text is printed in logical order; the page
+    shows the model's own settings and parameters; with --prompt, it reads the whole prompt and shows what may follow
+    its last character. Right-to-left text is printed in logical order; the page
     of --html shows it in reading order.
     """
     from charloom import api
 
     tour = api.explain(
-        source, text=text, recipe=recipe, top_k=top_k, top_p=top_p, on_note=show.notes, **settings
+        source,
+        text=text,
+        prompt=read_prompt(show, prompt),
+        unknown=unknown,
+        recipe=recipe,
+        top_k=top_k,
+        top_p=top_p,
+        on_note=show.notes,
+        **settings,
     )
     first_ids = [{"char": char, "id": char_id} for char, char_id in tour.first_ids]
     numbers = asdict(tour) | {"first_ids": first_ids}
@@ -203,6 +226,7 @@ app = verb(
     examples="""
         charloom explain tales.txt
         charloom explain runs/tales
+        charloom explain runs/tales --prompt 'the ca'
         charloom explain tales.txt --recipe arabic-rnn-small --html tour.html
         charloom explain tales.txt --cell lstm --batch-size 8 --bptt-length 32 --json
         charloom explain runs/tales/model.safetensors --text more.txt --top-k 3

@@ -5,6 +5,7 @@ Exit codes: 0 done · 1 failed with an explanation · 2 wrong usage · 130 inter
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from collections.abc import Sequence
@@ -43,6 +44,10 @@ def explained(error: BaseException, words: Sequence[str]) -> CharloomError:
         return UsageError(what, why=why, fix=f"see `{command}`")
     if isinstance(error, KeyboardInterrupt):
         return StoppedError("interrupted", why="nothing was changed", fix="run the command again")
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        from charloom.text.passed_itself import passed_itself
+
+        return passed_itself(str(error.filename))
     if isinstance(error, MemoryError):
         return CharloomError(
             "out of memory",

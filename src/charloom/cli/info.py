@@ -66,7 +66,7 @@ def _print(show: Show, facts: dict[str, Any], place: Path) -> None:
 
 def _headline(facts: dict[str, Any], place: Path) -> list[str]:
     """The five lines that matter: what, trained on what, how large, how good, how to sample."""
-    from charloom.cli.interrupt import quoted
+    from charloom.cli.output import quoted
     from charloom.progress import clock
 
     config, card, unit = facts["config"], facts["card"], facts["unit"]

@@ -55,7 +55,7 @@ def inspect(
             show.line(f"next:\n  {command}")
     written: list[Path] = []
     if folder is not None:
-        written = _write(folder, loaded, found, numbers, name=Path(model).name, text=text, png=png)
+        written = _write(show, folder, loaded, found, numbers, name=Path(model).name, text=text, png=png)
     for path in written:
         show.note(f"wrote {path}")
     show.object({**numbers, "written": [str(path) for path in written]})
@@ -89,6 +89,7 @@ def _source(text: str | None) -> str:
 
 
 def _write(
+    show: Show,
     folder: Path,
     model: Model,
     found: Inspection,
@@ -111,9 +112,11 @@ def _write(
     make_folder(folder)
     atomic_write(written[0], page)
     atomic_write(written[1], json_text(document) + "\n")
+    notes: dict[str, None] = {}
     for title, ax in pictures(found, published) if png else ():
         written.append(folder / f"{title}.png")
-        save(ax, written[-1])
+        notes |= dict.fromkeys(save(ax, written[-1]))
+    show.notes(*notes)
     return written
 
 

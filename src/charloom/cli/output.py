@@ -6,9 +6,11 @@ import contextlib
 import json
 import math
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, TextIO
 
 from charloom.progress import is_live
@@ -25,6 +27,11 @@ def prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+def quoted(path: Path | str) -> str:
+    """Quote a path for the shell."""
+    return shlex.quote(str(path))
 
 
 def colours(stream: TextIO) -> bool:

@@ -23,6 +23,7 @@ from charloom.cli.novelty import (
     to_json,
 )
 from charloom.cli.output import Show, colours
+from charloom.cli.prompt import read_prompt
 from charloom.config import SampleConfig
 
 if TYPE_CHECKING:
@@ -38,7 +39,11 @@ Prompt = Annotated[
 ]
 PromptFile = Annotated[str | None, path_option("file that contains the prompt")]
 Stop = Annotated[
-    list[str] | None, option("end a sample before this text; may be repeated", allow_leading_hyphen=True)
+    list[str] | None,
+    option(
+        r"end a sample before this text, in which \n, \t and \\ are newline, tab and backslash; may be repeated",
+        allow_leading_hyphen=True,
+    ),
 ]
 LogProbs = Annotated[bool, option("with --json, add log-probabilities of characters (nats, before filters)")]
 Stream = Annotated[bool, option("print each character as it is generated")]
@@ -74,6 +79,7 @@ def sample(
     listed. Only generated text is searched for copies, not the prompt.
     """
     from charloom import api
+    from charloom.text.escapes import unescape
 
     _check(show, prompt, prompt_file, stream=stream, count=settings.get("count", 1), logprobs=logprobs)
     if novelty_from is not None and novelty_from < 1:
@@ -84,13 +90,13 @@ def sample(
     if config.length == 0 and config.count > 1 and not stop and loaded.vocab.boundary_id is None:
         what, why = f"--length 0 with --count {config.count}", "the first sample would never end"
         raise UsageError(what, why=why, fix="set --length, or give --stop")
-    opening = _prompt(show, loaded, prompt, prompt_file)
+    given = read_prompt(show, prompt, prompt_file)
+    opening = loaded.default_prompt if given is None else given
     with _explained_delay(show):
         decoder = loaded.decoder(config)
     live = not show.as_json and (stream or (config.length == 0 and config.count == 1))
-    generation = loaded.generate(
-        opening, config=config, stop=stop or (), log_probs=logprobs, on_note=show.notes
-    )
+    stops = [unescape(text) for text in stop or ()]
+    generation = loaded.generate(opening, config=config, stop=stops, log_probs=logprobs, on_note=show.notes)
     samples, interrupted, elapsed_s = _collect(show, generation, live=live, opening=opening)
     if settings.get("seed") is None and samples:
         show.note(f"seed: {samples[0].seed}")
@@ -124,33 +130,6 @@ def _check(
     if logprobs and not show.as_json:
         why = "only the JSON object contains them"
         raise UsageError("--logprobs without --json", why=why, fix="add --json")
-
-
-def _prompt(show: Show, loaded: Model, prompt: str | None, prompt_file: str | None) -> str:
-    """Read the prompt, without the final newline that a shell or an editor adds."""
-    from charloom.text import decode_bytes
-
-    if prompt_file is not None:
-        name, data = prompt_file, _read_bytes(Path(prompt_file))
-    elif prompt == "-":
-        name, data = "standard input", sys.stdin.buffer.read()
-    else:
-        return loaded.default_prompt if prompt is None else prompt
-    if not data:
-        return ""
-    decoded = decode_bytes(data, encoding=None, source=name)
-    show.notes(*decoded.notes)
-    return decoded.text.removesuffix("\n").removesuffix("\r")
-
-
-def _read_bytes(path: Path) -> bytes:
-    from charloom.errors import DataError
-
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        what, why = f"cannot read {path}", error.strerror or str(error)
-        raise DataError(what, why=why, fix="name a file that contains the prompt") from error
 
 
 def _collect(

@@ -7,20 +7,22 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from charloom.cli.failures import UsageError
 from charloom.cli.flags import Device, Engine, ModelPath, Precision, option, path_option, verb
 from charloom.cli.output import SCHEMA, Show
+from charloom.cli.score_lines import line_table, lines_as_json
 
 TRAINING_TEXT_FROM = 0.1
 """Share of copied characters from which a text is called training text."""
 
 if TYPE_CHECKING:
     from charloom.api import Model
-    from charloom.evaluation import Oddity, Surprisals
+    from charloom.evaluation import LineSurprisal, Oddity, Surprisals
     from charloom.text import Vocabulary
 
+_TOP = 10
 _MOST_CORPUS_CHARS = 10_000_000
 """A longer corpus is not read again to find out whether the scored text is part of it."""
 
@@ -31,9 +33,13 @@ def score(
     text: Annotated[str, path_option("file to score; - reads standard input")],
     /,
     *,
+    by: Annotated[
+        Literal["char", "line"], option("rank characters, or whole lines", show_default=True)
+    ] = "char",
     top: Annotated[
-        int, option("number of most surprising characters to list", metavar="N", show_default=True)
-    ] = 10,
+        int | None,
+        option("number of most surprising ones to list [default: 10; all lines with --json]", metavar="N"),
+    ] = None,
     encoding: Annotated[
         str | None, option("encoding of the text, such as cp1256 [default: detected]", metavar="NAME")
     ] = None,
@@ -46,26 +52,36 @@ def score(
 
     The surprisal of a character is −log2 of its predicted probability, in bits: 1 bit for one of two equally likely
     characters, 10 bits for one in a thousand. The text is read in one pass from the zero state, as in the stream
-    protocol of eval. The first character is read but not charged, except by a model of documents. Characters unknown
-    to the model are not charged either, unless it has <unk>.
+    protocol of eval. The first character is read but not charged, except by a model of documents.
 
-    The highest surprisals are listed first, with line and column. They often point to typos and oddities.
+    A character unknown to the model costs 20.1 bits, a uniform choice among the code points that the model does not
+    know, and an escape from those that it does: −log2 p(<unk>) if it has <unk>, otherwise 20 bits. eval charges the
+    same.
+
+    The highest surprisals are listed first, with line and column. They often point to typos and oddities. --by line
+    ranks lines by their bits per character, and shows the bits and the unknown characters of each. A line's end counts
+    as a character of it; its beginning is predicted from the lines before it, except by a model of documents.
     """
     from charloom import api
     from charloom.text import read_text
 
-    if top < 0:
+    if top is not None and top < 0:
         raise UsageError(f"--top {top}", why="a list cannot have fewer than 0 entries", fix="give 0 or more")
     loaded = api.load(model, engine=engine, device=device, precision=precision)
     words, notes = read_text([text], loaded.reading(encoding))
     show.notes(*notes)
     found = loaded.score(words, on_progress=show.progress("scoring"))
-    oddities = found.oddities(top)
+    oddities = found.oddities(_TOP if top is None else top)
+    lines = found.lines(_TOP if top is None and not show.as_json else top) if by == "line" else None
     name = "standard input" if text == "-" else text
     share = _training_share(loaded, words)
     totals = {**_totals(found, oddities), "training_share": share}
     summary = [*_training_sentence(share), *_summary(found, name)]
-    _print(show, summary, oddities)
+    if lines is None:
+        _print(show, summary, oddities)
+    else:
+        show.line("\n".join([*summary, *(line_table(lines) if lines else ())]))
+        totals["lines"] = lines_as_json(lines)
     if html is not None:
         _write_page(
             html,
@@ -74,10 +90,11 @@ def score(
             title=f"What surprised {Path(model).name} in {Path(name).name}",
             summary=summary,
             totals=totals,
+            lines=lines,
         )
         show.note(f"wrote {html}")
     if show.as_json:
-        show.object({"chars": _chars(found), **totals})
+        show.object(({"chars": _chars(found)} if lines is None else {}) | totals)
 
 
 def _training_share(model: Model, text: str) -> float | None:
@@ -114,12 +131,13 @@ def _write_page(
     title: str,
     summary: Sequence[str],
     totals: dict[str, Any],
+    lines: Sequence[LineSurprisal] | None,
 ) -> None:
     from charloom.files import atomic_write
     from charloom.report.surprisal import surprisal_page
 
     numbers = {"schema": SCHEMA, **_columns(found), **totals}
-    page = surprisal_page(found, oddities, title=title, summary=summary, numbers=numbers)
+    page = surprisal_page(found, oddities, title=title, summary=summary, numbers=numbers, lines=lines)
     atomic_write(path, page)
 
 
@@ -151,26 +169,28 @@ def _totals(found: Surprisals, oddities: Sequence[Oddity]) -> dict[str, Any]:
         "total_bits": found.total_bits,
         "predictions": found.num_predictions,
         "unknown_chars": found.num_unknown,
+        "unknown_bits": found.unknown_bits,
         "protocol": "stream",
         "unit": found.unit,
         "oddities": renamed,
     }
 
 
-def unknown_sentence(num_unknown: int, num_chars: int, vocab: Vocabulary) -> str:
-    """Say how many characters the model does not know, and how the results treat them."""
-    treated = (
-        "left out of the results below" if vocab.unk_id is None else "charged as <unk> and a uniform choice"
-    )
-    share = num_unknown / num_chars
-    return f"{num_unknown:,} characters ({share:.2%}) are unknown to the model: {treated}"
+def unknown_sentence(num_unknown: int, share: float, vocab: Vocabulary) -> str:
+    """Say how many characters of a text the model does not know, and what they are charged."""
+    from charloom.text import unseen_nats
+
+    bits = f"{unseen_nats(vocab) / math.log(2):.1f} bits each"
+    charge = bits if vocab.unk_id is None else f"as <unk> and {bits} for which character it is"
+    return f"{num_unknown:,} characters ({share:.2%}) are unknown to the model: charged {charge}"
 
 
 def _summary(found: Surprisals, name: str) -> list[str]:
     """Summarise the results in sentences, unknown characters first."""
     sentences = []
     if found.num_unknown:
-        sentences.append(unknown_sentence(found.num_unknown, sum(map(len, found.chars)), found.vocab))
+        share = found.num_unknown / sum(map(len, found.chars))
+        sentences.append(unknown_sentence(found.num_unknown, share, found.vocab))
     sentences.append(f"stream protocol from the zero state, on {name}: {found.num_predictions:,} predictions")
     if found.num_predictions == 0:
         return [*sentences, "nothing was charged: a prediction needs a known character before it"]
@@ -189,20 +209,21 @@ def _print(show: Show, summary: Sequence[str], oddities: Sequence[Oddity]) -> No
 def _line(one: Oddity) -> str:
     from charloom.generation import isolated, sign
 
-    place, expected = f"{one.line}:{one.column}", ""
+    place, expected = f"{one.line}:{one.column}", "  unknown" if one.unknown else ""
     if one.expected is not None:
-        expected = f"  expected {isolated(sign(one.expected))} ({one.expected_probability:.0%})"
+        expected += f"  expected {isolated(sign(one.expected))} ({one.expected_probability:.0%})"
     around = isolated((one.before + one.char + one.after).replace("\n", "↵"))
     return f"  {one.bits:6.2f} bits  {place:<9} {isolated(sign(one.char))}{expected}  in  {around}"
 
 
 app = verb(
     computes=True,
-    usage="score MODEL TEXT [--html FILE] [--top N]",
+    usage="score MODEL TEXT [--by line] [--html FILE] [--top N]",
     examples="""
         charloom score runs/tales more.txt
         charloom score runs/tales more.txt --html surprisal.html --top 20
         charloom score runs/tales more.txt --json
+        charloom score runs/names more.txt --by line --top 5
         printf 'a tset of it' | charloom score runs/tales -
     """,
 )(score)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from charloom.cli.failures import StoppedError, UsageError
 from charloom.cli.flags import MoreSteps, RunFolder, ValidationFile, option, path_option, verb
-from charloom.cli.interrupt import Interrupt, quoted
-from charloom.cli.output import Show
+from charloom.cli.output import Show, quoted
 from charloom.cli.train_summary import next_command, print_report
 from charloom.config import ModelConfig, TextConfig, TrainConfig
 from charloom.progress import reporter
 
 if TYPE_CHECKING:
     from charloom.jobs import TrainingJob
-    from charloom.training import Event
 
 Text = Annotated[
     str,
@@ -151,17 +150,20 @@ def run_job(show: Show, job: TrainingJob) -> None:
     Raises:
         StoppedError: the user stopped the training.
     """
-    from charloom.training import Finished
+    from charloom.training.stop_signals import StopSignals, TrainingStopped
 
-    events = cast("Generator[Event]", job.events())
-    inside = False  # closing the generator saves a checkpoint only after its first event
-    with show.reporting(), reporter(job, quiet=show.quiet) as report, Interrupt() as interrupt:
-        for event in events:
-            report(event)
-            if interrupt.came and inside and not isinstance(event, Finished):
-                events.close()
-                raise _stopped(job)
-            inside = True
+    try:
+        with (
+            show.reporting(),
+            reporter(job, quiet=show.quiet) as report,
+            StopSignals() as signals,
+            contextlib.closing(job.events()) as events,
+        ):
+            for event in events:
+                report(event)
+                signals.check(event)
+    except TrainingStopped as stopped:
+        raise _stopped(job) from stopped
 
 
 def _stopped(job: TrainingJob) -> StoppedError:

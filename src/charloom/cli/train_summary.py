@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from charloom.cli.interrupt import quoted
-from charloom.cli.output import Show
+from charloom.cli.output import Show, quoted
 from charloom.progress import clock
 
 

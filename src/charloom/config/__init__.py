@@ -15,6 +15,7 @@ from charloom.config.convert import (
     without_dropout,
 )
 from charloom.config.declare import check_bounds, nearest_name, setting
+from charloom.config.effect import without_effect, without_effect_on_samples
 from charloom.config.plan import format_plan, parse_plan
 from charloom.config.separators import NAMED_SEPARATORS, parse_replacements, unescaped
 from charloom.config.settings import ModelConfig, SampleConfig, TextConfig, TrainConfig
@@ -40,4 +41,6 @@ __all__ = [
     "unknown_key",
     "with_settings",
     "without_dropout",
+    "without_effect",
+    "without_effect_on_samples",
 ]

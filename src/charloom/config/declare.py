@@ -51,7 +51,7 @@ def _check_field(spec: Field[Any], hint: Any, value: Any) -> None:
     _check_type(spec.name, flag, base, value)
     for name, bound in spec.metadata["bounds"].items():
         if not _BOUNDS[name](value, bound):
-            must = f"{name.replace('_', ' ')} {bound:g}"
+            must = f"{name.replace('_', ' ')} {bound:,.15g}"
             fix = f"set {flag} to {must}; the default is {spec.default}"
             raise ConfigError(f"{spec.name} is {value!r}", why=f"it must be {must}", fix=fix)
 

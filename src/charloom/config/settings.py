@@ -14,6 +14,8 @@ from charloom.config.separators import NAMED_SEPARATORS, parse_replacements, une
 from charloom.errors import ConfigError
 
 _VAL_FRACTION = 0.1
+_MOST_EPOCHS, _MOST_STEPS, _MOST_MINUTES = 1e6, 10**12, 1e6
+"""Bounds of a budget, far beyond any use: minutes are two years."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,11 +271,18 @@ class TrainConfig:
     average_decay: float | None = setting(
         None, "decay per step of the weights' moving average; none = no averaging", at_least=0.0, below=1.0
     )
-    epochs: float | None = setting(None, "budget: passes over the training text", above=0.0)
-    steps: int | None = setting(None, "budget: optimiser updates", at_least=1)
-    minutes: float | None = setting(None, "budget: minutes of wall-clock time", above=0.0)
+    epochs: float | None = setting(
+        None, "budget: passes over the training text", above=0.0, at_most=_MOST_EPOCHS
+    )
+    steps: int | None = setting(None, "budget: optimiser updates", at_least=1, at_most=_MOST_STEPS)
+    minutes: float | None = setting(
+        None, "budget: minutes of wall-clock time", above=0.0, at_most=_MOST_MINUTES
+    )
     max_epochs: float | None = setting(
-        None, "stop a budget in minutes after this many passes, to avoid memorising; none = never", above=0.0
+        None,
+        "stop a budget in minutes after this many passes, to avoid memorising; none = never",
+        above=0.0,
+        at_most=_MOST_EPOCHS,
     )
     plan: str | None = setting(
         None, "learning-rate plan of an earlier run, copied from its config.json (step:progress,...)"

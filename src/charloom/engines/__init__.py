@@ -5,6 +5,7 @@ readable mathematics in NumPy, `fused` is a compiled loop that generates text. `
 """
 
 from charloom.engines.contract import (
+    GREEDY_BELOW,
     BatchDecoder,
     DecodeOutput,
     DecodeState,
@@ -20,6 +21,7 @@ from charloom.engines.contract import (
 from charloom.engines.load import auto_engine, load_engine
 
 __all__ = [
+    "GREEDY_BELOW",
     "BatchDecoder",
     "DecodeOutput",
     "DecodeState",

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 State = list[dict[str, Any]]
 """One dict per layer with keys among h, c, conv; each leaf is one of the engine's own arrays, batch first."""
 
+GREEDY_BELOW = float(np.finfo(np.float32).tiny)
+"""A temperature below this, 1.2e-38, is greedy in every engine and precision: in float32, 1 / temperature may be ∞."""
+
 
 @dataclass(frozen=True, slots=True)
 class ParameterUpdate:
@@ -108,13 +111,18 @@ class SamplingParams:
     """How to choose the next character, the same for every row; `generation.filters` has the arithmetic."""
 
     seed: int  # 64 bits; seed, sample number and position determine each draw
-    temperature: float = 1.0  # divides the logits; 0 = greedy
+    temperature: float = 1.0  # divides the logits; 0 = greedy, and below `GREEDY_BELOW` too
     top_k: int | None = None  # keep this many of the likeliest characters; None = all
     top_p: float | None = None  # keep the likeliest until their total probability reaches this; None = all
     min_p: float | None = None  # keep those with at least this share of the largest probability; None = all
     repetition_penalty: float | None = None  # divides the odds of recent characters; None = 1
     banned: Bool[Array, "V"] | None = None  # ids that are never generated
     end_id: int | None = None  # the id that ends a sample; None = no such id
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether the likeliest character is always chosen."""
+        return self.temperature < GREEDY_BELOW
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Model quality next to fair baselines, and how much of the generated text is new."""
 
 from charloom.evaluation.compressors import xz_bits_per_char
+from charloom.evaluation.line_surprisal import LineSurprisal
 from charloom.evaluation.memorisation import (
     COPY_FROM_CHARS,
     CopiedSpan,
@@ -25,6 +26,7 @@ __all__ = [
     "CopiedSpan",
     "Copy",
     "LengthBin",
+    "LineSurprisal",
     "Matches",
     "NgramResult",
     "Novelty",

@@ -56,6 +56,7 @@ class Score(Summarised):
     Attributes:
         chars: predictions counted.
         unknown_chars: characters that the model has never seen.
+        unknown_fraction: their share of the text's characters.
         bytes_per_char: UTF-8 bytes per character of the scored text as the model reads it, normalised; None if unknown.
         standard_error: of the loss in nats, from blocks of consecutive characters; None if not measured.
     """
@@ -64,6 +65,7 @@ class Score(Summarised):
     chars: int
     loss_nats: float
     unknown_chars: int = 0
+    unknown_fraction: float = 0.0
     bytes_per_char: float | None = None
     standard_error: float | None = None
 
@@ -84,7 +86,7 @@ class Score(Summarised):
 
     def summary(self) -> Summary:
         """The loss, and how it was measured."""
-        nats = f"{self.loss_nats:.4f} nats, perplexity {self.perplexity:.3f}"
+        nats = f"{self.loss_nats:.4f} nats per character, perplexity {self.perplexity:.3f} per character"
         how = f"{self.protocol}, {self.chars:,} predictions"
         unknown = f", {self.unknown_chars:,} characters unknown" if self.unknown_chars else ""
         title = f"Score: {self.bits_per_char:.4f} bits per character = {nats}"

@@ -4,11 +4,10 @@
 
 The first character is read but not charged, because there is no prediction before it. A model of documents reads a
 boundary first, so it is charged there; the separator between two documents is one symbol, the next boundary, and is
-charged once. A character that the model has never seen costs −log₂ p(<unk>) plus a uniform choice among the unseen code
-points; without ``<unk>`` it is skipped: neither read nor charged. With unit byte, a character costs the sum over its
-bytes.
+charged once. A character that the model has never seen is charged by the rule of `charloom.text.oov`, wherever it
+stands; without ``<unk>`` it is not read. With unit byte, a character costs the sum over its bytes.
 
-The mean equals that of `stream_loss` on the same text.
+The mean equals that of ``evaluate`` on the same text.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ import numpy as np
 from charloom.config import NAMED_SEPARATORS, TextConfig, unescaped
 from charloom.engines import EngineModel, State
 from charloom.errors import DataError, DivergedError
+from charloom.evaluation.line_surprisal import LineSurprisal, ranked_lines
 from charloom.evaluation.protocols import exact_segments, iterate_segments
 from charloom.generation.filters import log_softmax
 from charloom.summary import Summarised, Summary
@@ -52,7 +52,9 @@ class Oddity:
         line, column: its position, both from 1; columns count characters.
         before: the text before it, at most `CONTEXT_CHARS` characters.
         after: the text after it, at most as many.
-        expected: the model's likeliest symbol there, of `expected_probability`; None if it is not a character.
+        unknown: whether the model has never seen it.
+        expected: the model's likeliest symbol there; None if it is not a character.
+        expected_probability: its probability; None if nothing was predicted there.
     """
 
     char: str
@@ -63,7 +65,8 @@ class Oddity:
     before: str
     after: str
     expected: str | None
-    expected_probability: float
+    expected_probability: float | None
+    unknown: bool = False
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -76,7 +79,7 @@ class Surprisals(Summarised):
         unknown: which characters the model has never seen, (n,).
         expected_ids: the likeliest id in place of each character, (n,); −1 without a prediction.
         expected_probabilities: its probability, (n,).
-        num_predictions: symbols charged: characters, or bytes with unit byte.
+        num_predictions: symbols charged: characters, or bytes with unit byte; unknown ones included.
         vocab: the model's vocabulary.
     """
 
@@ -108,6 +111,11 @@ class Surprisals(Summarised):
         """How many characters the model has never seen."""
         return int(self.unknown.sum())
 
+    @property
+    def unknown_bits(self) -> float:
+        """The part of `total_bits` that is charged for them."""
+        return float(self.bits[self.unknown].sum())
+
     def oddities(self, top: int = 10) -> list[Oddity]:
         """The `top` characters with the highest surprisal, highest first; ties in text order."""
         charged = np.flatnonzero(~np.isnan(self.bits))
@@ -117,18 +125,24 @@ class Surprisals(Summarised):
         newlines = [i for i, char in enumerate(text) if char == "\n"]
         return [self._oddity(int(i), int(offsets[i]), text, newlines) for i in order]
 
+    def lines(self, top: int | None = None) -> list[LineSurprisal]:
+        """The `top` lines with the highest surprisal per character, highest first; None = all."""
+        return ranked_lines(self.chars, self.bits, self.unknown)[:top]
+
     def summary(self) -> Summary:
         """The mean, and the characters that the model expected least."""
         title = f"Surprisals: {self.bits_per_char:.4f} bits per {self.unit}, {len(self.chars):,} characters"
         odd = [f"{o.char!r} (line {o.line}, column {o.column}, {o.bits:.1f} bits)" for o in self.oddities(3)]
         rows = [("least expected", ", ".join(odd) or "none")]
         if self.num_unknown:
-            rows.append(("unknown", f"{self.num_unknown:,} characters"))
+            rows.append(
+                ("unknown", f"{self.num_unknown:,} characters, {self.unknown_bits:,.1f} bits in total")
+            )
         return Summary(title, tuple(rows))
 
     def _oddity(self, i: int, offset: int, text: str, newlines: Sequence[int]) -> Oddity:
         end = offset + len(self.chars[i])
-        lines_before = bisect_left(newlines, offset)
+        lines_before, probability = bisect_left(newlines, offset), float(self.expected_probabilities[i])
         return Oddity(
             char=self.chars[i],
             bits=float(self.bits[i]),
@@ -138,7 +152,8 @@ class Surprisals(Summarised):
             before=text[max(0, offset - CONTEXT_CHARS) : offset],
             after=text[end : end + CONTEXT_CHARS],
             expected=self._expected(int(self.expected_ids[i])),
-            expected_probability=float(self.expected_probabilities[i]),
+            expected_probability=None if math.isnan(probability) else probability,
+            unknown=bool(self.unknown[i]),
         )
 
     def _expected(self, char_id: int) -> str | None:
@@ -176,8 +191,8 @@ def surprisals_of(
         ...     forward=lambda ids, state, resets: (np.zeros((*ids.shape, 4)), state),
         ... )
         >>> found = surprisals_of(even, Vocabulary.from_text("abcd"), "bad!")
-        >>> found.bits.tolist(), found.bits_per_char, found.num_unknown
-        ([nan, 2.0, 2.0, nan], 2.0, 1)
+        >>> found.bits.round(1).tolist(), found.num_unknown
+        ([nan, 2.0, 2.0, 40.1], 1)
     """
     if not text:
         raise DataError("the text is empty", why="there is nothing to score", fix="pass a longer text")
@@ -188,8 +203,6 @@ def surprisals_of(
     owners = np.repeat(np.arange(len(chars)), counts)  # the character that each id belongs to
     assert len(owners) == len(scoring.ids)
     nats, expected, probability = _predictions(model, scoring.ids, vocab.boundary_id, on_progress)
-    if vocab.unk_id is not None:
-        nats[scoring.ids[1:] == vocab.unk_id] += scoring.extra_nats
     bits, probabilities = np.full((2, len(chars)), np.nan)
     ids = np.full(len(chars), -1)
     charged = owners[1:]
@@ -197,9 +210,11 @@ def surprisals_of(
     np.add.at(bits, charged, nats / math.log(2))
     last_to_first = charged[::-1]  # so that the prediction of a character's first byte stays
     ids[last_to_first], probabilities[last_to_first] = expected[::-1], probability[::-1]
+    num_predictions = len(charged) + int((unknown & np.isnan(bits)).sum())
+    bits[unknown] = np.nan_to_num(bits[unknown]) + scoring.unseen_nats / math.log(2)
     kept = slice(0 if chars[0] else 1, len(chars) if chars[-1] else -1)
     return Surprisals(
-        tuple(chars[kept]), bits[kept], unknown[kept], ids[kept], probabilities[kept], len(charged), vocab
+        tuple(chars[kept]), bits[kept], unknown[kept], ids[kept], probabilities[kept], num_predictions, vocab
     )
 
 

@@ -6,6 +6,7 @@ from charloom.generation.generate import Generation, Piece, Sample, generate, sa
 from charloom.generation.prompts import UnknownPolicy, encode_prompt
 from charloom.generation.sample_text import FinishReason
 from charloom.generation.session import Session
+from charloom.generation.stops import stop_texts
 
 __all__ = [
     "FinishReason",
@@ -21,5 +22,6 @@ __all__ = [
     "next_distribution",
     "sample",
     "sign",
+    "stop_texts",
     "visible",
 ]

@@ -1,7 +1,7 @@
 """From logits to a character: softmax with temperature, three filters, and a draw by inverse-CDF sampling.
 
     s = logits − ln penalty                   (0)  of recently generated characters, once each
-    p = softmax(s / temperature)              (1)  temperature 0: probability 1 on the largest s
+    p = softmax(s / temperature)              (1)  temperature 0 to 1.17e-38: probability 1 on the largest s
     top-k: keep the k likeliest               (2)
     top-p: the smallest set with Σ p ≥ top_p  (3)  of what (2) kept, renormalised
     min-p: keep p ≥ min_p · max p             (4)  of what (3) kept
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from charloom.engines import GREEDY_BELOW
 from charloom.errors import DivergedError
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def next_distribution(
 
     Args:
         logits: (B, V), any float type; the arithmetic is float64.
-        temperature: divides the logits; above 1 bolder, below 1 safer, 0 greedy (the lowest id on ties).
+        temperature: divides the logits; above 1 bolder, below 1 safer, below `engines.GREEDY_BELOW` greedy (the
+            lowest id on ties).
         top_k: how many of the likeliest characters to keep, at least 1; None = all.
         top_p: total probability, in (0, 1], that the kept characters must reach; None = all.
         min_p: share of the largest probability, in [0, 1], that a character needs; None = all.
@@ -70,7 +72,7 @@ def next_distribution(
         scores -= np.log(repetition_penalty) * _contains(recent, scores.shape[1])  # (0)
     peak = scores.max(axis=1, keepdims=True)
     _check_finite(peak)
-    if temperature == 0:
+    if temperature < GREEDY_BELOW:
         return _one_hot(scores.argmax(axis=1), scores.shape[1])
     probs = _softmax(scores - peak, temperature)
     if top_k is not None and top_k < probs.shape[1]:

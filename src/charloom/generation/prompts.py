@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 UnknownPolicy = Literal["error", "skip", "similar", "replace"]
 """How to treat a prompt character that the model does not know: the setting `SampleConfig.unknown`."""
 
+_BACKSLASH = "\\"
+_TYPED = r"; to type a newline in a prompt, write $'a\nb' in bash, or use --prompt-file"
+
 
 def encode_prompt(
     text: str, vocab: Vocabulary, policy: UnknownPolicy, text_config: TextConfig
@@ -64,7 +67,7 @@ def encode_prompt(
                 why="--unknown replace reads such a character as <unk>, and this model was trained without <unk>",
                 fix=f"pass {_flags(vocab.similar(chars[0]))}, or train with --min-count 2",
             )
-        notes = [f"read {_name(char)} as <unk>{_times(unknown[char])}" for char in chars]
+        notes = [f"read {named(char)} as <unk>{_times(unknown[char])}" for char in chars]
         return np.asarray(vocab.encode(text), dtype=np.int64), tuple(notes)
     substitutes = {char: "" if policy == "skip" else _similar(char, vocab) for char in chars}
     ids = vocab.encode(text.translate({ord(char): new for char, new in substitutes.items()}))
@@ -84,16 +87,16 @@ def _similar(char: str, vocab: Vocabulary) -> str:
 
 def _unknown(chars: list[str], vocab: Vocabulary) -> UnknownCharacterError:
     substitute = vocab.similar(chars[0])
-    nearest = "none of them is similar" if substitute is None else f"the most similar is {_name(substitute)}"
+    nearest = "none of them is similar" if substitute is None else f"the most similar is {named(substitute)}"
     return _error(
         chars,
         why=f"it knows {len(vocab.symbols)} characters, fixed when it was trained; {nearest}",
-        fix=f"retrain on text that contains it, or pass {_flags(substitute)}",
+        fix=f"retrain on text that contains it, or pass {_flags(substitute)}{_TYPED * (chars[0] == _BACKSLASH)}",
     )
 
 
 def _error(chars: list[str], *, why: str, fix: str) -> UnknownCharacterError:
-    what = f"the prompt contains {_name(chars[0])}{_others(chars)}, which the model does not know"
+    what = f"the prompt contains {named(chars[0])}{_others(chars)}, which the model does not know"
     return UnknownCharacterError(what, why=why, fix=fix)
 
 
@@ -106,19 +109,19 @@ def _others(chars: list[str]) -> str:
     if len(chars) == 1:
         return ""
     more = f" and {len(chars) - 4} more" if len(chars) > 4 else ""
-    return f" (also {', '.join(_name(char) for char in chars[1:4])}{more})"
+    return f" (also {', '.join(named(char) for char in chars[1:4])}{more})"
 
 
 def _notes(substitutes: Mapping[str, str], counts: Mapping[str, int]) -> tuple[str, ...]:
     treated = {
-        char: f"read {_name(char)} as {_name(new)}" if new else f"left out {_name(char)}"
+        char: f"read {named(char)} as {named(new)}" if new else f"left out {named(char)}"
         for char, new in substitutes.items()
     }
     return tuple(f"{note}{_times(counts[char])}" for char, note in treated.items())
 
 
-def _name(chars: str) -> str:
-    """Characters with their code points; `repr` escapes control characters."""
+def named(chars: str) -> str:
+    """Characters in a message: with their code points; `repr` escapes control characters."""
     return f"{chars!r} ({' '.join(f'U+{ord(char):04X}' for char in chars)})"
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from charloom.errors import missing_extra
 from charloom.files import atomic_write
+from charloom.plots.fonts import use_installed_fonts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -104,16 +105,22 @@ def labelled(ax: Axes, across: str, up: str) -> Axes:
     return ax
 
 
-def save(ax: Axes, path: Path) -> None:
+def save(ax: Axes, path: Path) -> tuple[str, ...]:
     """Write the figure of an Axes atomically; the file name's extension selects the format.
+
+    Returns:
+        A note on characters that no installed font has, if there are any.
 
     Raises:
         RunError: the file cannot be written.
     """
-    figure = ax.figure
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    notes = use_installed_fonts(figure)
     picture = io.BytesIO()
-    figure.savefig(picture, format=Path(path).suffix.removeprefix(".").lower(), dpi=_DPI)  # type: ignore[union-attr]
+    figure.savefig(picture, format=Path(path).suffix.removeprefix(".").lower(), dpi=_DPI)
     atomic_write(path, picture.getvalue())
+    return notes
 
 
 def themed_svg(ax: Axes, *, name: str, label: str) -> str:

@@ -64,7 +64,7 @@ def start_lines(started: Started, job: TrainingJob) -> list[str]:
     ]
     if started.step:
         lines.append(f"resuming from step {started.step:,}")
-    return lines + [f"note: {note}" for note in (*job.corpus.notes, *started.notes)]
+    return lines + [f"note: {note}" for note in (*job.corpus.notes, *resolved.notes, *started.notes)]
 
 
 class Losses:

@@ -27,6 +27,7 @@ class Resolved:
         recipe: the recipe's name, or ``default``.
         reason: why these settings, a sentence for the user.
         sample: the recipe's defaults for ``sample``.
+        notes: on settings that have no effect.
     """
 
     model_config: ModelConfig
@@ -34,6 +35,7 @@ class Resolved:
     recipe: str
     reason: str
     sample: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
 
 
 def text_config(recipe: Recipe | None, flags: Mapping[str, Any]) -> TextConfig:

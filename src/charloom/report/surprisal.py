@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from charloom.evaluation.line_surprisal import LineSurprisal
 from charloom.evaluation.surprisal import Oddity, Surprisals
 from charloom.generation import visible
 from charloom.report.page import char_markup, html_page, json_download, paragraphs
@@ -86,6 +87,7 @@ def surprisal_page(
     title: str,
     summary: Sequence[str],
     numbers: Mapping[str, Any],
+    lines: Sequence[LineSurprisal] | None = None,
 ) -> str:
     """Render a scored text.
 
@@ -95,7 +97,9 @@ def surprisal_page(
         title: heading of the page.
         summary: sentences below the heading.
         numbers: offered as a JSON download, compressed.
+        lines: lines to list instead of the oddities; None = the oddities.
     """
+    table = _table(oddities) if lines is None else _line_table(lines)
     more = ""
     if len(found.chars) > SHOWN_CHARS:
         more = f'<p class="legend">Only the first {SHOWN_CHARS:,} of {len(found.chars):,} characters are shown.</p>\n'
@@ -103,7 +107,7 @@ def surprisal_page(
     return html_page(
         title=visible(title),
         style=_STYLE,
-        body=f"{paragraphs(summary)}{json_download(numbers, name='surprisal.json.gz', packed=True)}{_table(oddities)}{_legend(found)}{more}"
+        body=f"{paragraphs(summary)}{json_download(numbers, name='surprisal.json.gz', packed=True)}{table}{_legend(found)}{more}"
         '<section aria-label="The text, coloured by surprisal">\n'
         f'<div class="text" lang="" dir="auto">{text}</div>\n</section>\n',
     )
@@ -155,8 +159,8 @@ def _mark(char: str, bits: float, level_: int, *, unknown: bool, odd: bool) -> _
     charged = not math.isnan(bits)
     classes = [f"s{level_}"] * (level_ > 0) + ["odd"] * odd + ["unknown"] * unknown
     classes += ["newline"] * (char == "\n" and charged)
-    if unknown and not charged:
-        return _Mark(" ".join(classes), "unknown to the model: not charged")
+    if unknown:
+        return _Mark(" ".join(classes), f"unknown to the model: {bits:.{TITLE_DECIMALS}f} bits")
     return _Mark(" ".join(classes), f"{bits:.{TITLE_DECIMALS}f} bits" if odd or level_ >= TITLED_FROM else "")
 
 
@@ -166,7 +170,7 @@ def _legend(found: Surprisals) -> str:
         f'<span class="s{i}">{low} to {high}</span>' for i, (low, high) in enumerate(pairwise(LEVELS_BITS), 1)
     ]
     swatches += [f'<span class="s{len(LEVELS_BITS)}">{LEVELS_BITS[-1]} or more</span>']
-    others = '<span class="odd">double underline</span>: listed in the table above'
+    others = '<span class="odd">double underline</span>: among the most surprising'
     if found.num_unknown:
         others += '; <span class="unknown">dotted underline</span>: unknown to the model'
     return f'<p class="legend">Surprisal in bits: {" · ".join(swatches)}; {others}.</p>\n'
@@ -180,6 +184,24 @@ def _table(oddities: Sequence[Oddity]) -> str:
     return (
         f'<div class="wide"><table>\n<caption>The most surprising characters</caption>\n<tr>{head}</tr>\n'
         f"{''.join(map(_row, oddities))}</table></div>\n"
+    )
+
+
+def _line_table(lines: Sequence[LineSurprisal]) -> str:
+    if not lines:
+        return ""
+    head = "".join(
+        f'<th scope="col">{name}</th>' for name in ("bits", "bits/char", "unknown", "line", "text")
+    )
+    rows = "".join(
+        f'<tr><td class="number">{one.bits:,.2f}</td><td class="number">{one.bits_per_char:.3f}</td>'
+        f'<td class="number">{one.num_unknown:,}</td><td class="number">{one.line:,}</td>'
+        f'<td lang="" dir="auto">{_line(one.text)}</td></tr>\n'
+        for one in lines
+    )
+    return (
+        f'<div class="wide"><table>\n<caption>The most surprising lines</caption>\n<tr>{head}</tr>\n'
+        f"{rows}</table></div>\n"
     )
 
 

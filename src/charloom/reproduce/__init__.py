@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from charloom.files import atomic_write, json_text, made_folder
-from charloom.jobs import versions
 from charloom.reproduce.best import Contest, contest
 from charloom.reproduce.best import to_json as contest_json
 from charloom.reproduce.measure import Repetition, repeat
 from charloom.reproduce.measure import to_json as repetition_json
 from charloom.reproduce.systems import System, find_systems, systems
+from charloom.versions import versions
 
 __all__ = [
     "Contest",

@@ -150,12 +150,12 @@ def open_for(sources: Sequence[str | Path], config: TextConfig, *, held_out: str
 def is_prepared(source: str | Path) -> bool:
     """Whether `source` is a prepared file."""
     path = Path(source)
-    if not path.is_file():  # a pipe would lose the bytes read here
-        return False
     try:
+        if not path.is_file():  # a pipe would lose the bytes read here
+            return False
         with path.open("rb") as handle:
             return handle.read(len(MAGIC)) == MAGIC
-    except OSError:
+    except OSError:  # unreadable, or too long for a name
         return False
 
 

@@ -30,6 +30,7 @@ from charloom.text.decode import decode_blocks, detect, looks_binary, raw_pieces
 from charloom.text.left_out import LeftOut, reason_to_leave_out, reason_to_leave_out_named
 from charloom.text.mojibake import mojibake_note
 from charloom.text.normalise import Cleaner
+from charloom.text.passed_itself import how_to_pass, is_text_itself, passed_itself
 from charloom.text.tables import table_format
 
 BLOCK = 1 << 20  # bytes read at a time
@@ -239,6 +240,8 @@ def _spooled_pipe(path: Path) -> BinaryIO:
 
 def _matches(name: str, left_out: LeftOut) -> list[Path]:
     path = Path(name)
+    if is_text_itself(name) and not glob.glob(name, recursive=True):  # noqa: PTH207
+        raise passed_itself(name)
     if path.exists():
         return [path]
     if glob.has_magic(name):
@@ -274,6 +277,8 @@ def _missing(path: Path) -> DataError:
         near = difflib.get_close_matches(path.name, [*names, *corpora], 1)
         why = f"{folder.resolve()} contains {len(names)} other entries"
         default = "check the path; charloom corpus list shows texts to download"
+        if not path.suffix and folder == Path():
+            default += f"; if this is the text itself, {how_to_pass(path.name)}"
         fix = f"did you mean {folder / near[0]}?" if near else default
     return DataError(f"{path} does not exist", why=why, fix=fix)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -28,6 +28,7 @@ from charloom.text.corpus import Corpus
 from charloom.training.baselines import BaselineMeasurement
 from charloom.training.budget import Budget
 from charloom.training.events import EpochEnd, Event, Progress, Sampled, Started, Validation, Watched
+from charloom.training.exactness import lapse_of_exactness
 from charloom.training.facts import TRAIN_LOSS_CHARS
 from charloom.training.final_report import final_report, reported_part
 from charloom.training.milestones import VALIDATIONS, Milestones
@@ -61,7 +62,7 @@ def train(
     monitor: Monitor | None = None,
     clock: Clock = time.monotonic,
     began: float | None = None,
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Train a model on a corpus and record everything in a run folder.
 
     Events are yielded only after everything due at their step is done and recorded. So a caller that stops iterating
@@ -84,17 +85,23 @@ def train(
     Raises:
         DivergedError: a loss or gradient is not finite; the best model and the last checkpoint are kept.
     """
-    fitted, notes = fit_batch(len(corpus.train), train_config)
-    engine = load_engine(fitted.engine)
+    with run.removed_if_unused():
+        fitted, notes = fit_batch(len(corpus.train), train_config)
+        engine = load_engine(fitted.engine)
     blas = fitted.threads if engine.uses_blas and fitted.threads is not None else 1
-    with run.lock(), threads.limit(fitted.threads, blas=blas) as num_threads:
+    with run.removed_if_unused(), run.lock(), threads.limit(fitted.threads, blas=blas) as num_threads:
         parameters = initial_parameters(model_config, len(corpus.vocab), fitted.seed)
         learner = engine.learner(parameters, model_config, fitted, device=fitted.device)
         recorder = RunRecorder(run, corpus, model_config, learner, card=card or {}, clock=clock)
         loop = TrainingLoop(corpus, fitted, learner, recorder, monitor or (lambda _: {}))
         loop.before_s = 0.0 if began is None else clock() - began
         loop.spare_cores = threads.available() - num_threads
-        notes += loop.restore() if resume else ()
+        if resume:
+            notes += (
+                lapse_of_exactness(run, num_threads=num_threads, device=_device(learner)) + loop.restore()
+            )
+        if recorder.saved_step < 0:  # from here on, whatever ends the process, a resume finds a checkpoint
+            loop.save()
         started = Started(
             step=loop.progress.step,
             num_params=count_parameters(model_config, len(corpus.vocab)),
@@ -103,8 +110,8 @@ def train(
             threads=num_threads,
             notes=notes,
         )
-        yield from recorder.record([started])
         try:
+            yield from recorder.record([started])
             while not loop.is_over:
                 yield from loop.advance()
             yield from loop.finish()
@@ -143,7 +150,7 @@ class TrainingLoop:
         self.baselines: BaselineMeasurement | None = None
 
     def restore(self) -> tuple[str, ...]:
-        """Load the newest valid checkpoint, or start again without one; returns notes on skipped checkpoints."""
+        """Load the newest valid checkpoint, or start again without one; returns notes on what was not found."""
         progress, state, notes = self.recorder.load()
         if progress is not None:
             self.progress, self.state, steps = progress, state, self.plan.steps_per_epoch

@@ -13,7 +13,7 @@ from charloom.config import ModelConfig
 from charloom.engines import Learner, State
 from charloom.errors import DivergedError
 from charloom.modelfile import ModelFile, write_model
-from charloom.runs import Checkpoint, Run
+from charloom.runs import Checkpoint, Run, no_checkpoint
 from charloom.text.corpus import Corpus
 from charloom.training.events import Event, Saved, to_json
 from charloom.training.state import LoopState
@@ -62,11 +62,16 @@ class RunRecorder:
     def load(self) -> tuple[LoopState | None, State, tuple[str, ...]]:
         """Load the newest valid checkpoint into the learner.
 
-        Returns the loop's state, None without a checkpoint; the recurrent state; notes on skipped checkpoints.
+        Returns the loop's state, None without a checkpoint; the recurrent state; notes on what was not found.
+
+        Raises:
+            RunError: there is no checkpoint but a model, which a new start would overwrite.
         """
         checkpoint, notes = self.run.newest_checkpoint()
         if checkpoint is None:
-            return None, [], notes
+            if self.run.model_path.exists():
+                raise no_checkpoint(self.run, notes)
+            return None, [], (*notes, "there is no checkpoint: the training starts again at step 0")
         parts = dict(checkpoint.tensors)
         state: State = [{} for _ in range(self.model_config.num_layers)]
         for name in [n for n in parts if n.startswith("state.")]:

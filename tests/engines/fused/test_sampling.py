@@ -146,6 +146,27 @@ def test_greedy_takes_the_lowest_id_of_ties():
     assert choose(compiled_params(penalised, 4), logits, np.array([1, 2, 1]), 0, 0, new_scratch(4)) == 3
 
 
+@pytest.mark.parametrize("temperature", [5e-324, 1e-300, 1e-45, 1e-40, 1e-38])
+def test_a_temperature_whose_inverse_float32_cannot_hold_is_greedy(temperature, rng):
+    logits = np.round(rng.normal(size=(50, 9))).astype(np.float32)  # with ties
+    logits[0, :5] = np.array([3e38, -3e38, -np.inf, 3e38, 0])
+    params = SamplingParams(11, temperature=temperature)
+    rule, scratch = compiled_params(params, 9), new_scratch(9)
+    for position, row in enumerate(logits):
+        assert choose(rule, row, NO_RECENT, 7, position, scratch) == row.argmax()
+        probs, drawn = kept_and_chosen(row, params, NO_RECENT, position)
+        assert drawn == row.argmax()
+        assert probs[drawn] == 1
+
+
+@pytest.mark.parametrize("temperature", [1e45, 1e300, 1.7e308])
+def test_a_huge_temperature_draws_uniformly_even_from_logits_whose_difference_overflows(temperature):
+    logits = np.array([3e38, -3e38, -np.inf, 0], np.float32)
+    rule, scratch = compiled_params(SamplingParams(11, temperature=temperature), 4), new_scratch(4)
+    drawn = [choose(rule, logits, NO_RECENT, 7, position, scratch) for position in range(300)]
+    assert set(drawn) == {0, 1, 3}
+
+
 def test_the_log_probability_matches_the_softmax(rng):
     logits = rng.normal(size=30).astype(np.float32) * 4
     y = logits.astype(np.float64)

@@ -115,7 +115,7 @@ def test_documents_reset_the_state():
 def test_without_a_corpus_the_prompt_is_read():
     vocab = Vocabulary.from_text("abc\n")
     parameters = initial_parameters(NETWORK, len(vocab), 5)
-    tour = take_tour(None, vocab, NETWORK, TRAINING, parameters=parameters, prompt="cab")
+    tour = take_tour(None, vocab, NETWORK, TRAINING, parameters=parameters, prompt=vocab.encode("cab"))
     assert (tour.corpus, tour.batch) == (None, None)
     assert tour.first_ids == (("c", 3), ("a", 1), ("b", 2))
     assert (tour.prediction.part, tour.prediction.actual, tour.prediction.loss_nats) == ("prompt", None, None)

@@ -202,7 +202,7 @@ def compiled_params(params: SamplingParams, vocab_size: int) -> CompiledParams:
     return CompiledParams(
         key0=np.uint32(params.seed & 0xFFFFFFFF),
         key1=np.uint32(params.seed >> 32),
-        temperature=float(params.temperature),
+        temperature=0.0 if params.is_greedy else float(params.temperature),
         top_k=vocab_size if params.top_k is None else min(params.top_k, vocab_size),
         top_p=1.0 if params.top_p is None else float(params.top_p),
         min_p=0.0 if params.min_p is None else float(params.min_p),

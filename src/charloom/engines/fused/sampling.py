@@ -24,6 +24,7 @@ from charloom.rng import Purpose
 
 _SAMPLE = np.uint32(int(Purpose.SAMPLE))
 _NOBODY = -1
+_LOWEST = np.finfo(np.float32).min
 
 
 class CompiledParams(NamedTuple):
@@ -31,7 +32,7 @@ class CompiledParams(NamedTuple):
 
     key0: Any  # lower half of the seed
     key1: Any  # upper half
-    temperature: float  # 0 = greedy
+    temperature: float  # 0 = greedy; otherwise 1 / temperature is finite in float32
     top_k: int  # V = all
     top_p: float  # 1 = all
     min_p: float  # 0 = all
@@ -82,8 +83,8 @@ def choose(rule: Any, logits: Any, recent: Any, sample: Any, position: Any, scra
     if rule.temperature == 0:
         return best  # (2)
     weights, inverse = scratch.weights, np.float32(1 / rule.temperature)
-    for v in range(V):
-        weights[v] = (scores[v] - peak) * inverse
+    for v in range(V):  # a difference of float32 may overflow to −∞, and −∞ · 0 is NaN
+        weights[v] = max(scores[v] - peak, _LOWEST) * inverse
     exponential(weights)  # (3)
     for v in range(V):
         weights[v] = np.float32(0) if scores[v] == -np.inf else weights[v]

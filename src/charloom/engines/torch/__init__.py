@@ -13,6 +13,7 @@ from charloom.engines.torch.cpu.malloc import keep_freed
 from charloom.engines.torch.learner import TorchLearner
 from charloom.engines.torch.model import DTYPES, TorchModel
 from charloom.errors import ConfigError
+from charloom.threads import pool_is_lost
 
 if TYPE_CHECKING:
     from numpy import ndarray as Array
@@ -29,11 +30,19 @@ class TorchEngine:
     def resolve_device(self, name: str) -> str:
         """Return the device to use: ``auto`` is CUDA if available, else the CPU (recurrent nets are slow on MPS).
 
+        A process forked from one that had loaded torch cannot use CUDA: there, ``auto`` is the CPU.
+
         Raises:
             ConfigError: the device is not available.
         """
         if name == "auto":
-            return "cuda" if torch.cuda.is_available() else "cpu"
+            return "cuda" if torch.cuda.is_available() and not pool_is_lost() else "cpu"
+        if name.startswith("cuda") and pool_is_lost():
+            raise ConfigError(
+                f"device is {name!r} in a forked process",
+                why="the process that it was forked from had loaded torch, and CUDA does not survive a fork",
+                fix="start the process with multiprocessing.get_context('spawn'), or use device='cpu'",
+            )
         num_cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
         available = {"cpu": True, "cuda": num_cuda > 0, "mps": torch.backends.mps.is_available()}
         kind, _, index = name.partition(":")

@@ -142,7 +142,7 @@ def take_tour(
     train_config: TrainConfig,
     *,
     parameters: Mapping[str, Float64[Array, "..."]] | None = None,
-    prompt: str = "",
+    prompt: Int[Array, " T"] | None = None,
     settings_from: str = "",
     top_k: int = TOP_K,
     top_p: float = TOP_P,
@@ -155,7 +155,7 @@ def take_tour(
         model_config: the network.
         train_config: its training; batch and window are reduced for a short text.
         parameters: of a trained model; None = as initialised for training.
-        prompt: text to predict from if there is no corpus; every character known.
+        prompt: ids to predict from if there is no corpus, all of which are read; None = none.
         settings_from: source of the settings, in words.
         top_k: of the filter shown.
         top_p: of the filter shown.
@@ -168,7 +168,7 @@ def take_tour(
     if parameters is None:
         parameters = initial_parameters(network, len(vocab), train_config.seed)
     if corpus is None:
-        part, ids = "prompt", with_bos(vocab.encode(prompt), vocab)
+        part, ids = "prompt", with_bos(np.empty(0, np.int64) if prompt is None else prompt, vocab)
         batch, opening, length = None, ids[:FIRST_IDS], len(ids)
     else:
         part, ids = _held_out(corpus)

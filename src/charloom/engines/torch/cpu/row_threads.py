@@ -18,6 +18,8 @@ from typing import TypeVar
 
 import torch
 
+from charloom.threads import pool_is_lost
+
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
@@ -36,7 +38,7 @@ class RowThreads:
     @property
     def number(self) -> int:
         """The number of threads."""
-        return self._led or torch.get_num_threads()
+        return 1 if pool_is_lost() else self._led or torch.get_num_threads()
 
     @property
     def is_led(self) -> bool:

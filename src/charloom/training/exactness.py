@@ -1,0 +1,41 @@
+"""Whether a resumed run can end with the bytes of an uninterrupted one: on what it ran before, and on what now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from charloom.runs import Run
+from charloom.versions import versions
+
+
+def lapse_of_exactness(run: Run, *, num_threads: int, device: str) -> tuple[str, ...]:
+    """A note if the run continues on other versions, another processor, device or number of threads; else nothing.
+
+    Sums are divided among threads and rounded in another order, and other versions may round differently.
+    """
+    started = [event for event in run.events() if event.get("event") == "started"]
+    before: dict[str, Any] = dict(run.config().get("versions", {}))
+    if started:
+        before |= {"threads": started[-1].get("threads"), "device": started[-1].get("device")}
+    changes = _changes(before, {**versions(), "threads": num_threads, "device": device})
+    if not changes:
+        return ()
+    return (
+        f"the run continues with {', '.join(changes)}: the result will be as good, "
+        "but not byte-identical to an uninterrupted run",
+    )
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Each recorded value that is another one now, as ``1 thread instead of 2``."""
+    different = {name: now[name] for name in now if before.get(name) not in (None, now[name])}
+    return [_named(name, value, before[name]) for name, value in different.items()]
+
+
+def _named(name: str, value: Any, before: Any) -> str:
+    if name == "threads":
+        return f"{value} {'thread' if value == 1 else 'threads'} instead of {before}"
+    if name in ("device", "processor", "machine"):
+        return f"the {name} {value} instead of {before}"
+    return f"{name} {value} instead of {before}"
