@@ -33,7 +33,9 @@ def test_a_file_name_that_is_not_utf_8_goes_all_the_way(charloom, here):
     assert charloom(["train", "t.txt", *SHORT, "--recipe", out, "--out", "again"]).code == 0
 
 
-@pytest.mark.parametrize("failing", ["charloom.training.loop.initial_parameters", "charloom.runs.Run.append"])
+@pytest.mark.parametrize(
+    "failing", ["charloom.training.loop.initial_parameters", "charloom.training.loop.RunRecorder"]
+)
 def test_a_start_that_fails_leaves_no_folder(charloom, here, monkeypatch, failing):
     def fail(*_, **__):
         raise MemoryError
