@@ -405,3 +405,32 @@ def test_novelty_is_measured_against_the_training_part(model, tmp_path):
     model.save(tmp_path / "alone.safetensors")
     with pytest.raises(RunError, match="without its run"):
         charloom.load(tmp_path / "alone.safetensors").novelty("a")
+
+
+def test_documents_from_a_generator_are_trained_on(tmp_path):
+    settings = {**SETTINGS, "steps": 2, "quiet": True}
+    model = charloom.train(text=(f"name {number}" for number in range(60)), out=tmp_path / "a", **settings)
+    assert model.file.text_config.documents == "file"
+    assert model.vocab.boundary_id is not None
+    lines = charloom.train(text=["a\nb"] * 60, documents="line", out=tmp_path / "b", **settings)
+    assert lines.file.text_config.documents == "line"
+
+
+def test_a_validation_file_counts_for_a_text_in_memory_too(tmp_path):
+    (tmp_path / "held.txt").write_text(TEXT[:200], encoding="utf-8")
+    model = charloom.train(
+        text=TEXT, val=tmp_path / "held.txt", out=tmp_path / "a", quiet=True, **{**SETTINGS, "steps": 2}
+    )
+    assert len(model.corpus().validation) == 200
+
+
+@pytest.mark.parametrize(
+    ("sources", "keywords", "message"),
+    [
+        ([["anna", "bo"]], {}, "pass documents as text="),
+        (["a.txt"], {"text": "abc"}, "a run has one corpus"),
+    ],
+)
+def test_sources_and_texts_are_not_confused(sources, keywords, message):
+    with pytest.raises(ConfigError, match=message):
+        charloom.train(*sources, **keywords, **SETTINGS)

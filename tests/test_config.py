@@ -19,10 +19,11 @@ from charloom.config import (
     nearest_name,
     parse_plan,
     setting_names,
+    stored_text_config,
     to_dict,
-    unescaped,
     with_settings,
 )
+from charloom.config.separators import escaped, parse_replacements, unescaped
 from charloom.errors import ConfigError
 
 CLASSES = [TextConfig, ModelConfig, TrainConfig, SampleConfig]
@@ -225,3 +226,48 @@ def test_nearest_is_none_if_nothing_is_close():
 )
 def test_escapes_by_hand(typed, also, meant):
     assert unescaped(typed, also=also) == meant
+
+
+@given(st.text())
+def test_every_separator_can_be_written(text):
+    assert unescaped(escaped(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("recorded", "meant"),
+    [
+        (r"\newpage", "\newpage"),
+        (r"\\newpage", "\\\newpage"),
+        (r"\\section", "\\\\section"),
+        ("line", "line"),
+    ],
+)
+def test_a_separator_recorded_before_backslashes_could_be_escaped_keeps_its_meaning(recorded, meant):
+    assert unescaped(stored_text_config({"documents": recorded}, source="a run").documents) == meant
+
+
+def test_a_separator_recorded_since_is_read_as_it_is():
+    stored = {"documents": r"\\newpage", "keep_separator": "no"}
+    assert stored_text_config(stored, source="a run").documents == r"\\newpage"
+
+
+@pytest.mark.parametrize("documents", ["none", "line", "blank-line", "file", r"\n\n"])
+def test_a_separator_of_newlines_cannot_be_kept(documents):
+    with pytest.raises(ConfigError, match="nothing would be kept"):
+        TextConfig(documents=documents, keep_separator="begin")
+
+
+def test_rows_of_a_column_are_documents():
+    assert TextConfig(column="text").documents == "file"
+    assert TextConfig(column="text", documents="line").documents == "line"
+    assert TextConfig(column="text", split="random").split == "random"
+
+
+def test_characters_to_replace():
+    assert parse_replacements("U+FFFD=, ’=',U+2014=U+002D U+002D") == {"\ufffd": "", "’": "'", "—": "--"}
+
+
+@pytest.mark.parametrize("text", ["", "U+FFFD", "ab=c", "a=b,a=c", "U+D800=x", "U+FFFFFF="])
+def test_characters_to_replace_are_checked(text):
+    with pytest.raises(ConfigError, match="replace_chars is"):
+        TextConfig(replace_chars=text)

@@ -1,17 +1,20 @@
 """Files survive a failure at any point; one writer per folder."""
 
+import codecs
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import charloom
 from charloom import files
 from charloom.errors import RunError
-from charloom.files import Lock, atomic_write, sha256_of
+from charloom.files import Lock, atomic_write, json_text, made_folder, sha256_of, text_of_file
 
 
 class PowerCutError(OSError):
@@ -203,3 +206,49 @@ def test_a_lock_file_with_any_content_does_not_crash(content, tmp_path):
 def test_a_lock_in_a_missing_folder_is_explained(tmp_path):
     with pytest.raises(RunError, match="cannot write"), Lock(tmp_path / "nowhere" / "lock"):
         pass
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+def test_a_text_file_may_begin_with_a_byte_order_mark(tmp_path, encoding):
+    mark = codecs.BOM_UTF16_BE if encoding == "utf-16-be" else b""
+    (tmp_path / "a").write_bytes(mark + "naïve\n".encode(encoding))
+    assert text_of_file(tmp_path / "a") == "naïve\n"
+
+
+def test_nothing_but_the_helper_reads_text_from_users():
+    """A file read with `Path.read_text` would be refused, or begin with U+FEFF, if it has a byte-order mark."""
+    source = Path(charloom.__file__).parent
+    found = {
+        path.relative_to(source).as_posix()
+        for path in source.rglob("*.py")
+        if re.search(r"\.read_text\(|open\((encoding|\"r\")", path.read_text("utf-8"))
+    }
+    of_the_system = {
+        "files.py",
+        "threads.py",
+        "doctor.py",
+        "versions.py",
+        "cli/completion.py",
+    }  # /proc, /sys and a shell's startup file
+    assert found <= of_the_system
+
+
+def test_names_that_are_not_utf_8_survive_in_json():
+    value = {"name": os.fsdecode(b"caf\xe9"), "other": "قصص"}
+    text = json_text(value)
+    assert json.loads(text.encode("utf-8")) == value
+    assert "قصص" in text
+
+
+def test_a_folder_made_for_what_then_fails_is_removed(tmp_path):
+    with pytest.raises(ZeroDivisionError), made_folder(tmp_path / "a" / "b"):
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+    folder = made_folder(tmp_path / "a")
+    folder.__enter__()
+    (tmp_path / "a" / "kept").write_text("x")
+    assert not folder.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
+    assert (tmp_path / "a" / "kept").is_file()
+    with made_folder(tmp_path / "c"):
+        pass
+    assert (tmp_path / "c").is_dir()

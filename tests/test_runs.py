@@ -1,6 +1,8 @@
 """The run folder: its configuration, valid events and intact checkpoints."""
 
+import codecs
 import json
+import os
 import re
 import struct
 
@@ -212,3 +214,55 @@ def test_a_run_is_locked_while_it_is_written(run):
     with run.lock():
         assert (run.path / "lock").is_file()
     assert not (run.path / "lock").exists()
+
+
+def test_a_configuration_and_events_may_begin_with_a_byte_order_mark(run):
+    run.config_path.write_bytes(codecs.BOM_UTF8 + run.config_path.read_bytes())
+    assert run.config()["schema"] == 1
+    run.events_path.write_bytes(codecs.BOM_UTF8 + b'{"step": 1}\n')
+    assert run.events() == [{"step": 1}]
+
+
+def test_names_that_are_not_utf_8_are_recorded(tmp_path):
+    name = os.fsdecode(b"caf\xe9.txt")
+    run = Run.create(tmp_path / "run", {"sources": [name]})
+    run.append({"event": "x", "name": name})
+    run.write_checkpoint(Checkpoint(1, checkpoint(1).tensors, {"name": name}))
+    assert run.config() == {"sources": [name]}
+    assert run.events() == [{"event": "x", "name": name}]
+    assert run.newest_checkpoint()[0].scalars == {"name": name}
+
+
+@pytest.mark.parametrize(
+    "failure", [OSError("disk full"), MemoryError(), KeyboardInterrupt(), ValueError("odd")]
+)
+def test_the_folders_of_a_failed_start_are_removed(tmp_path, monkeypatch, failure):
+    def fail(*_):
+        raise failure
+
+    monkeypatch.setattr(Run, "write_config", fail)
+    with pytest.raises((type(failure), RunError)):
+        Run.create(tmp_path / "runs" / "a", {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_what_a_failed_start_made_is_removed(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "notes.txt").write_text("mine")
+    run = Run.create(tmp_path / "a", {})
+    run.remove_if_unused()
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "notes.txt"]
+
+
+@pytest.mark.parametrize("work", ["step", "checkpoint", "model", "opened"])
+def test_a_run_with_work_in_it_is_never_removed(run, work):
+    if work == "step":
+        run.append({"event": "progress", "step": 3})
+    elif work == "checkpoint":
+        run.write_checkpoint(checkpoint(1))
+    elif work == "model":
+        run.model_path.write_bytes(b"x")
+    else:
+        run = Run.open(run.path)
+    run.remove_if_unused()
+    assert run.config_path.exists()

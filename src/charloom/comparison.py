@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from charloom.config import stored_text_config, to_dict
 from charloom.engines import load_engine
 from charloom.errors import CharloomError
 from charloom.evaluation.bootstrap import Difference, losses_by_position, paired_difference
@@ -110,7 +111,8 @@ def seed_groups(runs: Sequence[Run]) -> list[SeedGroup]:
 def _all_but_seed(config: dict[str, Any]) -> str:
     corpus = {key: config["corpus"].get(key) for key in ("sha256", "val", "test")}
     train = {key: value for key, value in config["train"].items() if key != "seed"}
-    return json.dumps([config["text"], config["model"], train, corpus], sort_keys=True)
+    text = to_dict(stored_text_config(config["text"], source="a run"))
+    return json.dumps([text, config["model"], train, corpus], sort_keys=True)
 
 
 def _group(members: list[tuple[Run, dict[str, Any]]]) -> SeedGroup:

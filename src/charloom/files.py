@@ -73,6 +73,24 @@ def json_text(value: object, **options: Any) -> str:
     return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
+@contextlib.contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """Make a folder for what the block writes; if the block fails, remove the folders made, unless they are in use.
+
+    Raises:
+        RunError: as `make_folder`.
+    """
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        make_folder(folder)
+        yield
+    except BaseException:
+        for place in made:
+            with contextlib.suppress(OSError):
+                place.rmdir()
+        raise
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder and its parents, unless it exists.
 

@@ -1,5 +1,7 @@
 """Recipe files: their legal contents, and the validity of every built-in recipe."""
 
+import json
+
 import pytest
 
 from charloom.config import ModelConfig, TrainConfig, with_settings
@@ -27,3 +29,17 @@ def test_every_built_in_recipe_is_described_and_has_legal_settings(name):
     assert recipe.source
     with_settings(ModelConfig(), recipe.settings)
     with_settings(TrainConfig(), recipe.settings)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_recipe_may_begin_with_a_byte_order_mark(tmp_path, encoding):
+    (tmp_path / "mine.toml").write_bytes('cell = "lstm"\r\nsteps = 3\r\n'.encode(encoding))
+    assert find_recipe(str(tmp_path / "mine.toml")).settings == {"cell": "lstm", "steps": 3}
+
+
+def test_a_configuration_used_as_a_recipe_may_too(tmp_path):
+    config = {"text": {"unit": "byte"}, "model": {"cell": "gru"}, "train": {"steps": 3}}
+    (tmp_path / "config.json").write_text(json.dumps(config), "utf-8-sig")
+    settings = find_recipe(str(tmp_path / "config.json")).settings
+    assert (settings["cell"], settings["steps"]) == ("gru", 3)
+    assert settings["clean_bytes"]  # what unit byte meant when this run was made

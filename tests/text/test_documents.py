@@ -4,15 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.text.documents import Splitter
+from charloom.text.documents import Splitter, missing_separator_note
 
 MODES = ["none", "line", "blank-line", "file", "--", "aa", r"\n-\n", "aab"]
 TEXTS = st.text(st.sampled_from("ab-\n \t"), max_size=40)
 
 
-def documents(mode, *files, size=None):
+def documents(mode, *files, size=None, keep="no"):
     """The documents of some files, fed in pieces of `size` characters."""
-    splitter, text, starts = Splitter(mode), "", []
+    splitter, text, starts = Splitter(mode, keep), "", []
     for file in files:
         edges = range(0, len(file), size or max(len(file), 1))
         for marked in [
@@ -68,3 +68,45 @@ def test_empty_documents_are_counted():
 def test_the_count_of_empty_documents_is_independent_of_the_piece_size(size):
     _, splitter = documents("--", "a----b--\n--c--", size=size)
     assert (splitter.num_documents, splitter.num_empty) == (3, 2)
+
+
+@pytest.mark.parametrize("mode", MODES[4:])
+@pytest.mark.parametrize("keep", ["begin", "end"])
+@given(text=TEXTS, size=st.sampled_from([1, 2, 3, 5, None]))
+def test_a_separator_is_kept_on_the_side_that_is_asked_for(mode, keep, text, size):
+    separator = mode.replace("\\n", "\n")
+    first, *others = text.split(separator)
+    parts = [first, *(separator + part for part in others)]
+    if keep == "end":
+        parts = [*(part + separator for part in [first, *others][:-1]), [first, *others][-1]]
+    expected = [stripped for part in parts if (stripped := part.strip("\n"))]
+    assert documents(mode, text, size=size, keep=keep)[0] == expected
+
+
+def test_a_chess_game_keeps_its_first_tag():
+    games = '[Event "a"]\n1. e4\n\n[Event "b"]\n1. d4\n'
+    found, _ = documents(r"\n\n[Event ", games, keep="begin")
+    assert found == ['[Event "a"]\n1. e4', '[Event "b"]\n1. d4']
+
+
+@pytest.mark.parametrize(
+    ("mode", "text", "expected"),
+    [
+        (r"\\newpage", "one\\newpage two", ["one", " two"]),
+        (r"\section", "one\\section two", ["one", " two"]),
+        (r"\n\\n", "one\n\\ntwo", ["one", "two"]),  # both at once
+        (r"\newpage", "one\newpage two", ["one", " two"]),
+    ],
+)
+def test_a_backslash_can_be_escaped(mode, text, expected):
+    assert documents(mode, text)[0] == expected
+
+
+def test_a_separator_that_never_occurs_is_told_with_how_it_was_read():
+    _, splitter = documents(r"\newpage", "one\\newpage two")
+    assert r"does not occur in the text: \n is a newline, \t a tab and \\ a" in missing_separator_note(
+        r"\newpage", splitter
+    )
+    _, splitter = documents("--", "one--two")
+    assert missing_separator_note("--", splitter) is None
+    assert missing_separator_note("line", Splitter("line")) is None

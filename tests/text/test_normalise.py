@@ -10,7 +10,7 @@ from charloom.text.normalise import Cleaner, clean
 
 # Letters, marks of several classes, Hangul jamo, half-width kana marks, Indic vowel signs, line ends: characters that a cut could affect.
 DELICATE = "aeAq\r\n\r\n \u0301\u0323\u0300\u0345\u0651\u064e\u0622\u0627\u0653\u1100\u1161\u11a8\uac00\u0b47\u0b3e\uff76\uff9e\u304b\u3099\u1e0b\u0344\ufb01\u4e00"
-FORMS = ["nfc", "nfkc", "none"]
+FORMS = ["nfc", "nfd", "nfkc", "nfkd", "none"]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -68,3 +68,28 @@ def test_clean_text_is_in_normal_form(text):
     cleaned = clean(text, TextConfig())
     assert unicodedata.is_normalized("NFC", cleaned)
     assert clean(cleaned, TextConfig()) == cleaned
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(
+    text=st.text(st.sampled_from(DELICATE + "\u200b\ufffd")), cuts=st.lists(st.integers(0, 60), max_size=8)
+)
+def test_replacing_is_independent_of_the_pieces(form, text, cuts):
+    config = TextConfig(normalization=form, replace_chars="U+FFFD=,U+200B=,a=\u0301")
+    cleaner, edges = Cleaner(config), sorted({0, *(cut for cut in cuts if cut < len(text)), len(text)})
+    pieces = [cleaner.feed(text[start:stop]) for start, stop in itertools.pairwise(edges)]
+    assert "".join(pieces) + cleaner.feed("", final=True) == clean(text, config)
+
+
+def test_characters_are_replaced_as_they_would_be_learnt():
+    assert clean("a\ufffdb\u200b", TextConfig(replace_chars="U+FFFD=?,U+200B=")) == "a?b"
+    assert clean("e\u0301", TextConfig(replace_chars="U+00E9=e")) == "e"  # after normalisation
+    assert (
+        clean("e\u200b\u0301", TextConfig(replace_chars="U+200B=")) == "\u00e9"
+    )  # what meets is normalised again
+
+
+@given(st.text(st.characters(exclude_categories=()), max_size=40))
+def test_raw_bytes_are_not_changed(text):
+    assert clean(text, TextConfig(unit="byte")) == text
+    assert clean("e\u0301\r\n", TextConfig(unit="byte", clean_bytes=True)) == "\u00e9\n"

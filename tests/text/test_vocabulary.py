@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from charloom.config import TextConfig
 from charloom.errors import DataError, ModelFileError, UnknownCharacterError
+from charloom.text.load import corpus_from_text
 from charloom.text.vocabulary import (
     BOUNDARY,
     BOUNDARY_CODE,
@@ -176,6 +177,20 @@ def test_replacement_characters_are_refused_unless_dropped():
     assert caught.value.what == "the text contains the replacement character U+FFFD 2 times"
     assert "--encoding, or add --replace-chars U+FFFD= to leave it out" in caught.value.fix
     assert Vocabulary.from_text(text, TextConfig(min_count=3)).symbols == (97,)
+
+
+def test_the_advice_on_replacement_characters_changes_no_other_character():
+    text = "a\ufffdaaZaë\ufffd\n"
+    kept = Vocabulary.from_text(text, TextConfig(replace_chars="U+FFFD=U+FFFD"))
+    assert kept.symbols == tuple(map(ord, "\nZaë\ufffd"))
+    for setting, expected in (("U+FFFD=", "\nZaë"), ("U+FFFD=?", "\n?Zaë")):
+        corpus = corpus_from_text(text, TextConfig(replace_chars=setting, val_fraction=0))
+        assert (corpus.vocab.symbols, corpus.vocab.specials) == (tuple(map(ord, expected)), ())
+
+
+def test_the_first_replacement_character_is_located():
+    with pytest.raises(DataError, match=r"U\+FFFD 2 times, first in line 3 of t"):
+        corpus_from_text("one\ntwo\r\nthr\ufffde\ufffd\n", name="t")
 
 
 def test_an_empty_vocabulary_is_refused():

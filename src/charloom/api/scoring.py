@@ -12,7 +12,7 @@ from charloom.errors import ConfigError, DataError
 from charloom.evaluation.dynamic import dynamic_score
 from charloom.evaluation.protocols import Protocol, Score, stream_loss, windows_loss
 from charloom.evaluation.unknown import charged, num_unpredicted
-from charloom.jobs import Source
+from charloom.run_corpus import Source
 from charloom.text import Scoring, encode_for_scoring, read_texts
 
 

@@ -104,12 +104,12 @@ def _write(
     from charloom.plots import save
     from charloom.report import inspection_page, pictures
 
-    make_folder(folder)
     published = _published(model)
     document = {"schema": SCHEMA, **numbers}
     title, summary = f"Why {name} learns, and why it forgets", _summary(model, found, text)
     page = inspection_page(found, title=title, summary=summary, numbers=document, published=published)
     written = [folder / "report.html", folder / "inspection.json"]
+    make_folder(folder)
     atomic_write(written[0], page)
     atomic_write(written[1], json_text(document) + "\n")
     notes: dict[str, None] = {}

@@ -110,10 +110,11 @@ class TextConfig:
                 fix="omit --clean-bytes, or add --unit byte",
             )
         given = {name: getattr(self, name) for name in ("encoding", "replace_chars")}
+        given["normalization"] = None if self.normalization in ("nfc", "none") else self.normalization
         for name in [name for name, value in given.items() if value is not None and self.is_raw]:
             raise ConfigError(
                 f"{name} is {given[name]!r} and unit is byte",
-                why="the bytes of the text are read as they are, so nothing is decoded or replaced",
+                why="the bytes of the text are read as they are, so nothing is decoded, normalised or replaced",
                 fix=f"omit --{name.replace('_', '-')}, or add --clean-bytes",
             )
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from charloom.files import atomic_write, json_text, make_folder
+from charloom.files import atomic_write, json_text, made_folder
 from charloom.reproduce.best import Contest, contest
 from charloom.reproduce.best import to_json as contest_json
 from charloom.reproduce.measure import Repetition, repeat
@@ -48,7 +48,7 @@ def write_page(out: Path, done: Sequence[Repetition], results: Mapping[str, Any]
 
 def write_json(path: Path, results: Mapping[str, Any]) -> Path:
     """Write results with the versions they depend on; create the folder if it is missing."""
-    make_folder(path.parent)
     document = {"schema": 1, "versions": versions(), **results}
-    atomic_write(path, (json_text(document, indent=1) + "\n").encode())
+    with made_folder(path.parent):
+        atomic_write(path, (json_text(document, indent=1) + "\n").encode())
     return path

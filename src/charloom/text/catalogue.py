@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from charloom.errors import DownloadError
-from charloom.files import atomic_write, make_folder, sha256_of
+from charloom.files import atomic_write, made_folder, sha256_of
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
@@ -154,8 +154,8 @@ def get_corpus(
         raise _unknown(name)
     known, path = KNOWN[name], _path_of(name, folder)
     if not (path.is_file() and sha256_of(path) == known.sha256):
-        make_folder(path.parent)
-        atomic_write(path, lambda handle: _fetch(url or known.url, handle, known.sha256, timeout_s))
+        with made_folder(path.parent):
+            atomic_write(path, lambda handle: _fetch(url or known.url, handle, known.sha256, timeout_s))
     return path
 
 

@@ -101,7 +101,7 @@ class Part:
     splitter: Splitter = field(init=False)
     _ended: bool = True  # whether the last character was a newline, or nothing was read yet
     _label: str = ""
-    _line: int = 1
+    _line: int = 1  # of the current file; of documents in memory or in a table, the document
 
     def __post_init__(self) -> None:
         self.splitter = Splitter(self.config.documents, self.config.keep_separator)
@@ -122,18 +122,19 @@ class Part:
             self._count(piece)
             num_symbols = len(self.symbols)
             self._write(*self.splitter.feed(piece))
-            self._note_places(piece, num_symbols)
+            self._note_places(piece, num_symbols, "\n", "line")
 
     def feed_documents(self, documents: Sequence[str]) -> None:
         """Take whole documents; in the modes that split a text, each is split further."""
         if self.config.documents == "file" and self.config.take_chars is None:
             if not documents:
                 return
-            joined = _BETWEEN_DOCUMENTS.join(["", *documents] if self.num_chars else documents)
-            self._count(joined)
+            joined = _BETWEEN_DOCUMENTS.join(documents)
+            self._count(_BETWEEN_DOCUMENTS + joined if self.length else joined)
             num_symbols = len(self.symbols)
             self._write(*self.splitter.feed_whole(documents))
-            self._note_places(joined, num_symbols)
+            self._note_places(joined, num_symbols, _BETWEEN_DOCUMENTS, "document")
+            self._line += 1
             return
         for document in documents:
             self.begin_file(self._label)
@@ -181,14 +182,14 @@ class Part:
         as_bytes = to_bytes(piece) if self.config.is_raw else piece.encode("utf-8", "surrogatepass")
         self.digest.update(as_bytes)
 
-    def _note_places(self, piece: str, num_symbols: int) -> None:
-        """Note where the characters that are new in this piece occur first, if they deserve it; and count its lines."""
+    def _note_places(self, piece: str, num_symbols: int, end: str, what: str) -> None:
+        """Note where characters that are new in this piece occur first, if they deserve it; count the ends of its lines."""
         if self.config.unit == "char":
             for code in self.symbols.codes[num_symbols:].tolist():
                 if code != BOUNDARY_CODE and is_notable(code) and (offset := piece.find(chr(code))) >= 0:
-                    line = self._line + piece.count("\n", 0, offset)
-                    self.places[code] = f"in line {line:,} of {self._label}"
-        self._line += piece.count("\n") + piece.count(_BETWEEN_DOCUMENTS)
+                    number = self._line + piece.count(end, 0, offset)
+                    self.places[code] = f"in {what} {number:,} of {self._label}"
+        self._line += piece.count(end)
 
     def _write(self, text: str, starts: Int64[Array, " n"]) -> None:
         codes = codes_of(text, self.config.unit)

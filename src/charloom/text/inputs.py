@@ -136,7 +136,8 @@ def _batches(
             yield batch
             batch = []
     yield batch
-    notes += [f"{where}{count:,} {kind} rows left out" for kind, count in counts.items() if count]
+    for kind, count in counts.items():
+        notes += [f"{where}{count:,} {kind} row{'s' * (count > 1)} left out"] * (count > 0)
 
 
 def _document(number: int, value: object) -> str | None:
@@ -189,7 +190,8 @@ def memory_input(text: object, config: TextConfig, *, label: str) -> StringText 
 
 
 def _no_text(text: object, why: str, fix: str) -> DataError:
-    return DataError(f"text is {text!r:.60}, of type {type(text).__name__}", why=why, fix=fix)
+    shown = " ".join(repr(text).split())
+    return DataError(f"text is {shown:.60}, of type {type(text).__name__}", why=why, fix=fix)
 
 
 def find_inputs(
@@ -215,6 +217,8 @@ def find_inputs(
         notes += skipped
         if found:
             inputs_by_role[role] = [source_input(source, config) for source in found]
+        if found and not tables and all(table_format(source.name) is not None for source in found):
+            notes.append(f"{found[0].name} is read as plain text; --column NAME reads one column of it")
     if TEXT not in inputs_by_role:
         inputs_by_role = {TEXT: [StringText(BUILTIN_NAME, builtin_text(), config)], **inputs_by_role}
     return inputs_by_role, notes

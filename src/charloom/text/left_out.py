@@ -70,7 +70,15 @@ class LeftOut:
 
     def add(self, reason: str, name: str) -> None:
         """Note one file or folder."""
-        self._names.setdefault(reason, []).append(name)
+        names = self._names.setdefault(reason, [])
+        if name not in names:
+            names.append(name)
+
+    def merge(self, other: LeftOut, folder: Path) -> None:
+        """Note what another collection found in a folder."""
+        for reason, names in other._names.items():
+            for name in names:
+                self.add(reason, str(folder / name))
 
     def note(self, where: str) -> str:
         """A sentence with the reasons, and the first few names of each."""

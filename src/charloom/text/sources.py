@@ -293,7 +293,7 @@ def _texts_in(
 ) -> list[Source]:
     files, skipped = _files_below(folder)
     if not files and skipped:
-        left_out.add("all of", f"{folder}: {skipped}")
+        left_out.merge(skipped, folder)
         return []
     if not files:
         what, why = f"the folder {folder} contains no files", "there is nothing to read"

@@ -34,6 +34,7 @@ _FORMATS: Mapping[str, Format] = {
 _PACKED = (".gz", ".bz2", ".xz")
 _PARQUET = b"PAR1"
 _DELIMITERS = ",;\t|"
+_CSV_FIX = "repair the file, or export it again with quotes around texts that contain delimiters, quotes or line ends"
 _LARGEST_FIELD = (1 << 31) - 1
 _LINE_END = re.compile(r"(?<=\n)|(?<=\r)(?!\n)")
 
@@ -142,17 +143,17 @@ def _csv_cells(lines: Iterator[str], column: str, source: str) -> Iterator[str |
     position = _position(column, names, source)
     with _any_field_size():
         rows = csv.reader(lines, delimiter=delimiter, strict=True)
+        begin = 2
         try:
             for row in rows:
                 if len(row) > len(names) and any(row[len(names) :]):
-                    raise _malformed(
-                        source,
-                        f"the row at line {rows.line_num + 1:,} has {len(row)} fields, and the first line names {len(names)}",
-                    )
+                    fields = f"{len(row)} fields, and the first line names {len(names)}"
+                    raise _malformed(source, f"the row that begins in line {begin:,} has {fields}", _CSV_FIX)
+                begin = rows.line_num + 2
                 if row or len(names) == 1:
                     yield row[position] if position < len(row) else None
         except csv.Error as error:
-            raise _malformed(source, f"line {rows.line_num + 1:,}: {error}") from error
+            raise _malformed(source, f"the row that begins in line {begin:,}: {error}", _CSV_FIX) from error
 
 
 def _header(line: str, column: str) -> tuple[str, list[str]]:
@@ -226,9 +227,5 @@ def _json_cells(rows: Iterable[tuple[str, Any]], column: str, source: str) -> It
         _position(column, list(seen), source)
 
 
-def _malformed(source: str, why: str) -> DataError:
-    return DataError(
-        f"{source} is not a table that can be read",
-        why=why,
-        fix="repair or export the file again: a text with delimiters, quotes or line ends must be in quotes",
-    )
+def _malformed(source: str, why: str, fix: str = "repair the file, or export it again") -> DataError:
+    return DataError(f"{source} is not a table that can be read", why=why, fix=fix)
