@@ -23,7 +23,7 @@ from charloom.cli.sample_output import (
     write_files,
     write_samples_page,
 )
-from charloom.config import SampleConfig, unescaped
+from charloom.config import SampleConfig, unescaped, without_effect_on_samples
 
 if TYPE_CHECKING:
     from charloom.api import Model
@@ -105,6 +105,7 @@ def sample(
     _check_output(show, output, stream=stream, distinct=unique or new, novelty_from=novelty_from)
     loaded = api.load(model, device=device)
     config = loaded.sample_config(**settings)
+    show.notes(*without_effect_on_samples(settings, config))
     _check_end(config, loaded, stop, distinct=unique or new)
     given = read_prompt(show, prompt, prompt_file)
     opening = loaded.default_prompt if given is None else given
