@@ -80,6 +80,7 @@ def pretend_fetched(folder, texts, monkeypatch):
         ("docs/how-to/compare-runs.md", 3),
         ("docs/how-to/copied-text.md", 1),
         ("docs/how-to/find-typos.md", 3),
+        ("docs/how-to/many-samples.md", 4),
         ("docs/how-to/own-text.md", 3),
         ("docs/how-to/take-the-tour.md", 6),
     ],
@@ -103,6 +104,7 @@ def test_every_command_of_a_page_runs_in_the_order_given(page, least, tmp_path, 
     monkeypatch.chdir(tmp_path)
     if page.startswith("docs/how-to/"):  # they begin where the first tutorial ends
         assert main(shortened("charloom train tales.txt --out runs/tales")) == 0
+        assert main(shortened("charloom train names.txt --documents line --out runs/names")) == 0
     commands = commands_of(page)
     assert len(commands) >= least
     for command in commands:

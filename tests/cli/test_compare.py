@@ -113,6 +113,7 @@ def test_compare_says_how_certain_a_difference_is(charloom):
     done = charloom("compare small-seed0 small-seed1 large")
     assert "small is worse than large by " in done.out
     assert "small, seeds 0, 1: " in done.out
+    assert done.out.count(" bits/char (") == 2
     assert "another seed may change more" in done.err
     table = charloom("compare small-seed0 small-seed1 large --format markdown")
     assert all(line.startswith("|") for line in table.out.splitlines())

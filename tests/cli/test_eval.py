@@ -67,7 +67,7 @@ def test_unk_in_the_runs_own_part_is_counted(charloom, workspace):
     )
     assert charloom("train rare.txt --min-count 2 --steps 2 --hidden-size 4 --out run --quiet").code == 0
     done = charloom("eval run")
-    assert done.out.splitlines()[0].startswith("1 characters (")
+    assert done.out.splitlines()[0].startswith("1 character (")
     assert "its own probability only, as in training" in done.out.splitlines()[0]
 
 

@@ -100,7 +100,9 @@ def _compared(show: Show, runs: list[Run], *, tested: bool) -> tuple[list[SeedGr
     for group in groups:
         if len(group.runs) > 1:
             seeds = ", ".join(map(str, group.seeds))
-            tell(f"{group.name}, seeds {seeds}: {plus_minus(group.val_bits_per_char)} bits (mean ± sd)")
+            tell(
+                f"{group.name}, seeds {seeds}: {plus_minus(group.val_bits_per_char)} {_bits(group)} (mean ± sd)"
+            )
     for one in comparisons:
         if one.why_not is not None:
             show.notes(f"{one.other.name} and {one.best.name} are not compared further: {one.why_not}")
@@ -122,10 +124,14 @@ def plus_minus(values: Sequence[float]) -> str:
     return f"{statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}"
 
 
+def _bits(group: SeedGroup) -> str:
+    return f"bits/{group.runs[0].config()['corpus']['unit']}"
+
+
 def _sentence(one: Comparison) -> str:
     found = one.difference
     assert found is not None
-    bits = f"{found.bits:.4f} bits (95 %: {found.low_bits:.4f} to {found.high_bits:.4f})"
+    bits = f"{found.bits:.4f} {_bits(one.best)} (95 %: {found.low_bits:.4f} to {found.high_bits:.4f})"
     if found.is_clear:
         return f"{one.other.name} is worse than {one.best.name} by {bits}"
     return f"{one.other.name} does not clearly differ from {one.best.name}: worse by {bits}"

@@ -85,12 +85,12 @@ def _object(score: Score, chosen: dict[str, int], unit: str) -> dict[str, Any]:
 
 
 def _unknown(score: Score, vocab: Vocabulary, *, own_part: bool) -> str:
-    from charloom.cli.score import unknown_sentence
+    from charloom.cli.score import counted, unknown_sentence
 
     if not own_part:
         return unknown_sentence(score.unknown_chars, score.unknown_fraction, vocab)
-    share = f"{score.unknown_chars:,} characters ({score.unknown_fraction:.2%})"
-    return f"{share} are <unk>: charged its own probability only, as in training"
+    share = counted(score.unknown_chars, score.unknown_fraction)
+    return f"{share} <unk>: charged its own probability only, as in training"
 
 
 def _print(

@@ -151,7 +151,7 @@ def _write(
     )
     paths = [] if output.out_dir is None else write_files(output.out_dir, samples)
     if paths:
-        show.line(f"wrote {len(paths):,} files to {output.out_dir}")
+        show.line(f"wrote {len(paths):,} file{'s' * (len(paths) > 1)} to {output.out_dir}")
     if output.html is not None:
         write_samples_page(output.html, model, samples, settings, copies)
         show.line(f"wrote {output.html}")

@@ -184,7 +184,17 @@ def unknown_sentence(num_unknown: int, share: float, vocab: Vocabulary) -> str:
 
     bits = f"{unseen_nats(vocab) / math.log(2):.1f} bits each"
     charge = bits if vocab.unk_id is None else f"as <unk> and {bits} for which character it is"
-    return f"{num_unknown:,} characters ({share:.2%}) are unknown to the model: charged {charge}"
+    return f"{counted(num_unknown, share)} unknown to the model: charged {charge}"
+
+
+def counted(num_chars: int, share: float) -> str:
+    """A number of characters with its share and its verb.
+
+    Example:
+        >>> counted(1, 0.5), counted(2, 1.0)
+        ('1 character (50.00%) is', '2 characters (100.00%) are')
+    """
+    return f"{num_chars:,} {'character' if num_chars == 1 else 'characters'} ({share:.2%}) {'is' if num_chars == 1 else 'are'}"
 
 
 def _summary(found: Surprisals, name: str) -> list[str]:

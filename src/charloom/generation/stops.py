@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def stop_texts(
     stops: Sequence[str], vocab: Vocabulary, text_config: TextConfig
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Bring stop texts into the form in which the model generates text.
+    r"""Bring stop texts into the form in which the model generates text.
 
     Args:
         stops: as the user gave them.
