@@ -50,6 +50,11 @@ def test_other_normal_forms(form, text, expected):
     assert f"normalisation {form} changed" in corpus.notes[0]
 
 
+def test_a_mark_at_the_beginning_of_a_text_counts():
+    (note,) = notes_of("\u0344")  # a mark that becomes two, with no character before it
+    assert "U+0344 → U+0308 U+0301" in note
+
+
 def test_normal_text_gives_no_note():
     assert notes_of("déjà vu, 한글 漢字\n" * 9) == ()
 
