@@ -115,6 +115,19 @@ def test_the_same_seed_gives_the_same_text_also_in_pieces(model):
     assert len("".join(itertools.islice(model.stream(length=0, seed=1), 200))) >= 200
 
 
+def test_unique_samples_are_fewer_with_a_warning_if_the_model_has_no_more(model):
+    texts = [one.text for one in model.sample("a", count=20, length=3, unique=True, seed=1)]
+    assert len(set(texts)) == 20
+    with pytest.warns(UserWarning, match="1 of 2 samples: 100 were drawn, 99 were equal to another"):
+        assert len(model.sample("a", count=2, length=3, unique=True, temperature=0, seed=1)) == 1
+    train = model.vocab.decode(model.corpus().train)
+    fresh = model.sample("a", count=5, length=12, new=True, temperature=3, seed=1)
+    assert len(fresh) == 5
+    assert not any(one.prompt + one.text in train for one in fresh)
+    with pytest.raises(ConfigError, match="length is 0 and nothing ends a sample"):
+        model.sample("a", length=0, unique=True)
+
+
 def test_an_unknown_character_is_named(model):
     with pytest.raises(UnknownCharacterError, match=r"U\+00E9"):
         model.sample("café", length=3)
@@ -243,15 +256,15 @@ def test_a_moved_corpus_is_checked(tmp_path):
     other.write_text(TEXT[::-1], encoding="utf-8")
     with pytest.raises(RunError, match="cannot be read"):
         charloom.resume(tmp_path / "run", more_steps=1)
-    with pytest.raises(RunError, match=r"is not the text that .* was trained on.*SHA-256"):
+    with pytest.raises(RunError, match=r"is not the text that .* was trained on.*SHA-256.*--init-from .*run"):
         charloom.resume(tmp_path / "run", text=[other])
     events = []
     charloom.resume(tmp_path / "run", text=[there], on_event=events.append)
     assert kinds(events, "Finished")
 
 
-def test_a_text_in_memory_cannot_be_found_again(tmp_path):
-    charloom.train(text=TEXT, out=tmp_path / "run", **SETTINGS | {"steps": 3})
+def test_a_text_in_memory_that_is_not_kept_cannot_be_found_again(tmp_path):
+    charloom.train(text=TEXT, out=tmp_path / "run", keep_text=False, **SETTINGS | {"steps": 3})
     with pytest.raises(RunError, match=r"given in memory.*--text"):
         charloom.resume(tmp_path / "run", more_steps=1)
 
@@ -285,7 +298,7 @@ def test_seeds_train_runs_that_differ_in_the_seed_only(corpus_file, tmp_path):
 
 
 def test_a_text_in_memory_stays_with_the_model_that_training_returns(tmp_path):
-    model = charloom.train(text=TEXT, out=tmp_path / "run", **SETTINGS | {"steps": 3})
+    model = charloom.train(text=TEXT, out=tmp_path / "run", keep_text=False, **SETTINGS | {"steps": 3})
     assert model.evaluate().loss_nats == pytest.approx(model.card["results"]["val_loss_nats"], rel=FLOAT32)
     sizes = Sizes(
         num_lags=8, num_passages=1, reach=8, targets=8, stretches=1, unit_passages=1, error_chars=200

@@ -214,6 +214,20 @@ def test_nearest_is_none_if_nothing_is_close():
     assert nearest_name("banana", ["hidden_size"]) is None
 
 
+@pytest.mark.parametrize(
+    ("typed", "also", "meant"),
+    [
+        (r"\r\n\0", "r0", "\r\n\0"),
+        (r"\r\n", "", "\\r\n"),
+        (r"\\r\\0", "r0", r"\r\0"),
+        (r"\d+\.", "r0", r"\d+\."),
+        ("a\nb\\", "r0", "a\nb\\"),
+    ],
+)
+def test_escapes_by_hand(typed, also, meant):
+    assert unescaped(typed, also=also) == meant
+
+
 @given(st.text())
 def test_every_separator_can_be_written(text):
     assert unescaped(escaped(text)) == text

@@ -18,8 +18,8 @@ from charloom.config import stored_text_config, to_dict
 from charloom.engines import load_engine
 from charloom.errors import CharloomError
 from charloom.evaluation.bootstrap import Difference, losses_by_position, paired_difference
-from charloom.jobs import corpus_of
 from charloom.modelfile import read_model
+from charloom.run_corpus import corpus_of
 from charloom.runs import Run
 from charloom.text import Corpus
 

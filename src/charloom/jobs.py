@@ -18,18 +18,25 @@ from charloom.config import (
     ModelConfig,
     TrainConfig,
     from_dict,
-    stored_text_config,
     to_dict,
     without_effect,
 )
 from charloom.engines import auto_engine, load_engine
-from charloom.errors import ConfigError, DataError, RunError
+from charloom.errors import ConfigError
 from charloom.parameters import count_parameters, initial_parameters
 from charloom.recipes import Recipe, Resolved, find_recipe, resolve
+from charloom.recipes.fine_tune import StartingModel
 from charloom.recipes.resolve import check_settings, text_config
+from charloom.run_corpus import Source, corpus_of, keeps_text, new_run
 from charloom.runs import Run, new_run_path, no_checkpoint
 from charloom.tensorboard_log import check_tensorboard, logged
-from charloom.text import Corpus, corpus_from_text, is_documents, read_corpus
+from charloom.text import (
+    Corpus,
+    corpus_from_text,
+    is_documents,
+    read_corpus,
+)
+from charloom.text.inputs import absolute
 from charloom.training import Event, extend
 from charloom.training import train as run_training
 from charloom.versions import versions
@@ -41,7 +48,6 @@ WITHOUT_TORCH = (
     "pip install 'charloom[train]' adds residual networks and GPUs"
 )
 
-Source = str | Path
 Text = str | bytes | Iterable[str]
 """A text in memory, or documents."""
 
@@ -54,6 +60,7 @@ class TrainingJob:
         corpus: the text to train on.
         resolved: the settings and where they come from.
         run: the run folder.
+        start: the model whose weights it starts from, or None.
         resume: whether to continue from a checkpoint.
         began: `time.monotonic` when the user's call began; its budget in minutes counts from then.
         log: where else the events are written: tensorboard, or None.
@@ -62,6 +69,7 @@ class TrainingJob:
     corpus: Corpus
     resolved: Resolved
     run: Run
+    start: StartingModel | None = None
     resume: bool = False
     began: float | None = None
     log: str | None = None
@@ -77,11 +85,13 @@ class TrainingJob:
             "versions": config["versions"],
             "created": config["created"],
         }
+        card |= {"init_from": config["init_from"]} if "init_from" in config else {}
         events = run_training(
             self.corpus,
             self.resolved.model_config,
             self.resolved.train_config,
             self.run,
+            parameters=None if self.start is None else self.start.parameters(self.corpus.vocab),
             resume=self.resume,
             card=card,
             monitor=self._monitor(),
@@ -108,17 +118,22 @@ def new_job(
     out: Source | None = None,
     val: Source | None = None,
     test: Source | None = None,
+    init_from: Source | None = None,
+    keep_text: bool | None = None,
     log: str | None = None,
     **settings: Any,
 ) -> TrainingJob:
     """Check the settings, read the corpus and create the run folder; arguments as in `charloom.train`."""
     _check_log(log)
     began = time.monotonic()
-    corpus, resolved = _set_up(sources, recipe, settings, text=text, val=val, test=test)
+    start = None if init_from is None else StartingModel.read(init_from)
+    corpus, resolved = _set_up(sources, recipe, settings, start, text=text, val=val, test=test)
     began += _compile_loops()
     place = _place(out, corpus)
-    run = Run.create(place, _record(corpus, resolved, val, test))
-    return TrainingJob(corpus, resolved, run, began=began, log=log)
+    keep, notes = keeps_text(corpus, keep_text, [*sources, val, test], in_memory=text is not None)
+    run = new_run(place, corpus, _record(corpus, resolved, val, test, start), keep=keep)
+    resolved = replace(resolved, notes=(*resolved.notes, *notes))
+    return TrainingJob(corpus, resolved, run, start=start, began=began, log=log)
 
 
 def new_jobs(
@@ -129,6 +144,8 @@ def new_jobs(
     out: Source | None = None,
     val: Source | None = None,
     test: Source | None = None,
+    init_from: Source | None = None,
+    keep_text: bool | None = None,
     log: str | None = None,
     **settings: Any,
 ) -> Iterator[TrainingJob]:
@@ -145,17 +162,20 @@ def new_jobs(
         what, why = f"seeds is {seeds}", "a standard deviation needs at least two runs"
         raise ConfigError(what, why=why, fix="give --seeds 3, or --seed N for a single run")
     _check_log(log)
-    corpus, resolved = _set_up(sources, recipe, settings, text=text, val=val, test=test)
+    start = None if init_from is None else StartingModel.read(init_from)
+    corpus, resolved = _set_up(sources, recipe, settings, start, text=text, val=val, test=test)
     place, first = _place(out, corpus), resolved.train_config.seed
     paths = {seed: place.with_name(f"{place.name}-seed{seed}") for seed in range(first, first + seeds)}
     for path in paths.values():
         Run(path).refuse_existing()
     _compile_loops()
+    keep, notes = keeps_text(corpus, keep_text, [*sources, val, test], in_memory=text is not None)
+    resolved = replace(resolved, notes=(*resolved.notes, *notes))
 
     def job_of(seed: int, path: Path) -> TrainingJob:
         of_seed = replace(resolved, train_config=replace(resolved.train_config, seed=seed))
-        run = Run.create(path, _record(corpus, of_seed, val, test))
-        return TrainingJob(corpus, of_seed, run, began=time.monotonic(), log=log)
+        run = new_run(path, corpus, _record(corpus, of_seed, val, test, start), keep=keep)
+        return TrainingJob(corpus, of_seed, run, start=start, began=time.monotonic(), log=log)
 
     return (job_of(seed, path) for seed, path in paths.items())
 
@@ -168,13 +188,14 @@ def _set_up(
     sources: Sequence[Source],
     recipe: str | None,
     settings: Mapping[str, Any],
+    start: StartingModel | None,
     *,
     text: Text | None,
     val: Source | None,
     test: Source | None,
 ) -> tuple[Corpus, Resolved]:
     """The corpus, and the settings for it and for this machine."""
-    named, corpus = _read(sources, recipe, settings, text=text, val=val, test=test)
+    named, corpus = _read(sources, recipe, settings, start, text=text, val=val, test=test)
     recipe_settings = named.settings if named else {}
     asked = {key: settings.get(key) or recipe_settings.get(key) or "auto" for key in ("engine", "device")}
     engine = load_engine(asked["engine"])
@@ -187,6 +208,9 @@ def _set_up(
     if asked["engine"] == "auto" and engine.name == "scratch":
         resolved = replace(resolved, reason=f"{resolved.reason}; {WITHOUT_TORCH}")
     engine.check(resolved.model_config, resolved.train_config)
+    if start is not None:
+        start.check(resolved.model_config)
+        corpus = start.widened(corpus)
     idle = without_effect(
         {**recipe_settings, **settings},
         corpus.config,
@@ -209,6 +233,7 @@ def _read(
     sources: Sequence[Source],
     recipe: str | None,
     settings: Mapping[str, Any],
+    start: StartingModel | None = None,
     *,
     text: Text | None = None,
     val: Source | None = None,
@@ -216,6 +241,8 @@ def _read(
 ) -> tuple[Recipe | None, Corpus]:
     """Return the recipe and the corpus; every setting is checked before any text is read."""
     named = None if recipe is None else find_recipe(recipe)
+    if start is not None:
+        named = start.recipe if named is None else start.recipe.overridden_by(named)
     _check_sources(sources, text)
     chosen = {**(named.settings if named else {}), **settings}
     documents = {"documents": "file"} if is_documents(text) and "documents" not in chosen else {}
@@ -299,42 +326,17 @@ def resume_job(
     return TrainingJob(corpus, resolved, run, resume=True, began=began, log=log)
 
 
-def corpus_of(run: Run, text: Sequence[Source] | None = None) -> Corpus:
-    """Read the corpus of a run again and check that it has not changed.
-
-    Args:
-        run: the run.
-        text: where the corpus is now, if it moved.
-
-    Raises:
-        RunError: the corpus has changed, cannot be read, or was given in memory.
-    """
-    config, source = run.config(), str(run.config_path)
-    facts, text_settings = config["corpus"], stored_text_config(config["text"], source=source)
-    if text is None and facts["in_memory"]:
-        raise RunError(
-            f"the corpus of {run.path} was given in memory",
-            why="only the model that the training returned has it, as long as its process runs",
-            fix="write the text to a file and name that: as an argument, to resume with --text FILE (text=[FILE])",
-        )
-    sources = facts["sources"] if text is None else [str(source) for source in text]
-    try:
-        corpus = read_corpus(sources, text_settings, val=facts["val"], test=facts["test"])
-    except DataError as error:
-        what = f"the corpus of {run.path} cannot be read: {error.what}"
-        raise RunError(what, why=error.why, fix="say where it is now with --text PATH") from error
-    if corpus.sha256 != facts["sha256"]:
-        raise RunError(
-            f"{', '.join(corpus.sources) or corpus.name} is not the text that {run.path} was trained on",
-            why=f"its SHA-256 is {corpus.sha256[:12]}…, the run's is {facts['sha256'][:12]}…",
-            fix="name the same text with --text PATH",
-        )
-    return corpus
-
-
-def _record(corpus: Corpus, resolved: Resolved, val: Source | None, test: Source | None) -> dict[str, Any]:
+def _record(
+    corpus: Corpus,
+    resolved: Resolved,
+    val: Source | None,
+    test: Source | None,
+    start: StartingModel | None = None,
+) -> dict[str, Any]:
     """The initial contents of ``config.json``."""
+    began_with = {} if start is None else {"init_from": start.to_json()}
     return {
+        **began_with,
         "schema": 1,
         "text": to_dict(corpus.config),
         "model": to_dict(resolved.model_config),
@@ -345,8 +347,8 @@ def _record(corpus: Corpus, resolved: Resolved, val: Source | None, test: Source
             "name": corpus.name,
             "sources": list(corpus.sources),
             "in_memory": not corpus.sources and corpus.name == "text",
-            "val": None if val is None else str(Path(val).resolve()),
-            "test": None if test is None else str(Path(test).resolve()),
+            "val": None if val is None else absolute([val])[0],
+            "test": None if test is None else absolute([test])[0],
             "sha256": corpus.sha256,
             "num_chars": corpus.num_chars,
             "vocab_size": len(corpus.vocab),

@@ -4,6 +4,7 @@
     events.jsonl        append-only; a resume writes {"resumed_from": step}, readers drop the events it supersedes
     checkpoints/        the newest two, with everything needed to resume
     model.safetensors   the best model by validation, self-describing
+    corpus.chars        the text as a prepared corpus, if it is kept: by default one that cannot be read again
     lock                present while a process writes here
 
 All files except `events.jsonl` are replaced atomically. An incomplete last line of `events.jsonl` is skipped.
@@ -64,6 +65,7 @@ class Run(Summarised):
         self.config_path = self.path / "config.json"
         self.events_path = self.path / "events.jsonl"
         self.model_path = self.path / "model.safetensors"
+        self.corpus_path = self.path / "corpus.chars"
         self.checkpoint_folder = self.path / "checkpoints"
         self.made: tuple[Path, ...] = ()  # by `create`; innermost first
 
@@ -94,7 +96,7 @@ class Run(Summarised):
             return
         if any(event.get("step", 0) for event in self._raw_events()):
             return
-        for path in (self.config_path, self.events_path):
+        for path in (self.config_path, self.events_path, self.corpus_path):
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
         for folder in self.made:

@@ -4,13 +4,13 @@ import itertools
 import json
 import re
 from html import unescape
+from pathlib import Path
 
 import pytest
 
 from charloom.api import Model
 from charloom.cli import output
-from charloom.cli.sample import documents_of
-from charloom.evaluation import COPY_FROM_CHARS
+from charloom.evaluation import COPY_FROM_CHARS, documents_of
 from charloom.generation import visible
 from charloom.generation.generate import Generation
 
@@ -97,6 +97,64 @@ def test_several_samples_have_headings(charloom, shared_folder):
     out = charloom("sample runs/tales --length 20 --count 2 --seed 3").out
     assert "=== sample 1 of 2 ===" in out
     assert "\n\n=== sample 2 of 2 ===" in out
+
+
+def test_a_separator_stands_between_samples_instead_of_headings(charloom, shared_folder):
+    said = ["sample", "runs/tales", "--length", "60", "--count", "3", "--seed", "3"]
+    texts = [one["prompt"] + one["text"] for one in charloom([*said, "--json"]).json["samples"]]
+    assert any("\n" in text for text in texts)
+    for typed, meant in ((r"\n%%\n", "\n%%\n"), (r"\0", "\0"), (r"\\n", r"\n")):
+        done = charloom([*said, "--separator", typed])
+        assert done.out == meant.join(texts) + "\n"
+    assert "3 of the samples contain the separator" in charloom([*said, "--separator", "e"]).err
+    names = charloom("sample runs/names --count 3 --seed 3 --separator ,").out
+    assert names.count(",") == 2
+    for other in (["--json"], ["--html", "p.html"], ["--out-dir", "d"]):
+        assert charloom([*said, "--separator", "x", *other]).code == 2
+
+
+def test_each_sample_is_written_to_a_file_of_its_own(charloom, workspace):
+    said = ["sample", "runs/tales", "--length", "60", "--count", "11", "--seed", "3"]
+    texts = [one["prompt"] + one["text"] for one in charloom([*said, "--json"]).json["samples"]]
+    done = charloom([*said, "--out-dir", "some/where"])
+    assert (done.code, done.out) == (0, "wrote 11 files to some/where\n")
+    files = sorted((workspace / "some/where").iterdir())
+    assert [file.name for file in files][::10] == ["sample-01.txt", "sample-11.txt"]
+    assert [file.read_text("utf-8") for file in files] == texts
+    again = charloom([*said, "--out-dir", "some/where", "--json"])
+    assert (again.code, again.json["error"]["what"]) == (1, "some/where contains samples")
+    result = charloom([*said, "--out-dir", "other", "--json"]).json
+    assert result["samples"][4]["file"] == str(Path("other/sample-05.txt"))
+    assert charloom([*said[:4], "--stream", "--out-dir", "third"]).code == 2
+
+
+def test_unique_and_new_samples_are_drawn_until_there_are_enough(charloom, shared_folder):
+    names = set((shared_folder / "names.txt").read_text("utf-8").split())
+    said = "sample runs/names --count 30 --seed 3 --temperature 0.3 --json"
+    plain = [one["text"] for one in charloom(said).json["samples"]]
+    unique = [one["text"] for one in charloom(f"{said} --unique").json["samples"]]
+    assert len(set(plain)) < 30
+    assert len(set(unique)) == len(unique) == 30
+    assert unique[: len(set(plain))] == list(dict.fromkeys(plain))  # the first of each, in their order
+    new = charloom("sample runs/names --count 30 --seed 3 --new --length 4 --json").json["samples"]
+    assert len(new) == 30
+    for one in new:
+        begins = {name[: len(one["text"])] for name in names}
+        assert one["text"] not in (names if one["finish_reason"] == "boundary" else begins)
+
+
+def test_too_few_different_samples_are_reported(charloom, shared_folder):
+    done = charloom("sample runs/names --count 3 --seed 3 --temperature 0 --unique --json")
+    assert done.code == 0
+    assert len(done.json["samples"]) == 1
+    assert "1 of 3 samples: 100 were drawn, 99 were equal to another" in done.err
+    assert charloom("sample runs/names --count 2 --unique --stream").code == 2
+    assert charloom("sample runs/tales --length 0 --unique").code == 2
+
+
+def test_without_its_corpus_no_sample_can_be_called_new(charloom, workspace):
+    refused = charloom("sample runs/names/model.safetensors --new --json")
+    assert (refused.code, refused.json["error"]["kind"]) == (1, "RunError")
 
 
 def test_documents_are_one_per_line_and_the_unseen_share_is_reported(charloom, shared_folder):

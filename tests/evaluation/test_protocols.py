@@ -212,6 +212,12 @@ def test_a_text_shorter_than_a_window_and_its_target_is_refused(model):
     assert windows_loss(model, np.zeros(21, np.int64), window=20, num_windows=1).chars == 20
 
 
+@pytest.mark.parametrize(("unit", "per"), [("char", "per character"), ("byte", "per byte")])
+def test_every_number_of_a_summary_has_its_unit(unit, per):
+    title = Score("stream", 10, math.log(8), unit=unit).summary().title
+    assert title == f"Score: 3.0000 bits {per} = 2.0794 nats {per}, perplexity 8.000 {per}"
+
+
 def test_bits_and_perplexity_follow_from_nats():
     score = Score("stream", 10, math.log(8))
     assert score.bits_per_char == pytest.approx(3.0)

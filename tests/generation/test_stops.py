@@ -60,6 +60,12 @@ def test_what_separates_documents_is_left_out_with_a_note(documents, stop):
     assert note == f"stop text {stop!r} left out: every sample ends with its document"
 
 
+def test_a_separator_that_documents_keep_is_generated_and_can_be_matched():
+    kept = TextConfig(documents="ab", keep_separator="end")
+    assert stop_texts(["ab"], LINES, kept) == (("ab",), ())
+    assert stop_texts(["ab"], LINES, TextConfig(documents="ab"))[0] == ()
+
+
 def test_a_newline_inside_a_stop_text_of_a_model_of_lines_is_refused():
     with pytest.raises(UnknownCharacterError) as caught:
         stop_texts(["a\nb"], LINES, TextConfig(documents="line"))

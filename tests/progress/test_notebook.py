@@ -51,7 +51,7 @@ def test_one_output_shows_the_run_its_progress_and_its_end(job, outputs, capsys)
     assert capsys.readouterr() == ("", "")
     (output,) = outputs
     assert output.texts[0] == "starting"
-    assert output.texts[2] == "step 10 · 25% · 50,000 chars/s · 1:15 min left · train 2.500"
+    assert output.texts[2] == "step 10 · 25% · 50,000 chars/s · 1:15 min left · train 2.500 nats"
     assert output.texts[-2].startswith("measuring the loss: 100%")
     assert output.texts[-1] == "20 steps in 1:15 min · 2.741 bits/char on held-out text"
     last = output.pages[-1]

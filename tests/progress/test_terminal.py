@@ -42,8 +42,8 @@ def shown(job, events, stream, monkeypatch):
 
 def test_plain_lines(job, monkeypatch):
     lines = shown(job, EVENTS, io.StringIO(), monkeypatch)
-    assert "step 10 · 25% · train 2.500 · 50,000 chars/s · 1:15 min left" in lines
-    assert "step 10 · train 2.500 · val 2.000 nats = 2.885 bits/char (best)" in lines
+    assert "step 10 · 25% · train 2.500 nats · 50,000 chars/s · 1:15 min left" in lines
+    assert "step 10 · train 2.500 nats · val 2.000 nats = 2.885 bits/char (best)" in lines
     assert "note: batch shrunk to 3" in lines
     assert ARABIC in lines  # in logical order
     assert "␛[2J" in lines
@@ -72,7 +72,7 @@ def test_live_lines(job, monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
     screen = shown(job, EVENTS, Terminal(), monkeypatch)
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen)
-    assert "train 1.500 · val 2.000 nats = 2.885 bits/char" in plain
+    assert "train 1.500 nats · val 2.000 nats = 2.885 bits/char" in plain
     assert "step 20" in plain
     assert "\x1b[2m" in screen  # samples are dim
     assert "␛[2J" in plain

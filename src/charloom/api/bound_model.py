@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,14 +11,14 @@ from typing import Any, Literal, Unpack
 
 from charloom.api.keywords import refuse_unknown, takes_settings
 from charloom.api.settings import SampleSettings
-from charloom.config import SampleConfig, TextConfig, from_dict, nearest_name
+from charloom.config import SampleConfig, TextConfig, from_dict
 from charloom.engines import EngineModel, load_engine
-from charloom.errors import CharloomError, ConfigError, DataError, RunError, missing_extra
-from charloom.jobs import Source, corpus_of
+from charloom.errors import CharloomError, RunError, missing_extra
 from charloom.modelfile import ModelFile, write_model
+from charloom.run_corpus import Source, corpus_of
 from charloom.runs import Run, results_line
 from charloom.summary import Summarised, Summary
-from charloom.text import Corpus, Scoring, Vocabulary, encode_for_scoring, read_texts
+from charloom.text import Corpus, Vocabulary
 
 
 @dataclass(frozen=True, repr=False)
@@ -140,33 +140,6 @@ class BoundModel(Summarised):
         except CharloomError as error:
             on_note(f"cannot {cannot}: {error.what}")
             return None
-
-    def _to_score(
-        self, text: Source | Sequence[Source] | None, split: str, on_note: Callable[[str], None] | None
-    ) -> Scoring:
-        if text is None:
-            parts = ("train", "validation", "test")
-            if split not in parts:
-                fix = f"use {nearest_name(split, parts) or 'validation'}"
-                raise ConfigError(f"split is {split!r}", why="a run's corpus has three parts", fix=fix)
-            part = getattr(self.corpus(), split)
-            if part is None or len(part) < 2:
-                what, why = f"the run has no {split} part", "none was set aside when it was trained"
-                fix = "name a text to score, or train with --val-fraction 0.1 or --test FILE"
-                raise DataError(what, why=why, fix=fix)
-            return self._own_part(part)
-        texts, notes = read_texts([text] if isinstance(text, (str, Path)) else list(text), self.reading())
-        if on_note is not None:
-            for note in notes:
-                on_note(note)
-        return encode_for_scoring(self.vocab, texts, self.file.text_config)
-
-    def _own_part(self, ids: Any) -> Scoring:
-        """A part of the run's corpus: of its unknown characters only the number is left."""
-        num_unknown = 0 if self.vocab.unk_id is None else int((ids == self.vocab.unk_id).sum())
-        boundaries = 0 if self.vocab.boundary_id is None else int((ids == self.vocab.boundary_id).sum())
-        counts = {"\N{REPLACEMENT CHARACTER}": num_unknown} if num_unknown else {}
-        return Scoring(ids, counts, num_chars=len(ids) - boundaries, unseen_nats=0.0)
 
 
 def torch_module_code() -> Any:

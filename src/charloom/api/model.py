@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
+import typing
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -13,17 +15,24 @@ import numpy as np
 from charloom import threads
 from charloom.api.bound_model import BoundModel, torch_module_code
 from charloom.api.keywords import refuse_unknown, takes_settings
+from charloom.api.sampling import start_samples
+from charloom.api.scoring import measured_score, scoring_of
 from charloom.api.settings import LearningSettings, SampleSettings
 from charloom.config import SampleConfig, TextConfig, TrainConfig
 from charloom.errors import ConfigError
-from charloom.evaluation.dynamic import dynamic_score
 from charloom.evaluation.memorisation import COPY_FROM_CHARS, Novelty, TrainingText, novelty_of
-from charloom.evaluation.protocols import Protocol, Score, stream_loss, windows_loss
+from charloom.evaluation.protocols import Protocol, Score
 from charloom.evaluation.surprisal import Surprisals, surprisals_of
-from charloom.evaluation.unknown import charged, num_unpredicted
-from charloom.generation import Generation, Piece, Sample, Session, encode_prompt, generate, stop_texts
-from charloom.jobs import Source
+from charloom.generation import (
+    DistinctSamples,
+    Generation,
+    Piece,
+    Sample,
+    Session,
+    encode_prompt,
+)
 from charloom.modelfile import ModelFile, read_model
+from charloom.run_corpus import Source
 from charloom.runs import Run
 from charloom.text import Vocabulary
 
@@ -42,6 +51,8 @@ class Model(BoundModel):
         *,
         stop: str | Sequence[str] = (),
         log_probs: bool = False,
+        unique: bool = False,
+        new: bool = False,
         **settings: Unpack[SampleSettings],
     ) -> list[Sample]:
         """Generate samples.
@@ -50,17 +61,24 @@ class Model(BoundModel):
             prompt: text to continue; None = `default_prompt`.
             stop: end a sample before the first of these, after normalising them as the training text was.
             log_probs: whether samples include the log-probability of each character.
+            unique: whether no two samples may be equal; others are drawn instead, at most 20 times `count` or 100.
+            new: whether no sample may stand in the training text: as a document, or anywhere if it has none.
             **settings: fields of `SampleConfig`, listed below; without a value, the recipe's or the default.
 
         Returns:
-            `count` samples, each with its text, finish reason and seed.
+            `count` samples, each with its text, finish reason and seed; fewer, with a warning, if not enough were unique
+            or new.
 
         Raises:
+            RunError: `new`, and the run's corpus is not available.
             UnknownCharacterError: the prompt has an unknown character and `unknown` is error, or a stop text has one.
         """
         refuse_unknown(Model.sample, settings)
-        events = self.generate(prompt, stop=stop, log_probs=log_probs, **settings)
-        return sorted((e for e in events if isinstance(e, Sample)), key=lambda sample: sample.index)
+        events = self.generate(prompt, stop=stop, log_probs=log_probs, unique=unique, new=new, **settings)
+        samples = [event for event in events if isinstance(event, Sample)]
+        if isinstance(events, DistinctSamples) and events.shortfall is not None:
+            warnings.warn(events.shortfall, stacklevel=2)
+        return sorted(samples, key=lambda sample: sample.index)
 
     @takes_settings(SampleConfig)
     def stream(
@@ -80,10 +98,12 @@ class Model(BoundModel):
         *,
         stop: str | Sequence[str] = (),
         log_probs: bool = False,
+        unique: bool = False,
+        new: bool = False,
         on_note: Callable[[str], None] | None = None,
         config: SampleConfig | None = None,
         **settings: Unpack[SampleSettings],
-    ) -> Generation:
+    ) -> Generation | DistinctSamples:
         """Start generating: an iterator over pieces and finished samples (see `charloom.generation.generate`).
 
         Arguments are those of `sample`, with two more: `on_note` receives each note on the prompt; `config` is a result
@@ -92,15 +112,8 @@ class Model(BoundModel):
         refuse_unknown(Model.generate, settings)
         config = self.sample_config(**settings) if config is None else dataclasses.replace(config, **settings)
         prompt = self.default_prompt if prompt is None else prompt
-        ids, notes = encode_prompt(prompt, self.vocab, config.unknown, self.file.text_config)
-        stops = (stop,) if isinstance(stop, str) else tuple(stop)
-        stops, stop_notes = stop_texts(stops, self.vocab, self.file.text_config)
-        if on_note is not None:
-            for note in (*notes, *stop_notes):
-                on_note(note)
-        seed = secrets.randbits(32) if config.seed is None else config.seed
-        return generate(
-            self.decoder(config), self.vocab, [ids], config, seed=seed, stop=stops, log_probs=log_probs
+        return start_samples(
+            self, prompt, config, stop=stop, log_probs=log_probs, unique=unique, new=new, on_note=on_note
         )
 
     @takes_settings(SampleConfig)
@@ -148,41 +161,12 @@ class Model(BoundModel):
             ConfigError: a setting is unknown, or a protocol other than dynamic gets one.
         """
         refuse_unknown(Model.evaluate, settings)
-        _refuse_settings(protocol, settings)
-        scoring = self._to_score(text, split, on_note)
-        ids = scoring.ids
-        boundary = self.vocab.boundary_id
-        if protocol in ("stream", "dynamic") and len(ids) < 2 and num_unpredicted(scoring, self.vocab):
-            score = Score(protocol, 0, 0.0)  # nothing to read, and something to charge
-        elif protocol == "dynamic":
-            score = dynamic_score(
-                self.file.parameters,
-                self.file.model_config,
-                ids,
-                settings=settings,
-                engine=self.engine,
-                device=self.device,
-                boundary_id=boundary,
-            )
-        elif protocol == "windows":
-            score = windows_loss(
-                self.bound,
-                ids,
-                window=window,
-                num_windows=num_windows,
-                seed=seed,
-                boundary_id=boundary,
-                on_progress=on_progress,
-            )
-        elif protocol == "stream":
-            score = stream_loss(self.bound, ids, boundary_id=boundary, on_progress=on_progress)
-        else:
-            raise ConfigError(
-                f"protocol is {protocol!r}",
-                why="there are three protocols",
-                fix="use stream, windows or dynamic",
-            )
-        return charged(score, scoring, self.vocab)
+        _check_protocol(protocol, settings)
+        sizes = {"window": window, "num_windows": num_windows, "seed": seed}
+        scoring = scoring_of(self, text, split, on_note)
+        return measured_score(
+            self, scoring, protocol, sizes=sizes, settings=settings, on_progress=on_progress
+        )
 
     @threads.limited
     def score(self, text: str, *, on_progress: Callable[[float], None] | None = None) -> Surprisals:
@@ -238,7 +222,10 @@ class Model(BoundModel):
         ]
 
 
-def _refuse_settings(protocol: Protocol, settings: Iterable[str]) -> None:
+def _check_protocol(protocol: str, settings: Iterable[str]) -> None:
+    if protocol not in typing.get_args(Protocol):
+        what, why = f"protocol is {protocol!r}", "there are three protocols"
+        raise ConfigError(what, why=why, fix="use stream, windows or dynamic")
     if protocol != "dynamic" and (given := next(iter(settings), None)) is not None:
         raise ConfigError(
             f"evaluate() sets {given!r} with protocol {protocol}",

@@ -14,8 +14,9 @@ from charloom.api.model import Model, load
 from charloom.api.seeds import SeedModels
 from charloom.api.settings import TrainSettings
 from charloom.config import ModelConfig, TextConfig, TrainConfig
-from charloom.jobs import Source, Text, TrainingJob, new_job, new_jobs, resume_job
+from charloom.jobs import Text, TrainingJob, new_job, new_jobs, resume_job
 from charloom.progress import reporter
+from charloom.run_corpus import Source
 from charloom.runs import Run
 from charloom.training import Event
 from charloom.training.stop_signals import StopSignals, TrainingStopped
@@ -33,6 +34,8 @@ def train(
     out: Source | None = None,
     val: Source | None = None,
     test: Source | None = None,
+    init_from: Source | None = None,
+    keep_text: bool | None = None,
     seeds: int | None = None,
     on_event: Callable[[Event], None] | None = None,
     quiet: bool = False,
@@ -50,6 +53,8 @@ def train(
         out: the run folder; None = a new one under ``runs/``.
         val: file to validate on, instead of the end of the text.
         test: file set aside for ``evaluate(split="test")``.
+        init_from: start from the weights of this run or model file; the network and, unless given, the settings are its.
+        keep_text: whether the run folder keeps the text; None = up to 16 MB of one that cannot be read again.
         seeds: train that many models instead, with the seeds `seed`, `seed` + 1, …, each in its own run folder.
         on_event: called with every event of the training.
         quiet: show no progress; otherwise it is live in a notebook or at a terminal, else a line every few seconds.
@@ -72,6 +77,8 @@ def train(
         "out": out,
         "val": val,
         "test": test,
+        "init_from": init_from,
+        "keep_text": keep_text,
         "log": log,
     }
     if seeds is None:

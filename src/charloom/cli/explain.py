@@ -24,6 +24,19 @@ _IDS_PER_LINE = 10
 _SHORT = {"<boundary>": "▪", "<unk>": "▫"}  # in the narrow cells of a grid
 
 
+Prompt = Annotated[
+    str | None,
+    option(
+        "for a model: show the distribution of the character after all of this; - reads standard input",
+        allow_leading_hyphen=True,
+    ),
+]
+Unknown = Annotated[
+    Literal["error", "skip", "similar", "replace"],
+    option("what to do with prompt characters outside the vocabulary", show_default=True),
+]
+
+
 def explain(
     show: Show,
     source: Annotated[str, path_option("a text (- reads standard input), a run folder or a model file")],
@@ -35,17 +48,8 @@ def explain(
     text: Annotated[
         str | None, path_option("for a model: file with text to show it on [default: its corpus]")
     ] = None,
-    prompt: Annotated[
-        str | None,
-        option(
-            "for a model: show the distribution of the character after all of this; - reads standard input",
-            allow_leading_hyphen=True,
-        ),
-    ] = None,
-    unknown: Annotated[
-        Literal["error", "skip", "similar", "replace"],
-        option("what to do with prompt characters outside the vocabulary", show_default=True),
-    ] = "error",
+    prompt: Prompt = None,
+    unknown: Unknown = "error",
     top_k: Annotated[int, option("characters kept in the top-k example", metavar="N", show_default=True)] = 5,
     top_p: Annotated[
         float, option("probability kept in the top-p example", metavar="X", show_default=True)

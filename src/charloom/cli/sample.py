@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from charloom.cli.failures import DONE, INTERRUPTED, UsageError
 from charloom.cli.flags import Device, ModelPath, option, path_option, verb
-from charloom.cli.novelty import (
-    SamplesNovelty,
-    judge_samples,
-    listed,
-    marks,
-    match_length_line,
-    summary,
-    to_json,
-)
+from charloom.cli.novelty import SamplesNovelty, judge_samples, listed, match_length_line, summary
 from charloom.cli.output import Show, colours
 from charloom.cli.prompt import read_prompt
-from charloom.config import SampleConfig
+from charloom.cli.sample_output import (
+    Output,
+    as_json,
+    print_samples,
+    with_novelty,
+    write_files,
+    write_samples_page,
+)
+from charloom.config import SampleConfig, unescaped, without_effect_on_samples
 
 if TYPE_CHECKING:
     from charloom.api import Model
-    from charloom.generation import Generation, Sample
+    from charloom.generation import DistinctSamples, Generation, Sample
 
 PATIENCE_S = 3.0
 """Delay after which a note explains why nothing has been generated yet."""
@@ -47,6 +46,19 @@ Stop = Annotated[
 ]
 LogProbs = Annotated[bool, option("with --json, add log-probabilities of characters (nats, before filters)")]
 Stream = Annotated[bool, option("print each character as it is generated")]
+Unique = Annotated[
+    bool, option("no two samples are equal; others are drawn instead, as often as 20 times the count")
+]
+New = Annotated[
+    bool, option("no sample stands in the training text; others are drawn instead, as with --unique")
+]
+Separator = Annotated[
+    str | None,
+    option(
+        r"print this between samples; \n, \t, \0 and \\ are escapes, as in --stop", allow_leading_hyphen=True
+    ),
+]
+OutDir = Annotated[Path | None, option("write each sample to a file of its own in this folder")]
 Html = Annotated[Path | None, option("write the samples to this page, for scripts a terminal cannot display")]
 Mark = Annotated[bool, option("mark what is copied from the training text, if the run's corpus is available")]
 MarkFrom = Annotated[
@@ -62,8 +74,12 @@ def sample(
     prompt: Prompt = None,
     prompt_file: PromptFile = None,
     stop: Stop = None,
+    unique: Unique = False,
+    new: New = False,
     logprobs: LogProbs = False,
     stream: Stream = False,
+    separator: Separator = None,
+    out_dir: OutDir = None,
     html: Html = None,
     novelty: Mark = False,
     novelty_from: MarkFrom = None,
@@ -73,46 +89,80 @@ def sample(
     """Generate text.
 
     The prompt is printed first, then the generated text. With --length 0, generation continues until a stop text, the
-    end of a document or Ctrl-C.
+    end of a document or Ctrl-C. Stop texts are normalised as the training text was.
+
+    Several samples are printed under headings, or one per line if they are documents without newlines. Programs read
+    them with --separator, --out-dir or --json. --new compares whole documents with those trained on; of a model without
+    documents, it refuses a text that occurs anywhere in the training text.
 
     With --novelty, copied passages are bold and underlined on a terminal, marked on the --html page, and otherwise
     listed. Only generated text is searched for copies, not the prompt.
     """
     from charloom import api
-    from charloom.text.escapes import unescape
 
+    output = Output(None if separator is None else unescaped(separator, also="r0"), out_dir, html)
     _check(show, prompt, prompt_file, stream=stream, count=settings.get("count", 1), logprobs=logprobs)
-    if novelty_from is not None and novelty_from < 1:
-        why = "the shortest copy has one character"
-        raise UsageError(f"--novelty-from {novelty_from}", why=why, fix="give 1 or more")
+    _check_output(show, output, stream=stream, distinct=unique or new, novelty_from=novelty_from)
     loaded = api.load(model, device=device)
     config = loaded.sample_config(**settings)
-    if config.length == 0 and config.count > 1 and not stop and loaded.vocab.boundary_id is None:
-        what, why = f"--length 0 with --count {config.count}", "the first sample would never end"
-        raise UsageError(what, why=why, fix="set --length, or give --stop")
+    show.notes(*without_effect_on_samples(settings, config))
+    _check_end(config, loaded, stop, distinct=unique or new)
     given = read_prompt(show, prompt, prompt_file)
     opening = loaded.default_prompt if given is None else given
     with _explained_delay(show):
         decoder = loaded.decoder(config)
-    live = not show.as_json and (stream or (config.length == 0 and config.count == 1))
-    stops = [unescape(text) for text in stop or ()]
-    generation = loaded.generate(opening, config=config, stop=stops, log_probs=logprobs, on_note=show.notes)
-    samples, interrupted, elapsed_s = _collect(show, generation, live=live, opening=opening)
-    if settings.get("seed") is None and samples:
-        show.note(f"seed: {samples[0].seed}")
-    wants_copies = novelty or novelty_from is not None
-    copies, unseen = _compare(show, loaded, samples, wants_copies=wants_copies, from_chars=novelty_from)
-    if html is not None:
-        _write_page(html, model, samples, settings, copies)
-        show.line(f"wrote {html}")
-    elif not live:
-        _print(show, samples, loaded, copies)
+    endless = config.length == 0 and config.count == 1 and not (unique or new or out_dir)
+    live = not show.as_json and (stream or endless)
+    stops = [unescaped(text, also="r") for text in stop or ()]
+    how: Any = {"log_probs": logprobs, "unique": unique, "new": new}
+    generation = loaded.generate(opening, config=config, stop=stops, on_note=show.notes, **how)
+    done = _collect(show, generation, live=live, opening=opening)
+    if settings.get("seed") is None and done.samples:
+        show.note(f"seed: {done.samples[0].seed}")
+    copies_from = novelty_from if novelty_from is not None else 0 if novelty else None
+    written = _write(show, model, loaded, done, output, settings=settings, live=live, copies_from=copies_from)
+    show.object(written | {"engine": type(decoder).__module__.split(".")[2]})
+    return INTERRUPTED if done.interrupted else DONE
+
+
+class _Done(NamedTuple):
+    """All samples in order, whether Ctrl-C ended the generation, and the elapsed seconds."""
+
+    samples: list[Sample]
+    interrupted: bool
+    elapsed_s: float
+
+
+def _write(
+    show: Show,
+    model: str,
+    loaded: Model,
+    done: _Done,
+    output: Output,
+    *,
+    settings: dict[str, Any],
+    live: bool,
+    copies_from: int | None,
+) -> dict[str, Any]:
+    """Write or print the samples and what is known of them; return the JSON object. `copies_from` 0 = the default."""
+    samples, wants_copies = done.samples, copies_from is not None
+    copies, unseen = _compare(
+        show, loaded, samples, wants_copies=wants_copies, from_chars=copies_from or None
+    )
+    paths = [] if output.out_dir is None else write_files(output.out_dir, samples)
+    if paths:
+        show.line(f"wrote {len(paths):,} files to {output.out_dir}")
+    if output.html is not None:
+        write_samples_page(output.html, model, samples, settings, copies)
+        show.line(f"wrote {output.html}")
+    elif not live and output.out_dir is None:
+        documents = loaded.vocab.boundary_id is not None
+        print_samples(show, samples, copies, separator=output.separator, are_documents=documents)
     if copies is not None:
-        marked = html is not None or (not live and colours(sys.stdout))
-        _print_novelty(show, samples, copies, marked=marked)
-    result = _object(samples, elapsed_s, unseen) | {"engine": type(decoder).__module__.split(".")[2]}
-    show.object(_with_novelty(result, copies) if wants_copies else result)
-    return INTERRUPTED if interrupted else DONE
+        on_terminal = not live and output.out_dir is None and colours(sys.stdout)
+        _print_novelty(show, samples, copies, marked=output.html is not None or on_terminal)
+    result = as_json(samples, done.elapsed_s, unseen, paths)
+    return with_novelty(result, copies) if wants_copies else result
 
 
 def _check(
@@ -132,16 +182,35 @@ def _check(
         raise UsageError("--logprobs without --json", why=why, fix="add --json")
 
 
-def _collect(
-    show: Show, generation: Generation, *, live: bool, opening: str
-) -> tuple[list[Sample], bool, float]:
-    """Return all samples in order, whether Ctrl-C ended the generation, and the elapsed seconds.
+def _check_output(
+    show: Show, output: Output, *, stream: bool, distinct: bool, novelty_from: int | None
+) -> None:
+    if novelty_from is not None and novelty_from < 1:
+        why = "the shortest copy has one character"
+        raise UsageError(f"--novelty-from {novelty_from}", why=why, fix="give 1 or more")
+    if stream and (distinct or output.out_dir is not None):
+        other = "--unique or --new" if distinct else "--out-dir"
+        why = "a sample is judged, or written to its file, when it has ended"
+        raise UsageError(f"--stream with {other}", why=why, fix="leave out --stream")
+    output.check(show)
 
-    Text that was generated before Ctrl-C is kept.
-    """
-    from charloom.generation import Piece, visible
 
-    samples, interrupted, began = [], False, time.monotonic()
+def _check_end(config: SampleConfig, loaded: Model, stop: list[str] | None, *, distinct: bool) -> None:
+    """Refuse samples of which the first would never end."""
+    if config.length > 0 or stop or loaded.vocab.boundary_id is not None:
+        return
+    if config.count > 1 or distinct:
+        other = f"--count {config.count}" if config.count > 1 else "--unique or --new"
+        what, why = f"--length 0 with {other}", "the first sample would never end"
+        raise UsageError(what, why=why, fix="set --length, or give --stop")
+
+
+def _collect(show: Show, generation: Generation | DistinctSamples, *, live: bool, opening: str) -> _Done:
+    """Wait for all samples; text that was generated before Ctrl-C is kept."""
+    from charloom.generation import DistinctSamples, Piece, visible
+
+    samples: list[Sample] = []
+    interrupted, began = False, time.monotonic()
     if live:
         show.text(visible(opening), dim=True)
     try:
@@ -154,34 +223,16 @@ def _collect(
         samples, interrupted = samples + generation.interrupt(), True
     if live:
         show.line()
-    return sorted(samples, key=lambda sample: sample.index), interrupted, time.monotonic() - began
-
-
-def _print(show: Show, samples: list[Sample], loaded: Model, copies: SamplesNovelty | None) -> None:
-    """Print finished samples: documents without newlines one per line, several others under headings."""
-    from charloom.generation import visible
-    from charloom.report.samples import marked_parts
-
-    if show.as_json:
-        return
-    one_line = not any("\n" in sample.prompt + sample.text for sample in samples)
-    headings = len(samples) > 1 and not (loaded.vocab.boundary_id is not None and one_line)
-    spans = [[] for _ in samples] if copies is None else [one.spans for one in copies.each]
-    for sample, copied in zip(samples, spans, strict=True):
-        if headings:
-            blank = "" if sample.index == 0 else "\n"
-            show.line(f"{blank}=== sample {sample.index + 1} of {len(samples)} ===")
-        show.text(visible(sample.prompt), dim=True)
-        for part, mark in marked_parts(sample.text, copied):
-            show.text(visible(part), mark=mark)
-        show.line()
+    if isinstance(generation, DistinctSamples) and not interrupted and generation.shortfall:
+        show.notes(generation.shortfall)
+    return _Done(sorted(samples, key=lambda one: one.index), interrupted, time.monotonic() - began)
 
 
 def _compare(
     show: Show, loaded: Model, samples: list[Sample], *, wants_copies: bool, from_chars: int | None
 ) -> tuple[SamplesNovelty | None, float | None]:
     """Compare the samples with the run's corpus, if available: the copies, and the share that are new documents."""
-    from charloom.evaluation import unseen_share
+    from charloom.evaluation import documents_of, unseen_share
 
     several_documents = loaded.vocab.boundary_id is not None and len(samples) > 1
     if not (wants_copies or (several_documents and loaded.run is not None)):
@@ -206,46 +257,6 @@ def _print_novelty(show: Show, samples: list[Sample], copies: SamplesNovelty, *,
     show.note(match_length_line(copies))
 
 
-def _with_novelty(result: dict[str, Any], copies: SamplesNovelty | None) -> dict[str, Any]:
-    """Add the copies to the JSON object; null if the corpus is not available."""
-    each = [None] * len(result["samples"]) if copies is None else [to_json(one) for one in copies.each]
-    samples = [sample | {"novelty": novelty} for sample, novelty in zip(result["samples"], each, strict=True)]
-    return result | {"samples": samples, "novelty": None if copies is None else copies.whole}
-
-
-def documents_of(corpus: Any) -> list[str]:
-    """Decode the training documents of a corpus."""
-    import numpy as np
-
-    ids, boundary = np.asarray(corpus.train), corpus.vocab.boundary_id
-    parts = np.split(ids, np.flatnonzero(ids == boundary))
-    return [corpus.vocab.decode(part[1:] if part[:1] == boundary else part) for part in parts if len(part)]
-
-
-def _write_page(
-    path: Path, model: str, samples: list[Sample], settings: dict[str, Any], copies: SamplesNovelty | None
-) -> None:
-    from charloom.files import atomic_write
-    from charloom.report.samples import samples_page
-
-    shown = {"model": model, **{name: value for name, value in settings.items() if value is not None}}
-    title, copied = f"Written by {Path(model).name}", None if copies is None else marks(copies)
-    atomic_write(path, samples_page(samples, title=title, settings=shown, marks=copied))
-
-
-def _object(samples: list[Sample], elapsed_s: float, unseen: float | None) -> dict[str, Any]:
-    chars = sum(len(sample.text) for sample in samples)
-    return {
-        "samples": [
-            {"prompt": s.prompt, "text": s.text, "finish_reason": s.finish_reason, "seed": s.seed}
-            | ({} if s.log_probs is None else {"logprobs_nats": list(s.log_probs)})
-            for s in samples
-        ],
-        "chars_per_s": chars / elapsed_s if elapsed_s > 0 else math.nan,
-        **({} if unseen is None else {"unseen_share": unseen}),
-    }
-
-
 @contextlib.contextmanager
 def _explained_delay(show: Show) -> Iterator[None]:
     """Print a note if the loops are being compiled: a minute at most, once per machine."""
@@ -266,7 +277,8 @@ app = verb(
         charloom sample runs/tales --prompt 'Once upon' --length 200
         charloom sample runs/tales --temperature 0.5 --top-p 0.9 --seed 7 --stream
         printf 'Once' | charloom sample runs/tales --prompt - --json
-        charloom sample runs/names --count 20 --temperature 0.8
+        charloom sample runs/names --count 20 --temperature 0.8 --unique --new
+        charloom sample runs/tales --count 3 --length 100 --out-dir samples
         charloom sample runs/tales --count 3 --length 100 --html samples.html
         charloom sample runs/tales --length 400 --temperature 0.5 --novelty
     """,

@@ -27,19 +27,21 @@ _MOST_CORPUS_CHARS = 10_000_000
 """A longer corpus is not read again to find out whether the scored text is part of it."""
 
 
+By = Annotated[Literal["char", "line"], option("rank characters, or whole lines", show_default=True)]
+Top = Annotated[
+    int | None,
+    option("number of most surprising ones to list [default: 10; all lines with --json]", metavar="N"),
+]
+
+
 def score(
     show: Show,
     model: ModelPath,
     text: Annotated[str, path_option("file to score; - reads standard input")],
     /,
     *,
-    by: Annotated[
-        Literal["char", "line"], option("rank characters, or whole lines", show_default=True)
-    ] = "char",
-    top: Annotated[
-        int | None,
-        option("number of most surprising ones to list [default: 10; all lines with --json]", metavar="N"),
-    ] = None,
+    by: By = "char",
+    top: Top = None,
     encoding: Annotated[
         str | None, option("encoding of the text, such as cp1256 [default: detected]", metavar="NAME")
     ] = None,
@@ -60,7 +62,7 @@ def score(
 
     The highest surprisals are listed first, with line and column. They often point to typos and oddities. --by line
     ranks lines by their bits per character, and shows the bits and the unknown characters of each. A line's end counts
-    as a character of it; its beginning is predicted from the lines before it, except by a model of documents.
+    as a character of it; its beginning is predicted from the lines before it, unless the model's documents are lines.
     """
     from charloom import api
     from charloom.text import read_text
@@ -99,16 +101,16 @@ def score(
 
 def _training_share(model: Model, text: str) -> float | None:
     """How much of a text is training text of the model; None if its corpus cannot be read, or only slowly."""
-    from charloom import jobs
     from charloom.errors import CharloomError
     from charloom.evaluation.overlap import copied_share
+    from charloom.run_corpus import corpus_of
     from charloom.text import clean, encode_for_scoring
     from charloom.text.encode import hashed_bytes
 
     corpus, config = model.card.get("corpus", {}), model.file.text_config
     if model.run is not None and corpus.get("num_chars", 0) <= _MOST_CORPUS_CHARS:
         try:
-            train = jobs.corpus_of(model.run).train
+            train = corpus_of(model.run).train
         except CharloomError:
             return None
         ids = encode_for_scoring(model.vocab, text, config).ids

@@ -45,6 +45,13 @@ def train(
     ] = None,
     val: ValidationFile = None,
     test: Annotated[str | None, path_option("file set aside for `charloom eval --split test`")] = None,
+    init_from: Annotated[
+        Path | None, option("start from the weights of this run or model file", metavar="MODEL")
+    ] = None,
+    keep_text: Annotated[
+        bool | None,
+        option("keep the text in the run folder [default: up to 16 MB of one that came through a pipe]"),
+    ] = None,
     log: Annotated[
         Literal["tensorboard"] | None, option("also write the events for TensorBoard, into the run folder")
     ] = None,
@@ -60,7 +67,13 @@ def train(
 
     sources = [*text, *(moved_to or [])]
     if resume is not None:
-        job = _resumed(resume, sources, settings, recipe or out or val or test or seeds, log=log)
+        job = _resumed(
+            resume,
+            sources,
+            settings,
+            recipe or out or val or test or seeds or init_from or keep_text,
+            log=log,
+        )
         if job is None:
             return _say_finished(show, resume)
     elif isinstance(steps := settings.get("steps"), MoreSteps):
@@ -68,6 +81,7 @@ def train(
         raise UsageError(what, why=why, fix=f"give --steps {steps}, or add --resume DIR")
     else:
         places: dict[str, Any] = {"recipe": recipe, "out": out, "val": val, "test": test, "log": log}
+        places |= {"init_from": init_from, "keep_text": keep_text}
         if seeds is not None:
             return _train_seeds(show, jobs.new_jobs(*sources, seeds=seeds, **places, **settings), seeds)
         job = jobs.new_job(*sources, **places, **settings)
@@ -187,5 +201,6 @@ app = verb(
         charloom train tales.txt --steps 20 --log tensorboard
         charloom train tales.txt --steps 40 --seeds 3 --out runs/trio
         charloom train --resume runs/tales --steps +20
+        charloom train mine.txt --init-from runs/tales --minutes 1
     """,
 )(train)

@@ -73,7 +73,7 @@ def figures(results: Mapping[str, Any]) -> list[str]:
         return ["nothing was held out, so there is no loss on new text"]
     per_byte = results.get("val_bits_per_byte")
     in_bytes = f" = {per_byte:.3f} bits/byte" if per_byte is not None and results["unit"] == "char" else ""
-    nats = f"{results['val_loss_nats']:.4f} nats{in_bytes}, {results['protocol']} protocol on held-out text"
+    nats = f"{results['val_loss_nats']:.4f} nats/{results['unit']}{in_bytes}, {results['protocol']} protocol on held-out text"
     primed = "primed with the training part"
     rows = [
         ("this model", results["val_bits_per_char"], nats),

@@ -11,18 +11,22 @@ import re
 from charloom.errors import ConfigError
 
 NAMED_SEPARATORS = ("none", "line", "blank-line", "file")
-_ESCAPES = {"\\n": "\n", "\\t": "\t", "\\\\": "\\"}
+_ESCAPES = {"\\n": "\n", "\\t": "\t", "\\\\": "\\", "\\r": "\r", "\\0": "\0"}
 _CODE_POINT = re.compile(r"U\+([0-9A-Fa-f]{4,6})")
 
 
-def unescaped(text: str) -> str:
+def unescaped(text: str, *, also: str = "") -> str:
     r"""A separator as it is searched for.
+
+    Args:
+        text: with escapes.
+        also: further escapes, of ``r`` (carriage return) and ``0`` (NUL).
 
     Example:
         >>> unescaped(r"\n\n[Event "), unescaped(r"\\newpage"), unescaped(r"\section")
         ('\n\n[Event ', '\\newpage', '\\section')
     """
-    return re.sub(r"\\[nt\\]", lambda found: _ESCAPES[found[0]], text)
+    return re.sub(rf"\\[nt\\{also}]", lambda found: _ESCAPES[found[0]], text)
 
 
 def escaped(text: str) -> str:

@@ -20,6 +20,7 @@ from charloom.evaluation.memorisation import (
 from charloom.evaluation.ngram import NgramResult, ngram_baseline, ngram_surprisals
 from charloom.evaluation.novelty import known_word_share, unseen_share
 from charloom.evaluation.surprisal import Oddity, Surprisals, surprisals_of
+from charloom.evaluation.training_documents import TrainingDocuments, documents_of
 
 __all__ = [
     "COPY_FROM_CHARS",
@@ -32,7 +33,9 @@ __all__ = [
     "Novelty",
     "Oddity",
     "Surprisals",
+    "TrainingDocuments",
     "TrainingText",
+    "documents_of",
     "judged",
     "known_word_share",
     "length_histogram",

@@ -59,6 +59,7 @@ class Score(Summarised):
         unknown_fraction: their share of the text's characters.
         bytes_per_char: UTF-8 bytes per character of the scored text as the model reads it, normalised; None if unknown.
         standard_error: of the loss in nats, from blocks of consecutive characters; None if not measured.
+        unit: what one prediction is of.
     """
 
     protocol: Protocol
@@ -68,6 +69,7 @@ class Score(Summarised):
     unknown_fraction: float = 0.0
     bytes_per_char: float | None = None
     standard_error: float | None = None
+    unit: Literal["char", "byte"] = "char"
 
     @property
     def bits_per_char(self) -> float:
@@ -86,10 +88,11 @@ class Score(Summarised):
 
     def summary(self) -> Summary:
         """The loss, and how it was measured."""
-        nats = f"{self.loss_nats:.4f} nats per character, perplexity {self.perplexity:.3f} per character"
+        per = f"per {'character' if self.unit == 'char' else 'byte'}"
+        nats = f"{self.loss_nats:.4f} nats {per}, perplexity {self.perplexity:.3f} {per}"
         how = f"{self.protocol}, {self.chars:,} predictions"
         unknown = f", {self.unknown_chars:,} characters unknown" if self.unknown_chars else ""
-        title = f"Score: {self.bits_per_char:.4f} bits per character = {nats}"
+        title = f"Score: {self.bits_per_char:.4f} bits {per} = {nats}"
         rows = [("protocol", how + unknown)]
         if self.bits_per_byte is not None:
             rows.append(

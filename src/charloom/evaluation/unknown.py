@@ -31,6 +31,7 @@ def charged(score: Score, scoring: Scoring, vocab: Vocabulary) -> Score:
         unknown_chars=scoring.num_unknown,
         unknown_fraction=scoring.unknown_fraction,
         bytes_per_char=_bytes_per_char(scoring, vocab),
+        unit=vocab.unit,
         standard_error=None if error is None else error * predicted / total,
     )
 

@@ -264,13 +264,18 @@ def sample(
         ConfigError: as in `generate`, and if `config.length` is 0 and nothing can end a sample.
     """
     if config.length == 0 and vocab.boundary_id is None and not stop:
-        raise ConfigError(
-            "length is 0 and nothing ends a sample",
-            why="without a stop string or documents the text never ends, so the list is never complete",
-            fix="set --length or --stop, or read the pieces of generate() as they arrive",
-        )
+        raise never_ending()
     events = generate(model, vocab, prompts, config, seed=seed, stop=stop, first_sample=first_sample)
     return sorted((event for event in events if isinstance(event, Sample)), key=lambda done: done.index)
+
+
+def never_ending() -> ConfigError:
+    """The error for a list of samples that would never be complete."""
+    return ConfigError(
+        "length is 0 and nothing ends a sample",
+        why="without a stop string or documents the text never ends, so the list is never complete",
+        fix="set --length or --stop, or read the pieces of generate() as they arrive",
+    )
 
 
 def _check(num_prompts: int, count: int, stops: tuple[str, ...]) -> None:

@@ -11,10 +11,9 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from charloom.config import TextConfig
+from charloom.config import TextConfig, unescaped
 from charloom.errors import UnknownCharacterError
 from charloom.generation.prompts import named
-from charloom.text.escapes import unescape
 from charloom.text.normalise import clean
 
 if TYPE_CHECKING:
@@ -56,11 +55,13 @@ def stop_texts(
 
 def _separates(text: str, config: TextConfig) -> bool:
     """Whether a text is what separates documents."""
+    if config.keep_separator != "no":  # then it is part of a document, and generated
+        return False
     if config.documents == "line":
         return text == "\n"
     if config.documents == "blank-line":
         return re.fullmatch(r"\n(?:[ \t]*\n)+", text) is not None
-    return config.documents not in ("none", "file") and text == clean(unescape(config.documents), config)
+    return config.documents not in ("none", "file") and text == clean(unescaped(config.documents), config)
 
 
 def _never(stop: str, char: str, vocab: Vocabulary) -> UnknownCharacterError:

@@ -76,7 +76,7 @@ class Losses:
 
     def line(self, train_loss: float | None) -> str:
         """Training and validation loss in nats, the latter also in bits."""
-        parts = [] if train_loss is None else [f"train {train_loss:.3f}"]
+        parts = [] if train_loss is None else [f"train {train_loss:.3f} nats"]
         if self.validation is not None:
             bits = self.validation.loss / math.log(2)
             parts.append(f"val {self.validation.loss:.3f} nats = {bits:.3f} bits/{self.unit}")

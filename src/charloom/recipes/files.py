@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,10 @@ class Recipe:
     settings: Mapping[str, Any] = field(default_factory=dict)
     sample: Mapping[str, Any] = field(default_factory=dict)
     as_published: Mapping[str, str] = field(default_factory=dict)
+
+    def overridden_by(self, other: Recipe) -> Recipe:
+        """The other recipe, with this one's settings where it has none."""
+        return replace(other, settings={**self.settings, **other.settings})
 
 
 def named_recipes() -> list[Recipe]:

@@ -40,7 +40,7 @@ def how_to_pass(text: str) -> str:
 def passed_itself(text: str) -> DataError:
     """The error for a text in place of a file."""
     return DataError(
-        f"there is no file named {_short(text)!r}",
+        f"no file is named {_short(text)!r}",
         why="the name of a file is expected here, and this looks like the text itself",
         fix=f"{how_to_pass(text)} (in Python: train(text=…), score(text))",
     )

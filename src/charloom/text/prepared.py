@@ -68,7 +68,7 @@ def prepare(
     with contextlib.ExitStack() as stack:
         encoded = encode_parts(inputs, config, lambda: stack.enter_context(_temporary(out)))
         notes = [*known, *notes, *encoded.notes]
-        header = _header(encoded, config, name=corpus_name(sources), sources=absolute(sources), notes=notes)
+        header = _prepared(encoded, config, name=corpus_name(sources), sources=absolute(sources), notes=notes)
         atomic_write(out, lambda handle: _write(handle, header, encoded))
     num_bytes = sum(getattr(text, "num_bytes", 0) for texts in inputs.values() for text in texts)
     return {
@@ -79,6 +79,26 @@ def prepare(
         "peak_rss_bytes": peak_rss_bytes(),
         "notes": notes,
     }
+
+
+def write_prepared(corpus: Corpus, out: str | Path) -> None:
+    """Write a corpus as a prepared file; `out` appears complete or not at all.
+
+    Raises:
+        RunError: `out` cannot be written.
+    """
+    parts = {name: ids for name in _PARTS if (ids := getattr(corpus, name)) is not None}
+    stops = np.cumsum([len(ids) for ids in parts.values()]).tolist()
+    extents = {name: [stop - len(ids), stop] for (name, ids), stop in zip(parts.items(), stops, strict=True)}
+    header = _header(corpus, extents, num_ids=stops[-1])
+    little = corpus.vocab.dtype.newbyteorder("<")
+
+    def write(handle: BinaryIO) -> None:
+        handle.write(header)
+        for ids in parts.values():
+            handle.write(ids.astype(little, copy=False).tobytes())
+
+    atomic_write(Path(out), write)
 
 
 def open_prepared(path: str | Path) -> Corpus:
@@ -178,9 +198,10 @@ def _temporary(out: Path) -> BinaryIO:
         raise unwritable(out, error) from error
 
 
-def _header(
+def _prepared(
     encoded: Encoded, config: TextConfig, *, name: str, sources: tuple[str, ...], notes: list[str]
 ) -> bytes:
+    """The header of a corpus that is still in spools."""
     starts, num_ids = {}, 0
     for role, part in encoded.parts.items():
         starts[role] = num_ids
@@ -189,24 +210,43 @@ def _header(
         part: [starts[role] + start, starts[role] + stop]
         for part, (role, start, stop) in encoded.extents.items()
     }
+    nothing = np.empty(0, encoded.vocab.dtype)
+    facts = Corpus(
+        name=name,
+        vocab=encoded.vocab,
+        config=config,
+        train=nothing,
+        validation=None,
+        test=None,
+        sha256=encoded.sha256,
+        num_chars=encoded.parts[TEXT].num_chars,
+        sources=sources,
+        notes=tuple(notes),
+    )
+    return _header(facts, extents, num_ids=num_ids)
+
+
+def _header(corpus: Corpus, extents: Mapping[str, Sequence[int]], *, num_ids: int) -> bytes:
+    """The bytes before the ids, padded so that these begin at a multiple of `_ALIGNMENT`."""
     document = {
         "format_version": FORMAT_VERSION,
-        "name": name,
-        "vocab": encoded.vocab.to_json(),
-        "text": asdict(config),
+        "name": corpus.name,
+        "vocab": corpus.vocab.to_json(),
+        "text": asdict(corpus.config),
         "num_ids": num_ids,
         "extents": extents,
-        "num_chars": encoded.parts[TEXT].num_chars,
-        "sha256": encoded.sha256,
-        "sources": sources,
-        "notes": notes,
+        "num_chars": corpus.num_chars,
+        "sha256": corpus.sha256,
+        "sources": corpus.sources,
+        "notes": corpus.notes,
     }
-    return json.dumps(document).encode("utf-8")
+    header = json.dumps(document).encode("utf-8")
+    header += b" " * (-(len(MAGIC) + 8 + len(header)) % _ALIGNMENT)
+    return MAGIC + len(header).to_bytes(8, "little") + header
 
 
 def _write(handle: BinaryIO, header: bytes, encoded: Encoded) -> None:
-    header += b" " * (-(len(MAGIC) + 8 + len(header)) % _ALIGNMENT)
-    handle.write(MAGIC + len(header).to_bytes(8, "little") + header)
+    handle.write(header)
     little = encoded.vocab.dtype.newbyteorder("<")
     for part in encoded.parts.values():
         for block in id_blocks(part, encoded.vocab):

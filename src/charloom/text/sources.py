@@ -216,6 +216,11 @@ def find_sources(
     return sources, notes
 
 
+def can_be_read_once(source: str | Path) -> bool:
+    """Whether a source is standard input, ``-``, or a pipe such as ``<(command)``, whose text is gone once it is read."""
+    return str(source) == "-" or Path(source).is_fifo()
+
+
 def unreadable(name: str, error: OSError) -> DataError:
     """The error for a file that the system refuses to read."""
     why = error.strerror or str(error)

@@ -57,6 +57,7 @@ def train(
     train_config: TrainConfig,
     run: Run,
     *,
+    parameters: Mapping[str, Array] | None = None,
     resume: bool = False,
     card: Mapping[str, Any] | None = None,
     monitor: Monitor | None = None,
@@ -73,6 +74,7 @@ def train(
         model_config: the network.
         train_config: all other settings.
         run: an existing run folder; its lock is held during training.
+        parameters: the weights to start from; None = drawn by the seed.
         resume: continue from the newest valid checkpoint.
         card: entries of the model file's card, in addition to the results.
         monitor: measures the parameters every `watch` steps; needed if that is set.
@@ -90,7 +92,8 @@ def train(
         engine = load_engine(fitted.engine)
     blas = fitted.threads if engine.uses_blas and fitted.threads is not None else 1
     with run.removed_if_unused(), run.lock(), threads.limit(fitted.threads, blas=blas) as num_threads:
-        parameters = initial_parameters(model_config, len(corpus.vocab), fitted.seed)
+        if parameters is None:
+            parameters = initial_parameters(model_config, len(corpus.vocab), fitted.seed)
         learner = engine.learner(parameters, model_config, fitted, device=fitted.device)
         recorder = RunRecorder(run, corpus, model_config, learner, card=card or {}, clock=clock)
         loop = TrainingLoop(corpus, fitted, learner, recorder, monitor or (lambda _: {}))

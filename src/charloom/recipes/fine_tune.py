@@ -17,8 +17,7 @@ from charloom.config import ModelConfig, TrainConfig, from_dict, to_dict
 from charloom.errors import ConfigError
 from charloom.modelfile import ModelFile, read_model
 from charloom.parameters import parameter_shapes
-from charloom.recipes import Recipe
-from charloom.recipes.files import BUDGETS
+from charloom.recipes.files import BUDGETS, Recipe
 from charloom.runs import Run
 from charloom.text import Corpus, Vocabulary
 from charloom.text.vocabulary import BOUNDARY, SPECIALS
