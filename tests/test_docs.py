@@ -81,7 +81,7 @@ def pretend_fetched(folder, texts, monkeypatch):
         ("docs/how-to/copied-text.md", 1),
         ("docs/how-to/find-typos.md", 3),
         ("docs/how-to/many-samples.md", 4),
-        ("docs/how-to/own-text.md", 3),
+        ("docs/how-to/own-text.md", 6),
         ("docs/how-to/take-the-tour.md", 6),
     ],
 )
@@ -94,6 +94,10 @@ def test_every_command_of_a_page_runs_in_the_order_given(page, least, tmp_path, 
     (tmp_path / "more.txt").write_text(tale[:500], encoding="utf-8")
     (tmp_path / "huge.txt.xz").write_bytes(lzma.compress(tale.encode()))
     (tmp_path / "names.txt").write_text("emma\nolivia\nava\nisabella\nsophia\n" * 100, encoding="utf-8")
+    rows = "".join(f'{number},"Once upon a time, ""{number}"" of us"\n' for number in range(200))
+    (tmp_path / "reviews.csv").write_text(f"id,text\n{rows}", encoding="utf-8")
+    (tmp_path / "games.pgn").write_text('[Event "a"]\n1. e4 e5\n\n' * 200, encoding="utf-8")
+    (tmp_path / "pages.txt").write_text("l\u2019\u00e9t\u00e9 \ufffd est\u00ad long\n" * 80, encoding="utf-8")
     (tmp_path / "page.txt").write_text("كان يا ما كان، في قديم الزمان، ولد فقير.\n" * 80, encoding="utf-8")
     (tmp_path / "letter.txt").write_text("The tale was tlod once upon a time.\n", encoding="utf-8")
     pretend_fetched(

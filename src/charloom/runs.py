@@ -78,19 +78,13 @@ class Run(Summarised):
         """
         run = cls(path)
         run.refuse_existing()
-        run.made = tuple(
-            folder
-            for folder in (run.checkpoint_folder, *run.checkpoint_folder.parents)
-            if not folder.exists()
-        )
-        try:
-            run.checkpoint_folder.mkdir(parents=True, exist_ok=True)
-            run.write_config(config)
-        except BaseException as error:
-            run.remove_if_unused()
-            if isinstance(error, OSError):
+        run.made = tuple(f for f in (run.checkpoint_folder, *run.checkpoint_folder.parents) if not f.exists())
+        with run.removed_if_unused():
+            try:
+                run.checkpoint_folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
                 raise unwritable(run.path, error) from error
-            raise
+            run.write_config(config)
         return run
 
     def remove_if_unused(self) -> None:

@@ -89,3 +89,20 @@ def test_the_separator_is_kept_where_it_is_asked_for(charloom, here):
         ["train", "g.txt", "--documents", r"\newpage", "--val-fraction", "0", *SHORT, "--out", "s"]
     )
     assert r"'\newpage' does not occur in the text: \n is a newline" in result.err
+
+
+def test_a_model_of_raw_bytes_knows_its_training_text(charloom, here):
+    (here / "b.bin").write_bytes((TEXT.encode() + b"caf\xe9\r\n") * 2)
+    assert charloom(["train", "b.bin", "--unit", "byte", *SHORT, "--out", "r"]).code == 0
+    for model in ("r", "r/model.safetensors"):
+        assert "this is training text of the model" in charloom(["score", model, "b.bin"]).out
+    assert charloom("train --resume r --steps +1").code == 0
+    assert charloom("eval r b.bin").code == 0
+    assert charloom(["explain", "b.bin", "--unit", "byte", *SHORT]).code == 0
+
+
+def test_a_table_is_read_from_a_pipe(charloom, here):
+    rows = "".join(f'{{"text": "the cat {number}"}}\n' for number in range(40))
+    words = ["train", "-", "--column", "text", *SHORT, "--out", "r"]
+    assert charloom(words, stdin=rows.encode()).code == 0
+    assert Run.open(here / "r").config()["text"]["column"] == "text"

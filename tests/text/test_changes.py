@@ -50,6 +50,11 @@ def test_other_normal_forms(form, text, expected):
     assert f"normalisation {form} changed" in corpus.notes[0]
 
 
+def test_a_mark_at_the_beginning_of_a_text_counts():
+    (note,) = notes_of("\u0344")  # a mark that becomes two, with no character before it
+    assert "U+0344 → U+0308 U+0301" in note
+
+
 def test_normal_text_gives_no_note():
     assert notes_of("déjà vu, 한글 漢字\n" * 9) == ()
 
@@ -76,9 +81,9 @@ def test_changes_of_several_files_are_one_note(tmp_path):
 def test_invisible_characters_are_counted_named_and_located():
     (note,) = notes_of("one\ntw\ufeffo\u200b\nth\u00adree\u200b\n")
     assert note == (
-        "4 other invisible characters, learnt like any other: U+00AD (1, first in line 3 of t), "
+        "4 invisible characters, learnt like any other: U+00AD (1, first in line 3 of t), "
         "U+200B (2, first in line 2 of t), U+FEFF (1, first in line 2 of t); "
-        "--replace-chars U+00AD=,U+200B=,U+FEFF= leaves them out"
+        "--replace-chars U+00AD=,U+200B=,U+FEFF= leaves out what is not wanted"
     )
     notes = notes_of("tw\ufeffo\u200b th\u00adree", replace_chars="U+00AD=,U+200B=,U+FEFF=")
     assert notes == tuple(
@@ -105,3 +110,9 @@ def test_the_first_place_among_documents_is_the_number_of_the_document(tmp_path)
     files = [tmp_path / "a.csv", tmp_path / "b.csv"]
     (note,) = read_corpus(files, TextConfig(column="text", val_fraction=0)).notes
     assert f"first in document 3 of {files[1]}" in note
+
+
+def test_joiners_are_counted_but_never_to_be_left_out():
+    (note,) = notes_of("\u0645\u06cc\u200c\u0631\u0648\u062f\n" * 3)
+    assert note.startswith("3 invisible characters, learnt like any other: U+200C (3")
+    assert "--replace-chars" not in note

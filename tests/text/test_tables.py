@@ -56,6 +56,14 @@ def test_each_row_is_a_document(tmp_path, name, block_size):
     assert "U+2028 (1, first in document 4 of" in note
 
 
+@pytest.mark.parametrize("block_size", [1, 2, 3, 5, 1 << 20])
+def test_a_line_end_cut_in_two_is_one_line_end(tmp_path, block_size):
+    (tmp_path / "a.csv").write_bytes(b"text\r\none\r\ntwo\r\n")
+    corpus = read_corpus([tmp_path / "a.csv"], COLUMN, block_size=block_size)
+    assert documents_of(corpus) == ["one", "two"]
+    assert corpus.notes == ()
+
+
 @pytest.mark.parametrize("data", [FILES["comma.csv"], FILES["lines.jsonl"], FILES["list.json"]])
 def test_standard_input_is_recognised(data):
     assert documents_of(read_corpus(["-"], COLUMN, stdin=io.BytesIO(data))) == TEXTS

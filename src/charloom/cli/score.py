@@ -105,6 +105,7 @@ def _training_share(model: Model, text: str) -> float | None:
     from charloom.evaluation.overlap import copied_share
     from charloom.run_corpus import corpus_of
     from charloom.text import clean, encode_for_scoring
+    from charloom.text.encode import hashed_bytes
 
     corpus, config = model.card.get("corpus", {}), model.file.text_config
     if model.run is not None and corpus.get("num_chars", 0) <= _MOST_CORPUS_CHARS:
@@ -114,7 +115,7 @@ def _training_share(model: Model, text: str) -> float | None:
             return None
         ids = encode_for_scoring(model.vocab, text, config).ids
         return copied_share(train, ids, boundary_id=model.vocab.boundary_id, whole_documents=True)
-    digest = hashlib.sha256(clean(text, config).encode("utf-8", "surrogatepass")).hexdigest()
+    digest = hashlib.sha256(hashed_bytes(clean(text, config), config)).hexdigest()
     return 1.0 if digest == corpus.get("sha256") else None
 
 

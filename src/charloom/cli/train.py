@@ -26,35 +26,37 @@ Text = Annotated[
 ]
 
 
+Resume = Annotated[Path | None, option("continue this run; --steps +N adds N steps")]
+Seeds = Annotated[
+    int | None,
+    option("train N runs, with the seeds --seed, --seed + 1, …, in folders named after them", metavar="N"),
+]
+MovedTo = Annotated[list[str] | None, path_option("with --resume: where the text is now", name="--text")]
+RecipeName = Annotated[str | None, path_option("name of a recipe, a TOML file, or an earlier run to repeat")]
+TestFile = Annotated[str | None, path_option("file set aside for `charloom eval --split test`")]
+InitFrom = Annotated[Path | None, option("start from the weights of this run or model file", metavar="MODEL")]
+KeepText = Annotated[
+    bool | None,
+    option("keep the text in the run folder [default: up to 16 MB of one that came through a pipe]"),
+]
+Log = Annotated[
+    Literal["tensorboard"] | None, option("also write the events for TensorBoard, into the run folder")
+]
+
+
 def train(
     show: Show,
     *text: Text,
-    recipe: Annotated[
-        str | None, path_option("name of a recipe, a TOML file, or an earlier run to repeat")
-    ] = None,
+    recipe: RecipeName = None,
     out: RunFolder = None,
-    resume: Annotated[Path | None, option("continue this run; --steps +N adds N steps")] = None,
-    seeds: Annotated[
-        int | None,
-        option(
-            "train N runs, with the seeds --seed, --seed + 1, …, in folders named after them", metavar="N"
-        ),
-    ] = None,
-    moved_to: Annotated[
-        list[str] | None, path_option("with --resume: where the text is now", name="--text")
-    ] = None,
+    resume: Resume = None,
+    seeds: Seeds = None,
+    moved_to: MovedTo = None,
     val: ValidationFile = None,
-    test: Annotated[str | None, path_option("file set aside for `charloom eval --split test`")] = None,
-    init_from: Annotated[
-        Path | None, option("start from the weights of this run or model file", metavar="MODEL")
-    ] = None,
-    keep_text: Annotated[
-        bool | None,
-        option("keep the text in the run folder [default: up to 16 MB of one that came through a pipe]"),
-    ] = None,
-    log: Annotated[
-        Literal["tensorboard"] | None, option("also write the events for TensorBoard, into the run folder")
-    ] = None,
+    test: TestFile = None,
+    init_from: InitFrom = None,
+    keep_text: KeepText = None,
+    log: Log = None,
     **settings: Any,
 ) -> None:
     """Train.
@@ -66,25 +68,22 @@ def train(
     from charloom import jobs
 
     sources = [*text, *(moved_to or [])]
+    places = {"recipe": recipe, "out": out, "val": val, "test": test, "init_from": init_from}
+    how: dict[str, Any] = {**places, "keep_text": keep_text, "log": log}
     if resume is not None:
-        job = _resumed(
-            resume,
-            sources,
-            settings,
-            recipe or out or val or test or seeds or init_from or keep_text,
-            log=log,
+        other = (
+            seeds is not None or keep_text is not None or any(place is not None for place in places.values())
         )
+        job = _resumed(resume, sources, settings, other=other, log=log)
         if job is None:
             return _say_finished(show, resume)
     elif isinstance(steps := settings.get("steps"), MoreSteps):
         what, why = f"--steps +{steps} without --resume", "only an existing run can be extended"
         raise UsageError(what, why=why, fix=f"give --steps {steps}, or add --resume DIR")
     else:
-        places: dict[str, Any] = {"recipe": recipe, "out": out, "val": val, "test": test, "log": log}
-        places |= {"init_from": init_from, "keep_text": keep_text}
         if seeds is not None:
-            return _train_seeds(show, jobs.new_jobs(*sources, seeds=seeds, **places, **settings), seeds)
-        job = jobs.new_job(*sources, **places, **settings)
+            return _train_seeds(show, jobs.new_jobs(*sources, seeds=seeds, **how, **settings), seeds)
+        job = jobs.new_job(*sources, **how, **settings)
     run_job(show, job)
     results = jobs.results_json(job.run)
     command = next_command(results["verdicts"], job.run.path, job.run.config()["corpus"])
@@ -139,7 +138,7 @@ def _say_finished(show: Show, path: Path) -> None:
 
 
 def _resumed(
-    run: Path, text: list[str], settings: dict[str, Any], other: object, *, log: str | None
+    run: Path, text: list[str], settings: dict[str, Any], *, other: bool, log: str | None
 ) -> TrainingJob | None:
     """The run to continue; None if it is finished and not extended."""
     from charloom import jobs

@@ -179,8 +179,7 @@ class Part:
 
     def _count(self, piece: str) -> None:
         self.num_chars += len(piece)
-        as_bytes = to_bytes(piece) if self.config.is_raw else piece.encode("utf-8", "surrogatepass")
-        self.digest.update(as_bytes)
+        self.digest.update(hashed_bytes(piece, self.config))
 
     def _note_places(self, piece: str, num_symbols: int, end: str, what: str) -> None:
         """Note where characters that are new in this piece occur first, if they deserve it; count the ends of its lines."""
@@ -198,6 +197,11 @@ class Part:
         marked = np.insert(codes, starts, BOUNDARY_CODE) if len(starts) else codes
         self.spool.write(self.symbols.number(marked).tobytes())
         self.length += len(marked)
+
+
+def hashed_bytes(text: str, config: TextConfig) -> bytes:
+    """The bytes of a cleaned text that the hash of a corpus is about: UTF-8, or the file's own."""
+    return to_bytes(text) if config.is_raw else text.encode("utf-8", "surrogatepass")
 
 
 def count_symbols(parts: list[tuple[Part, int]]) -> dict[int, int]:

@@ -26,6 +26,8 @@ _FILLERS = {
     *range(0xFE00, 0xFE10),
 }
 """Fillers, joiners and variation selectors that are not format characters by category."""
+_SPELLING = {0x200C, 0x200D, *range(0x180B, 0x1810), *range(0xFE00, 0xFE10)}
+"""Joiners and variation selectors: part of the spelling in Persian, Indic scripts, Mongolian and emoji."""
 _VISIBLE_FORMATS = {*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD}
 """Signs that enclose the digits after them, such as the end of a verse."""
 
@@ -82,7 +84,7 @@ def count_notes(counts: Mapping[int, int], places: Mapping[int, str] | None = No
         ((0,), "NUL character", " U+0000"),
         (_CONTROLS, "control character", ", learnt like any other character"),
         (_BIDI_CONTROLS, "direction control", " (bidi), invisible but learnt like any other character"),
-        (invisible, "other invisible character", ", learnt like any other"),
+        (invisible, "invisible character", ", learnt like any other"),
     )
     notes = []
     for codes, noun, rest in kinds:
@@ -90,8 +92,8 @@ def count_notes(counts: Mapping[int, int], places: Mapping[int, str] | None = No
         total = sum(found.values())
         if total:
             named = "" if noun.startswith(("replacement", "NUL")) else ": " + _listed(found, places or {})
-            drop = ",".join(f"U+{code:04X}=" for code in list(found)[:_NUM_LISTED])
-            advice = f"; --replace-chars {drop} leaves them out" if noun.startswith("other") else ""
+            drop = ",".join(f"U+{code:04X}=" for code in found if code in invisible and code not in _SPELLING)
+            advice = f"; --replace-chars {drop} leaves out what is not wanted" if drop else ""
             notes.append(f"{total:,} {noun}{'s' * (total > 1)}{rest}{named}{advice}")
     return notes
 

@@ -100,21 +100,13 @@ def train(
         loop.before_s = 0.0 if began is None else clock() - began
         loop.spare_cores = threads.available() - num_threads
         if resume:
-            notes += (
-                lapse_of_exactness(run, num_threads=num_threads, device=_device(learner)) + loop.restore()
-            )
+            notes += lapse_of_exactness(run, num_threads=num_threads, device=_device(learner))
+            notes += loop.restore()
         if recorder.saved_step < 0:  # from here on, whatever ends the process, a resume finds a checkpoint
             loop.save()
-        started = Started(
-            step=loop.progress.step,
-            num_params=count_parameters(model_config, len(corpus.vocab)),
-            steps_per_epoch=loop.plan.steps_per_epoch,
-            device=_device(learner),
-            threads=num_threads,
-            notes=notes,
-        )
+        num_params = count_parameters(model_config, len(corpus.vocab))
         try:
-            yield from recorder.record([started])
+            yield from recorder.record([loop.started(num_params, num_threads, notes)])
             while not loop.is_over:
                 yield from loop.advance()
             yield from loop.finish()
@@ -151,6 +143,11 @@ class TrainingLoop:
         self.before_s, self.spare_cores = 0.0, 0
         self.scored_chars_per_s = math.inf
         self.baselines: BaselineMeasurement | None = None
+
+    def started(self, num_params: int, num_threads: int, notes: tuple[str, ...]) -> Started:
+        """The first event."""
+        step, device = self.progress.step, _device(self.learner)
+        return Started(step, num_params, self.plan.steps_per_epoch, device, num_threads, notes)
 
     def restore(self) -> tuple[str, ...]:
         """Load the newest valid checkpoint, or start again without one; returns notes on what was not found."""
