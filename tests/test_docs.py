@@ -80,6 +80,7 @@ def pretend_fetched(folder, texts, monkeypatch):
         ("docs/how-to/compare-runs.md", 3),
         ("docs/how-to/copied-text.md", 1),
         ("docs/how-to/find-typos.md", 3),
+        ("docs/how-to/fine-tune.md", 2),
         ("docs/how-to/many-samples.md", 4),
         ("docs/how-to/own-text.md", 6),
         ("docs/how-to/take-the-tour.md", 6),
@@ -92,6 +93,7 @@ def test_every_command_of_a_page_runs_in_the_order_given(page, least, tmp_path, 
     tale = "Once upon a time there was a tale. The end. " * 160
     (tmp_path / "tales.txt").write_text(tale, encoding="utf-8")
     (tmp_path / "more.txt").write_text(tale[:500], encoding="utf-8")
+    (tmp_path / "poems.txt").write_text("Twice upon a rhyme there was a time. " * 90, encoding="utf-8")
     (tmp_path / "huge.txt.xz").write_bytes(lzma.compress(tale.encode()))
     (tmp_path / "names.txt").write_text("emma\nolivia\nava\nisabella\nsophia\n" * 100, encoding="utf-8")
     rows = "".join(f'{number},"Once upon a time, ""{number}"" of us"\n' for number in range(200))

@@ -8,6 +8,7 @@ from charloom.config import ModelConfig, TrainConfig, with_settings
 from charloom.errors import ConfigError
 from charloom.recipes import find_recipe
 from charloom.recipes.files import named_recipes, parse_recipe
+from charloom.recipes.resolve import resolve
 
 NAMES = [recipe.name for recipe in named_recipes()]
 
@@ -43,3 +44,21 @@ def test_a_configuration_used_as_a_recipe_may_too(tmp_path):
     settings = find_recipe(str(tmp_path / "config.json")).settings
     assert (settings["cell"], settings["steps"]) == ("gru", 3)
     assert settings["clean_bytes"]  # what unit byte meant when this run was made
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["epochs = 1e308", "epochs = 1e400", "max_epochs = 1e300", "minutes = 1e30", f"steps = {10**30}"],
+)
+def test_a_budget_beyond_any_use_is_refused(setting, tmp_path):
+    path = tmp_path / "endless.toml"
+    path.write_text(setting + "\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=setting.split()[0]):
+        find_recipe(str(path))
+
+
+@pytest.mark.parametrize("budget", ["epochs = 1000", "minutes = 1000", "steps = 1000"])
+def test_the_budget_of_a_flag_replaces_that_of_a_recipe(budget):
+    recipe = parse_recipe("mine", budget)
+    training = resolve(recipe, {"steps": 2}, num_chars=1000).train_config
+    assert (training.steps, training.epochs, training.minutes) == (2, None, None)

@@ -200,6 +200,6 @@ app = verb(
         charloom train tales.txt --steps 20 --log tensorboard
         charloom train tales.txt --steps 40 --seeds 3 --out runs/trio
         charloom train --resume runs/tales --steps +20
-        charloom train mine.txt --init-from runs/tales --minutes 1
+        charloom train more.txt --init-from runs/tales --steps 20
     """,
 )(train)
