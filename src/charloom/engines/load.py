@@ -12,9 +12,10 @@ from typing import Literal
 from charloom import threads
 from charloom.engines.contract import Engine
 from charloom.errors import ConfigError, missing_extra
+from charloom.kernels.library import library
 
-_LIBRARIES = {"torch": "torch", "scratch": "numpy", "fused": "numba"}
-"""The library that each engine needs."""
+_LIBRARIES = {"torch": "torch", "scratch": "numpy"}
+"""The library that each engine needs; fused needs the compiled kernels."""
 
 Task = Literal["training", "scoring", "writing"]
 
@@ -28,7 +29,11 @@ _AUTO: dict[Task, tuple[str, ...]] = {
 
 def auto_engine(task: Task = "training") -> str:
     """The engine that ``auto`` selects on this machine; nothing is imported."""
-    return next(engine for engine in _AUTO[task] if find_spec(_LIBRARIES[engine]) is not None)
+    return next(engine for engine in _AUTO[task] if _is_installed(engine))
+
+
+def _is_installed(engine: str) -> bool:
+    return library() is not None if engine == "fused" else find_spec(_LIBRARIES[engine]) is not None
 
 
 def load_engine(name: str, *, task: Task = "training") -> Engine:
@@ -43,19 +48,19 @@ def load_engine(name: str, *, task: Task = "training") -> Engine:
     """
     if name == "auto":
         name = auto_engine(task)
-    if name not in _LIBRARIES:
+    if name not in (*_LIBRARIES, "fused"):
         raise ConfigError(
             f"engine is {name!r}",
             why="no engine has that name",
-            fix=f"use --engine auto, {', '.join(_LIBRARIES)}",
+            fix=f"use --engine auto, {', '.join(_LIBRARIES)}, fused",
         )
-    if find_spec(_LIBRARIES[name]) is None:
+    if not _is_installed(name):
         if name == "torch":
             raise missing_extra("torch", "train", "the torch engine")
         raise ConfigError(
-            f"engine is {name!r} and {_LIBRARIES[name]} is not installed",
-            why="the compiled loops need it; it may not support a new Python yet",
-            fix=f"pip install {_LIBRARIES[name]}, or use --engine auto",
+            f"engine is {name!r} and the compiled kernels are not here",
+            why="they were not built for this platform, or CHARLOOM_CPU=none leaves them out",
+            fix="use --engine auto, or install charloom's wheel for this platform",
         )
     threads.wait_briefly()
     with _without_collection():

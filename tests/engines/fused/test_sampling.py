@@ -1,19 +1,19 @@
 """Sampling in the compiled loop: the same characters as NumPy's filters, and frequencies that match the probabilities."""
 
 import math
+from ctypes import byref
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from numba import njit
 
 from charloom.engines import SamplingParams
-from charloom.engines.fused.model import compiled_params
-from charloom.engines.fused.sampling import choose, log_probability, new_scratch, uniform
+from charloom.engines.fused.passes import new_samples, sampling_rule
 from charloom.generation.decoding import distribution
 from charloom.generation.filters import draw, next_distribution
+from charloom.kernels.library import library, pointer
 from charloom.rng import Purpose, uniforms
 
 NO_RECENT = np.empty(0, np.int64)
@@ -31,6 +31,26 @@ FILTERS = {
     "penalty": {"repetition_penalty": 3.0},
     "banned": {"banned": np.arange(9) == 4},
 }
+
+
+class Chooser:
+    """The compiled choice for one row of logits."""
+
+    def __init__(self, params, logits, recent=NO_RECENT, sample=7, flavour="float32"):
+        self.size, self.position = len(logits), np.zeros(1, np.int64)
+        row = np.array(logits[None], np.float64 if flavour == "float64" else np.float32)
+        recent, nothing = np.array(recent[None], np.int64), np.empty((1, 0), row.dtype)
+        self.samples = new_samples(row, nothing, recent, self.position, np.array([sample]))
+        self.rule = sampling_rule(params, self.size)
+        self.function = library().function("choose", flavour)
+
+    def at(self, position):
+        self.position[0] = position
+        return self.function(byref(self.rule), byref(self.samples), 0, self.size)
+
+
+def choose(params, logits, recent=NO_RECENT, position=0, flavour="float32"):
+    return Chooser(params, logits, recent, flavour=flavour).at(position)
 
 
 def kept_and_chosen(logits, choice, recent, position=0):
@@ -55,7 +75,7 @@ vectors = st.integers(1, 40).flatmap(lambda size: arrays(np.float32, size, eleme
 def test_choices_match_the_numpy_filters(logits, seed, temperature, top_k, top_p, min_p, penalty):
     choice = SamplingParams(seed, temperature, top_k, top_p, min_p, penalty)
     recent = np.array([-1, 0, len(logits) - 1, 0], np.int64) if penalty else NO_RECENT
-    ours = choose(compiled_params(choice, len(logits)), logits, recent, 7, 0, new_scratch(len(logits)))
+    ours = choose(choice, logits, recent)
     probs, theirs = kept_and_chosen(logits, choice, recent)
     if ours != theirs:  # allowed only if the draw is on an edge, or a probability on a filter's threshold
         u, cumulative = uniforms(seed, Purpose.SAMPLE, 0, [7], 1)[0, 0], np.cumsum(probs)
@@ -72,20 +92,13 @@ def test_choices_match_the_numpy_filters(logits, seed, temperature, top_k, top_p
         assert on_an_edge or near_p or near_min
 
 
-@njit
-def frequencies(rule, logits, recent, scratch, count):
-    seen = np.zeros(logits.shape[0], np.int64)
-    for position in range(count):
-        seen[choose(rule, logits, recent, 7, position, scratch)] += 1
-    return seen
-
-
 @pytest.mark.parametrize("settings", FILTERS.values(), ids=FILTERS.keys())
-def test_frequencies_of_a_million_draws_match_the_probabilities(settings, rng):
-    logits, count = rng.normal(size=9).astype(np.float32) * 1.5, 1_000_000
+def test_frequencies_of_many_draws_match_the_probabilities(settings, rng):
+    logits, count = rng.normal(size=9).astype(np.float32) * 1.5, 200_000
     choice, recent = SamplingParams(11, **settings), np.array([2, 5, 2], np.int64)
     probs, _ = kept_and_chosen(logits, choice, recent)
-    seen = frequencies(compiled_params(choice, 9), logits, recent, new_scratch(9), count)
+    chooser = Chooser(choice, logits, recent)
+    seen = np.bincount([chooser.at(position) for position in range(count)], minlength=9)
     kept = probs > 0
     assert not seen[~kept].any()
     chi_square = ((seen[kept] - count * probs[kept]) ** 2 / (count * probs[kept])).sum()
@@ -94,56 +107,34 @@ def test_frequencies_of_a_million_draws_match_the_probabilities(settings, rng):
 
 
 def test_uniform_matches_the_numpy_generator():
-    rule = compiled_params(SamplingParams(2**63 + 12345), 3)
+    rule, uniform = sampling_rule(SamplingParams(2**63 + 12345), 3), library().function("uniform", "float32")
     for sample, position in ((0, 0), (5, 17), (2**31, 2**32 - 1)):
         expected = uniforms(2**63 + 12345, Purpose.SAMPLE, position, [sample], 1)[0, 0]
-        assert uniform(rule, sample, position, np.empty(4, np.uint32)) == expected
+        assert uniform(byref(rule), sample, position) == expected
 
 
+@pytest.mark.parametrize("flavour", ["float32", "float64", "portable"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_invalid_logits_are_detected(bad):
-    logits = np.array([0, bad, 1], np.float32)
-    assert choose(compiled_params(SamplingParams(0), 3), logits, NO_RECENT, 0, 0, new_scratch(3)) == -1
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_invalid_logits_are_detected(bad, place, flavour):
+    logits = np.array([0, 0.5, 1], np.float32)
+    logits[place] = bad
+    assert choose(SamplingParams(0), logits, flavour=flavour) == -1
 
 
 def test_filters_that_keep_all_change_nothing(rng):
-    logits, scratch = rng.normal(size=9).astype(np.float32), new_scratch(9)
-    for position in range(2000):
-        plain = choose(compiled_params(SamplingParams(3), 9), logits, NO_RECENT, 0, position, scratch)
-        assert (
-            choose(
-                compiled_params(SamplingParams(3, top_k=9, top_p=1.0, min_p=0.0), 9),
-                logits,
-                NO_RECENT,
-                0,
-                position,
-                scratch,
-            )
-            == plain
-        )
+    logits = rng.normal(size=9).astype(np.float32)
+    plain = Chooser(SamplingParams(3), logits)
+    filtered = Chooser(SamplingParams(3, top_k=9, top_p=1.0, min_p=0.0), logits)
+    assert [plain.at(position) for position in range(2000)] == [filtered.at(position) for position in range(2000)]
 
 
 def test_greedy_takes_the_lowest_id_of_ties():
     logits = np.array([1, 3, 3, 2], np.float32)
-    assert (
-        choose(
-            compiled_params(SamplingParams(0, temperature=0.0), 4), logits, NO_RECENT, 0, 0, new_scratch(4)
-        )
-        == 1
-    )
-    assert (
-        choose(
-            compiled_params(SamplingParams(0, temperature=0.0, banned=np.array([0, 1, 0, 0], bool)), 4),
-            logits,
-            NO_RECENT,
-            0,
-            0,
-            new_scratch(4),
-        )
-        == 2
-    )
+    assert choose(SamplingParams(0, temperature=0.0), logits) == 1
+    assert choose(SamplingParams(0, temperature=0.0, banned=np.array([0, 1, 0, 0], bool)), logits) == 2
     penalised = SamplingParams(0, temperature=0.0, repetition_penalty=math.e**2)
-    assert choose(compiled_params(penalised, 4), logits, np.array([1, 2, 1]), 0, 0, new_scratch(4)) == 3
+    assert choose(penalised, logits, np.array([1, 2, 1])) == 3
 
 
 @pytest.mark.parametrize("temperature", [5e-324, 1e-300, 1e-45, 1e-40, 1e-38])
@@ -151,9 +142,8 @@ def test_a_temperature_whose_inverse_float32_cannot_hold_is_greedy(temperature, 
     logits = np.round(rng.normal(size=(50, 9))).astype(np.float32)  # with ties
     logits[0, :5] = np.array([3e38, -3e38, -np.inf, 3e38, 0])
     params = SamplingParams(11, temperature=temperature)
-    rule, scratch = compiled_params(params, 9), new_scratch(9)
     for position, row in enumerate(logits):
-        assert choose(rule, row, NO_RECENT, 7, position, scratch) == row.argmax()
+        assert choose(params, row, position=position) == row.argmax()
         probs, drawn = kept_and_chosen(row, params, NO_RECENT, position)
         assert drawn == row.argmax()
         assert probs[drawn] == 1
@@ -162,8 +152,8 @@ def test_a_temperature_whose_inverse_float32_cannot_hold_is_greedy(temperature, 
 @pytest.mark.parametrize("temperature", [1e45, 1e300, 1.7e308])
 def test_a_huge_temperature_draws_uniformly_even_from_logits_whose_difference_overflows(temperature):
     logits = np.array([3e38, -3e38, -np.inf, 0], np.float32)
-    rule, scratch = compiled_params(SamplingParams(11, temperature=temperature), 4), new_scratch(4)
-    drawn = [choose(rule, logits, NO_RECENT, 7, position, scratch) for position in range(300)]
+    chooser = Chooser(SamplingParams(11, temperature=temperature), logits)
+    drawn = [chooser.at(position) for position in range(300)]
     assert set(drawn) == {0, 1, 3}
 
 
@@ -171,4 +161,5 @@ def test_the_log_probability_matches_the_softmax(rng):
     logits = rng.normal(size=30).astype(np.float32) * 4
     y = logits.astype(np.float64)
     expected = y[17] - np.log(np.exp(y).sum())
-    assert log_probability(logits, 17, np.empty(30, np.float32)) == pytest.approx(expected, abs=1e-6)
+    log_probability, weights = library().function("log_probability", "float32"), np.empty(30, np.float32)
+    assert log_probability(pointer(logits), 17, pointer(weights), 30) == pytest.approx(expected, abs=1e-6)

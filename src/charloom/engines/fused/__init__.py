@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from charloom.config import ModelConfig, TrainConfig
 from charloom.engines.checks import cpu_only
-from charloom.engines.fused.model import FusedModel, compile_loops
+from charloom.engines.fused.model import FusedModel
 from charloom.engines.fused.online.learner import FusedLearner
 from charloom.engines.fused.online.support import check_training
 
@@ -40,9 +40,8 @@ class FusedEngine:
         precision: str = "float32",
         threads: int | None = None,
     ) -> FusedModel:
-        """Bind parameters to the loops, which are compiled or loaded from disk before this returns."""
+        """Bind parameters to the compiled kernels."""
         self.resolve_device(device)
-        compile_loops(precision)
         return FusedModel(params, config, precision=precision, threads=threads)
 
     def learner(

@@ -6,7 +6,7 @@ import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from ctypes import byref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,14 +14,11 @@ import numpy as np
 from charloom.config import ModelConfig
 from charloom.engines import DecodeOutput, DecodeState, SamplingParams, State
 from charloom.engines.contract import NumpyStates, unflatten_state, zero_state
-from charloom.engines.fused.decode import decode_loop
-from charloom.engines.fused.losses import nats_of_targets
-from charloom.engines.fused.network import ThreadContext, new_thread_contexts, new_workspace, read
 from charloom.engines.fused.packing import pack
-from charloom.engines.fused.sampling import CompiledParams, new_scratch
+from charloom.engines.fused.passes import new_samples, new_thread_contexts, new_workspace, sampling_rule
 from charloom.engines.fused.thread_tuner import ThreadTuner
 from charloom.errors import DivergedError
-from charloom.parameters import initial_parameters
+from charloom.kernels.library import FLAVOURS, library, pointer
 from charloom.text.batching import Window
 from charloom.threads import available as threads_available
 
@@ -29,15 +26,15 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
     from numpy import ndarray as Array
 
-_Share = tuple[ThreadContext, int, tuple[Any, Any, Any]]
-"""One thread's share of decoding: its context, its number of rows, and (samples, ids, log-probabilities)."""
-
 DTYPES: dict[str, np.dtype[Any]] = {
     "float32": np.dtype(np.float32),
     "float64": np.dtype(np.float64),
     "int8": np.dtype(np.float32),
 }
 """The type of numbers between the products, for each precision."""
+
+Samples = tuple["Array", "Array", "Array", "Array", "Array"]
+"""Logits (B, V), state (B, S), recent ids (B, R), positions (B,) and numbers (B,) of samples."""
 
 PASS_ROWS = 256
 """Most rows (time steps times batch) of one compiled pass: data between two products stays in the caches."""
@@ -70,6 +67,13 @@ class FusedModel(NumpyStates):
         self._tuner = ThreadTuner(1 if threads is None else threads)
         self._parameters = {name: np.array(p, self.dtype) for name, p in params.items()}
         self._net = pack(params, config, dtype=self.dtype, int8=precision == "int8")
+        compiled = library()
+        assert compiled is not None, "load_engine asks first"
+        flavour = "float64" if precision == "float64" else "float32"
+        assert flavour in FLAVOURS
+        self._read_window, self._decode, self._nats = (
+            compiled.function(name, flavour) for name in ("read_window", "decode", "nats_of_targets")
+        )
 
     def initial_state(self, batch_size: int) -> State:
         """The all-zero state for `batch_size` rows."""
@@ -112,11 +116,12 @@ class FusedModel(NumpyStates):
         (context,), work = new_thread_contexts(self._net, most * B, 1), new_workspace(self._net, most * B)
         ids, marks = np.ascontiguousarray(ids), np.ascontiguousarray(marks)
         found = np.empty((most, B, self.vocab_size), self.dtype)
+        net = self._net.struct
         for t in range(0, T, length):
-            steps = slice(t, t + length)
-            num = len(ids[steps])
-            read(self._net, work, context, ids[steps], marks[steps], flat, 0, found[:num])
-            logits[:, steps] = found[:num].swapaxes(0, 1)
+            now, resets = ids[t : t + length], marks[t : t + length]
+            arrays = (pointer(now), pointer(resets), pointer(flat), 0, pointer(found))
+            self._read_window(byref(net), byref(work), byref(context), len(now), B, *arrays)
+            logits[:, t : t + length] = found[: len(now)].swapaxes(0, 1)
 
     def step(self, ids: Int[Array, "B"], state: State) -> tuple[Float[Array, "B V"], State]:
         """Read one character per row."""
@@ -129,7 +134,7 @@ class FusedModel(NumpyStates):
         logits, after = self.forward(window.inputs, state, window.resets)
         nats = np.empty(window.targets.shape, self.dtype)
         targets = np.ascontiguousarray(window.targets, np.int64).reshape(-1)
-        nats_of_targets(logits.reshape(-1, self.vocab_size), targets, nats.reshape(-1))
+        self._nats(pointer(logits), pointer(targets), pointer(nats), targets.size, self.vocab_size)
         return nats, after
 
     def decode(
@@ -145,13 +150,18 @@ class FusedModel(NumpyStates):
             np.array(before.positions, np.int64),
             np.array(before.samples, np.int64),
         )
-        began, compiled = time.perf_counter(), compiled_params(params, self.vocab_size)
+        began, rule = time.perf_counter(), sampling_rule(params, self.vocab_size)
+
+        def decode_share(context: Any, own: Samples, own_ids: Array, own_scores: Array) -> int:
+            work, rows = new_workspace(self._net, len(own_ids)), new_samples(*own)
+            outputs = (pointer(own_ids), pointer(own_scores) if log_probs else None)
+            net = self._net.struct
+            return int(
+                self._decode(byref(net), byref(work), byref(context), byref(rule), byref(rows), num_chars, *outputs)
+            )
+
         shares = self._share_one(samples, ids, scores) if B == 1 else self._share_many(samples, ids, scores)
-        calls = [
-            (self._net, new_workspace(self._net, rows), context, compiled, new_scratch(self.vocab_size), *own)
-            for context, rows, own in shares
-        ]
-        count = run_in_threads(decode_loop, calls)
+        count = run_in_threads(decode_share, shares)
         if count < 0:
             raise DivergedError(
                 "the largest logit of the next character is not finite",
@@ -159,12 +169,12 @@ class FusedModel(NumpyStates):
                 fix="check the model file; if training diverged, use an earlier checkpoint or a lower learning rate",
             )
         if B == 1:
-            self._tuner.note(len(calls), (time.perf_counter() - began) / max(1, count))
+            self._tuner.note(len(shares), (time.perf_counter() - began) / max(1, count))
         logits, flat, recent, positions, _ = samples
         after = DecodeState(logits, unflatten_state(self.config, flat), recent, positions, before.samples)
         return DecodeOutput(after, ids, positions - before.positions, scores)
 
-    def _share_many(self, samples: Any, ids: Any, scores: Any) -> list[_Share]:
+    def _share_many(self, samples: Samples, ids: Array, scores: Array) -> list[tuple[Any, ...]]:
         """Divide the samples among threads."""
         B = len(ids)
         parts = max(1, min(self._row_threads, B // ROWS_A_THREAD))
@@ -172,18 +182,19 @@ class FusedModel(NumpyStates):
         return [
             (
                 new_thread_contexts(self._net, last - first, 1)[0],
-                last - first,
-                (tuple(array[first:last] for array in samples), ids[first:last], scores[first:last]),
+                tuple(array[first:last] for array in samples),
+                ids[first:last],
+                scores[first:last],
             )
             for first, last in zip(edges, edges[1:])
         ]
 
-    def _share_one(self, samples: Any, ids: Any, scores: Any) -> list[_Share]:
+    def _share_one(self, samples: Samples, ids: Array, scores: Array) -> list[tuple[Any, ...]]:
         """Divide the panels of every product among threads; each decodes its own copy of the sample."""
         parts, own = self._tuner.threads, (samples, ids, scores)
         copies = [own, *(copy.deepcopy(own) for _ in range(1, parts))]
         contexts = new_thread_contexts(self._net, 1, parts)
-        return [(context, 1, mine) for context, mine in zip(contexts, copies, strict=True)]
+        return [(context, *mine) for context, mine in zip(contexts, copies, strict=True)]
 
     def parameters(self) -> dict[str, Array]:
         """Copies of the parameters, under their names."""
@@ -195,23 +206,6 @@ class FusedModel(NumpyStates):
         return np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
 
 
-def compiled_params(params: SamplingParams, vocab_size: int) -> CompiledParams:
-    """Convert sampling parameters for the compiled loop."""
-    banned = np.zeros(vocab_size, np.bool_) if params.banned is None else np.asarray(params.banned, np.bool_)
-    penalty = params.repetition_penalty
-    return CompiledParams(
-        key0=np.uint32(params.seed & 0xFFFFFFFF),
-        key1=np.uint32(params.seed >> 32),
-        temperature=0.0 if params.is_greedy else float(params.temperature),
-        top_k=vocab_size if params.top_k is None else min(params.top_k, vocab_size),
-        top_p=1.0 if params.top_p is None else float(params.top_p),
-        min_p=0.0 if params.min_p is None else float(params.min_p),
-        log_penalty=0.0 if penalty is None else float(np.log(penalty)),
-        banned=banned,
-        end=-1 if params.end_id is None else params.end_id,
-    )
-
-
 def run_in_threads(loop: Callable[..., int], calls: Sequence[tuple[Any, ...]]) -> int:
     """Call a compiled loop once per thread, including this thread; return the smallest result."""
     if len(calls) == 1:
@@ -219,17 +213,6 @@ def run_in_threads(loop: Callable[..., int], calls: Sequence[tuple[Any, ...]]) -
     with ThreadPoolExecutor(len(calls) - 1) as pool:
         others = [pool.submit(loop, *call) for call in calls[1:]]
         return min(int(loop(*calls[0])), *(int(other.result()) for other in others))
-
-
-@cache
-def compile_loops(precision: str) -> None:
-    """Compile the loops for a precision (seconds), or load them from disk (less than one second)."""
-    config = ModelConfig(cell="elman", hidden_size=1)
-    model = FusedModel(initial_parameters(config, 1, 0), config, precision=precision, threads=1)
-    window = np.zeros((1, 1), np.int64)
-    nats, state = model.losses(Window(window, window, window > 0), model.initial_state(1))
-    samples = DecodeState(nats, state, np.empty((1, 0), np.int64), window[0], window[0])
-    model.decode(samples, SamplingParams(0), 1)
 
 
 def check_ids(ids: Int[Array, "..."], vocab_size: int) -> None:

@@ -11,19 +11,25 @@ networks the first layer's input product plus bias is a look-up in a table with 
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from charloom.config import ModelConfig
-from charloom.engines.fused.tiles import LANES
+from charloom.kernels.library import struct
 from charloom.kernels.vector_math import ACTIVATIONS
 from charloom.parameters import cell_size, mlp_size, state_shapes
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int8
     from numpy import ndarray as Array
+
+LANES = 16
+"""Rows of a panel."""
 
 CELLS = {"elman": 0, "lstm": 1, "gru": 2, "mingru": 3}
 """The code of each cell in compiled loops."""
@@ -45,8 +51,9 @@ ENDS = np.dtype([("out", MATRIX), ("out_bias", np.int64), ("norm", np.int64), ("
 """The parameters outside the layers."""
 
 
-class Network(NamedTuple):
-    """A packed network."""
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A packed network; its fields are those of the struct in ``charloom.h``."""
 
     cell: int  # code from `CELLS`
     activation: int  # code from `ACTIVATIONS`; elman only
@@ -69,6 +76,11 @@ class Network(NamedTuple):
     numbers: Array  # floats, (n,)
     small: Array  # int8, (m,)
     sums: Array  # of each row of `small`, int32
+
+    @cached_property
+    def struct(self) -> ctypes.Structure:
+        """The network as the compiled loops take it."""
+        return struct("Network", num_layers=len(self.layers), **{spec.name: getattr(self, spec.name) for spec in fields(self)})
 
 
 def aligned(shape: int | tuple[int, ...], dtype: Any) -> Array:

@@ -1,0 +1,78 @@
+"""What a pass through the compiled network needs besides the network: memory, thread contexts, samples and their rule."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from charloom.engines import SamplingParams
+from charloom.engines.fused.packing import Network, aligned
+from charloom.kernels.library import struct
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from numpy import ndarray as Array
+
+
+def new_workspace(net: Network, rows: int) -> ctypes.Structure:
+    """One thread's memory for passes of up to `rows` rows (time steps times batch)."""
+    dtype = net.numbers.dtype
+    return struct(
+        "Workspace",
+        stream=aligned(rows * net.width, dtype),
+        x=aligned(rows * net.max_input_size, dtype),
+        scratch=aligned(net.width, dtype),
+        small=aligned(rows * net.max_int8_size, np.int8),
+        scales=aligned(rows, dtype),
+    )
+
+
+def new_thread_contexts(net: Network, rows: int, parts: int) -> list[ctypes.Structure]:
+    """The contexts of `parts` threads that share passes of up to `rows` rows."""
+    shared, of_state = (aligned(2 * rows * net.max_output_size, net.numbers.dtype) for _ in range(2))
+    memory: dict[str, Any] = {"arrived": np.zeros(1, np.int64), "shared": shared, "of_state": of_state}
+    return [struct("ThreadContext", part=part, parts=parts, **memory) for part in range(parts)]
+
+
+def sampling_rule(params: SamplingParams, vocab_size: int) -> ctypes.Structure:
+    """Sampling parameters for the compiled loop, where None becomes the value without effect."""
+    banned = np.zeros(vocab_size, np.bool_) if params.banned is None else np.ascontiguousarray(params.banned, np.bool_)
+    penalty = params.repetition_penalty
+    return struct(
+        "SamplingRule",
+        key0=params.seed & 0xFFFFFFFF,
+        key1=params.seed >> 32,
+        temperature=0.0 if params.is_greedy else float(params.temperature),
+        top_k=vocab_size if params.top_k is None else min(params.top_k, vocab_size),
+        top_p=1.0 if params.top_p is None else float(params.top_p),
+        min_p=0.0 if params.min_p is None else float(params.min_p),
+        log_penalty=0.0 if penalty is None else float(np.log(penalty)),
+        banned=banned,
+        end=-1 if params.end_id is None else params.end_id,
+    )
+
+
+def new_samples(
+    logits: Float[Array, "B V"],
+    state: Float[Array, "B S"],
+    recent: Int[Array, "B R"],
+    positions: Int[Array, "B"],
+    samples: Int[Array, "B"],
+) -> ctypes.Structure:
+    """The samples of a thread, with scratch space; the arrays are changed in place."""
+    scores, weights = np.empty((2, logits.shape[1]), np.float32)
+    return struct(
+        "Samples",
+        num_rows=len(logits),
+        num_recent=recent.shape[1],
+        logits=logits,
+        state=state,
+        recent=recent,
+        positions=positions,
+        samples=samples,
+        scores=scores,
+        weights=weights,
+        heap=np.empty(logits.shape[1], np.int64),
+    )

@@ -1,0 +1,201 @@
+/* Products of a packed matrix with rows of numbers; each thread adds its own panels.
+ *
+ *     out[r, 16 p + j] += Σ_k w[p, k, j] x[r, k]                       (1)  float: in the order of k
+ *     q = round(x / s),  s = max |x| / 127                             (2)  int8: each row of inputs
+ *     out[r, 16 p + j] += s_w[16 p + j] s_x[r] Σ_k w[p, k, j] q[r, k]  (3)  the sum is exact, in int32
+ *
+ * A matrix (M, N) is packed in panels of 16 rows: the 16 weights of a column are adjacent, column after column; int8
+ * in groups of four columns, (N/4, 16, 4). A tile reads each panel once, from first byte to last, at the speed of the
+ * cache that holds it, and each element of `out` has its own sum. Nothing is added across lanes, so every bit of a sum
+ * is independent of the number of rows in the tile and of the threads that compute other panels.
+ */
+#ifndef GEMM_H
+#define GEMM_H
+
+/* A tile: `rows` rows of x, stride apart, times `panels` panels; both are constants where it is called. */
+static inline __attribute__((always_inline)) void tile(
+    const int rows, const int panels, const number *w, int64_t columns, const number *x, int64_t x_stride, number *out,
+    int64_t out_stride)
+{
+    numbers_v sums[rows][panels];
+    for (int r = 0; r < rows; r++)
+        for (int p = 0; p < panels; p++)
+            sums[r][p] = *(const numbers_v *)(out + r * out_stride + p * LANES);
+    for (int64_t k = 0; k < columns; k++) {
+        numbers_v w_k[panels];
+        for (int p = 0; p < panels; p++)
+            w_k[p] = *(const numbers_v *)(w + (p * columns + k) * LANES);
+        for (int r = 0; r < rows; r++)
+            for (int p = 0; p < panels; p++)
+                sums[r][p] += w_k[p] * x[r * x_stride + k]; /* (1) */
+    }
+    for (int r = 0; r < rows; r++)
+        for (int p = 0; p < panels; p++)
+            *(numbers_v *)(out + r * out_stride + p * LANES) = sums[r][p];
+}
+
+static void add_floats_to_row(
+    const Network *net, const Matrix *m, int64_t low, int64_t high, const number *x, number *out)
+{
+    int64_t N = m->columns, panel = low;
+    const number *w = net->numbers + m->at;
+    for (; panel + 4 <= high; panel += 4)
+        tile(1, 4, w + panel * N * LANES, N, x, 0, out + panel * LANES, 0);
+    for (; panel < high; panel++)
+        tile(1, 1, w + panel * N * LANES, N, x, 0, out + panel * LANES, 0);
+}
+
+/* The tile for many rows: twelve sums hide the latency of a multiply-add and fit the registers. */
+enum { WIDE_ROWS = 6 };
+#ifdef __AVX512F__
+enum { WIDE_PANELS = 2 };
+#else
+enum { WIDE_PANELS = 1 };
+#endif
+
+/* Add products with many rows: each panel stays in the first-level cache during the loop over rows. */
+static void add_floats(
+    const Network *net, const Matrix *m, int64_t low, int64_t high, const number *x, int64_t x_stride, int64_t rows,
+    number *out)
+{
+    int64_t N = m->columns, stride = net->max_output_size;
+    for (int64_t panel = low; panel < high;) {
+        int64_t panels = panel + WIDE_PANELS <= high ? WIDE_PANELS : 1, r = 0;
+        const number *w = net->numbers + m->at + panel * N * LANES;
+        number *o = out + panel * LANES;
+        if (panels == WIDE_PANELS)
+            for (; r + WIDE_ROWS <= rows && rows - r != 8; r += WIDE_ROWS) /* eight rows are two tiles of four */
+                tile(WIDE_ROWS, WIDE_PANELS, w, N, x + r * x_stride, x_stride, o + r * stride, stride);
+        for (int64_t p = 0; p < panels; p++) {
+            const number *w_p = w + p * N * LANES, *x_r = x + r * x_stride;
+            number *o_r = o + r * stride + p * LANES;
+            int64_t left = rows - r;
+            for (; left >= 4; left -= 4, x_r += 4 * x_stride, o_r += 4 * stride)
+                tile(4, 1, w_p, N, x_r, x_stride, o_r, stride);
+            if (left == 3)
+                tile(3, 1, w_p, N, x_r, x_stride, o_r, stride);
+            else if (left == 2)
+                tile(2, 1, w_p, N, x_r, x_stride, o_r, stride);
+            else if (left == 1)
+                tile(1, 1, w_p, N, x_r, x_stride, o_r, stride);
+        }
+        panel += panels;
+    }
+}
+
+/* Write (2) of the first `used` numbers to `out`, then zeros up to `columns`; return s. */
+static number quantise_row(const number *x, int8_t *out, int64_t used, int64_t columns)
+{
+    number largest = 0;
+    for (int64_t k = 0; k < used; k++) {
+        number size = fabs_n(x[k]);
+        largest = size > largest ? size : largest;
+    }
+    memset(out, 0, (size_t)columns);
+    if (!(largest > 0))
+        return 0;
+    number inverse = 127 / largest;
+    for (int64_t k = 0; k < used; k++)
+        out[k] = (int8_t)rint_n(x[k] * inverse);
+    return largest / 127;
+}
+
+/* Σ_k w q of a panel's 16 rows, exactly. */
+static inline ints_v whole_sums(const int8_t *w, int64_t groups, const int8_t *x, const int32_t *sums)
+{
+#if defined(__AVX512VNNI__) && defined(__AVX512F__)
+    /* vpdpbusd multiplies an unsigned by a signed byte: x + 128 is multiplied, and 128 Σ_k w subtracted */
+    __m512i running = _mm512_setzero_si512();
+    for (int64_t g = 0; g < groups; g++) {
+        int32_t four;
+        memcpy(&four, x + 4 * g, 4);
+        __m512i shifted = _mm512_set1_epi32(four ^ (int32_t)0x80808080);
+        running = _mm512_dpbusd_epi32(running, shifted, _mm512_loadu_si512(w + g * 4 * LANES));
+    }
+    return (ints_v)running - 128 * *(const ints_v *)sums;
+#elif defined(__AVX2__)
+    /* vpmaddwd adds the products of neighbouring 16-bit numbers in pairs */
+    (void)sums;
+    __m256i running[4] = {0};
+    for (int64_t g = 0; g < groups; g++) {
+        int64_t four_words;
+        int32_t four;
+        memcpy(&four, x + 4 * g, 4);
+        four_words = _mm_cvtsi128_si64(_mm_cvtepi8_epi16(_mm_cvtsi32_si128(four)));
+        __m256i x_k = _mm256_set1_epi64x(four_words);
+        for (int q = 0; q < 4; q++) {
+            __m256i w_k = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(w + g * 4 * LANES + 16 * q)));
+            running[q] = _mm256_add_epi32(running[q], _mm256_madd_epi16(w_k, x_k));
+        }
+    }
+    int32_t pairs[2 * LANES];
+    for (int q = 0; q < 4; q++)
+        _mm256_storeu_si256((__m256i *)(pairs + 8 * q), running[q]);
+    ints_v whole;
+    for (int j = 0; j < LANES; j++)
+        whole[j] = pairs[2 * j] + pairs[2 * j + 1];
+    return whole;
+#elif defined(__ARM_FEATURE_DOTPROD)
+    (void)sums;
+    int32x4_t running[4] = {vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0)};
+    for (int64_t g = 0; g < groups; g++) {
+        int32_t four;
+        memcpy(&four, x + 4 * g, 4);
+        int8x16_t x_k = vreinterpretq_s8_s32(vdupq_n_s32(four));
+        for (int q = 0; q < 4; q++)
+            running[q] = vdotq_s32(running[q], vld1q_s8(w + g * 4 * LANES + 16 * q), x_k);
+    }
+    ints_v whole;
+    for (int q = 0; q < 4; q++)
+        vst1q_s32((int32_t *)&whole + 4 * q, running[q]);
+    return whole;
+#else
+    (void)sums;
+    ints_v whole = {0};
+    for (int64_t g = 0; g < groups; g++)
+        for (int q = 0; q < 4; q++) {
+            ints_v w_k;
+            for (int j = 0; j < LANES; j++)
+                w_k[j] = w[(g * LANES + j) * 4 + q];
+            whole += w_k * x[4 * g + q];
+        }
+    return whole;
+#endif
+}
+
+static void add_small(
+    const Network *net, const Workspace *work, const Matrix *m, int64_t low, int64_t high, int64_t rows, number *out)
+{
+    for (int64_t panel = low; panel < high; panel++) {
+        const int8_t *w = net->small + m->at + panel * m->columns * LANES;
+        const int32_t *sums = net->sums + m->sums + panel * LANES;
+        const numbers_v *scales = (const numbers_v *)(net->numbers + m->scales + panel * LANES);
+        for (int64_t r = 0; r < rows; r++) {
+            ints_v whole = whole_sums(w, m->columns / 4, work->small + r * net->max_int8_size, sums);
+            number *o = out + r * net->max_output_size + panel * LANES;
+            numbers_v scale = *scales * work->scales[r];
+            *(numbers_v *)o += __builtin_convertvector(whole, numbers_v) * scale; /* (3) */
+        }
+    }
+}
+
+/* Add W x_r to row r of `out`, for this thread's panels; rows of x are `x_stride` apart. */
+EXPORT void FN(add_product)(
+    const Network *net, const Workspace *work, const ThreadContext *context, const Matrix *m, const number *x,
+    int64_t x_stride, int64_t rows, number *out)
+{
+    int64_t low = m->panels * context->part / context->parts, high = m->panels * (context->part + 1) / context->parts;
+    if (m->scales < 0) {
+        if (rows == 1)
+            add_floats_to_row(net, m, low, high, x, out);
+        else
+            add_floats(net, m, low, high, x, x_stride, rows, out);
+        return;
+    }
+    for (int64_t r = 0; r < rows; r++)
+        work->scales[r] =
+            quantise_row(x + r * x_stride, work->small + r * net->max_int8_size, m->used, m->columns);
+    add_small(net, work, m, low, high, rows, out);
+}
+
+#endif

@@ -1,0 +1,15 @@
+/* One compilation of everything, for the flavour that the build names: see flavour.h. */
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+#include "flavour.h"
+#include "vector_math.h"
+#include "charloom.h"
+#include "barrier.h"
+#include "cells.h"
+#include "gemm.h"
+#include "network.c"
+#include "sampling.h"
+#include "generate.c"
