@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 TOOLS := hatchling editables hypothesis ipykernel jaxtyping mypy nbclient pytest pytest-randomly pytest-xdist ruff tensorboard typeguard
 .PHONY: demo test check bench clean
 
-demo: $(VENV)/installed
+demo: $(VENV)/kernels
 	$(BIN)/charloom demo
 
 test: $(VENV)/tools
@@ -20,7 +20,7 @@ check: $(VENV)/tools
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-bench: $(VENV)/installed
+bench: $(VENV)/kernels
 	$(BIN)/python -m benchmarks training
 
 clean:
@@ -39,10 +39,15 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	if $(REPORT) 2>/dev/null | $(BIN)/python -c '$(HAS_GPU_LIBRARIES)' 2>/dev/null; \
 	then $(INSTALL) $(TORCH) --index-url $(TORCH_INDEX); \
 	else $(INSTALL) $(TORCH); fi
-	$(INSTALL) hatchling editables
+	$(INSTALL) hatchling editables ziglang
 	$(INSTALL) --no-build-isolation -e '.[all]'
 	touch $@
 
-$(VENV)/tools: $(VENV)/installed
+# The editable install compiles the kernels; after a change to them, they are compiled again.
+$(VENV)/kernels: $(VENV)/installed $(wildcard src/charloom/kernels/native/*) tools/build_kernels.py
+	$(BIN)/python tools/build_kernels.py
+	touch $@
+
+$(VENV)/tools: $(VENV)/kernels
 	$(INSTALL) $(TOOLS)
 	touch $@

@@ -181,9 +181,10 @@ START = """
 import sys, time
 began = time.perf_counter()
 from charloom.engines import load_engine
-from charloom.engines.fused.model import compile_loops
+load_engine("fused")
 imported = time.perf_counter()
-compile_loops("float32")
+from charloom.kernels.library import library
+library()
 print(imported - began, time.perf_counter() - imported)
 """
 

@@ -4,7 +4,6 @@ pytest tests/test_architecture.py -s        prints each way, frame by frame
 """
 
 import ast
-import inspect
 import re
 import sys
 from collections import defaultdict
@@ -102,20 +101,21 @@ def way_of_scratch(tmp_path, monkeypatch):
 
 
 def way_of_sample(_tmp_path, monkeypatch):
-    """Compiled frames cannot be seen, so the loop and `read` run in Python; `_recur` calls the cell itself, as its source says."""
-    from charloom.engines.fused import decode, model, network
+    """Frames of C cannot be seen: their names are held to the source."""
+    from charloom.engines.fused import model
 
-    assert "cells.lstm_step(" in inspect.getsource(network._recur.py_func)
-    model.compile_loops("float32")  # before anything is replaced: compiled code is looked up by name
-    monkeypatch.setattr("charloom.engines.fused.compile_loops", lambda _: None)
-    monkeypatch.setattr(model, "read", network.read)  # the prompt is read as compiled
-    monkeypatch.setattr(model, "decode_loop", decode.decode_loop.py_func)
-    monkeypatch.setattr(decode, "read", network.read.py_func)
-    monkeypatch.setattr(network, "_recur", stop_here("engines/fused/network.py:_recur"))
-    return [
-        *way(["sample", str(MODEL), "--length", "20", "--seed", "1", "--quiet"]),
-        "kernels/cells.py:lstm_step",
-    ]
+    real = model.library()
+
+    class Stopping:
+        def function(self, name, flavour):
+            return stop_here("generate.c:decode") if name == "decode" else real.function(name, flavour)
+
+    monkeypatch.setattr(model, "library", Stopping)
+    in_c = [("generate.c", "FN(read_window)("), ("network.c", "recur(net"), ("network.c", "lstm_step(")]
+    for file, call in in_c:
+        assert call in (SOURCE / "kernels" / "native" / file).read_text("utf-8")
+    frames = way(["sample", str(MODEL), "--length", "20", "--seed", "1", "--quiet"])
+    return [*frames, "network.c:read_window", "network.c:recur", "cells.h:lstm_step"]
 
 
 WAYS = {"train with torch": way_of_torch, "train with scratch": way_of_scratch, "sample": way_of_sample}
@@ -188,7 +188,7 @@ SAME_MEANING = {
         *("library_kernel", "candidate", "scan"),
     },
     "the same function of another engine": {
-        *("Optimiser", "add_product", "block", "convolve", "drop", "forward", "layer_params", "log_softmax"),
+        *("Optimiser", "block", "convolve", "drop", "forward", "layer_params", "log_softmax"),
         *("norm", "norm_backward", "unroll", "zero_state"),
     },
     "a verb of the command line, of the Python interface and of the room that does it": {

@@ -7,11 +7,12 @@ import sys
 import pytest
 
 from charloom import doctor
+from charloom.errors import ConfigError
 
 
-def test_there_are_ten_checks_and_each_problem_has_a_fix():
+def test_there_are_eleven_checks_and_each_problem_has_a_fix():
     found = doctor.run_checks()
-    assert len({check.name for check in found}) == 10
+    assert len({check.name for check in found}) == 11
     assert all(check.says for check in found)
     assert all(check.fix for check in found if check.status != "ok")
 
@@ -29,6 +30,20 @@ def test_no_torch(monkeypatch):
     assert "a GPU needs torch" in doctor.check_device().says
     assert doctor.check_numba_cache().status == "warn"
     assert doctor.check_extras().fix == "pip install 'charloom[train,plot]'"
+
+
+def test_the_kernels(monkeypatch):
+    check = doctor.check_kernels()
+    assert check.status == "ok"
+    assert "base" in check.says
+    monkeypatch.setattr("charloom.kernels.library.library", lambda: None)
+    assert doctor.check_kernels().status == "warn"
+
+    def refused():
+        raise ConfigError("built from another header", why="it differs", fix="build it again")
+
+    monkeypatch.setattr("charloom.kernels.library.library", refused)
+    assert (doctor.check_kernels().status, doctor.check_kernels().fix) == ("fail", "build it again")
 
 
 def test_an_old_torch(monkeypatch):

@@ -83,7 +83,19 @@ def this_target() -> str | None:
 
 def header_hash() -> str:
     """What the library and Python compare: the hash of the list of functions."""
-    return hashlib.sha256(HEADER.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
+    return _hash([HEADER])
+
+
+def source_hash() -> str:
+    """The hash of every file that the library is compiled from; a test compares it in a checkout."""
+    return _hash(sorted(NATIVE.iterdir()))
+
+
+def _hash(paths: Sequence[Path]) -> str:
+    found = hashlib.sha256()
+    for path in paths:
+        found.update(path.read_bytes().replace(b"\r\n", b"\n"))
+    return found.hexdigest()
 
 
 def build(name: str, out: Path, *, sanitize: bool = False) -> Path:
@@ -98,7 +110,8 @@ def build(name: str, out: Path, *, sanitize: bool = False) -> Path:
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda job: _compile(target, *job, sanitize=sanitize), jobs))
         levels = " ".join(target.levels)
-        defines = [f'-DHEADER_HASH="{header_hash()}"', f'-DLEVELS="{levels}"']
+        hashes = [f'-DHEADER_HASH="{header_hash()}"', f'-DSOURCE_HASH="{source_hash()}"']
+        defines = [*hashes, f'-DLEVELS="{levels}"']
         loader = work / "loader.o"
         _run([*_zig(target, "base"), *_FLAGS, *_pic(target), *defines, "-c", "loader.c", "-o", str(loader)])
         library = work / target.library
@@ -121,7 +134,9 @@ def _pic(target: Target) -> list[str]:
 
 def _compile(target: Target, level: str, flavour: str, place: Path, *, sanitize: bool) -> None:
     names = [f"-DSUFFIX={flavour}", f"-DLEVEL={level}"]
-    checks = ["-fsanitize=undefined", "-fno-sanitize-recover=all"] if sanitize else ["-fno-sanitize=undefined"]
+    checks = (
+        ["-fsanitize=undefined", "-fno-sanitize-recover=all"] if sanitize else ["-fno-sanitize=undefined"]
+    )
     flags = [*_FLAGS, *_pic(target), *FLAVOURS[flavour], *names, *checks]
     _run([*_zig(target, level), *flags, "-c", "library.c", "-o", str(place)])
 
@@ -134,7 +149,9 @@ def _run(command: Sequence[str]) -> None:
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--target", choices=list(TARGETS), default=this_target())
     parser.add_argument("--out", type=Path, default=KERNELS)
     parser.add_argument("--sanitize", action="store_true")

@@ -33,7 +33,7 @@ class Check:
     """The result of one check.
 
     Attributes:
-        name: python, torch, device, threads, numba-cache, disk, encoding, right-to-left, extras or memory.
+        name: python, torch, device, threads, kernels, numba-cache, disk, encoding, right-to-left, extras or memory.
         status: ok, warn or fail; only fail keeps charloom from working.
         says: the finding.
         fix: what to do; empty if there is nothing to do.
@@ -50,7 +50,7 @@ def run_checks() -> list[Check]:
 
     Example:
         >>> len(run_checks())
-        10
+        11
     """
     return [check() for check in CHECKS]
 
@@ -110,6 +110,23 @@ def check_threads() -> Check:
         return Check("threads", "warn", says, "train when the machine is quieter")
     spins = f"GOMP_SPINCOUNT is set to {SPINS} unless you set it or OMP_WAIT_POLICY"
     return Check("threads", "ok", f"{cores} of {total} cores are available; {spins}")
+
+
+def check_kernels() -> Check:
+    """Check that the compiled kernels are here, and which processor level they use."""
+    from charloom.errors import ConfigError
+    from charloom.kernels.library import library
+
+    try:
+        compiled = library()
+    except ConfigError as error:
+        return Check("kernels", "fail", error.what, error.fix)
+    if compiled is None:
+        says = "not built for this platform, or left out by CHARLOOM_CPU=none: NumPy computes, slower"
+        return Check(
+            "kernels", "warn", says, "install charloom's wheel for this platform, or unset CHARLOOM_CPU"
+        )
+    return Check("kernels", "ok", f"compiled, level {compiled.level} of {', '.join(compiled.levels)}")
 
 
 def check_numba_cache() -> Check:
@@ -195,6 +212,7 @@ CHECKS: tuple[Callable[[], Check], ...] = (
     check_torch,
     check_device,
     check_threads,
+    check_kernels,
     check_numba_cache,
     check_disk,
     check_memory,

@@ -23,7 +23,7 @@ from charloom.config import (
 )
 from charloom.engines import auto_engine, load_engine
 from charloom.errors import ConfigError
-from charloom.parameters import count_parameters, initial_parameters
+from charloom.parameters import count_parameters
 from charloom.recipes import Recipe, Resolved, find_recipe, resolve
 from charloom.recipes.fine_tune import StartingModel
 from charloom.recipes.resolve import check_settings, text_config
@@ -128,7 +128,6 @@ def new_job(
     began = time.monotonic()
     start = None if init_from is None else StartingModel.read(init_from)
     corpus, resolved = _set_up(sources, recipe, settings, start, text=text, val=val, test=test)
-    began += _compile_loops()
     place = _place(out, corpus)
     keep, notes = keeps_text(corpus, keep_text, [*sources, val, test], in_memory=text is not None)
     run = new_run(place, corpus, _record(corpus, resolved, val, test, start), keep=keep)
@@ -168,7 +167,6 @@ def new_jobs(
     paths = {seed: place.with_name(f"{place.name}-seed{seed}") for seed in range(first, first + seeds)}
     for path in paths.values():
         Run(path).refuse_existing()
-    _compile_loops()
     keep, notes = keeps_text(corpus, keep_text, [*sources, val, test], in_memory=text is not None)
     resolved = replace(resolved, notes=(*resolved.notes, *notes))
 
@@ -267,14 +265,6 @@ def _check_sources(sources: Sequence[Source], text: Text | None) -> None:
         raise ConfigError(what, why=why, fix="keep one of them")
 
 
-def _compile_loops() -> float:
-    """Compile the loops that score and sample, or load them from disk; the seconds it took are no part of the minutes."""
-    began = time.monotonic()
-    network = ModelConfig(cell="elman", hidden_size=1)
-    load_engine("auto", task="scoring").model(initial_parameters(network, 1, 0), network)
-    return time.monotonic() - began
-
-
 def _check_log(log: str | None) -> None:
     if log is None:
         return
@@ -322,7 +312,6 @@ def resume_job(
     corpus = corpus_of(run, text)
     if more_steps is not None:
         run.write_config(config | {"train": to_dict(train_config)})
-    began += _compile_loops()
     return TrainingJob(corpus, resolved, run, resume=True, began=began, log=log)
 
 

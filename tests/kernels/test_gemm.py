@@ -55,7 +55,11 @@ def test_a_product_is_added(rows, flavour, level, rng):
 
 
 @given(
-    rows=st.integers(1, 20), M=st.integers(1, 90), N=st.integers(1, 40), parts=st.integers(1, 5), seed=st.integers(0, 99)
+    rows=st.integers(1, 20),
+    M=st.integers(1, 90),
+    N=st.integers(1, 40),
+    parts=st.integers(1, 5),
+    seed=st.integers(0, 99),
 )
 @settings(max_examples=60)
 def test_no_split_changes_a_bit(rows, M, N, parts, seed):

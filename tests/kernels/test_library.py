@@ -1,8 +1,11 @@
 """The compiled library: its header is its contract, and a level is chosen by the processor or by hand."""
 
+import ctypes
+import importlib.util
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,7 +62,7 @@ def test_a_library_of_another_header_is_refused(monkeypatch, tmp_path):
     changed = tmp_path / "charloom.h"
     changed.write_text(module.HEADER.read_text("utf-8") + "int64_t more(int64_t n);\n", encoding="utf-8")
     monkeypatch.setattr(module, "HEADER", changed)
-    with pytest.raises(ConfigError, match="built from another charloom.h"):
+    with pytest.raises(ConfigError, match=r"built from another charloom\.h"):
         library.__wrapped__()
 
 
@@ -75,6 +78,16 @@ def test_the_header_lists_what_the_library_has():
     for name, (_, arguments) in declarations().functions.items():
         for flavour in module.FLAVOURS:
             assert library().function(name, flavour).argtypes == arguments
+
+
+def test_the_library_was_built_from_these_sources():
+    path = Path(__file__).parents[2] / "tools" / "build_kernels.py"
+    spec = importlib.util.spec_from_file_location("build_kernels", path)
+    build_kernels = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(build_kernels)
+    sources = library().handle.charloom_sources
+    sources.restype = ctypes.c_char_p
+    assert sources().decode() == build_kernels.source_hash(), "run python tools/build_kernels.py"
 
 
 def test_a_struct_keeps_its_arrays_alive():

@@ -62,7 +62,7 @@ class Library(NamedTuple):
 
 
 def parse_header(text: str) -> Declarations:
-    """Read the restricted C of the header: structs of scalars, pointers and structs, and functions on one line each.
+    r"""Read the restricted C of the header: structs of scalars, pointers and structs, and functions on one line each.
 
     Example:
         >>> found = parse_header("typedef struct { int64_t n; float *x; } Row;\nint64_t count(const Row *row, int64_t k);")

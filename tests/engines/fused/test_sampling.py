@@ -126,7 +126,9 @@ def test_filters_that_keep_all_change_nothing(rng):
     logits = rng.normal(size=9).astype(np.float32)
     plain = Chooser(SamplingParams(3), logits)
     filtered = Chooser(SamplingParams(3, top_k=9, top_p=1.0, min_p=0.0), logits)
-    assert [plain.at(position) for position in range(2000)] == [filtered.at(position) for position in range(2000)]
+    assert [plain.at(position) for position in range(2000)] == [
+        filtered.at(position) for position in range(2000)
+    ]
 
 
 def test_greedy_takes_the_lowest_id_of_ties():

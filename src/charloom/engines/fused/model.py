@@ -152,16 +152,14 @@ class FusedModel(NumpyStates):
         )
         began, rule = time.perf_counter(), sampling_rule(params, self.vocab_size)
 
-        def decode_share(context: Any, own: Samples, own_ids: Array, own_scores: Array) -> int:
-            work, rows = new_workspace(self._net, len(own_ids)), new_samples(*own)
-            outputs = (pointer(own_ids), pointer(own_scores) if log_probs else None)
-            net = self._net.struct
-            return int(
-                self._decode(byref(net), byref(work), byref(context), byref(rule), byref(rows), num_chars, *outputs)
-            )
-
         shares = self._share_one(samples, ids, scores) if B == 1 else self._share_many(samples, ids, scores)
-        count = run_in_threads(decode_share, shares)
+        calls = []
+        for context, own, own_ids, own_scores in shares:
+            work, rows = new_workspace(self._net, len(own_ids)), new_samples(*own)
+            passed = [byref(part) for part in (self._net.struct, work, context, rule, rows)]
+            outputs = (pointer(own_ids), pointer(own_scores) if log_probs else None)
+            calls.append((*passed, num_chars, *outputs))
+        count = run_in_threads(self._decode, calls)
         if count < 0:
             raise DivergedError(
                 "the largest logit of the next character is not finite",
@@ -169,7 +167,7 @@ class FusedModel(NumpyStates):
                 fix="check the model file; if training diverged, use an earlier checkpoint or a lower learning rate",
             )
         if B == 1:
-            self._tuner.note(len(shares), (time.perf_counter() - began) / max(1, count))
+            self._tuner.note(len(calls), (time.perf_counter() - began) / max(1, count))
         logits, flat, recent, positions, _ = samples
         after = DecodeState(logits, unflatten_state(self.config, flat), recent, positions, before.samples)
         return DecodeOutput(after, ids, positions - before.positions, scores)

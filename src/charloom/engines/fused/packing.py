@@ -80,7 +80,11 @@ class Network:
     @cached_property
     def struct(self) -> ctypes.Structure:
         """The network as the compiled loops take it."""
-        return struct("Network", num_layers=len(self.layers), **{spec.name: getattr(self, spec.name) for spec in fields(self)})
+        return struct(
+            "Network",
+            num_layers=len(self.layers),
+            **{spec.name: getattr(self, spec.name) for spec in fields(self)},
+        )
 
 
 def aligned(shape: int | tuple[int, ...], dtype: Any) -> Array:

@@ -38,7 +38,11 @@ def new_thread_contexts(net: Network, rows: int, parts: int) -> list[ctypes.Stru
 
 def sampling_rule(params: SamplingParams, vocab_size: int) -> ctypes.Structure:
     """Sampling parameters for the compiled loop, where None becomes the value without effect."""
-    banned = np.zeros(vocab_size, np.bool_) if params.banned is None else np.ascontiguousarray(params.banned, np.bool_)
+    banned = (
+        np.zeros(vocab_size, np.bool_)
+        if params.banned is None
+        else np.ascontiguousarray(params.banned, np.bool_)
+    )
     penalty = params.repetition_penalty
     return struct(
         "SamplingRule",

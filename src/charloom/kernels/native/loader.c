@@ -1,4 +1,4 @@
-/* What Python asks before anything else: which header the library was built from, and which level this processor has.
+/* What Python asks before anything else: which files the library was built from, and which level this processor has.
  *
  * A level is a set of instructions that the same C files were compiled for. LEVELS lists those in this library, lowest
  * first, as the build passed them.
@@ -8,6 +8,8 @@
 #define EXPORT __attribute__((visibility("default")))
 
 EXPORT const char *charloom_header(void) { return HEADER_HASH; }
+
+EXPORT const char *charloom_sources(void) { return SOURCE_HASH; }
 
 EXPORT const char *charloom_levels(void) { return LEVELS; }
 

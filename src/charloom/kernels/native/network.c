@@ -128,20 +128,6 @@ static void convolve(
     }
 }
 
-/* Advance the cell of one row; `a` and `u` are its pre-activations, `own` is its state. */
-static void advance(const Network *net, const number *a, const number *u, number *own)
-{
-    int64_t H = net->cell_size;
-    if (net->cell == ELMAN)
-        FN(activate)(net->activation, a, own, H);
-    else if (net->cell == LSTM)
-        lstm_step(a, own, own + H, H);
-    else if (net->cell == GRU)
-        gru_step(a, u, own, H);
-    else
-        mingru_step(a, own, H);
-}
-
 /* Run the cell over time: complete the pre-activations `a`, update `state`, write h_t to `work->x`. */
 static void recur(
     const Network *net, const Workspace *work, ThreadContext *context, const Layer *layer, int64_t T, int64_t B,
@@ -164,7 +150,14 @@ static void recur(
             meet(context);
         for (int64_t b = 0; b < B; b++) {
             number *own = state + b * net->state_size + begin;
-            advance(net, a_t + b * stride, u ? u + b * stride : 0, own);
+            if (net->cell == ELMAN)
+                FN(activate)(net->activation, a_t + b * stride, own, H);
+            else if (net->cell == LSTM)
+                lstm_step(a_t + b * stride, own, own + H, H);
+            else if (net->cell == GRU)
+                gru_step(a_t + b * stride, u + b * stride, own, H);
+            else
+                mingru_step(a_t + b * stride, own, H);
             memcpy(work->x + (t * B + b) * net->max_input_size, own, (size_t)H * sizeof(number));
         }
     }
