@@ -83,6 +83,13 @@ def test_code_points_stand_for_characters_that_no_font_has(tmp_path, monkeypatch
     assert ax.texts[0].get_text() == "aU+4E2DU+6587"
 
 
+def test_a_font_of_placeholders_is_no_font():
+    """matplotlib comes with one that has a box for every character."""
+    names = [family for family, _ in fonts._installed()]
+    assert names
+    assert not [name for name in names if "last" in name.lower() and "resort" in name.lower()]
+
+
 def test_an_installed_font_draws_what_the_own_one_lacks(tmp_path, recwarn):
     """STIX, which comes with matplotlib, has letters that DejaVu Sans lacks."""
     fonts._fonts_for.cache_clear()

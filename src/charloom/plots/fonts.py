@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.ft2font import FT2Font
 
+_PLACEHOLDERS = ("Last Resort", "LastResort", ".LastResort", "Adobe Blank", "Adobe NotDef")
+"""Fonts that have a box, or nothing, for every character; matplotlib comes with the first."""
+
 _CJK = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "IDEOGRAPHIC", "KANGXI")
 
 
@@ -104,7 +107,11 @@ def _installed() -> tuple[tuple[str, FT2Font], ...]:
     from matplotlib.font_manager import fontManager
 
     entries = [
-        entry for entry in fontManager.ttflist if entry.style == "normal" and entry.weight in (400, "normal")
+        entry
+        for entry in fontManager.ttflist
+        if entry.style == "normal"
+        and entry.weight in (400, "normal")
+        and not entry.name.startswith(_PLACEHOLDERS)
     ]
     entries.sort(key=lambda entry: (not entry.name.startswith("Noto Sans"), entry.name))
     fonts = {entry.name: _opened(entry) for entry in reversed(entries)}
