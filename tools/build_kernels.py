@@ -51,7 +51,7 @@ TARGETS = {
 
 FLAVOURS = {
     "f32": ["-ffp-contract=fast"],
-    "f32p": ["-ffp-contract=off", "-DPORTABLE"],
+    "f32p": ["-ffp-contract=off"],
     "f64": ["-ffp-contract=fast", "-DDOUBLE"],
 }
 """Compiler flags of each flavour: float32, float32 with portable rounding, float64."""

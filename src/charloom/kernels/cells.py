@@ -1,4 +1,4 @@
-"""The elementwise part of every cell, compiled: gates and states of one time step, and minGRU's whole window.
+"""The elementwise part of every cell, compiled for training: gates and states of one time step, and minGRU's whole window.
 
     elman    h = φ(a)                                                       (1)
     lstm     i, f, g, o = σ(a_i), σ(a_f), tanh(a_g), σ(a_o)                 (2)
@@ -14,8 +14,7 @@
 training, a forward loop keeps the values for its derivative in `gates`. A backward loop receives the gradient
 of the loss in h_t in two parts: d_h from the layer above, `carried` from the next time step. It overwrites
 `carried` with the elementwise part of the gradient in h_{t-1}; the caller adds the part that passes through a
-product. In generation, `lstm_step`, `gru_step` and `mingru_step` update one row in place; their `scratch`
-holds 6H numbers.
+product.
 
 Shapes: B batch, T time, H cell size; arrays are C-contiguous. Sources: see the scratch engine's cell files.
 """
@@ -196,44 +195,3 @@ def add_rows(x: Any, total: Any, out: Any) -> None:
             total[j] += x[b, j]
     for j in range(total.shape[0]):
         out[j] += total[j]
-
-
-@compiled
-def lstm_step(a: Any, h: Any, c: Any, scratch: Any) -> None:
-    """Compute (2) to (4) of one row in place: a (4H,), h and c (H,)."""
-    H = h.shape[0]
-    activate(_SIGMOID, a[: 2 * H], scratch[: 2 * H])  # (2)
-    activate(_TANH, a[2 * H : 3 * H], scratch[2 * H : 3 * H])
-    activate(_SIGMOID, a[3 * H : 4 * H], scratch[3 * H : 4 * H])
-    for j in range(H):
-        c[j] = scratch[H + j] * c[j] + scratch[j] * scratch[2 * H + j]  # (3)
-    activate(_TANH, c, h)
-    for j in range(H):
-        h[j] *= scratch[3 * H + j]
-
-
-@compiled
-def gru_step(a: Any, u: Any, h: Any, scratch: Any) -> None:
-    """Compute (5) to (7) of one row in place: a and u = W_hh h + (0, 0, b_hn) (3H,), h (H,)."""
-    H = h.shape[0]
-    before, after = scratch[: 3 * H], scratch[3 * H : 6 * H]  # if they overlapped, no vector code would run
-    for j in range(2 * H):
-        before[j] = a[j] + u[j]
-    activate(_SIGMOID, before[: 2 * H], after[: 2 * H])  # (5)
-    for j in range(H):
-        before[2 * H + j] = a[2 * H + j] + after[j] * u[2 * H + j]
-    activate(_TANH, before[2 * H :], after[2 * H :])
-    for j in range(H):
-        n, z = after[2 * H + j], after[H + j]
-        h[j] = n + z * (h[j] - n)  # (7)
-
-
-@compiled
-def mingru_step(a: Any, h: Any, scratch: Any) -> None:
-    """Compute (8), (9) of one row in place: a (2H,), h (H,)."""
-    H = h.shape[0]
-    activate(_SIGMOID, a[: 2 * H], scratch[: 2 * H])  # of the candidates too: cheaper than a branch
-    half, zero = h.dtype.type(0.5), h.dtype.type(0)
-    for j in range(H):
-        n = a[H + j] + half if a[H + j] >= zero else scratch[H + j]
-        h[j] += scratch[j] * (n - h[j])  # (9)

@@ -15,7 +15,7 @@ from charloom.text.changes import Changes
 from charloom.text.decode import decode_bytes, raw_pieces
 from charloom.text.mojibake import mojibake_note
 from charloom.text.normalise import Cleaner
-from charloom.text.sources import Source, SourceText, find_sources
+from charloom.text.sources import Reading, Source, SourceText, find_sources
 from charloom.text.tables import cells_of_parquet, cells_of_text, is_missing, table_format
 
 TEXT, VALIDATION, TEST = "text", "validation", "test"
@@ -74,14 +74,8 @@ class DocumentTexts:
 
 
 @dataclass
-class TableText:
-    """A column of a table, each row a document, as a `TextInput`; `num_bytes` and `encoding` as in `SourceText`."""
-
-    source: Source
-    config: TextConfig
-    num_bytes: int = 0
-    encoding: str = ""
-    notes: list[str] = field(default_factory=list)
+class TableText(Reading):
+    """A column of a table, each row a document, as a `TextInput`."""
 
     @property
     def label(self) -> str:

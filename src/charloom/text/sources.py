@@ -114,8 +114,8 @@ class Source:
 
 
 @dataclass
-class SourceText:
-    """One source being read: cleaned pieces of text, and information gathered while reading.
+class Reading:
+    """One source being read, and information gathered while reading.
 
     `num_bytes` counts the decompressed bytes read so far; `encoding`, the detected codec, is empty until the first
     piece; `notes` for the user are complete after the last piece.
@@ -126,6 +126,11 @@ class SourceText:
     num_bytes: int = 0
     encoding: str = ""
     notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class SourceText(Reading):
+    """A source as one text, in cleaned pieces."""
 
     @property
     def label(self) -> str:

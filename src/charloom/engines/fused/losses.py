@@ -1,4 +1,4 @@
-"""Softmax cross-entropy, compiled; the online trainer also uses the gradient.
+"""Softmax cross-entropy and its gradient, compiled, for the online trainer.
 
     L = log Σ_v exp y_v − y[target]           (1)  nats
     ∂L/∂y = softmax(y) − one-hot(target)      (2)
@@ -31,13 +31,6 @@ def loss_and_gradient(y: Any, target: Any, scale: Any) -> float:
         y[v] *= factor
     y[target] -= scale
     return math.log(np.float64(normaliser)) - np.float64(at_target)
-
-
-@compiled
-def nats_of_targets(logits: Any, targets: Any, nats: Any) -> None:
-    """Write the loss of each target (n,) to `nats` (n,); the logits (n, V) are overwritten."""
-    for i in range(targets.shape[0]):
-        nats[i] = loss_and_gradient(logits[i], targets[i], logits.dtype.type(1))
 
 
 @compiled_sum

@@ -18,7 +18,7 @@ from charloom.engines.fused.packing import pack
 from charloom.engines.fused.passes import new_samples, new_thread_contexts, new_workspace, sampling_rule
 from charloom.engines.fused.thread_tuner import ThreadTuner
 from charloom.errors import DivergedError
-from charloom.kernels.library import FLAVOURS, library, pointer
+from charloom.kernels.library import library, pointer
 from charloom.text.batching import Window
 from charloom.threads import available as threads_available
 
@@ -70,7 +70,6 @@ class FusedModel(NumpyStates):
         compiled = library()
         assert compiled is not None, "load_engine asks first"
         flavour = "float64" if precision == "float64" else "float32"
-        assert flavour in FLAVOURS
         self._read_window, self._decode, self._nats = (
             compiled.function(name, flavour) for name in ("read_window", "decode", "nats_of_targets")
         )
