@@ -50,9 +50,9 @@ TARGETS = {
 }
 
 FLAVOURS = {
-    "f32": ["-ffp-contract=fast"],
+    "f32": ["-ffp-contract=fast-honor-pragmas"],
     "f32p": ["-ffp-contract=off"],
-    "f64": ["-ffp-contract=fast", "-DDOUBLE"],
+    "f64": ["-ffp-contract=fast-honor-pragmas", "-DDOUBLE"],
 }
 """Compiler flags of each flavour: float32, float32 with portable rounding, float64."""
 

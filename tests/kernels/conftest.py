@@ -1,13 +1,16 @@
-"""Fixtures for tests of compiled loops."""
+"""Fixtures for tests of compiled functions."""
 
 import pytest
 
-from charloom.kernels import jit
+from charloom.kernels import linear_scan, masks, suffix_automaton
 
 
 @pytest.fixture
-def without_numba(monkeypatch):
+def without_library(monkeypatch):
+    """A call after which NumPy, or Python, computes in place of the compiled library."""
+
     def switch_off():
-        monkeypatch.setattr(jit, "HAS_NUMBA", False)
+        for module in (linear_scan, masks, suffix_automaton):
+            monkeypatch.setattr(module, "library", lambda: None)
 
     return switch_off

@@ -91,8 +91,10 @@ def test_the_library_was_built_from_these_sources():
 
 
 def test_a_struct_keeps_its_arrays_alive():
-    made = struct("Workspace", x=np.arange(3.0))
-    (array,) = made._arrays
+    gaps = np.arange(6.0).reshape(3, 2)[:, :1]
+    made = struct("Workspace", keep=gaps, x=np.arange(3.0))
+    kept, array = made._arrays
+    assert kept is gaps
     assert made.x == pointer(array)
 
 

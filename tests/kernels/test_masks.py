@@ -1,4 +1,4 @@
-"""Random numbers of dropout masks: the words of the generator, bit for bit with and without Numba."""
+"""Random numbers of dropout masks: the words of the generator, bit for bit with and without the library."""
 
 import numpy as np
 import pytest
@@ -22,8 +22,8 @@ def test_random_halves_are_the_halves_of_random_bits(count, seed):
 
 
 @pytest.mark.parametrize("count", [1, 8, 31])
-def test_random_halves_are_the_same_bits_without_numba(count, without_numba):
+def test_random_halves_are_the_same_bits_without_library(count, without_library):
     address = (12345678901234567890, randomness.Purpose.DROPOUT, 77, range(9), count)
     compiled = masks.random_halves(*address)
-    without_numba()
+    without_library()
     np.testing.assert_array_equal(masks.random_halves(*address), compiled)

@@ -32,11 +32,16 @@ _SCALARS: dict[str, type[ctypes._SimpleCData[Any]]] = {
     "int64_t": ctypes.c_int64,
     "int32_t": ctypes.c_int32,
     "uint32_t": ctypes.c_uint32,
+    "uint16_t": ctypes.c_uint16,
     "double": ctypes.c_double,
     "float": ctypes.c_float,
 }
 FLAVOURS = {"float32": "f32", "float64": "f64", "portable": "f32p"}
 """The variant of a function for a type of numbers; portable is float32 with the same bits on every processor."""
+
+
+CELLS = {"elman": 0, "lstm": 1, "gru": 2, "mingru": 3}
+"""The code of each cell in compiled functions."""
 
 
 class Declarations(NamedTuple):
@@ -137,10 +142,13 @@ def pointer(array: Array) -> int:
     return int(array.ctypes.data)
 
 
-def struct(name: str, **fields: Any) -> ctypes.Structure:
-    """A struct of the header; arrays become their addresses, and the struct keeps them alive."""
+def struct(name: str, *, keep: Array | None = None, **fields: Any) -> ctypes.Structure:
+    """A struct of the header; arrays become their addresses, and the struct keeps them alive.
+
+    `keep` is another array to keep alive: one that is handed over by its address, because its rows have gaps.
+    """
     made = declarations().structs[name]()
     for field, value in fields.items():
         setattr(made, field, pointer(value) if hasattr(value, "ctypes") else value)
-    made._arrays = [value for value in fields.values() if hasattr(value, "ctypes")]
+    made._arrays = [keep, *(value for value in fields.values() if hasattr(value, "ctypes"))]
     return made

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from charloom.config import ModelConfig
-from charloom.kernels.library import struct
+from charloom.kernels.library import CELLS, struct
 from charloom.kernels.vector_math import ACTIVATIONS
 from charloom.parameters import cell_size, mlp_size, state_shapes
 
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 LANES = 16
 """Rows of a panel."""
-
-CELLS = {"elman": 0, "lstm": 1, "gru": 2, "mingru": 3}
-"""The code of each cell in compiled loops."""
 
 FOLDED_UP_TO = 1 << 24
 """Most numbers in the table of the first layer's product; above, the product is computed at each step."""

@@ -120,6 +120,109 @@ typedef struct {
     int64_t *heap;        /* scratch space, (V) */
 } Samples;
 
+/* A window of training: its arrays forward and backward; d_u is d_a except for a GRU. */
+typedef struct {
+    int64_t cell;
+    int64_t activation;
+    int64_t T;
+    int64_t B;
+    int64_t H;
+    int64_t gates;           /* G · H */
+    int64_t w_stride;        /* between the rows of w */
+    const void *gemm;        /* the BLAS's function for this type of numbers */
+    const number *x;         /* W_ih x, (R, G·H) */
+    const number *bias;      /* (G·H) */
+    const number *bias_hn;   /* (H), GRU */
+    const int64_t *rows;     /* the row of x that a time step reads, (T, B) */
+    const number *w;         /* W_hhᵀ (H, G·H) forward, W_hh (G·H, H) backward */
+    const uint8_t *resets;   /* (T, B), or 0 for none */
+    const number *reset_h;   /* the state after a reset, (B, H) */
+    const number *reset_c;
+    number *h;               /* the state before every time step and after the last, (T + 1, B, H) */
+    number *c;
+    number *read_h;          /* the state that each time step reads, (T, B, H); unused without resets */
+    number *read_c;
+    number *kept;            /* gates, (T, B, G·H); may share the memory of x if each row is read once */
+    number *m;               /* W_hn h + b_hn, (T, B, H), GRU */
+    number *room;            /* scratch space, (B, G·H) */
+    const number *d_h;       /* the gradient from the layer above, (T, B, H) */
+    number *carried;         /* the gradient in h after the window, replaced by that before it, (B, H) */
+    number *d_c;             /* the same of c */
+    number *d_a;             /* the gradient in the gates' inputs, (T, B, G·H) */
+    number *d_u;             /* the gradient in W_hh h, (T, B, G·H) */
+    number *d_bias;          /* added to, (G·H) */
+    number *d_x;             /* added to, (R, G·H), or 0 if d_a holds the same */
+} Window;
+
+/* RMSNorm and the causal convolution of its output, over a window. */
+typedef struct {
+    int64_t T;
+    int64_t B;
+    int64_t D;
+    int64_t K;
+    const number *x;       /* (T, B, D) */
+    const number *gain;    /* (D) */
+    const number *taps;    /* (K, D), oldest first */
+    const number *bias;    /* (D) */
+    const uint8_t *resets; /* (T, B), or 0 for none */
+    int64_t *age;          /* forward: earlier inputs in reach of the taps, K − 1 or more on entry (B); backward: scratch space */
+    number *v;             /* norm(x), (K − 1 + T, B, D); begins with the past */
+    number *scales;        /* (T, B) */
+    number *u;             /* (T, B, D) */
+    const number *d_u;     /* (T, B, D) */
+    number *d_v;           /* the gradient in v from after the window; its first K − 1 steps become that in the past */
+    number *d_x;           /* (T, B, D) */
+    number *d_gain;        /* added to, (D) */
+    number *d_taps;        /* added to, (K, D) */
+    number *d_bias;        /* added to, (D) */
+} Convolution;
+
+/* minGRU over a window; a is W_ih x. */
+typedef struct {
+    int64_t T;
+    int64_t B;
+    int64_t H;
+    const number *a;           /* (T, B, 2H) */
+    const number *bias;        /* (2H) */
+    const number *h0;          /* (B, H) */
+    const uint8_t *resets;     /* (T, B), or 0 for none */
+    const number *reset_state; /* (B, H) */
+    number *z;                 /* (T, B, H) */
+    number *n;                 /* (T, B, H) */
+    number *h;                 /* (T, B, H) */
+    const number *d_h;         /* (T, B, H) */
+    number *carried;           /* the gradient in h after the window, becomes that in h0, (B, H) */
+    number *d_a;               /* (T, B, 2H) */
+    number *d_bias;            /* added to, (2H) */
+    number *room;              /* scratch space, (2H) */
+} Scan;
+
+/* RMSNorm of R rows: v, scales. */
+void norm_forward(const number *x, const number *gain, number *v, number *scales, int64_t R, int64_t D);
+void norm_backward(const number *x, const number *gain, const number *scales, const number *d_v, number *d_x, number *d_gain, number *room, int64_t R, int64_t D);
+
+/* RMSNorm and convolution over a window. */
+void norm_conv_forward(const Convolution *c);
+void norm_conv_backward(const Convolution *c);
+
+/* g σ(g) ⊙ u of n numbers. */
+void swiglu_forward(const number *g, const number *u, number *out, int64_t n);
+void swiglu_backward(const number *g, const number *u, const number *d_out, number *d_g, number *d_u, int64_t n);
+
+/* minGRU over a window. */
+void mingru_forward(const Scan *s);
+void mingru_backward(const Scan *s);
+
+/* Dropout with given random numbers; see masks.c. */
+void drop(const number *x, const uint16_t *halves, int64_t stride, int64_t each, int64_t threshold, double scale, number *y, int64_t T, int64_t B, int64_t W);
+void random_words(uint32_t *out, uint32_t key0, uint32_t key1, const uint32_t *lanes, int64_t L, uint32_t step, uint32_t purpose, int64_t n);
+
+/* Compute the states and gates of every time step of a window. */
+void rnn_forward(const Window *window);
+
+/* Compute the gradients of a window. */
+void rnn_backward(const Window *window);
+
 /* Read ids (T, B); update state (B, S); write the logits from step `first` on, (T − first, B, V). */
 void read_window(const Network *net, const Workspace *work, ThreadContext *context, int64_t T, int64_t B, const int64_t *ids, const uint8_t *resets, number *state, int64_t first, number *logits);
 
@@ -128,6 +231,15 @@ int64_t decode(const Network *net, const Workspace *work, ThreadContext *context
 
 /* Write the loss of each target in nats, (n); the logits (n, V) are overwritten. */
 void nats_of_targets(number *logits, const int64_t *targets, number *nats, int64_t n, int64_t V);
+
+/* The linear recurrence of minGRU, arrays (B, T, H). */
+void scan_forward(const number *keep, const number *update, const number *h0, number *h, int64_t B, int64_t T, int64_t H);
+void scan_backward(const number *keep, const number *h0, const number *h, const number *d_h, number *d_keep, number *d_update, number *d_h0, int64_t B, int64_t T, int64_t H);
+
+/* The suffix automaton of a short text of n symbols; see suffix_automaton.c. */
+int64_t automaton_build(const int32_t *columns, int64_t n, int64_t num_columns, int32_t *length, int32_t *link, int32_t *edges, int32_t *prefix);
+void automaton_read(const int32_t *columns, int64_t n, int64_t num_columns, const int32_t *length, const int32_t *link, const int32_t *edges, int32_t *best, int64_t *end, int64_t *seen, int64_t *at);
+void automaton_spread(const int32_t *order, int64_t n, const int32_t *length, const int32_t *link, int32_t *best, int64_t *end, int64_t *seen);
 
 /* The parts of the above, for tests. */
 

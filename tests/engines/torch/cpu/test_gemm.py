@@ -11,8 +11,6 @@ from charloom.engines.torch.cpu import gemm, gemm_amx
 from charloom.kernels import jit
 from charloom.kernels.jit import compiled
 
-from ...caches import assert_found_by_a_second_process
-
 ROUNDING = {np.float32: 1e-5, np.float64: 1e-13}
 
 
@@ -72,24 +70,3 @@ def test_torch_multiplies_without_a_blas(missing, monkeypatch):
     else:
         monkeypatch.setattr(ctypes, "CDLL", not_found if missing == "library" else lambda _: Empty())
     assert not gemm._has_blas.__wrapped__()
-
-
-SCRIPT = """
-import torch
-from charloom.config import ModelConfig
-from charloom.engines.torch import cells
-from charloom.engines.torch.cpu import rnn_window
-from charloom.parameters import parameter_shapes, state_shapes
-for cell in ("elman", "lstm", "gru"):
-    config = ModelConfig(cell=cell, hidden_size=5)
-    names = {n.rpartition(".")[2]: s for n, s in parameter_shapes(config, 7).items() if ".cell." in n}
-    params = {n: torch.zeros(s, requires_grad=True) for n, s in names.items()}
-    state = {k: torch.zeros(2, *s) for k, s in state_shapes(config)[0].items()}
-    outputs, _ = cells.unroll(config, params, torch.zeros(3, 2, dtype=torch.int64), state, None, state)
-    outputs.sum().backward()
-loops = [getattr(rnn_window, f"{cell}_window_{direction}") for cell in ("elman", "lstm", "gru") for direction in ("forward", "backward")]
-"""
-
-
-def test_a_second_process_does_not_compile_the_loops_again(tmp_path):
-    assert_found_by_a_second_process(SCRIPT, 6, tmp_path)

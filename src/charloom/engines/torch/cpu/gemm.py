@@ -10,6 +10,7 @@ Source: the reference BLAS, ``xGEMM``; it is column-major, so out = a b is compu
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ import torch
 from charloom.engines.torch import precision
 from charloom.engines.torch.cpu import gemm_amx, libtorch
 from charloom.kernels import jit
+from charloom.kernels.library import library
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -81,6 +83,23 @@ def are_compiled(dtype: torch.dtype) -> bool:
     if precision.in_tiles():
         return dtype == torch.float32 and gemm_amx.are_there()
     return _has_blas()
+
+
+def is_native(dtype: torch.dtype) -> bool:
+    """Whether a window's time steps run in C, with the BLAS of torch's library: unless factors are rounded."""
+    if precision.in_tiles() or not are_compiled(dtype):
+        return False
+    return bool(address(np.dtype(str(dtype).removeprefix("torch."))))
+
+
+@cache
+def address(dtype: Any) -> int:
+    """The address of the BLAS's product for a type of numbers; 0 if there is none or it does not multiply."""
+    compiled, found = library(), libtorch.functions(_SYMBOLS)
+    if compiled is None or found is None or not _has_blas():
+        return 0
+    name = "charloom_sgemm" if np.dtype(dtype) == np.float32 else "charloom_dgemm"
+    return ctypes.cast(found[name], ctypes.c_void_p).value or 0
 
 
 @cache

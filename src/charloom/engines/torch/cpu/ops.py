@@ -8,14 +8,15 @@ Shapes: T time, B batch, D residual stream, M width of the MLP, K taps; rows may
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from ctypes import Structure, byref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
-from charloom.kernels import cells, jit, masks, residual
-from charloom.parameters import NORM_EPSILON
+from charloom.kernels.library import library, pointer, struct
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, UInt16
@@ -26,14 +27,14 @@ _NO_RESETS = np.zeros((0, 0), bool)
 
 
 def fit(x: Tensor) -> bool:
-    """Whether the loops accept a tensor: with Numba, on the CPU, in float32 or float64, outside an autocast.
+    """Whether the loops accept a tensor: with the compiled kernels, on the CPU, in float32 or float64, outside an autocast.
 
     A graph that `torch.export` or `torch.compile` records cannot contain them: there, the torch forms run.
     """
     if torch.compiler.is_compiling():
         return False
     is_native = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
-    return jit.HAS_NUMBA and is_native and not torch.is_autocast_enabled("cpu")
+    return library() is not None and is_native and not torch.is_autocast_enabled("cpu")
 
 
 def array_in(x: Tensor) -> Array:
@@ -54,9 +55,21 @@ def array_out(x: Tensor) -> Array:
     return found
 
 
-def rows(x: Array) -> Array:
-    """The array as (R, last axis)."""
-    return x.reshape(-1, x.shape[-1])
+def native(name: str, dtype: torch.dtype) -> Callable[..., None]:
+    """A compiled function for a type of numbers."""
+    compiled = library()
+    assert compiled is not None
+    return compiled.function(name, "float64" if dtype == torch.float64 else "float32")
+
+
+def call(name: str, dtype: torch.dtype, *arguments: Any) -> None:
+    """Call a compiled function for a type of numbers; arrays and structs are handed over by their address."""
+    native(name, dtype)(
+        *(
+            pointer(x) if isinstance(x, np.ndarray) else byref(x) if isinstance(x, Structure) else x
+            for x in arguments
+        )
+    )
 
 
 def resets_in(resets: Bool[Tensor, "T B"] | None) -> Array:
@@ -114,9 +127,8 @@ class _Norm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, gain: Tensor) -> Tensor:
         x = x.contiguous()
         v, scales = torch.empty_like(x), x.new_empty(x.shape[:-1])
-        values, factor = rows(array_in(x)), array_in(gain)
-        epsilon = values.dtype.type(NORM_EPSILON)
-        residual.norm_forward(values, factor, epsilon, rows(array_out(v)), array_out(scales).reshape(-1))
+        arrays = array_in(x), array_in(gain), array_out(v), array_out(scales)
+        call("norm_forward", x.dtype, *arrays, scales.numel(), x.shape[-1])
         ctx.save_for_backward(x, gain, scales)
         return v
 
@@ -125,9 +137,9 @@ class _Norm(torch.autograd.Function):
     def backward(ctx: Any, d_v: Tensor) -> tuple[Tensor, Tensor]:
         x, gain, scales = ctx.saved_tensors
         d_x, d_gain = torch.empty_like(x), torch.zeros_like(gain)
-        kept = rows(array_in(x)), array_in(gain), array_in(scales).reshape(-1)
-        out = rows(array_out(d_x)), array_out(d_gain), np.empty_like(array_in(gain))
-        residual.norm_backward(*kept, rows(array_in(d_v)), *out)
+        kept = array_in(x), array_in(gain), array_in(scales), array_in(d_v)
+        out = array_out(d_x), array_out(d_gain), np.empty_like(array_in(gain))
+        call("norm_backward", x.dtype, *kept, *out, scales.numel(), x.shape[-1])
         return d_x, d_gain
 
 
@@ -136,7 +148,7 @@ class _SwiGLU(torch.autograd.Function):
     def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
         gate, up = gate.contiguous(), up.contiguous()
         y = torch.empty_like(gate)
-        residual.swiglu_forward(rows(array_in(gate)), rows(array_in(up)), rows(array_out(y)))
+        call("swiglu_forward", y.dtype, array_in(gate), array_in(up), array_out(y), y.numel())
         ctx.save_for_backward(gate, up)
         return y
 
@@ -145,28 +157,29 @@ class _SwiGLU(torch.autograd.Function):
     def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor, Tensor]:
         gate, up = ctx.saved_tensors
         d_gate, d_up = torch.empty_like(gate), torch.empty_like(up)
-        g, u, d = (rows(array_in(x)) for x in (gate, up, d_y))
-        d_g, d_u = rows(array_out(d_gate)), rows(array_out(d_up))
-        residual.swiglu_backward(g, u, d, d_g, d_u, np.empty_like(g[0]))
+        arrays = [*(array_in(x) for x in (gate, up, d_y)), array_out(d_gate), array_out(d_up)]
+        call("swiglu_backward", gate.dtype, *arrays, gate.numel())
         return d_gate, d_up
 
 
 class _Drop(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, halves: Array, threshold: int, scale: float) -> Tensor:
-        least, factor = np.uint16(threshold), array_in(x).dtype.type(scale)
-        ctx.numbers = halves, least, factor
-        y = x.new_empty(x.shape)
-        masks.drop(array_in(x), halves, least, factor, array_out(y))
-        return y
+        ctx.numbers = halves, threshold, scale
+        return _dropped(x, *ctx.numbers)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor | None, ...]:
-        d_x = d_y.new_empty(d_y.shape)
-        halves, least, factor = ctx.numbers
-        masks.drop(array_in(d_y), halves, least, factor, array_out(d_x))
-        return d_x, None, None, None
+        return _dropped(d_y, *ctx.numbers), None, None, None
+
+
+def _dropped(x: Tensor, halves: Array, threshold: int, scale: float) -> Tensor:
+    y, (T, B, W) = x.new_empty(x.shape), x.shape
+    stride, each = halves.strides[0] // halves.itemsize, halves.shape[1] // T
+    drawn = halves.ctypes.data, stride, each, threshold, scale
+    call("drop", x.dtype, array_in(x), *drawn, array_out(y), T, B, W)
+    return y
 
 
 class _NormConv(torch.autograd.Function):
@@ -179,9 +192,9 @@ class _NormConv(torch.autograd.Function):
         v, u, scales = x.new_empty(K - 1 + T, B, D), torch.empty_like(x), x.new_empty(T, B)
         v[: K - 1] = past.transpose(0, 1)
         age = np.full(B, K, np.int64)
-        values, factor, weights, shift = (array_in(a) for a in (x, gain, taps, bias))
-        epsilon, out = values.dtype.type(NORM_EPSILON), (array_out(a) for a in (v, scales, u))
-        residual.norm_conv_forward(values, factor, epsilon, weights, shift, resets_in(resets), age, *out)
+        arrays = {"x": x, "gain": gain, "taps": taps, "bias": bias}
+        out = {"v": v, "scales": scales, "u": u}
+        call("norm_conv_forward", x.dtype, _convolution(x, K, resets, age, arrays, out))
         lags = torch.arange(K - 2, -1, -1)
         alive = (lags <= torch.from_numpy(age)[:, None]).unsqueeze(2)
         ctx.save_for_backward(x, gain, taps, v, scales, alive)
@@ -196,11 +209,26 @@ class _NormConv(torch.autograd.Function):
         d_v, d_x, d_taps = torch.zeros_like(v), torch.empty_like(x), torch.zeros_like(taps)
         d_v[len(x) :] = torch.where(alive, d_after, 0.0).transpose(0, 1)
         d_gain, d_bias = torch.zeros_like(gain), torch.zeros_like(gain)
-        given, kept = [array_in(a) for a in (x, gain, taps)], [array_in(a) for a in (v, scales, d_u)]
-        out = [array_out(a) for a in (d_v, d_x, d_gain, d_taps, d_bias)]
-        arrays = *given, resets_in(ctx.resets), *kept, *out, np.empty(x.shape[1], np.int64)
-        residual.norm_conv_backward(*arrays)
+        arrays = {"x": x, "gain": gain, "taps": taps, "v": v, "scales": scales, "d_u": d_u}
+        out = {"d_v": d_v, "d_x": d_x, "d_gain": d_gain, "d_taps": d_taps, "d_bias": d_bias}
+        age = np.empty(x.shape[1], np.int64)
+        call("norm_conv_backward", x.dtype, _convolution(x, K, ctx.resets, age, arrays, out))
         return d_x, d_gain, d_v[: K - 1].transpose(0, 1), d_taps.t(), d_bias, None
+
+
+def _convolution(
+    x: Tensor,
+    K: int,
+    resets: Tensor | None,
+    age: Array,
+    arrays: Mapping[str, Tensor],
+    out: Mapping[str, Tensor],
+) -> Structure:
+    fields: dict[str, Any] = {name: array_in(a) for name, a in arrays.items()}
+    fields |= {name: array_out(a) for name, a in out.items()}
+    fields |= {} if resets is None else {"resets": array_in(resets)}
+    T, B, D = x.shape
+    return struct("Convolution", T=T, B=B, D=D, K=K, age=age, **fields)
 
 
 class _MinGRU(torch.autograd.Function):
@@ -209,8 +237,8 @@ class _MinGRU(torch.autograd.Function):
         ctx: Any, a: Tensor, bias: Tensor, h0: Tensor, resets: Tensor | None, reset_state: Tensor
     ) -> Tensor:
         z, n, h = (a.new_empty(*a.shape[:2], a.shape[2] // 2) for _ in range(3))
-        start = array_in(h0), resets_in(resets), array_in(reset_state)
-        cells.mingru_forward(array_in(a), array_in(bias), start, *(array_out(x) for x in (z, n, h)))
+        arrays = {"a": a, "bias": bias, "h0": h0, "reset_state": reset_state}
+        call("mingru_forward", a.dtype, _scan(h, resets, arrays, {"z": z, "n": n, "h": h}))
         ctx.save_for_backward(z, n, h, h0, reset_state)
         ctx.resets = resets
         return h
@@ -221,7 +249,17 @@ class _MinGRU(torch.autograd.Function):
         z, n, h, h0, reset_state = ctx.saved_tensors
         d_a, carried = z.new_empty(*z.shape[:2], 2 * z.shape[2]), torch.zeros_like(h[0])
         d_bias = z.new_zeros(d_a.shape[2])
-        start = array_in(h0), resets_in(ctx.resets), array_in(reset_state)
-        kept, out = (array_in(z), array_in(n), array_in(h)), (array_out(x) for x in (carried, d_a, d_bias))
-        cells.mingru_backward(start, kept, array_in(d_h), *out)
+        arrays = {"z": z, "n": n, "h": h, "h0": h0, "reset_state": reset_state, "d_h": d_h}
+        out = {"carried": carried, "d_a": d_a, "d_bias": d_bias, "room": torch.empty_like(d_bias)}
+        call("mingru_backward", z.dtype, _scan(h, ctx.resets, arrays, out))
         return d_a, d_bias, carried, None, None
+
+
+def _scan(
+    h: Tensor, resets: Tensor | None, arrays: Mapping[str, Tensor], out: Mapping[str, Tensor]
+) -> Structure:
+    fields: dict[str, Any] = {name: array_in(a) for name, a in arrays.items()}
+    fields |= {name: array_out(a) for name, a in out.items()}
+    fields |= {} if resets is None else {"resets": array_in(resets)}
+    T, B, H = h.shape
+    return struct("Scan", T=T, B=B, H=H, **fields)
