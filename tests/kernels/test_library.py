@@ -77,6 +77,8 @@ def test_a_platform_without_a_library_has_none(monkeypatch, tmp_path):
 def test_the_header_lists_what_the_library_has():
     for name, (_, arguments) in declarations().functions.items():
         for flavour in module.FLAVOURS:
+            if flavour == "float64" and "tiles" in name:
+                continue  # bfloat16 is rounded from float32 only
             assert library().function(name, flavour).argtypes == arguments
 
 
@@ -91,10 +93,8 @@ def test_the_library_was_built_from_these_sources():
 
 
 def test_a_struct_keeps_its_arrays_alive():
-    gaps = np.arange(6.0).reshape(3, 2)[:, :1]
-    made = struct("Workspace", keep=gaps, x=np.arange(3.0))
-    kept, array = made._arrays
-    assert kept is gaps
+    made = struct("Workspace", x=np.arange(3.0))
+    (array,) = made._arrays
     assert made.x == pointer(array)
 
 

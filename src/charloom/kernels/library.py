@@ -39,9 +39,11 @@ _SCALARS: dict[str, type[ctypes._SimpleCData[Any]]] = {
 FLAVOURS = {"float32": "f32", "float64": "f64", "portable": "f32p"}
 """The variant of a function for a type of numbers; portable is float32 with the same bits on every processor."""
 
-
 CELLS = {"elman": 0, "lstm": 1, "gru": 2, "mingru": 3}
 """The code of each cell in compiled functions."""
+
+ACTIVATIONS = {"tanh": 0, "sigmoid": 1, "relu": 2}
+"""The code of each activation in compiled functions."""
 
 
 class Declarations(NamedTuple):
@@ -64,6 +66,10 @@ class Library(NamedTuple):
         found: Any = getattr(self.handle, f"{name}_{FLAVOURS[flavour]}_{self.level}")
         found.restype, found.argtypes = self.functions[name]
         return found  # type: ignore[no-any-return]
+
+    def has_tiles(self) -> bool:
+        """Whether it can multiply in tiles of bfloat16 (AMX) here; asks the system for their registers."""
+        return self.level in ("v4", "vnni") and bool(self.handle.charloom_tiles())
 
 
 def parse_header(text: str) -> Declarations:
@@ -117,7 +123,8 @@ def library() -> Library | None:
         return None
     for name in ("charloom_header", "charloom_levels"):
         getattr(handle, name).restype = ctypes.c_char_p
-    handle.charloom_level.restype = ctypes.c_int64
+    for name in ("charloom_level", "charloom_tiles"):
+        getattr(handle, name).restype = ctypes.c_int64
     built_from = handle.charloom_header().decode()
     if built_from != hashlib.sha256(HEADER.read_bytes().replace(b"\r\n", b"\n")).hexdigest():
         raise ConfigError(
@@ -142,13 +149,10 @@ def pointer(array: Array) -> int:
     return int(array.ctypes.data)
 
 
-def struct(name: str, *, keep: Array | None = None, **fields: Any) -> ctypes.Structure:
-    """A struct of the header; arrays become their addresses, and the struct keeps them alive.
-
-    `keep` is another array to keep alive: one that is handed over by its address, because its rows have gaps.
-    """
+def struct(name: str, **fields: Any) -> ctypes.Structure:
+    """A struct of the header; arrays become their addresses, and the struct keeps them alive."""
     made = declarations().structs[name]()
     for field, value in fields.items():
         setattr(made, field, pointer(value) if hasattr(value, "ctypes") else value)
-    made._arrays = [keep, *(value for value in fields.values() if hasattr(value, "ctypes"))]
+    made._arrays = [value for value in fields.values() if hasattr(value, "ctypes")]
     return made

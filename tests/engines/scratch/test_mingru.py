@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from charloom.engines.scratch import mingru
-from charloom.kernels import jit
+from charloom.kernels import linear_scan
 
 from .derivative import (
     CORNER,
@@ -21,7 +21,7 @@ REORDERED = {"rtol": 1e-13, "atol": 1e-14}
 """At a reset the scan adds keep ⊙ reset_state and z ⊙ n in the opposite order."""
 
 no_state = mingru.Params(None, None)
-numba = pytest.mark.parametrize("has_numba", [True, False], ids=["numba", "numpy"])
+with_library = pytest.mark.parametrize("has_library", [True, False], ids=["compiled", "numpy"])
 with_resets = pytest.mark.parametrize("share", [0.0, 0.3], ids=["carried", "resets"])
 
 
@@ -84,10 +84,11 @@ def steps_backward(tapes, resets, d_h):
     return np.stack(d_a), d
 
 
-@numba
+@with_library
 @with_resets
-def test_scan_equals_single_steps(share, has_numba, rng, monkeypatch):
-    monkeypatch.setattr(jit, "HAS_NUMBA", has_numba)
+def test_scan_equals_single_steps(share, has_library, rng, monkeypatch):
+    if not has_library:
+        monkeypatch.setattr(linear_scan, "library", lambda: None)
     window = random_window(rng, share)
     h, tape = mingru.scan(*window)
     expected, tapes = steps(*window)

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from charloom.engines.torch import cells, mingru
-from charloom.kernels import jit
+from charloom.engines.torch.cpu import ops
 
 from .windows import TOLERANCE, B, H, T, random_cell
 
-NUMBA = pytest.mark.parametrize("has_numba", [True, False], ids=["numba", "numpy"])
+WITH_LIBRARY = pytest.mark.parametrize("has_library", [True, False], ids=["compiled", "torch"])
 
 
 def test_candidate_is_positive_and_continuous_and_matches_the_paper():  # Feng et al. (2024), appendix B: g
@@ -24,11 +24,12 @@ def test_z_is_the_weight_of_the_candidate():
     assert float(mingru.step({}, a_x, {"h": torch.full((1, 1), 0.3).double()})["h"]) == pytest.approx(0.3)
 
 
-@NUMBA
+@WITH_LIBRARY
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("with_resets", [False, True], ids=["carried", "resets"])
-def test_scan_equals_steps(dtype, with_resets, has_numba, rng, monkeypatch):
-    monkeypatch.setattr(jit, "HAS_NUMBA", has_numba and jit.HAS_NUMBA)
+def test_scan_equals_steps(dtype, with_resets, has_library, rng, monkeypatch):
+    if not has_library:
+        monkeypatch.setattr(ops, "library", lambda: None)
     config, params, x, state = random_cell({"cell": "mingru"}, dtype, rng)
     reset_state = {"h": torch.tensor(rng.normal(size=(B, H)), dtype=dtype)}
     resets = torch.tensor(rng.random((T, B)) < 0.3) if with_resets else None

@@ -7,7 +7,7 @@ import torch
 from charloom.config import ModelConfig
 from charloom.engines.torch import ENGINE, cells, network
 from charloom.engines.torch.batch import resets_on
-from charloom.kernels import jit
+from charloom.engines.torch.cpu import ops
 from charloom.parameters import state_shapes
 
 from ..cases import CASES, SHORT_CASES, random_ids, random_parameters, random_resets, random_state
@@ -106,10 +106,11 @@ def test_resets_return_to_the_given_reset_state(config, rng):
 
 
 @every_stack
-@pytest.mark.parametrize("has_numba", [True, False], ids=["numba", "library"])
-def test_a_row_is_independent_of_another_rows_resets(config, has_numba, rng, monkeypatch):
+@pytest.mark.parametrize("has_library", [True, False], ids=["compiled", "torch"])
+def test_a_row_is_independent_of_another_rows_resets(config, has_library, rng, monkeypatch):
     """A row's reset state, with its inputs of a convolution, does not depend on resets of another row."""
-    monkeypatch.setattr(jit, "HAS_NUMBA", has_numba and jit.HAS_NUMBA)
+    if not has_library:
+        monkeypatch.setattr(ops, "library", lambda: None)
     params = tensors(random_parameters(config, rng))
     reset_state = [tensors(layer) for layer in random_state(state_shapes(config), 2, rng)]
     start = [tensors(layer) for layer in random_state(state_shapes(config), 2, rng)]
@@ -126,7 +127,7 @@ def test_a_row_is_independent_of_another_rows_resets(config, has_numba, rng, mon
 def test_one_hot_vectors_and_row_look_up_give_the_same_logits(config, rng, monkeypatch):
     model = bound(config, rng)
     ids = random_ids(rng, 2, 6)
-    monkeypatch.setattr(jit, "HAS_NUMBA", False)  # so that the library kernel runs, on one-hot vectors
+    monkeypatch.setattr(ops, "library", lambda: None)  # so that torch's kernel runs, on one-hot vectors
     dense, _ = model.forward(ids, model.initial_state(2))
     monkeypatch.setattr(cells, "ONE_HOT_LIMIT", 0)
     looked_up, _ = model.forward(ids, model.initial_state(2))

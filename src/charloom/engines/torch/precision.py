@@ -3,7 +3,7 @@
 A GPU runs the forward pass in torch's autocast. A CPU that multiplies tiles of bfloat16 (Intel's AMX) rounds the
 factors of every float32 product internally and sums in float32: tensors stay float32 (except inside `muon`, which
 iterates in bfloat16), and the compiled loops stay in use; the time steps of a window round their own factors
-(`cpu.gemm_amx`). Any other CPU computes as with float32: without tiles, oneDNN multiplies float32 too, a tenth slower
+(`cpu.gemm`). Any other CPU computes as with float32: without tiles, oneDNN multiplies float32 too, a tenth slower
 than torch's usual product.
 
 Source: torch.backends, ``fp32_precision``; oneDNN's guide to floating-point math modes.
@@ -17,6 +17,8 @@ from functools import cache
 from typing import Any
 
 import torch
+
+from charloom.kernels.library import library
 
 
 def autocast(device: torch.device, *, wanted: bool) -> AbstractContextManager[object]:
@@ -53,9 +55,10 @@ def is_native(device: torch.device) -> bool:
 
 @cache
 def has_tiles() -> bool:
-    """Whether this CPU multiplies tiles of bfloat16."""
+    """Whether this CPU multiplies tiles of bfloat16, in oneDNN and in the compiled kernels if they are here."""
     onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return bool(onednn and torch.cpu._is_amx_tile_supported())
+    compiled = library()
+    return bool(onednn and torch.cpu._is_amx_tile_supported() and (compiled is None or compiled.has_tiles()))
 
 
 def _settings() -> Any:

@@ -129,12 +129,15 @@ typedef struct {
     int64_t H;
     int64_t gates;           /* G · H */
     int64_t w_stride;        /* between the rows of w */
-    const void *gemm;        /* the BLAS's function for this type of numbers */
+    int64_t tiles;           /* 1, 2: factors rounded to bfloat16 (float32 only), multiplied in C, in AMX; else 0 */
+    const void *gemm;        /* the BLAS's function for this type of numbers, or 0 for our own */
     const number *x;         /* W_ih x, (R, G·H) */
     const number *bias;      /* (G·H) */
     const number *bias_hn;   /* (H), GRU */
     const int64_t *rows;     /* the row of x that a time step reads, (T, B) */
     const number *w;         /* W_hhᵀ (H, G·H) forward, W_hh (G·H, H) backward */
+    const uint16_t *panels;  /* the same if products are rounded: see tiles.h */
+    uint16_t *left;          /* scratch space for the rounded left factor, in whole tiles */
     const uint8_t *resets;   /* (T, B), or 0 for none */
     const number *reset_h;   /* the state after a reset, (B, H) */
     const number *reset_c;
@@ -216,6 +219,16 @@ void mingru_backward(const Scan *s);
 /* Dropout with given random numbers; see masks.c. */
 void drop(const number *x, const uint16_t *halves, int64_t stride, int64_t each, int64_t threshold, double scale, number *y, int64_t T, int64_t B, int64_t W);
 void random_words(uint32_t *out, uint32_t key0, uint32_t key1, const uint32_t *lanes, int64_t L, uint32_t step, uint32_t purpose, int64_t n);
+
+/* a w, or out + a w if `adds`: a (B, K), w (K, N) with rows w_stride apart, out (B, N). */
+void multiply(const number *a, const number *w, int64_t w_stride, number *out, int64_t B, int64_t K, int64_t N, int64_t adds);
+
+/* The transpose of x (R, C), rows out_stride apart. */
+void transpose(const number *x, int64_t R, int64_t C, number *out, int64_t out_stride);
+
+/* The same product of factors rounded to bfloat16, float32 only; see tiles.h. */
+void lay_out_tiles(const number *w, int64_t K, int64_t N, int64_t k_stride, int64_t n_stride, uint16_t *panels);
+void multiply_in_tiles(const number *a, const uint16_t *panels, uint16_t *left, number *out, int64_t M, int64_t K, int64_t N, int64_t out_stride, int64_t adds, int64_t amx);
 
 /* Compute the states and gates of every time step of a window. */
 void rnn_forward(const Window *window);

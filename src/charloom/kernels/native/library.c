@@ -14,6 +14,8 @@
 #include "sampling.h"
 #include "generate.c"
 #include "training_cells.h"
+#include "products.h"
+#include "tiles.h"
 #include "rnn_window.c"
 #include "training_residual.c"
 #include "masks.c"

@@ -3,6 +3,7 @@
  * A level is a set of instructions that the same C files were compiled for. LEVELS lists those in this library, lowest
  * first, as the build passed them.
  */
+#define _GNU_SOURCE /* syscall */
 #include <stdint.h>
 
 #define EXPORT __attribute__((visibility("default")))
@@ -46,6 +47,30 @@ EXPORT int64_t charloom_level(void)
     return has(c7, 11) ? 3 : 2;
 }
 
+#if defined(__linux__)
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Whether this process may use AMX: the processor multiplies tiles of bfloat16, and the system grants their registers.
+ *
+ * Source: the Linux kernel's documentation, "Using XSTATE features in user space applications".
+ */
+EXPORT int64_t charloom_tiles(void)
+{
+    const long request = 0x1023, tile_data = 18; /* ARCH_REQ_XCOMP_PERM, its number in XCR0 */
+    uint32_t a, b, c, d;
+    if (charloom_level() < 2 || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !has(d, 22) || !has(d, 24))
+        return 0;
+    return (saved_registers() >> 17 & 3) == 3 && syscall(SYS_arch_prctl, request, tile_data) == 0;
+}
+
+#else
+
+EXPORT int64_t charloom_tiles(void) { return 0; }
+
+#endif
+
 #elif defined(__aarch64__) && defined(__linux__)
 
 #include <sys/auxv.h>
@@ -53,12 +78,18 @@ EXPORT int64_t charloom_level(void)
 /* 0 base: NEON · 1 dotprod */
 EXPORT int64_t charloom_level(void) { return getauxval(AT_HWCAP) >> 20 & 1; }
 
+EXPORT int64_t charloom_tiles(void) { return 0; }
+
 #elif defined(__aarch64__)
 
 EXPORT int64_t charloom_level(void) { return 1; } /* every Apple processor has dot products */
 
+EXPORT int64_t charloom_tiles(void) { return 0; }
+
 #else
 
 EXPORT int64_t charloom_level(void) { return 0; }
+
+EXPORT int64_t charloom_tiles(void) { return 0; }
 
 #endif

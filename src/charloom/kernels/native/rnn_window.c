@@ -4,21 +4,26 @@
  *     d_h_{t−1} ← d_h_{t−1} + W_hhᵀ d_u_t       (2)  backward: the gates' derivative, then the product
  *     d_b ← d_b + Σ_b d_a_t;  d_x[rows_t] ← d_x[rows_t] + d_a_t   (3)  while d_a_t is in the cache
  *
- * The products are the BLAS's that the caller hands over as a function pointer: ``sgemm_`` or ``dgemm_`` of the
- * reference BLAS, which is column-major, so out = a b is computed as outᵀ = bᵀ aᵀ.
+ * The products are in floats (products.h), or of factors rounded to bfloat16 (tiles.h).
  */
 
-typedef void Gemm(
-    const char *, const char *, const int64_t *, const int64_t *, const int64_t *, const number *, const number *,
-    const int64_t *, const number *, const int64_t *, const number *, number *, const int64_t *);
-
-/* Write a w to `out`, or add it if `adds`: a (B, K) and w (K, N) with rows `w_stride` apart, out (B, N). */
-static void multiply(const Window *window, const number *a, int64_t K, int64_t N, number *out, int adds)
+/* Write a w to `out`, or add it if `adds`: a (B, K), out (B, N). */
+static void multiply_by_recurrent(const Window *window, const number *a, int64_t K, int64_t N, number *out, int adds)
 {
     /* integers of eight bytes: little-endian, so a BLAS with integers of four reads them correctly too */
     const number one = 1, kept = adds ? 1 : 0;
-    ((Gemm *)window->gemm)(
-        "N", "N", &N, &window->B, &K, &one, window->w, &window->w_stride, a, &K, &kept, out, &N);
+#ifndef DOUBLE
+    if (window->tiles) {
+        FN(multiply_in_tiles)(
+            a, window->panels, window->left, out, window->B, K, N, N, adds, window->tiles == IN_AMX);
+        return;
+    }
+#endif
+    if (window->gemm)
+        ((Gemm *)window->gemm)(
+            "N", "N", &N, &window->B, &K, &one, window->w, &window->w_stride, a, &K, &kept, out, &N);
+    else
+        FN(multiply)(a, window->w, window->w_stride, out, window->B, K, N, adds);
 }
 
 /* Write the state that time step t reads: the state before it, or the reset state in rows that are reset. */
@@ -74,7 +79,7 @@ EXPORT void FN(rnn_forward)(const Window *window)
         begin_step(window, t, window->reset_h, window->h, window->read_h);
         if (window->cell == LSTM)
             begin_step(window, t, window->reset_c, window->c, window->read_c);
-        multiply(window, read_h + t * size, H, n, u, 0); /* (1) */
+        multiply_by_recurrent(window, read_h + t * size, H, n, u, 0); /* (1) */
         if (window->cell != GRU)
             add_inputs(window, t, u);
         if (window->cell == ELMAN)
@@ -107,7 +112,7 @@ EXPORT void FN(rnn_backward)(const Window *window)
                 H);
         else
             gru_backward(kept, window->m + t * size, read_h + t * size, d_h, carried, d_a, d_u, B, H);
-        multiply(window, d_u, n, H, carried, window->cell == GRU); /* (2) */
+        multiply_by_recurrent(window, d_u, n, H, carried, window->cell == GRU); /* (2) */
         cut(window, t, carried);
         if (window->cell == LSTM)
             cut(window, t, window->d_c);

@@ -1,4 +1,4 @@
-"""Products inside compiled loops: the same as NumPy's for any row stride, and when they are available."""
+"""How windows multiply: the layout of the right factor, whose function multiplies, and rounded products."""
 
 import ctypes
 
@@ -6,67 +6,99 @@ import numpy as np
 import pytest
 import torch
 
+from charloom.config import ModelConfig
 from charloom.engines.torch import precision
-from charloom.engines.torch.cpu import gemm, gemm_amx
-from charloom.kernels import jit
-from charloom.kernels.jit import compiled
-
-ROUNDING = {np.float32: 1e-5, np.float64: 1e-13}
-
-
-@compiled
-def multiplied(a, b, out, adds):
-    gemm.matmul(a, b, out, adds)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("adds", [False, True])
-@pytest.mark.parametrize("form", [multiplied, multiplied.py_func], ids=["compiled", "in Python"])
-@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 5, 3), (4, 1, 7), (33, 17, 65)], ids=str)
-def test_a_product_matches_numpy_for_any_row_stride(shape, form, adds, dtype, rng):
-    M, K, N = shape
-    a, b = rng.normal(size=(M, K)).astype(dtype), rng.normal(size=(K, N)).astype(dtype)
-    padded = np.full((M, N + 3), 2, dtype)
-    out = padded[:, :N]
-    expected = a @ b + (2 if adds else 0)
-    assert gemm.are_compiled(torch.tensor(b).dtype)
-    form(a, gemm.laid_out(torch.tensor(b)), out, adds)
-    np.testing.assert_allclose(out, expected, rtol=ROUNDING[dtype], atol=ROUNDING[dtype])
-    assert (padded[:, N:] == 2).all()
+from charloom.engines.torch.cpu import gemm, rnn
+from charloom.parameters import parameter_shapes, state_shapes
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 50), (16, 16), (33, 70)], ids=str)
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_rows_are_a_cache_line_apart(shape, transposed, dtype, rng):
-    w = torch.tensor(rng.normal(size=shape), dtype=dtype).requires_grad_()
-    found = gemm.laid_out(w, transposed=transposed)
-    np.testing.assert_array_equal(found, (w.t() if transposed else w).detach().numpy())
-    assert found.strides[0] == found.shape[1] * found.itemsize + 64
+def test_rows_end_with_the_gap_of_a_cache_line(shape, transposed, dtype, rng):
+    w = torch.tensor(rng.normal(size=shape), dtype=dtype)
+    found = gemm.spread(w.numpy(), transposed=transposed)
+    expected = (w.t() if transposed else w).numpy()
+    np.testing.assert_array_equal(found[:, : expected.shape[1]], expected)
+    assert (found.shape[1] - expected.shape[1]) * found.itemsize == 64
 
 
-@pytest.mark.parametrize("transposed", [False, True])
-def test_torch_multiplies_if_products_are_rounded_without_a_kernel(transposed, monkeypatch):
-    monkeypatch.setattr(precision, "in_tiles", lambda: True)
-    monkeypatch.setattr(gemm_amx, "are_there", lambda: False)
-    assert not gemm.are_compiled(torch.float32)
-    w = torch.arange(6.0).view(2, 3)
-    found = gemm.laid_out(w, transposed=transposed)
-    np.testing.assert_array_equal(found, (w.t() if transposed else w).numpy())
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_blas_of_torch_is_found_and_multiplies(dtype):
+    assert gemm.address(np.dtype(dtype)) != 0
 
 
-@pytest.mark.parametrize("missing", ["library", "function", "numba", "right result"], ids="no {}".format)
-def test_torch_multiplies_without_a_blas(missing, monkeypatch):
+@pytest.mark.parametrize("missing", ["library", "function", "right result"], ids="no {}".format)
+def test_without_a_blas_there_is_no_address(missing, monkeypatch):
     class Empty:
         """A library without functions."""
 
     def not_found(_):
         raise OSError("no such file")
 
-    if missing == "numba":
-        monkeypatch.setattr(jit, "HAS_NUMBA", False)
-    elif missing == "right result":
-        monkeypatch.setattr(gemm, "_multiplies", lambda dtype: dtype is np.float32)
+    if missing == "right result":
+        monkeypatch.setattr(gemm, "_multiplies", lambda *_: False)
     else:
         monkeypatch.setattr(ctypes, "CDLL", not_found if missing == "library" else lambda _: Empty())
-    assert not gemm._has_blas.__wrapped__()
+    assert gemm.address.__wrapped__(np.dtype(np.float32)) == 0
+
+
+PREFIX = "layers.0.cell."
+
+ROUNDED = 2.0**-6
+"""As a fraction of a tensor's norm: factors are rounded by 2⁻⁹, in twelve time steps and back."""
+
+
+def unrolled(cell, rng, *, has_resets=True):
+    """The outputs and gradients of a window with fixed numbers."""
+    T, B, H = 12, 17, 40
+    config = ModelConfig(cell=cell, hidden_size=H)
+    shapes = {
+        n.removeprefix(PREFIX): s for n, s in parameter_shapes(config, 9).items() if n.startswith(PREFIX)
+    }
+    draw = lambda *shape: torch.tensor(rng.normal(size=shape), dtype=torch.float32) / np.sqrt(H)  # noqa: E731
+    params = {name: draw(*shape).requires_grad_() for name, shape in shapes.items()}
+    state, reset_state = [{key: draw(B, *s) for key, s in state_shapes(config)[0].items()} for _ in range(2)]
+    ids, resets = torch.tensor(rng.integers(0, 9, (T, B))), torch.tensor(rng.random((T, B)) < 0.2)
+    direction = draw(T, B, H)
+    outputs, _ = rnn.unroll(config, params, ids, state, resets if has_resets else None, reset_state)
+    return [outputs.detach(), *torch.autograd.grad((direction * outputs).sum(), list(params.values()))]
+
+
+@pytest.mark.parametrize("has_resets", [False, True], ids=["carried", "resets"])
+@pytest.mark.parametrize("cell", ["elman", "lstm", "gru"])
+def test_rounded_products_change_a_window_by_their_rounding(cell, has_resets, monkeypatch):
+    exact = unrolled(cell, np.random.default_rng(0), has_resets=has_resets)
+    monkeypatch.setattr(precision, "in_tiles", lambda: True)
+    monkeypatch.setattr(gemm, "_IN_AMX", gemm._IN_AMX if precision.has_tiles() else 1)
+    found = unrolled(cell, np.random.default_rng(0), has_resets=has_resets)
+    for mine, theirs in zip(found, exact, strict=True):
+        assert (mine - theirs).norm() < ROUNDED * theirs.norm()
+        assert not torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("cell", ["elman", "lstm", "gru"])
+def test_a_window_without_a_blas_is_the_same_but_for_rounding(cell, monkeypatch):
+    exact = unrolled(cell, np.random.default_rng(0))
+    monkeypatch.setattr(gemm, "address", lambda _: 0)
+    for mine, theirs in zip(unrolled(cell, np.random.default_rng(0)), exact, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_float64_is_never_rounded(monkeypatch):
+    monkeypatch.setattr(precision, "in_tiles", lambda: True)
+    assert gemm.right_factor(torch.ones(3, 2, dtype=torch.float64), 4)["w"].dtype == np.float64
+
+
+needs_tiles = pytest.mark.skipif(not precision.has_tiles(), reason="this CPU has no tiles of bfloat16")
+
+
+@needs_tiles
+def test_torch_products_still_work_after_one_in_tiles(rng):
+    # a product configures the tiles of its thread; without a release, oneDNN's next kernel fails
+    left, w = torch.randn(64, 256), torch.randn(256, 512)
+    with precision.tiles(torch.device("cpu"), wanted=True):
+        expected = left @ w
+        for _ in range(3):
+            unrolled("lstm", np.random.default_rng(0))
+            torch.testing.assert_close(left @ w, expected, rtol=0, atol=0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from charloom.engines.torch import cells
-from charloom.engines.torch.cpu import gemm, rnn
+from charloom.engines.torch.cpu import rnn
 
 from ..windows import B, H, T, X, assert_same_function, numbers, random_cell, some_resets, with_resets
 
@@ -18,11 +18,7 @@ from ..windows import B, H, T, X, assert_same_function, numbers, random_cell, so
     ids=lambda s: "-".join(s.values()),
 )
 @pytest.mark.parametrize("one_hot", [False, True], ids=["dense", "one-hot"])
-@pytest.mark.parametrize("form", ["compiled", "in Python"])
-def test_unroll_equals_steps(settings, dtype, has_resets, one_hot, form, rng, monkeypatch):
-    if form == "in Python":
-        monkeypatch.setattr(gemm, "are_compiled", lambda _: False)
-    assert gemm.are_compiled(dtype) == (form == "compiled")
+def test_unroll_equals_steps(settings, dtype, has_resets, one_hot, rng):
     config, params, x, state = random_cell(settings, dtype, rng)
     if one_hot:
         x = torch.tensor(rng.integers(0, x.shape[2], size=(T, B)))

@@ -8,7 +8,7 @@ Shapes: T time, B batch, D residual stream, M width of the MLP, K taps; rows may
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from ctypes import Structure, byref
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +23,9 @@ if TYPE_CHECKING:
     from numpy import ndarray as Array
     from torch import Tensor
 
-_NO_RESETS = np.zeros((0, 0), bool)
-
 
 def fit(x: Tensor) -> bool:
-    """Whether the loops accept a tensor: with the compiled kernels, on the CPU, in float32 or float64, outside an autocast.
+    """Whether the compiled kernels are here and take a tensor: on the CPU, float32 or float64, outside an autocast.
 
     A graph that `torch.export` or `torch.compile` records cannot contain them: there, the torch forms run.
     """
@@ -55,26 +53,15 @@ def array_out(x: Tensor) -> Array:
     return found
 
 
-def native(name: str, dtype: torch.dtype) -> Callable[..., None]:
-    """A compiled function for a type of numbers."""
-    compiled = library()
-    assert compiled is not None
-    return compiled.function(name, "float64" if dtype == torch.float64 else "float32")
-
-
 def call(name: str, dtype: torch.dtype, *arguments: Any) -> None:
     """Call a compiled function for a type of numbers; arrays and structs are handed over by their address."""
-    native(name, dtype)(
-        *(
-            pointer(x) if isinstance(x, np.ndarray) else byref(x) if isinstance(x, Structure) else x
-            for x in arguments
-        )
+    compiled = library()
+    assert compiled is not None
+    passed = (
+        pointer(x) if isinstance(x, np.ndarray) else byref(x) if isinstance(x, Structure) else x
+        for x in arguments
     )
-
-
-def resets_in(resets: Bool[Tensor, "T B"] | None) -> Array:
-    """Resets as the loops read them, with (0, 0) for none."""
-    return _NO_RESETS if resets is None else array_in(resets)
+    compiled.function(name, "float64" if dtype == torch.float64 else "float32")(*passed)
 
 
 def norm(x: Float[Tensor, "... D"], gain: Float[Tensor, "D"]) -> Float[Tensor, "... D"]:

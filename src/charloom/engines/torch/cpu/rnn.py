@@ -3,9 +3,8 @@
     a_x_t = W_ih x_t + b                                    (1)  one product per window; one-hot: a row per character
     d_W_hh = Σ_t d_u_t h_{t-1}ᵀ,  d_W_ih = Σ_t d_a_t x_tᵀ   (2)  one product each per window
 
-The time steps between (1) and (2) are compiled: `kernels/native/rnn_window.c`, or with products in AMX tiles
-`rnn_window`. PyTorch's own CPU kernels fuse the gates of
-an LSTM in float32 only, and copy the recurrent matrix at every time step; those of a GRU make a dozen passes over
+The time steps between (1) and (2) are compiled: `kernels/native/rnn_window.c`. PyTorch's own CPU kernels fuse the gates
+of an LSTM in float32 only, and copy the recurrent matrix at every time step; those of a GRU make a dozen passes over
 memory.
 
 Shapes: T time, B batch, X input size, H cell size, G gate blocks.
@@ -15,8 +14,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping
-from ctypes import byref
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -24,18 +22,14 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from charloom.config import ModelConfig
-from charloom.engines.torch.cpu import gemm, rnn_window
-from charloom.engines.torch.cpu.ops import array_in, array_out, native, resets_in
-from charloom.kernels.library import CELLS, struct
-from charloom.kernels.vector_math import ACTIVATIONS
+from charloom.engines.torch.cpu import gemm
+from charloom.engines.torch.cpu.ops import array_in, array_out, call
+from charloom.kernels.library import ACTIVATIONS, CELLS, struct
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
     from numpy import ndarray as Array
     from torch import Tensor
-
-_Call = tuple[Callable[..., None], tuple[Any, ...]]
-"""A compiled function and its arguments."""
 
 _WEIGHTS = ("w_ih", "w_hh", "bias", "bias_hn")
 
@@ -67,8 +61,7 @@ class _Rnn(torch.autograd.Function):
         ctx: Any, kind: str | int, resets: Tensor | None, reset_state: Mapping[str, Tensor], *tensors: Any
     ) -> tuple[Tensor, Tensor | None]:
         window = _Window(kind, resets, reset_state, *tensors)
-        loop, arguments = window.forward_loop(*tensors)
-        loop(*arguments)
+        window.run_forward(*tensors)
         if any(ctx.needs_input_grad):
             ctx.settings, ctx.window = (kind, resets, reset_state), window
             ctx.save_for_backward(*tensors)
@@ -83,8 +76,7 @@ class _Rnn(torch.autograd.Function):
         window: Any = ctx.window
         if window is None:  # a second backward pass: the gates were freed after the first
             window = _Window(*ctx.settings, *ctx.saved_tensors)
-            loop, arguments = window.forward_loop(*ctx.saved_tensors)
-            loop(*arguments)
+            window.run_forward(*ctx.saved_tensors)
         ctx.window = None
         carried, d_a = d_h.new_zeros(d_h.shape[1:]), _buffers.take(d_h, *d_h.shape[:2], len(w_hh))
         d_u, d_bias_hn = d_a, None
@@ -95,8 +87,7 @@ class _Rnn(torch.autograd.Function):
         if d_c is not None:
             d_c = d_c.clone(memory_format=torch.contiguous_format)
         gradients = _Gradients(d_h, carried, d_c, d_a, d_u, d_bias, d_rows)
-        loop, arguments = window.backward_loop(x, w_hh, gradients)
-        loop(*arguments)
+        window.run_backward(x, w_hh, gradients)
         if window.kind == "gru":
             d_bias_hn = d_u[:, :, 2 * d_h.shape[2] :].sum((0, 1))
         flat = d_a.flatten(0, 1)
@@ -137,45 +128,39 @@ class _Window:
         self.gates = _buffers.take(h0, T, B, len(w_hh))
         self.m: Any = _buffers.take(h0, T, B, h0.shape[1]) if kind == "gru" else None
 
-    def forward_loop(self, *tensors: Any) -> _Call:
-        """The compiled function that fills the states and gates, and its arguments."""
+    def run_forward(self, *tensors: Any) -> None:
+        """Fill the states and gates."""
         x, w_ih, w_hh, bias, bias_hn, *_ = tensors
         if _is_one_hot(x):
             projected = w_ih.t().contiguous()
         else:  # the gates will overwrite it: each row is read once
             projected = torch.mm(x.flatten(0, 1), w_ih.t(), out=self.gates.view(-1, len(w_hh)))  # (1)
-        w = gemm.laid_out(w_hh, transposed=True)
-        if not gemm.is_native(w_hh.dtype):
-            return self._forward_in_tiles(x, projected, bias, bias_hn, w)
-        arrays = self._arrays(x, w)
+        arrays = self._arrays(x) | gemm.right_factor(w_hh, x.shape[1], transposed=True)
         arrays |= {"x": array_in(projected), "bias": array_in(bias)}
-        arrays |= {"room": np.empty(self.gates[0].shape, w.dtype)}
+        arrays |= {"room": array_out(torch.empty_like(self.gates[0]))}
         if bias_hn is not None:
             arrays["bias_hn"] = array_in(bias_hn)
-        return native("rnn_forward", w_hh.dtype), (byref(struct("Window", keep=w, **arrays)),)
+        call("rnn_forward", w_hh.dtype, struct("Window", **arrays))
 
-    def backward_loop(self, x: Tensor, w_hh: Tensor, gradients: _Gradients) -> _Call:
-        """The compiled function that fills the gradients, and its arguments."""
-        w, g = gemm.laid_out(w_hh), gradients
-        if not gemm.is_native(w_hh.dtype):
-            return self._backward_in_tiles(x, w, gradients)
-        arrays = self._arrays(x, w)
+    def run_backward(self, x: Tensor, w_hh: Tensor, gradients: _Gradients) -> None:
+        """Fill the gradients."""
+        g = gradients
+        arrays = self._arrays(x) | gemm.right_factor(w_hh, x.shape[1])
         arrays |= {"d_h": array_in(g.d_h), "carried": array_out(g.carried), "d_a": array_out(g.d_a)}
         arrays |= {"d_u": array_out(g.d_u), "d_bias": array_out(g.d_bias)}
-        arrays |= {"room": np.empty(len(w_hh), w.dtype)}
+        arrays |= {"room": array_out(torch.empty_like(g.d_bias))}
         if g.d_rows.numel():
             arrays["d_x"] = array_out(g.d_rows)
         if g.d_c is not None:
             arrays["d_c"] = array_out(g.d_c)
-        return native("rnn_backward", w_hh.dtype), (byref(struct("Window", keep=w, **arrays)),)
+        call("rnn_backward", w_hh.dtype, struct("Window", **arrays))
 
-    def _arrays(self, x: Tensor, w: Array) -> dict[str, Any]:
+    def _arrays(self, x: Tensor) -> dict[str, Any]:
         """What both passes take."""
         (T, B, gates), H = self.gates.shape, self.h.values.shape[2]
         kind = CELLS["elman"] if isinstance(self.kind, int) else CELLS[self.kind]
         found: dict[str, Any] = {"cell": kind, "T": T, "B": B, "H": H, "gates": gates}
         found["activation"] = self.kind if isinstance(self.kind, int) else 0
-        found |= {"w": w.ctypes.data, "w_stride": w.strides[0] // w.itemsize, "gemm": gemm.address(w.dtype)}
         found |= {"rows": _row_numbers(x), "kept": array_out(self.gates)}
         if self.resets is not None:
             found["resets"] = array_in(self.resets)
@@ -186,35 +171,6 @@ class _Window:
         if self.m is not None:
             found["m"] = array_out(self.m)
         return found
-
-    def _forward_in_tiles(
-        self, x: Tensor, projected: Tensor, bias: Tensor, bias_hn: Tensor | None, w: Array
-    ) -> _Call:
-        """`forward_loop` with products rounded to bfloat16."""
-        inputs = array_in(projected), array_in(bias), _row_numbers(x), w, resets_in(self.resets)
-        h, gates, dtype = self.h.arrays(), array_out(self.gates), self.gates.dtype
-        if isinstance(self.kind, int):
-            return _pick(rnn_window.elman_window_forward, dtype), (self.kind, inputs, h)
-        if self.kind == "gru":
-            assert bias_hn is not None
-            loop = _pick(rnn_window.gru_window_forward, dtype)
-            return loop, (inputs, h, array_in(bias_hn), gates, array_out(self.m))
-        return _pick(rnn_window.lstm_window_forward, dtype), (inputs, h, self.c.arrays(), gates)
-
-    def _backward_in_tiles(self, x: Tensor, w: Array, gradients: _Gradients) -> _Call:
-        """`backward_loop` with products rounded to bfloat16."""
-        gates, dtype, g = array_in(self.gates), self.gates.dtype, gradients
-        incoming = _row_numbers(x), w, resets_in(self.resets), array_in(g.d_h), array_out(g.carried)
-        outgoing = array_out(g.d_a), array_out(g.d_bias), array_out(g.d_rows)
-        if self.kind == "gru":
-            m, read, d_u = array_in(self.m), array_in(self.h.read), array_out(g.d_u)
-            return _pick(rnn_window.gru_window_backward, dtype), (gates, m, read, d_u, incoming, outgoing)
-        if self.kind == "lstm":
-            assert g.d_c is not None
-            loop = _pick(rnn_window.lstm_window_backward, dtype)
-            return loop, (gates, self.c.arrays(), array_out(g.d_c), incoming, outgoing)
-        loop = _pick(rnn_window.elman_window_backward, dtype)
-        return loop, (self.kind, array_in(self.h.values), incoming, outgoing)
 
     def free(self) -> None:
         """Give the gates' memory back: nothing reads them again."""
@@ -261,11 +217,6 @@ class _Buffers(threading.local):
 
 
 _buffers = _Buffers()
-
-
-def _pick(loop: Any, dtype: torch.dtype) -> Any:
-    """The compiled loop, or the same lines in Python if its products cannot be compiled."""
-    return loop if gemm.are_compiled(dtype) else loop.py_func
 
 
 def _is_one_hot(x: Tensor) -> bool:
