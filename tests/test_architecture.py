@@ -81,16 +81,30 @@ def training(tmp_path, engine):
     ]
 
 
+def stop_in_c(monkeypatch, module, stopping, file):
+    """Stop where a module calls a function of the library."""
+    real = module.library()
+
+    class Stopping:
+        def function(self, name, flavour):
+            return stop_here(f"{file}:{name}") if name == stopping else real.function(name, flavour)
+
+    monkeypatch.setattr(module, "library", Stopping)
+
+
+def check_calls_in_c(calls):
+    """Hold the names of frames that cannot be seen to the source."""
+    for file, call in calls:
+        assert call in (SOURCE / "kernels" / "native" / file).read_text("utf-8")
+
+
 def way_of_torch(tmp_path, monkeypatch):
     pytest.importorskip("torch")
-    from charloom.engines.torch.cpu import gemm
-    from charloom.kernels import cells
+    from charloom.engines.torch.cpu import ops
 
-    monkeypatch.setattr(
-        gemm, "are_compiled", lambda _: False
-    )  # the same lines in Python, so that frames can be seen
-    monkeypatch.setattr(cells, "lstm_forward", stop_here("kernels/cells.py:lstm_forward"))
-    return way(training(tmp_path, "torch"))
+    stop_in_c(monkeypatch, ops, "rnn_forward", "rnn_window.c")
+    check_calls_in_c([("rnn_window.c", "FN(rnn_forward)("), ("rnn_window.c", "lstm_forward(")])
+    return [*way(training(tmp_path, "torch")), "training_cells.h:lstm_forward"]
 
 
 def way_of_scratch(tmp_path, monkeypatch):
@@ -101,19 +115,12 @@ def way_of_scratch(tmp_path, monkeypatch):
 
 
 def way_of_sample(_tmp_path, monkeypatch):
-    """Frames of C cannot be seen: their names are held to the source."""
     from charloom.engines.fused import model
 
-    real = model.library()
-
-    class Stopping:
-        def function(self, name, flavour):
-            return stop_here("generate.c:decode") if name == "decode" else real.function(name, flavour)
-
-    monkeypatch.setattr(model, "library", Stopping)
-    in_c = [("generate.c", "FN(read_window)("), ("network.c", "recur(net"), ("network.c", "lstm_step(")]
-    for file, call in in_c:
-        assert call in (SOURCE / "kernels" / "native" / file).read_text("utf-8")
+    stop_in_c(monkeypatch, model, "decode", "generate.c")
+    check_calls_in_c(
+        [("generate.c", "FN(read_window)("), ("network.c", "recur(net"), ("network.c", "lstm_step(")]
+    )
     frames = way(["sample", str(MODEL), "--length", "20", "--seed", "1", "--quiet"])
     return [*frames, "network.c:read_window", "network.c:recur", "cells.h:lstm_step"]
 

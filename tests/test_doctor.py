@@ -10,9 +10,9 @@ from charloom import doctor
 from charloom.errors import ConfigError
 
 
-def test_there_are_eleven_checks_and_each_problem_has_a_fix():
+def test_there_are_ten_checks_and_each_problem_has_a_fix():
     found = doctor.run_checks()
-    assert len({check.name for check in found}) == 11
+    assert len({check.name for check in found}) == 10
     assert all(check.says for check in found)
     assert all(check.fix for check in found if check.status != "ok")
 
@@ -28,7 +28,6 @@ def test_no_torch(monkeypatch):
     monkeypatch.setattr(doctor, "find_spec", lambda _: None)
     assert doctor.check_torch().fix == "pip install 'charloom[train]'"
     assert "a GPU needs torch" in doctor.check_device().says
-    assert doctor.check_numba_cache().status == "warn"
     assert doctor.check_extras().fix == "pip install 'charloom[train,plot]'"
 
 
@@ -74,7 +73,6 @@ def test_a_full_disk(monkeypatch):
 def test_a_folder_that_cannot_be_written(monkeypatch):
     monkeypatch.setattr(doctor, "_writable", lambda _: False)
     assert "--out" in doctor.check_disk().fix
-    assert "NUMBA_CACHE_DIR" in doctor.check_numba_cache().fix
 
 
 def test_little_memory(monkeypatch):

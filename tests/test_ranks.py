@@ -14,8 +14,6 @@ FREE = {"charloom", "charloom.__main__"}  # the door: names of the package, reso
 TYPING_ONLY = {"jaxtyping", "numpy", "torch", "matplotlib"}  # under TYPE_CHECKING, anywhere
 TOGETHER = {"runs": "modelfile"}  # a checkpoint has the model file's container
 FURTHER = {
-    "numba": {"kernels", "engines/torch", "engines/fused"},
-    "llvmlite": {"engines/torch", "engines/fused"},
     "torch": {"engines/torch", "tensorboard_log"},
     "matplotlib": {"plots"},
     "safetensors": {"modelfile", "runs"},
@@ -97,7 +95,7 @@ def resolved(module, name):
 
 def test_the_table_is_read():
     assert ROOMS["errors"] == (0, set())
-    assert ROOMS["engines/torch"] == (4, {"torch", "numba", "llvmlite"})
+    assert ROOMS["engines/torch"] == (4, {"torch"})
     assert ROOMS["cli"][0] == max(rank for rank, _ in ROOMS.values())
     assert len(ROOMS) >= 17
 
@@ -145,7 +143,7 @@ def test_a_module_imports_only_the_libraries_of_its_row(path):
 
 def test_the_rank_of_a_made_up_module_is_found():
     assert room_of("charloom.engines") == "engines"
-    assert room_of("charloom.kernels.cells") == "kernels"
+    assert room_of("charloom.kernels.masks") == "kernels"
     assert room_of("charloom.engines.torch.lstm") == "engines/torch"
     assert room_of("charloom.text.batching") == "text"
     assert room_of("charloom.nowhere") is None

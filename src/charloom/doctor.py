@@ -33,7 +33,7 @@ class Check:
     """The result of one check.
 
     Attributes:
-        name: python, torch, device, threads, kernels, numba-cache, disk, encoding, right-to-left, extras or memory.
+        name: python, torch, device, threads, kernels, disk, encoding, right-to-left, extras or memory.
         status: ok, warn or fail; only fail keeps charloom from working.
         says: the finding.
         fix: what to do; empty if there is nothing to do.
@@ -129,20 +129,6 @@ def check_kernels() -> Check:
     return Check("kernels", "ok", f"compiled, level {compiled.level} of {', '.join(compiled.levels)}")
 
 
-def check_numba_cache() -> Check:
-    """Check that compiled loops can be cached between processes."""
-    if find_spec("numba") is None:
-        says = "numba is not installed: slower loops are used instead"
-        return Check("numba-cache", "warn", says, "pip install numba")
-    chosen = os.environ.get("NUMBA_CACHE_DIR")
-    folder = Path(chosen) if chosen else Path(__file__).resolve().parent
-    user = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    if any(_writable(place) for place in (folder, user)):
-        return Check("numba-cache", "ok", f"numba {_version('numba')}, {folder}")
-    says = f"{folder} cannot be written: every process compiles again"
-    return Check("numba-cache", "warn", says, "set NUMBA_CACHE_DIR to a folder of yours")
-
-
 def check_disk() -> Check:
     """Check that a run fits on the disk of the current folder."""
     here = Path.cwd()
@@ -213,7 +199,6 @@ CHECKS: tuple[Callable[[], Check], ...] = (
     check_device,
     check_threads,
     check_kernels,
-    check_numba_cache,
     check_disk,
     check_memory,
     check_encoding,

@@ -15,7 +15,7 @@ def versions() -> dict[str, str]:
     found = {"charloom": __version__, "python": platform.python_version(), "machine": platform.machine()}
     if name := _processor():
         found["processor"] = name
-    for package in ("numpy", "torch", "numba"):
+    for package in ("numpy", "torch"):
         with contextlib.suppress(PackageNotFoundError):
             found[package] = version(package)
     return found

@@ -6,7 +6,7 @@ import time
 
 from charloom.cli.verbs import VERBS, build_app
 
-HEAVY = {"torch", "numba", "matplotlib", "charloom.api"}
+HEAVY = {"torch", "matplotlib", "charloom.api"}
 HELP_S = 0.5
 VERB_HELP_S = 1.0
 

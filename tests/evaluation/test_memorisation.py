@@ -1,4 +1,4 @@
-"""Copies against naive versions: with and without Numba, in parts and groups, across pieces and documents."""
+"""Copies against naive versions: with and without the library, in parts and groups, across pieces and documents."""
 
 import numpy as np
 import pytest

@@ -140,7 +140,7 @@ def main(folder: Path) -> None:
         "cpu": cpu,
         "flags_sha256": hashlib.sha256(flags.encode()).hexdigest(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("numpy", "torch", "numba")},
+        "versions": {name: version(name) for name in ("numpy", "torch")},
     }
     (folder / "expected.json").write_text(json.dumps(expected, indent=1, ensure_ascii=False) + "\n")
     shutil.rmtree(scratch)

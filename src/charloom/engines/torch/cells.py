@@ -2,7 +2,7 @@
 
 `unroll` chooses which form of a cell runs. Each cell file lists its forms in the order in which they are tried:
 
-    compiled CPU loop     float32 or float64 on a CPU, with Numba and outside an autocast (`cpu.ops.fit`)
+    compiled kernel       float32 or float64 on a CPU, outside an autocast (`cpu.ops.fit`)
     library kernel        otherwise, if PyTorch has one for the cell, no row is reset inside the window (a document ends
                           there), and one-hot inputs are no wider than `ONE_HOT_LIMIT`
     written-out step      otherwise: the cell's numbered equations, one time step after another

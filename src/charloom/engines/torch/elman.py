@@ -7,8 +7,8 @@ Source: Elman (1990), in the form of PyTorch's ``nn.RNN`` with one bias.
 Shapes: T time, B batch, X input size, H hidden size. State is h, (B, H).
 
 Which form runs (`cells.unroll` decides):
-    compiled CPU loop    on a CPU with Numba, outside an autocast: `cpu/rnn.py:unroll`, time steps in
-                         `cpu/rnn_window.py:elman_forward` and `elman_backward`, (2) in `kernels/cells.py`
+    compiled kernel      on a CPU, outside an autocast: `cpu/rnn.py:unroll`, time steps in
+                         `kernels/native/rnn_window.c`, (2) and its derivative in `training_cells.h`
     library kernel       otherwise, for tanh and relu, without resets inside the window and one-hot inputs over 512:
                          `library_kernel` below
     written-out step     otherwise, always for σ: `step` below, called by `cells.py:unroll_steps`

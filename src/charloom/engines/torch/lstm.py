@@ -10,8 +10,8 @@ Source: Hochreiter & Schmidhuber (1997); forget gate of Gers et al. (2000); no p
 Shapes: T time, B batch, X input size, H hidden size. State is h and c, each (B, H).
 
 Which form runs (`cells.unroll` decides):
-    compiled CPU loop    on a CPU with Numba, outside an autocast: `cpu/rnn.py:unroll`, time steps in
-                         `cpu/rnn_window.py:lstm_forward` and `lstm_backward`, (2) to (5) in `kernels/cells.py`
+    compiled kernel      on a CPU, outside an autocast: `cpu/rnn.py:unroll`, time steps in
+                         `kernels/native/rnn_window.c`, (2) to (5) and their derivatives in `training_cells.h`
     library kernel       otherwise, without resets inside the window and one-hot inputs over 512: `library_kernel` below
     written-out step     otherwise: `step` below, called by `cells.py:unroll_steps`
 """

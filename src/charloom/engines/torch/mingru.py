@@ -10,8 +10,8 @@ logarithms, and never below float32.
 Shapes: T time, B batch, X input size, H hidden size. State is h, (B, H).
 
 Which form runs (`cells.unroll` decides):
-    compiled CPU loop    on a CPU with Numba, outside an autocast: `cpu/ops.py:mingru`, (2) to (4) in
-                         `kernels/cells.py:mingru_forward` and `mingru_backward`
+    compiled kernel      on a CPU, outside an autocast: `cpu/ops.py:mingru`, (2) to (4) in
+                         `kernels/native/training_residual.c:mingru_forward` and `mingru_backward`
     parallel scan        otherwise: `scan` below (no library has a kernel for this cell)
     written-out step     in the tests only, as the reference: `step` below, called by `cells.py:unroll_steps`
 """

@@ -8,7 +8,7 @@ Shapes: T time, B batch, D residual stream, M width of the MLP, K taps; rows may
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from ctypes import Structure, byref
 from typing import TYPE_CHECKING, Any
 
@@ -53,15 +53,20 @@ def array_out(x: Tensor) -> Array:
     return found
 
 
-def call(name: str, dtype: torch.dtype, *arguments: Any) -> None:
-    """Call a compiled function for a type of numbers; arrays and structs are handed over by their address."""
+def native(name: str, dtype: torch.dtype) -> Callable[..., None]:
+    """A compiled function for a type of numbers."""
     compiled = library()
     assert compiled is not None
+    return compiled.function(name, "float64" if dtype == torch.float64 else "float32")
+
+
+def call(name: str, dtype: torch.dtype, *arguments: Any) -> None:
+    """Call a compiled function for a type of numbers; arrays and structs are handed over by their address."""
     passed = (
         pointer(x) if isinstance(x, np.ndarray) else byref(x) if isinstance(x, Structure) else x
         for x in arguments
     )
-    compiled.function(name, "float64" if dtype == torch.float64 else "float32")(*passed)
+    native(name, dtype)(*passed)
 
 
 def norm(x: Float[Tensor, "... D"], gain: Float[Tensor, "D"]) -> Float[Tensor, "... D"]:

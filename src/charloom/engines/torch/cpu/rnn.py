@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Mapping
+from ctypes import Structure, byref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from torch.autograd.function import once_differentiable
 
 from charloom.config import ModelConfig
 from charloom.engines.torch.cpu import gemm
-from charloom.engines.torch.cpu.ops import array_in, array_out, call
+from charloom.engines.torch.cpu.ops import array_in, array_out, native
 from charloom.kernels.library import ACTIVATIONS, CELLS, struct
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class _Rnn(torch.autograd.Function):
         ctx: Any, kind: str | int, resets: Tensor | None, reset_state: Mapping[str, Tensor], *tensors: Any
     ) -> tuple[Tensor, Tensor | None]:
         window = _Window(kind, resets, reset_state, *tensors)
-        window.run_forward(*tensors)
+        native("rnn_forward", window.gates.dtype)(byref(window.to_fill(*tensors)))
         if any(ctx.needs_input_grad):
             ctx.settings, ctx.window = (kind, resets, reset_state), window
             ctx.save_for_backward(*tensors)
@@ -76,7 +77,7 @@ class _Rnn(torch.autograd.Function):
         window: Any = ctx.window
         if window is None:  # a second backward pass: the gates were freed after the first
             window = _Window(*ctx.settings, *ctx.saved_tensors)
-            window.run_forward(*ctx.saved_tensors)
+            native("rnn_forward", window.gates.dtype)(byref(window.to_fill(*ctx.saved_tensors)))
         ctx.window = None
         carried, d_a = d_h.new_zeros(d_h.shape[1:]), _buffers.take(d_h, *d_h.shape[:2], len(w_hh))
         d_u, d_bias_hn = d_a, None
@@ -87,7 +88,7 @@ class _Rnn(torch.autograd.Function):
         if d_c is not None:
             d_c = d_c.clone(memory_format=torch.contiguous_format)
         gradients = _Gradients(d_h, carried, d_c, d_a, d_u, d_bias, d_rows)
-        window.run_backward(x, w_hh, gradients)
+        native("rnn_backward", w_hh.dtype)(byref(window.with_gradients(x, w_hh, gradients)))
         if window.kind == "gru":
             d_bias_hn = d_u[:, :, 2 * d_h.shape[2] :].sum((0, 1))
         flat = d_a.flatten(0, 1)
@@ -128,8 +129,8 @@ class _Window:
         self.gates = _buffers.take(h0, T, B, len(w_hh))
         self.m: Any = _buffers.take(h0, T, B, h0.shape[1]) if kind == "gru" else None
 
-    def run_forward(self, *tensors: Any) -> None:
-        """Fill the states and gates."""
+    def to_fill(self, *tensors: Any) -> Structure:
+        """The struct with which the compiled function fills the states and gates."""
         x, w_ih, w_hh, bias, bias_hn, *_ = tensors
         if _is_one_hot(x):
             projected = w_ih.t().contiguous()
@@ -140,10 +141,10 @@ class _Window:
         arrays |= {"room": array_out(torch.empty_like(self.gates[0]))}
         if bias_hn is not None:
             arrays["bias_hn"] = array_in(bias_hn)
-        call("rnn_forward", w_hh.dtype, struct("Window", **arrays))
+        return struct("Window", **arrays)
 
-    def run_backward(self, x: Tensor, w_hh: Tensor, gradients: _Gradients) -> None:
-        """Fill the gradients."""
+    def with_gradients(self, x: Tensor, w_hh: Tensor, gradients: _Gradients) -> Structure:
+        """The struct with which the compiled function fills the gradients."""
         g = gradients
         arrays = self._arrays(x) | gemm.right_factor(w_hh, x.shape[1])
         arrays |= {"d_h": array_in(g.d_h), "carried": array_out(g.carried), "d_a": array_out(g.d_a)}
@@ -153,7 +154,7 @@ class _Window:
             arrays["d_x"] = array_out(g.d_rows)
         if g.d_c is not None:
             arrays["d_c"] = array_out(g.d_c)
-        call("rnn_backward", w_hh.dtype, struct("Window", **arrays))
+        return struct("Window", **arrays)
 
     def _arrays(self, x: Tensor) -> dict[str, Any]:
         """What both passes take."""
