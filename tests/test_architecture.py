@@ -195,8 +195,6 @@ SAME_MEANING = {
         *("library_kernel", "candidate", "scan"),
     },
     "the same function of another engine": {
-        *("Optimiser", "block", "convolve", "drop", "forward", "layer_params", "log_softmax"),
-        *("norm", "norm_backward", "unroll", "zero_state"),
     },
     "a verb of the command line, of the Python interface and of the room that does it": {
         *("explain", "inspect", "prepare", "sample", "train"),

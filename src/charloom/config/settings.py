@@ -291,7 +291,7 @@ class TrainConfig:
         None, "stop after this many validations without improvement; none = never", at_least=1
     )
     validate_every: int | None = setting(
-        None, "steps between validations; none = about twenty per run", at_least=1
+        None, "steps between validations; none = about twenty per run, ten steps apart or more", at_least=1
     )
     sample_every: int | None = setting(None, "steps between samples; none = a few per run", at_least=1)
     watch: int | None = setting(

@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,13 @@ class Recipe:
 
 def named_recipes() -> list[Recipe]:
     """All built-in recipes, sorted by name."""
-    files = [f for f in (resources.files("charloom.recipes") / "named").iterdir() if f.name.endswith(".toml")]
-    files.sort(key=lambda f: f.name)
-    return [parse_recipe(f.name.removesuffix(".toml"), text_of_file(f)) for f in files]
+    return [parse_recipe(name, text_of_file(file)) for name, file in sorted(_named_files().items())]
+
+
+def _named_files() -> dict[str, Traversable]:
+    """{name: file} of the built-in recipes."""
+    folder = resources.files("charloom.recipes") / "named"
+    return {f.name.removesuffix(".toml"): f for f in folder.iterdir() if f.name.endswith(".toml")}
 
 
 def find_recipe(name: str) -> Recipe:
@@ -78,15 +83,15 @@ def find_recipe(name: str) -> Recipe:
         except (OSError, UnicodeDecodeError) as error:
             what = f"cannot read the recipe {name}"
             raise ConfigError(what, why=str(error), fix="give a TOML file in UTF-8") from error
-    known = {recipe.name: recipe for recipe in named_recipes()}
+    known = _named_files()
     if name not in known:
         near = nearest_name(name, known)
         raise ConfigError(
             f"unknown recipe {name!r}",
-            why=f"the built-in recipes are {', '.join(known)}",
+            why=f"the built-in recipes are {', '.join(sorted(known))}",
             fix=f"did you mean {near}?" if near else "see `charloom recipes`, or give a .toml file",
         )
-    return known[name]
+    return parse_recipe(name, text_of_file(known[name]))
 
 
 def parse_recipe(name: str, toml: str, *, source: str | None = None) -> Recipe:

@@ -244,12 +244,15 @@ class TrainingLoop:
             total, count = progress.in_epoch
             progress.in_epoch = (0.0, 0)
             yield EpochEnd(step, step // self.plan.steps_per_epoch, total / count)
-        if self.held_out is not None and due.validates(first, step):
+        if self.held_out is not None and due.validates(first, step, self._last_validated()):
             yield self._validate(self.held_out)
         if due.samples(first, step):
             yield self._sample()
         if due.monitors(first, step):
             yield Watched(step, self.monitor(self.learner.model().parameters()))
+
+    def _last_validated(self) -> int:
+        return self.progress.history[-1][0] if self.progress.history else 0
 
     def _validate(self, held_out: Int[Array, "M"]) -> Validation:
         self._size_measurements()

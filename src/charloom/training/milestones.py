@@ -7,7 +7,10 @@ from charloom.training.budget import Budget
 from charloom.training.parameter_stats import OBSERVATIONS
 
 VALIDATIONS = 20
-"""Validations per run, unless `validate_every` is set."""
+"""Most validations per run, unless `validate_every` is set."""
+
+STEPS_BETWEEN = 10
+"""Fewest steps between two of them: a validation of few characters takes about as long as one step."""
 
 SAMPLES = 4
 """Samples per run, unless `sample_every` is set."""
@@ -38,9 +41,11 @@ class Milestones:
         """Whether an epoch ends at `step`."""
         return step % self.steps_per_epoch == 0
 
-    def validates(self, first: int, step: int) -> bool:
-        """Whether a validation is due in (first, step]."""
-        return self._due(self.config.validate_every, first, step, VALIDATIONS)
+    def validates(self, first: int, step: int, last: int) -> bool:
+        """Whether a validation is due in (first, step], if the last one was at step `last`, or 0."""
+        is_apart = step - last >= STEPS_BETWEEN or step == self.budget.last_step
+        every = self.config.validate_every
+        return self._due(every, first, step, VALIDATIONS) and (every is not None or is_apart)
 
     def samples(self, first: int, step: int) -> bool:
         """Whether a sample is due in (first, step]."""
