@@ -194,8 +194,7 @@ SAME_MEANING = {
         *("Params", "State", "Tape", "project", "step", "backward", "input_part", "weight_gradients"),
         *("library_kernel", "candidate", "scan"),
     },
-    "the same function of another engine": {
-    },
+    "the same function of another engine": {},
     "a verb of the command line, of the Python interface and of the room that does it": {
         *("explain", "inspect", "prepare", "sample", "train"),
     },

@@ -80,11 +80,16 @@ class BoundModel(Summarised):
         engine = self.engine if config.engine == "auto" else config.engine
         task: Literal["training", "writing"] = "writing" if self.device in ("auto", "cpu") else "training"
         precision = self.precision if config.precision == "float32" else config.precision
-        key = (engine, precision, config.threads)
+        key = (engine, precision, config.threads, config.portable)
         if key not in self._decoders:
             params, network = self.file.parameters, self.file.model_config
             self._decoders[key] = load_engine(engine, task=task).model(
-                params, network, device=self.device, precision=precision, threads=config.threads
+                params,
+                network,
+                device=self.device,
+                precision=precision,
+                threads=config.threads,
+                portable=config.portable,
             )
         return self._decoders[key]
 

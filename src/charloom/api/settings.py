@@ -111,6 +111,7 @@ class SampleSettings(TypedDict, total=False):
     engine: Literal["auto", "torch", "scratch", "fused"]
     precision: Literal["float32", "float64", "int8"]
     threads: int | None
+    portable: bool
 
 
 class LearningSettings(TypedDict, total=False):

@@ -393,6 +393,15 @@ class SampleConfig:
     threads: int | None = setting(
         None, "threads of the fused engine; none = one for a single sample, all for several", at_least=1
     )
+    portable: bool = setting(
+        False, "the same text on every processor and in the browser; slower (fused engine, float32 or int8)"
+    )
 
     def __post_init__(self) -> None:
         check_bounds(self)
+        if self.portable and self.precision == "float64":
+            raise ConfigError(
+                "portable is on and precision is 'float64'",
+                why="the portable order of sums is for float32",
+                fix="use --precision float32 or int8, or leave --portable out",
+            )

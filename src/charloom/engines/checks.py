@@ -33,16 +33,20 @@ def cpu_only(name: str, engine: str) -> str:
     return "cpu"
 
 
-def refuse_fused_only(name: str, precision: str, threads: int | None) -> None:
-    """Refuse int8 and a number of threads, which only the fused engine supports, with a ConfigError."""
-    if precision != "int8" and threads is None:
-        return
-    what = f"precision is {precision!r}" if precision == "int8" else f"threads is {threads}"
-    raise ConfigError(
-        f"{what} and engine is {name}",
-        why="only the fused engine supports int8 matrices and several threads for one stream",
-        fix="use --engine fused, or leave the setting out",
-    )
+def refuse_fused_only(name: str, precision: str, threads: int | None, *, portable: bool) -> None:
+    """Refuse with a ConfigError what only the fused engine supports: int8, a number of threads, portable sums."""
+    asked = {
+        f"precision is {precision!r}": precision == "int8",
+        f"threads is {threads}": threads is not None,
+        "portable is on": portable,
+    }
+    what = next((what for what, is_asked in asked.items() if is_asked), None)
+    if what is not None:
+        raise ConfigError(
+            f"{what} and engine is {name}",
+            why="int8 matrices, several threads for one stream and portable sums are of the fused engine only",
+            fix="use --engine fused, or leave the setting out",
+        )
 
 
 def frozen_parameters(config: TrainConfig, names: Iterable[str]) -> frozenset[str]:

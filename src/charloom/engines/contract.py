@@ -212,10 +212,12 @@ class Engine(Protocol):
         device: str = "cpu",
         precision: str = "float32",
         threads: int | None = None,
+        portable: bool = False,
     ) -> EngineModel:
         """Bind arrays under the names of `charloom.parameters` to this engine.
 
-        `precision` is float32, float64 or (fused) int8; `threads` (fused) may share a stream, None = one.
+        `precision` is float32, float64 or (fused) int8; `threads` (fused) may share a stream, None = one; `portable`
+        (fused) computes the same bits on every processor.
 
         Raises:
             ConfigError: the engine does not support the device, the precision or the number of threads.

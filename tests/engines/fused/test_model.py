@@ -8,6 +8,7 @@ from charloom.engines import load_engine
 from charloom.engines.fused import model as model_module
 from charloom.engines.fused import packing
 from charloom.engines.fused.model import FusedModel, check_ids
+from charloom.kernels.library import library
 from charloom.parameters import initial_parameters, state_shapes
 from charloom.text.batching import Plan, Window
 from charloom.text.inputs import builtin_text
@@ -158,3 +159,23 @@ def test_threads_that_share_rows_change_no_bit(rows, rng, monkeypatch):
         found.append([logits, *(leaf for layer in after for leaf in layer.values())])
     for one, other in zip(*found, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def level_of(level):
+    """The library at another of this processor's levels."""
+    return lambda: library()._replace(level=level)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+@every_stack
+def test_portable_logits_have_the_same_bits_at_every_level(config, precision, rng, monkeypatch):
+    params, ids = random_parameters(config, rng), random_ids(rng, 2, 40)
+    found = []
+    for level in library().levels:
+        monkeypatch.setattr(model_module, "library", level_of(level))
+        model = FusedModel(params, config, precision=precision, portable=True)
+        found.append(model.forward(ids, model.initial_state(2))[0])
+    assert len({logits.tobytes() for logits in found}) == 1
+    usual = FusedModel(params, config, precision=precision)
+    expected = usual.forward(ids, usual.initial_state(2))[0]
+    np.testing.assert_allclose(found[0], expected, rtol=0, atol=RELATIVE * np.abs(expected).max())

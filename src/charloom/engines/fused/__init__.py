@@ -39,10 +39,11 @@ class FusedEngine:
         device: str = "cpu",
         precision: str = "float32",
         threads: int | None = None,
+        portable: bool = False,
     ) -> FusedModel:
         """Bind parameters to the compiled kernels."""
         self.resolve_device(device)
-        return FusedModel(params, config, precision=precision, threads=threads)
+        return FusedModel(params, config, precision=precision, threads=threads, portable=portable)
 
     def learner(
         self, params: Mapping[str, Array], config: ModelConfig, train_config: TrainConfig, *, device: str

@@ -51,7 +51,8 @@ class FusedModel(NumpyStates):
 
     `precision` is float32, float64, or int8 (matrices in int8, everything else in float32). `threads` is the
     most threads: several rows are divided among them, and generation splits one stream by the panels of each product
-    if that is faster. None = one thread for one stream, all available threads for several.
+    if that is faster. None = one thread for one stream, all available threads for several. `portable` computes float32
+    and int8 with the same bits on every processor.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class FusedModel(NumpyStates):
         *,
         precision: str = "float32",
         threads: int | None = None,
+        portable: bool = False,
     ) -> None:
         self.config, self.vocab_size, self.dtype = config, len(params["out.bias"]), DTYPES[precision]
         self._row_threads = threads_available() if threads is None else threads
@@ -69,7 +71,7 @@ class FusedModel(NumpyStates):
         self._net = pack(params, config, dtype=self.dtype, int8=precision == "int8")
         compiled = library()
         assert compiled is not None, "load_engine asks first"
-        flavour = "float64" if precision == "float64" else "float32"
+        flavour = "portable" if portable else "float64" if precision == "float64" else "float32"
         self._read_window, self._decode, self._nats = (
             compiled.function(name, flavour) for name in ("read_window", "decode", "nats_of_targets")
         )

@@ -57,9 +57,10 @@ class ScratchEngine:
         device: str = "cpu",
         precision: str = "float32",
         threads: int | None = None,
+        portable: bool = False,
     ) -> ScratchModel:
         """Bind parameters to NumPy."""
-        refuse_fused_only(self.name, precision, threads)
+        refuse_fused_only(self.name, precision, threads, portable=portable)
         self.resolve_device(device)
         arrays = {name: np.array(p, dtype=precision) for name, p in params.items()}
         return ScratchModel(arrays, config, len(params["out.bias"]))

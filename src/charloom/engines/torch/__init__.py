@@ -65,9 +65,10 @@ class TorchEngine:
         device: str = "cpu",
         precision: str = "float32",
         threads: int | None = None,
+        portable: bool = False,
     ) -> TorchModel:
         """Bind parameters to torch."""
-        refuse_fused_only(self.name, precision, threads)
+        refuse_fused_only(self.name, precision, threads, portable=portable)
         place = self.resolve_device(device)
         tensors = {name: torch.tensor(p, dtype=DTYPES[precision], device=place) for name, p in params.items()}
         return TorchModel(tensors, config, len(params["out.bias"]))
