@@ -156,7 +156,14 @@ def build_program(source: Path, name: str, level: str, place: Path, *, sanitize:
     if name in PROGRAM_TRIPLES:
         triple, link = PROGRAM_TRIPLES[name], [*link, "-static", "-s"]
     target = TARGETS[name]._replace(triple=triple)
-    flags = [*_FLAGS, *FLAVOURS["f32p"], "-DSUFFIX=f32p", f"-DLEVEL={level}", f"-I{NATIVE}", *_checks(sanitize)]
+    flags = [
+        *_FLAGS,
+        *FLAVOURS["f32p"],
+        "-DSUFFIX=f32p",
+        f"-DLEVEL={level}",
+        f"-I{NATIVE}",
+        *_checks(sanitize),
+    ]
     with tempfile.TemporaryDirectory() as folder:
         compiled = str(Path(folder) / "program.o")
         _run([*_zig(target, level), *flags, "-c", str(source), "-o", compiled])

@@ -173,7 +173,10 @@ def window_of(cell, rng, T=4, B=3, H=18):
     }
     if cell != "gru":
         backward["d_u"] = backward["d_a"]
-    return [Call("rnn_forward", (Struct("Window", forward),)), Call("rnn_backward", (Struct("Window", backward),))]
+    return [
+        Call("rnn_forward", (Struct("Window", forward),)),
+        Call("rnn_backward", (Struct("Window", backward),)),
+    ]
 
 
 def residual_block(rng, T=5, B=3, D=37, K=3):
@@ -315,4 +318,6 @@ def test_the_module_imports_nothing(wasm_module):
     if (node := shutil.which("node")) is None:
         pytest.skip("node is not installed, and it reads the WebAssembly module")
     code = "console.log(WebAssembly.Module.imports(new WebAssembly.Module(require('fs').readFileSync(process.argv[1]))).length)"
-    assert subprocess.run([node, "-e", code, str(wasm_module)], capture_output=True, text=True).stdout == "0\n"
+    assert (
+        subprocess.run([node, "-e", code, str(wasm_module)], capture_output=True, text=True).stdout == "0\n"
+    )

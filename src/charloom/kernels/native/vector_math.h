@@ -55,20 +55,15 @@ static inline float tanh_f32(float x)
 
 static inline float sigmoid_f32(float x) { return 1.0f / (1.0f + exp_f32(-x)); }
 
-/* (4), with artanh s = s + s³/3 + s⁵/5 + …; s² < 0.0295, so the first term left out is below 2^-54. */
+/* (4), with artanh s = s + s³/3 + s⁵/5 + …; s² < 0.0295, so the first term left out is below 2^-54. For normal x. */
 static inline double log_f64(double x)
 {
     if (!(x > 0 && x < INFINITY))
         return x == 0 ? -INFINITY : x > 0 ? x : NAN;
     uint64_t bits;
-    int64_t n = 0;
-    if (x < 0x1p-1022) { /* subnormal */
-        x *= 0x1p54;
-        n = -54;
-    }
     memcpy(&bits, &x, 8);
     uint64_t above = bits - 0x3FE6A09E667F3BCDu; /* the bits of ½√2 */
-    n += (int64_t)above >> 52;
+    int64_t n = (int64_t)above >> 52;
     bits = (above & 0xFFFFFFFFFFFFFu) + 0x3FE6A09E667F3BCDu;
     double m, s, z, series = 0;
     memcpy(&m, &bits, 8);
