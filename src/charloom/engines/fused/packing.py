@@ -155,7 +155,11 @@ class _Packing:
         V = len(embedding)
         if self.config.block == "residual" or V * len(bias) > FOLDED_UP_TO:
             return embedding, False
-        return np.asarray(embedding, np.float64) @ np.asarray(w_ih, np.float64).T + bias, True
+        # summed in one order, so that an exported page packs the same bits
+        table = np.zeros((V, len(bias)))
+        for column, weights in zip(embedding.T, w_ih.T, strict=True):
+            table += np.multiply.outer(column, weights, dtype=np.float64)
+        return table + bias, True
 
     def _layer(self, layer: Any, prefix: str, *, reads_table: bool) -> None:
         own = {n.removeprefix(prefix): p for n, p in self.params.items() if n.startswith(prefix)}

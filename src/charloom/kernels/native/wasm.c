@@ -82,5 +82,6 @@ int64_t *PAGE_CALLS(charloom_ids)(const Stream *s) { return s->ids; }
 double *PAGE_CALLS(charloom_log_probs)(const Stream *s) { return s->log_probs; }
 number *PAGE_CALLS(charloom_nats)(const Stream *s) { return s->nats; }
 number *PAGE_CALLS(charloom_logits)(const Stream *s) { return s->row.logits; }
+int64_t *PAGE_CALLS(charloom_position)(const Stream *s) { return s->row.positions; } /* of the next draw */
 number *PAGE_CALLS(charloom_state)(const Stream *s) { return s->row.state; }
 uint8_t *PAGE_CALLS(charloom_banned)(const Stream *s) { return s->banned; }
