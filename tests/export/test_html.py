@@ -60,13 +60,21 @@ def test_every_network_has_a_page(rng):
         assert len(described(page(model_of(config, rng)))["tensors"]) > 0
 
 
-HOSTILE = ["</script><script>alert(1)</script>", "<img src=x onerror=alert(1)>", "\u202e<!--", '"><b>', "\0\x1b[31m"]
+HOSTILE = [
+    "</script><script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "\u202e<!--",
+    '"><b>',
+    "\0\x1b[31m",
+]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_nothing_from_a_model_is_markup(text, rng):
     vocab = Vocabulary.from_text("".join(HOSTILE))
-    model = model_of(ModelConfig(hidden_size=4), rng, vocab=vocab, text_config=TextConfig(replace_chars="<=>"))
+    model = model_of(
+        ModelConfig(hidden_size=4), rng, vocab=vocab, text_config=TextConfig(replace_chars="<=>")
+    )
     plain = page(model, title="t")
     html = page(model, title=text, prompt=text, facts=((text, text),))
     for tag in ("script", "img", "b", "iframe"):
@@ -90,7 +98,14 @@ def test_the_policy_names_this_script_and_this_style(rng):
 def test_the_scripts_write_text_and_never_markup():
     for path in PAGE.glob("*.js"):
         source = path.read_text("utf-8")
-        for forbidden in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "fetch("):
+        for forbidden in (
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            "fetch(",
+        ):
             assert forbidden not in source, path.name
 
 
@@ -100,7 +115,9 @@ def test_a_page_is_the_same_every_time(rng):
 
 
 def test_a_page_of_900_000_weights_is_small(rng):
-    model = model_of(ModelConfig(cell="lstm", hidden_size=456), rng, vocab=Vocabulary.from_text(" abcdefghijklmnopqrst"))
+    model = model_of(
+        ModelConfig(cell="lstm", hidden_size=456), rng, vocab=Vocabulary.from_text(" abcdefghijklmnopqrst")
+    )
     assert sum(p.size for p in model.parameters.values()) > 880_000
     assert len(page(model).encode()) < 2_500_000
 

@@ -70,7 +70,9 @@ def page_of(model: ModelFile, text: PageText, *, precision: PagePrecision = "flo
         "vocab": {"unit": model.vocab.unit, "symbols": model.vocab.symbols, "specials": model.vocab.specials},
         "text": _cleaning(model.text_config),
         "prompt": text.prompt,
-        "settings": {_SETTINGS[name]: str(value) for name, value in text.settings.items() if name in _SETTINGS},
+        "settings": {
+            _SETTINGS[name]: str(value) for name, value in text.settings.items() if name in _SETTINGS
+        },
         "tensors": tensors,
     }
     script = "\n".join(_file(name) for name in ("page.js", "offline.js"))
@@ -195,7 +197,9 @@ def _about(model: ModelFile) -> str:
     shape = f"{network.cell}, {network.num_layers} × {network.hidden_size}" + (
         ", residual" if network.block == "residual" else ""
     )
-    return f"A character-level recurrent network ({shape}; {size:,} weights) that writes in this page, offline."
+    return (
+        f"A character-level recurrent network ({shape}; {size:,} weights) that writes in this page, offline."
+    )
 
 
 def _note(precision: PagePrecision) -> str:

@@ -53,6 +53,14 @@ class Decoder {
         return this.complete(at);
     }
 
+    // The bytes of an incomplete character at the end.
+    rest(at) {
+        return this.bytes.splice(0).map((byte, i, all) => {
+            const from = at - all.length + i;
+            return { text: `\\x${byte.toString(16).padStart(2, "0")}`, from, to: from + 1 };
+        });
+    }
+
     // The characters that the bytes so far complete; an invalid byte is shown as \xNN.
     complete(at) {
         const found = [];
@@ -240,12 +248,10 @@ class Page {
                 const names = unknown.slice(0, 6).map(sign).join(" ");
                 throw Object.assign(new Error(`The model does not know: ${names}. Write the beginning without it.`), { field: $("prompt") });
             }
-            this.begun = this.vocab.begun(ids);
+            const begun = this.vocab.begun(ids);
             this.sheet.clear(text);
-            this.decoder = new Decoder(this.vocab);
-            this.place = this.begun.length;
-            this.held = "";
-            this.start({ kind: "begin", ids: this.begun, rule, length }, stop);
+            this.restart(begun.length);
+            this.start({ kind: "begin", ids: begun, rule, length }, stop);
         });
     }
 
@@ -254,6 +260,7 @@ class Page {
         this.stop = this.vocab.cleaned(stop);
         this.run++;
         this.isWriting = true;
+        this.wanted = this.sheet.cells.length + message.length;
         this.desk({ ...message, run: this.run });
         say("Writing …");
         this.buttons();
@@ -269,13 +276,33 @@ class Page {
         if (message.kind === "alternatives") return this.show(message);
         if (message.run !== this.run) return;
         if (message.kind === "text") this.append(message);
-        if (message.kind === "end") this.finish(message);
+        if (message.kind === "end" && !this.isShort(message)) this.finish(message);
+    }
+
+    // Whether more is to come: a character may take several bytes. Too many are taken back.
+    isShort({ reason }) {
+        const missing = this.wanted - this.sheet.cells.length;
+        if (reason !== "length" || missing === 0) return false;
+        if (missing > 0) this.desk({ kind: "goOn", run: this.run, length: missing });
+        else {
+            this.desk({ kind: "rewind", at: this.sheet.cells[this.wanted].from });
+            this.sheet.cut(this.wanted);
+            this.restart(this.sheet.cells.at(-1).to);
+        }
+        return missing > 0;
+    }
+
+    // Read ids from a place on, with nothing left of a character before it.
+    restart(at) {
+        this.decoder = new Decoder(this.vocab);
+        this.place = at;
+        this.pending = 0;
     }
 
     append({ ids, logProbs }) {
         const cells = [];
         ids.forEach((id, i) => {
-            this.pending = (this.pending ?? 0) - logProbs[i] / Math.LN2;
+            this.pending -= logProbs[i] / Math.LN2;
             for (const cell of this.decoder.push(id, this.place)) { cells.push({ ...cell, id, bits: this.pending }); this.pending = 0; }
             this.place++;
         });
@@ -294,12 +321,11 @@ class Page {
         this.run++;    // what was written further on is not heard
         this.desk({ kind: "stop" });
         this.finish({ reason: "stop", charsPerSecond: 0 });
-        this.isCut = true;
     }
 
     finish({ reason, charsPerSecond }) {
         this.isWriting = false;
-        this.isCut = false;
+        if (reason === "boundary") this.sheet.add(this.decoder.rest(this.place - 1).map(cell => ({ ...cell, id: -1, bits: 0 })));
         const why = { length: "", boundary: " The model ended the text.", stop: " It came to the stop text.", stopped: " Stopped." }[reason];
         const speed = charsPerSecond > 0 ? `, ${Math.round(charsPerSecond).toLocaleString("en")} characters per second` : "";
         say(`${this.sheet.cells.length.toLocaleString("en")} characters${speed}.${why}`);
@@ -378,9 +404,7 @@ class Page {
         const i = this.here, at = this.sheet.cells[i].from;
         this.asked(({ length, stop, rule }) => {
             this.sheet.cut(i);
-            this.decoder = new Decoder(this.vocab);
-            this.place = at + 1;
-            this.pending = 0;
+            this.restart(at + 1);
             this.sheet.add(this.decoder.push(id, at).map(cell => ({ ...cell, id, bits: 0 })));
             this.start({ kind: "fork", at, id, rule, length }, stop);
             $("text").focus();

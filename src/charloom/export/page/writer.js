@@ -118,15 +118,26 @@ class Writer {
         return found.sort((a, b) => b.probability - a.probability || a.id - b.id).slice(0, count);
     }
 
-    // Replace character `at` by another, and forget what followed.
-    fork(at, id) {
+    // Forget what was written from character `at` on.
+    rewind(at) {
         this.go(this.stream, at);
         this.ids.length = at;
         this.snapshots = this.snapshots.filter(snapshot => snapshot.at <= at);
+        this.nextDraw();
+    }
+
+    // Replace character `at` by another, and forget what followed.
+    fork(at, id) {
+        this.rewind(at);
         this.read(this.stream, [id]);
         this.ids.push(id);
-        new BigInt64Array(this.wasm.memory.buffer, this.wasm.charloom_position(this.stream), 1)[0] =
-            BigInt(this.ids.length - this.promptSize);
+        this.nextDraw();
+    }
+
+    // A draw belongs to its place: the number of characters written so far.
+    nextDraw() {
+        const position = new BigInt64Array(this.wasm.memory.buffer, this.wasm.charloom_position(this.stream), 1);
+        position[0] = BigInt(this.ids.length - this.promptSize);
     }
 }
 
@@ -168,6 +179,8 @@ class Desk {
     }
 
     stop() { this.left = 0; }
+
+    rewind({ at }) { this.writer.rewind(at); }
 
     alternatives({ at, count }) { this.post({ kind: "alternatives", at, found: this.writer.alternatives(at, count) }); }
 
