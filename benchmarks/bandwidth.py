@@ -7,32 +7,23 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from numba import njit
 
 from charloom.engines.fused.packing import aligned
+from charloom.kernels.library import library, pointer
 
 SECONDS = 0.1
 
 
-@njit(nogil=True, fastmath={"reassoc"})
-def _sum(x, times):
-    """Sum x (n,) `times` times in four streams; changing x[0] makes every pass read all of it again."""
-    total, q = np.float32(0), x.shape[0] // 4
-    for _ in range(times):
-        a = b = c = d = np.float32(0)
-        for i in range(q):
-            a += x[i]
-            b += x[q + i]
-            c += x[2 * q + i]
-            d += x[3 * q + i]
-        x[0] = a + b + c + d
-        total += x[0]
-    return total
+def _sum(x: np.ndarray, times: int) -> None:
+    """Read x (n,) `times` times; n is a multiple of 64."""
+    compiled = library()
+    assert compiled is not None
+    compiled.function("sum_repeatedly", "float32")(pointer(x), len(x), times)
 
 
 def reader(num_bytes: int, threads: int) -> tuple[Callable[[], object], int]:
     """A function that reads `num_bytes`, split between threads, for about `SECONDS`; and its bytes per call."""
-    shares = [aligned(max(64, num_bytes // 4 // threads), np.float32) for _ in range(threads)]
+    shares = [aligned(max(64, num_bytes // 256 // threads * 64), np.float32) for _ in range(threads)]
     pool = ThreadPoolExecutor(threads)
 
     def read(times: int) -> float:
