@@ -82,7 +82,7 @@ def test_a_pending_update_is_added_before_the_product(level, flavour, M, N, seed
     w, p, u, x, out = (call.normal(rng, *shape) for shape in ((M, N), (M,), (N,), (N,), (M,)))
     W, P, U, X, before = exact(w, p, u, x, out)
     W += np.outer(P[:M], U)
-    call("update_and_add_product", w, M, w.shape[1], p, u, x, out)
+    call("update_and_add_product", w, M, w.shape[1], p, u, x, out, seed % 2)
     np.testing.assert_allclose(w, W, **CLOSE[flavour])
     np.testing.assert_allclose(out[:M], before[:M] + W @ X, **CLOSE[flavour])
 
@@ -93,7 +93,7 @@ def test_an_empty_update_keeps_every_bit(level, flavour, rng):
     w, x, out = (call.normal(rng, *shape) for shape in ((9, 21), (21,), (9,)))
     w[::2, ::3], w[1::2, ::3] = -0.0, 0.0
     before = w.copy()
-    call("update_and_add_product", w, 9, w.shape[1], np.full_like(out, -0.0), np.zeros_like(x), x, out)
+    call("update_and_add_product", w, 9, w.shape[1], np.full_like(out, -0.0), np.zeros_like(x), x, out, 0)
     assert w.tobytes() == before.tobytes()
 
 

@@ -357,7 +357,7 @@ void activate(int64_t activation, const number *a, number *h, int64_t n);
 
 /* The online trainer's products, (1) to (5) of online_products.h; N is a padded length. */
 void add_matrix_product(const number *w, int64_t M, int64_t N, const number *x, number *out, int64_t downwards);
-void update_and_add_product(number *w, int64_t M, int64_t N, const number *p, const number *u, const number *x, number *out);
+void update_and_add_product(number *w, int64_t M, int64_t N, const number *p, const number *u, const number *x, number *out, int64_t downwards);
 void add_pulled_back(const number *w, int64_t M, int64_t N, const number *d, number *out, int64_t downwards);
 void add_products_over_time(const number *w, int64_t M, int64_t N, const number *x, int64_t T, number *out);
 void write_outer_products(const number *d, int64_t M, const number *x, int64_t N, int64_t T, number *out);

@@ -94,10 +94,10 @@ EXPORT int64_t FN(update_characters)(
                 copy_vector(steps->reset_state + steps->reset_rows[s] * H, before, H);
         }
         project_window(weights, &x, 1, 0, a);
-        FN(update_and_add_product)(weights->w_hh, weights->H, H, p_a, u_a, before, a);
+        FN(update_and_add_product)(weights->w_hh, weights->H, H, p_a, u_a, before, a, s & 1);
         write_hidden(weights, objective->activation, a, h_t);
         copy_vector(weights->out_bias, y, V);
-        FN(update_and_add_product)(weights->w_out, weights->V, H, p_y, u_y, h_t, y);
+        FN(update_and_add_product)(weights->w_out, weights->V, H, p_y, u_y, h_t, y, 0);
         if (s == S)
             break;
         double loss = FN(loss_and_gradient)(y, weights->V, target, 1);

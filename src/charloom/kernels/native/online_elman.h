@@ -77,11 +77,14 @@ static void project_window(const OnlineWeights *weights, const int64_t *ids, int
     int64_t H = padded(weights->H), X = padded(weights->X);
     for (int64_t t = 0; t < T; t++) {
         const number *row = weights->table + ids[t] * X;
-        copy_vector(weights->bias, a + t * H, H);
+        number *a_t = a + t * H;
         if (weights->one_hot)
-            add_vector(row, a + t * H, H);
-        else
+            for (int64_t j = 0; j < H; j++)
+                a_t[j] = weights->bias[j] + row[j];
+        else {
+            copy_vector(weights->bias, a_t, H);
             copy_vector(row, x + t * X, X);
+        }
     }
     if (!weights->one_hot)
         FN(add_products_over_time)(weights->w_ih, weights->H, X, x, T, a);

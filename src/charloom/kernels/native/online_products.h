@@ -8,7 +8,8 @@
  *
  * Rows of w, x, u, b and `out` in (3), (5) are padded with zeros to whole vectors (N' numbers), so no loop has a
  * remainder in k. A matrix larger than the first-level cache is read upwards and downwards by turns: what was read
- * last is still in the cache. The order of rows changes no bit of (1), and that of (3) follows from t alone.
+ * last is still in the cache. The order of rows changes no bit of (1) and (2), and
+ * that of (3) follows from t alone.
  */
 #ifndef ONLINE_PRODUCTS_H
 #define ONLINE_PRODUCTS_H
@@ -102,15 +103,16 @@ static inline __attribute__((always_inline)) Sums update_two_rows(
 /* (2): w (M, N'), p (M'), u, x (N'), out (M'). */
 EXPORT void FN(update_and_add_product)(
     number *restrict w, int64_t M, int64_t N, const number *restrict p, const number *restrict u,
-    const number *restrict x, number *restrict out)
+    const number *restrict x, number *restrict out, int64_t downwards)
 {
-    int64_t i = 0;
-    for (; i + 4 <= M; i += 4) {
+    int64_t groups = M / 4;
+    for (int64_t g = 0; g < groups; g++) {
+        int64_t i = 4 * (downwards ? groups - 1 - g : g);
         Sums upper = update_two_rows(w + i * N, N, p + i, u, x);
         Sums lower = update_two_rows(w + (i + 2) * N, N, p + i + 2, u, x);
         *(fours_v *)(out + i) += lane_sums(upper.first, upper.second, lower.first, lower.second);
     }
-    for (; i < M; i++) {
+    for (int64_t i = 4 * groups; i < M; i++) {
         line_v sum = {0};
         for (int64_t k = 0; k < N; k += LINE) {
             line_v w_k = load(w + i * N + k) + p[i] * load(u + k);
