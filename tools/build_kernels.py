@@ -150,7 +150,9 @@ def build_wasm(out: Path) -> Path:
     return path
 
 
-def build_program(source: Path, name: str, level: str, place: Path, *, sanitize: bool = False) -> None:
+def build_program(
+    source: Path, name: str, level: str, place: Path, *, sanitize: bool = False, defines: Sequence[str] = ()
+) -> None:
     """Compile a test program that includes `library.c`, in the portable flavour, for a level of a target."""
     triple, link = TARGETS[name].triple, ["-fsanitize=undefined"] if sanitize else []
     if name in PROGRAM_TRIPLES:
