@@ -158,14 +158,8 @@ def build_program(
     if name in PROGRAM_TRIPLES:
         triple, link = PROGRAM_TRIPLES[name], [*link, "-static", "-s"]
     target = TARGETS[name]._replace(triple=triple)
-    flags = [
-        *_FLAGS,
-        *FLAVOURS["f32p"],
-        "-DSUFFIX=f32p",
-        f"-DLEVEL={level}",
-        f"-I{NATIVE}",
-        *_checks(sanitize),
-    ]
+    names = [f"-D{name}" for name in ("SUFFIX=f32p", f"LEVEL={level}", *defines)]
+    flags = [*_FLAGS, *FLAVOURS["f32p"], *names, f"-I{NATIVE}", *_checks(sanitize)]
     with tempfile.TemporaryDirectory() as folder:
         compiled = str(Path(folder) / "program.o")
         _run([*_zig(target, level), *flags, "-c", str(source), "-o", compiled])

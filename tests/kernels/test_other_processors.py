@@ -333,7 +333,7 @@ def test_valgrind_finds_nothing_in_generation(name, precision, watched, tmp_path
     write_files(to_image(network(name, precision)[2]), tmp_path)
     for verb in (
         ["write", tmp_path / "image", tmp_path / "cases"],
-        ["damage", tmp_path / "image", "1", "100"],
+        ["damage", tmp_path / "image", "1", "300"],
     ):
         done = subprocess.run([*watched, *verb], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
