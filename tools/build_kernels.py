@@ -129,6 +129,8 @@ def build(name: str, out: Path, *, sanitize: bool = False) -> Path:
         library = work / target.library
         objects = [str(loader), *(str(job[2]) for job in jobs)]
         extra = ["-fsanitize=undefined"] if sanitize else []
+        if "macos" in target.triple:  # a library holds its own name, else the path that it was linked at
+            extra.append(f"-Wl,-install_name,@rpath/{target.library}")
         math = [] if "windows" in target.triple else ["-lm"]
         _run([*_zig(target, "base"), "-shared", "-s", *extra, *objects, "-o", str(library), *math])
         path = out / target.library
