@@ -2,7 +2,8 @@
 
     python tools/build_kernels.py                          for this machine, into src/charloom/kernels
     python tools/build_kernels.py --target macos-arm64 --out build/macos-arm64
-    python tools/build_kernels.py --sanitize               with address and undefined-behaviour checks
+    python tools/build_kernels.py --target wasm            the module for browsers, src/charloom/kernels/charloom.wasm
+    python tools/build_kernels.py --sanitize               every undefined operation ends the process
 
 The compiler is ziglang's clang, a wheel that compiles for every target from any machine; no system compiler is needed.
 The same files give the same bytes in every build.
@@ -48,6 +49,17 @@ TARGETS = {
     "macos-x86_64": Target("x86_64-macos.11.0", "libcharloom.dylib", "macosx_11_0_x86_64", _X86),
     "windows-x86_64": Target("x86_64-windows-gnu", "charloom.dll", "win_amd64", _X86),
 }
+
+WASM = Target(
+    "wasm32-wasi-musl",  # for its headers; nothing of it is linked
+    "charloom.wasm",
+    "",
+    {"base": "generic+simd128+bulk_memory+nontrapping_fptoint+sign_ext"},
+)
+"""The module for browsers has the portable flavour only."""
+
+PROGRAM_TRIPLES = {"linux-aarch64": "aarch64-linux-musl"}
+"""Programs for tests that run in an emulator are static."""
 
 FLAVOURS = {
     "f32": ["-ffp-contract=fast-honor-pragmas"],
@@ -117,11 +129,49 @@ def build(name: str, out: Path, *, sanitize: bool = False) -> Path:
         library = work / target.library
         objects = [str(loader), *(str(job[2]) for job in jobs)]
         extra = ["-fsanitize=undefined"] if sanitize else []
+        if "macos" in target.triple:  # a library holds its own name, else the path that it was linked at
+            extra.append(f"-Wl,-install_name,@rpath/{target.library}")
         math = [] if "windows" in target.triple else ["-lm"]
         _run([*_zig(target, "base"), "-shared", "-s", *extra, *objects, "-o", str(library), *math])
         path = out / target.library
         path.write_bytes(library.read_bytes())
     return path
+
+
+def build_wasm(out: Path) -> Path:
+    """Compile the WebAssembly module into the folder `out`; return its path."""
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        compiled, module = Path(folder) / "wasm.o", Path(folder) / WASM.library
+        flags = [*_FLAGS, *FLAVOURS["f32p"], "-fno-sanitize=undefined", f'-DHEADER_HASH="{header_hash()}"']
+        _run([*_zig(WASM, "base"), *flags, "-c", "wasm.c", "-o", str(compiled)])
+        linking = ["-nostdlib", "-s", "-Wl,--no-entry", "-Wl,--export-memory", "-Wl,-z,stack-size=65536"]
+        _run([*_zig(WASM, "base"), *linking, str(compiled), "-o", str(module)])
+        path = out / WASM.library
+        path.write_bytes(module.read_bytes())
+    return path
+
+
+def build_program(
+    source: Path, name: str, level: str, place: Path, *, sanitize: bool = False, defines: Sequence[str] = ()
+) -> None:
+    """Compile a test program that includes `library.c`, in the portable flavour, for a level of a target."""
+    triple, link = TARGETS[name].triple, ["-fsanitize=undefined"] if sanitize else []
+    if name in PROGRAM_TRIPLES:
+        triple, link = PROGRAM_TRIPLES[name], [*link, "-static", "-s"]
+    target = TARGETS[name]._replace(triple=triple)
+    names = [f"-D{name}" for name in ("SUFFIX=f32p", f"LEVEL={level}", *defines)]
+    flags = [*_FLAGS, *FLAVOURS["f32p"], *names, f"-I{NATIVE}", *_checks(sanitize)]
+    with tempfile.TemporaryDirectory() as folder:
+        compiled = str(Path(folder) / "program.o")
+        _run([*_zig(target, level), *flags, "-c", str(source), "-o", compiled])
+        _run([*_zig(target, "base"), *link, compiled, "-o", str(place), "-lm"])  # one libc for all levels
+
+
+def _checks(sanitize: bool) -> list[str]:
+    if sanitize:
+        return ["-fsanitize=undefined", "-fno-sanitize-recover=all"]
+    return ["-fno-sanitize=undefined"]
 
 
 def _zig(target: Target, level: str) -> list[str]:
@@ -134,10 +184,7 @@ def _pic(target: Target) -> list[str]:
 
 def _compile(target: Target, level: str, flavour: str, place: Path, *, sanitize: bool) -> None:
     names = [f"-DSUFFIX={flavour}", f"-DLEVEL={level}"]
-    checks = (
-        ["-fsanitize=undefined", "-fno-sanitize-recover=all"] if sanitize else ["-fno-sanitize=undefined"]
-    )
-    flags = [*_FLAGS, *_pic(target), *FLAVOURS[flavour], *names, *checks]
+    flags = [*_FLAGS, *_pic(target), *FLAVOURS[flavour], *names, *_checks(sanitize)]
     _run([*_zig(target, level), *flags, "-c", "library.c", "-o", str(place)])
 
 
@@ -152,14 +199,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--target", choices=list(TARGETS), default=this_target())
+    parser.add_argument("--target", choices=[*TARGETS, "wasm"], default=this_target())
     parser.add_argument("--out", type=Path, default=KERNELS)
     parser.add_argument("--sanitize", action="store_true")
     asked = parser.parse_args()
     if asked.target is None:
         raise SystemExit("there is no target for this machine: charloom computes with NumPy here")
-    path = build(asked.target, asked.out, sanitize=asked.sanitize)
-    print(f"{path}: {path.stat().st_size:,} bytes, levels {' '.join(TARGETS[asked.target].levels)}")
+    if asked.target == "wasm":
+        path, levels = build_wasm(asked.out), WASM.levels
+    else:
+        path = build(asked.target, asked.out, sanitize=asked.sanitize)
+        levels = TARGETS[asked.target].levels
+    print(f"{path}: {path.stat().st_size:,} bytes, levels {' '.join(levels)}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ EXP = 3
 EXP32 = 1e-7  # relative: a polynomial of degree 7 and three roundings; measured 8.3e-8
 RATIO32 = 2e-7  # relative: the same and a division; measured 1.5e-7
 EXACT64 = 1e-14  # relative: libm
+LOG64 = 4e-16  # relative: a series and four roundings; measured 2.1e-16
 
 EVERYWHERE = np.concatenate(
     [np.linspace(-87, 88, 400_001), np.geomspace(1e-30, 1, 10_001), -np.geomspace(1e-30, 1, 10_001)]
@@ -63,3 +64,20 @@ def test_every_activation_of_the_configuration_has_a_code():
     assert set(ACTIVATIONS) == set(typing.get_args(typing.get_type_hints(ModelConfig)["activation"]))
     assert sorted(ACTIVATIONS.values()) == [0, 1, 2]
     assert math.isclose(applied("tanh", np.array([0.5]))[0], math.tanh(0.5))
+
+
+@pytest.mark.parametrize("flavour", ["float64", "portable"])
+def test_log_matches_numpy(flavour, rng):
+    """The loss at V equal logits is log V."""
+    nats_of_targets = library().function("nats_of_targets", flavour)
+    dtype, found = np.dtype(np.float64 if flavour == "float64" else np.float32), []
+    sizes = np.unique(np.concatenate([np.arange(1, 300), np.geomspace(300, 3e5, 60).astype(int)]))
+    for V in sizes:
+        logits, target, nats = np.zeros(V, dtype), np.zeros(1, np.int64), np.empty(1, dtype)
+        nats_of_targets(pointer(logits), pointer(target), pointer(nats), 1, int(V))
+        found.append(nats[0])
+    exact = np.log(sizes.astype(np.float64))
+    if flavour == "portable":  # float32 results of a float64 logarithm
+        np.testing.assert_array_equal(found, exact.astype(np.float32))
+    else:
+        assert (np.abs(found - exact) <= LOG64 * exact).all()

@@ -34,13 +34,20 @@ static inline __attribute__((always_inline)) void tile(
             *(numbers_v *)(out + r * out_stride + p * LANES) = sums[r][p];
 }
 
+/* The panels of a tile for one row: their sums must fit the registers. */
+#ifdef __wasm__
+enum { ROW_PANELS = 3 };
+#else
+enum { ROW_PANELS = 4 };
+#endif
+
 static void add_floats_to_row(
     const Network *net, const Matrix *m, int64_t low, int64_t high, const number *x, number *out)
 {
     int64_t N = m->columns, panel = low;
     const number *w = net->numbers + m->at;
-    for (; panel + 4 <= high; panel += 4)
-        tile(1, 4, w + panel * N * LANES, N, x, 0, out + panel * LANES, 0);
+    for (; panel + ROW_PANELS <= high; panel += ROW_PANELS)
+        tile(1, ROW_PANELS, w + panel * N * LANES, N, x, 0, out + panel * LANES, 0);
     for (; panel < high; panel++)
         tile(1, 1, w + panel * N * LANES, N, x, 0, out + panel * LANES, 0);
 }
@@ -148,6 +155,26 @@ static inline ints_v whole_sums(const int8_t *w, int64_t groups, const int8_t *x
     ints_v whole;
     for (int q = 0; q < 4; q++)
         vst1q_s32((int32_t *)&whole + 4 * q, running[q]);
+    return whole;
+#elif defined(__wasm_simd128__)
+    /* as with AVX2: a dot product adds the products of neighbouring 16-bit numbers in pairs */
+    (void)sums;
+    v128_t running[8];
+    for (int q = 0; q < 8; q++)
+        running[q] = wasm_i32x4_splat(0);
+    for (int64_t g = 0; g < groups; g++) {
+        v128_t x_k = wasm_i16x8_extend_low_i8x16(wasm_v128_load32_splat(x + 4 * g));
+        for (int q = 0; q < 8; q++) {
+            v128_t w_k = wasm_i16x8_load8x8(w + g * 4 * LANES + 8 * q);
+            running[q] = wasm_i32x4_add(running[q], wasm_i32x4_dot_i16x8(w_k, x_k));
+        }
+    }
+    int32_t pairs[2 * LANES];
+    for (int q = 0; q < 8; q++)
+        wasm_v128_store(pairs + 4 * q, running[q]);
+    ints_v whole;
+    for (int j = 0; j < LANES; j++)
+        whole[j] = pairs[2 * j] + pairs[2 * j + 1];
     return whole;
 #else
     (void)sums;

@@ -20,7 +20,7 @@ EXPORT double FN(log_probability)(const number *logits, int64_t id, float *weigh
         weights[v] = exp_f32((float)(logits[v] - peak));
     for (int64_t v = 0; v < V; v++)
         total += weights[v];
-    return (double)(logits[id] - peak) - log(total);
+    return (double)(logits[id] - peak) - log_f64(total);
 }
 
 EXPORT int64_t FN(decode)(
@@ -66,6 +66,6 @@ EXPORT void FN(nats_of_targets)(number *logits, const int64_t *targets, number *
             total += parts[j];
         for (int64_t v = whole; v < V; v++)
             total += y[v];
-        nats[i] = (number)(log((double)total) - (double)at_target); /* (1) */
+        nats[i] = (number)(log_f64((double)total) - (double)at_target); /* (1) */
     }
 }
