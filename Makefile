@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 TOOLS := hatchling editables hypothesis ipykernel jaxtyping mypy nbclient pytest pytest-randomly pytest-xdist ruff tensorboard typeguard
-.PHONY: demo test check bench clean
+.PHONY: demo test check sanitize bench clean
 
 demo: $(VENV)/kernels
 	$(BIN)/charloom demo
@@ -27,6 +27,12 @@ check: $(VENV)/tools
 	$(BIN)/mypy
 	$(TESTS)
 	CHARLOOM_CPU=none $(TESTS) $(PLAIN)
+
+# The kernels with undefined-behaviour checks, any of which ends the tests; then the ordinary library again.
+sanitize: $(VENV)/tools
+	$(BIN)/python tools/build_kernels.py --sanitize
+	$(BIN)/python -m pytest -q tests/kernels tests/engines/fused; \
+	status=$$?; $(BIN)/python tools/build_kernels.py && exit $$status
 
 bench: $(VENV)/kernels
 	$(BIN)/python -m benchmarks training

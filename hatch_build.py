@@ -29,6 +29,10 @@ class KernelHook(BuildHookInterface[Any]):
         name = os.environ.get("CHARLOOM_TARGET") or kernels.this_target()
         if name is None:
             return
+        if name not in kernels.TARGETS:
+            raise SystemExit(
+                f"CHARLOOM_TARGET is {name!r}; wheels are built for {', '.join(kernels.TARGETS)}"
+            )
         path = kernels.build(name, kernels.KERNELS)
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{kernels.TARGETS[name].tag}"

@@ -7,29 +7,28 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from charloom.engines.fused.packing import aligned
+from charloom.kernels.library import library, pointer
 
 SECONDS = 0.1
 
 
-def _read(x, times):
-    """Read x (n,) `times` times, as a scalar product of its halves."""
-    half = x.shape[0] // 2
-    for _ in range(times):
-        np.dot(x[:half], x[half : 2 * half])
+def _sum(x: np.ndarray, times: int) -> None:
+    """Read x (n,) `times` times; n is a multiple of 64."""
+    compiled = library()
+    assert compiled is not None
+    compiled.function("sum_repeatedly", "float32")(pointer(x), len(x), times)
 
 
 def reader(num_bytes: int, threads: int) -> tuple[Callable[[], object], int]:
     """A function that reads `num_bytes`, split between threads, for about `SECONDS`; and its bytes per call."""
-    shares = [aligned(max(64, num_bytes // 4 // threads), np.float32) for _ in range(threads)]
+    shares = [aligned(max(64, num_bytes // 256 // threads * 64), np.float32) for _ in range(threads)]
     pool = ThreadPoolExecutor(threads)
 
     def read(times: int) -> float:
         began = time.perf_counter()
-        with threadpool_limits(1):
-            list(pool.map(_read, shares, [times] * threads))
+        list(pool.map(_sum, shares, [times] * threads))
         return time.perf_counter() - began
 
     read(1)

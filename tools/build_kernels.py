@@ -129,6 +129,8 @@ def build(name: str, out: Path, *, sanitize: bool = False) -> Path:
         library = work / target.library
         objects = [str(loader), *(str(job[2]) for job in jobs)]
         extra = ["-fsanitize=undefined"] if sanitize else []
+        if "macos" in target.triple:  # a library holds its own name, else the path that it was linked at
+            extra.append(f"-Wl,-install_name,@rpath/{target.library}")
         math = [] if "windows" in target.triple else ["-lm"]
         _run([*_zig(target, "base"), "-shared", "-s", *extra, *objects, "-o", str(library), *math])
         path = out / target.library
@@ -150,20 +152,16 @@ def build_wasm(out: Path) -> Path:
     return path
 
 
-def build_program(source: Path, name: str, level: str, place: Path, *, sanitize: bool = False) -> None:
+def build_program(
+    source: Path, name: str, level: str, place: Path, *, sanitize: bool = False, defines: Sequence[str] = ()
+) -> None:
     """Compile a test program that includes `library.c`, in the portable flavour, for a level of a target."""
     triple, link = TARGETS[name].triple, ["-fsanitize=undefined"] if sanitize else []
     if name in PROGRAM_TRIPLES:
         triple, link = PROGRAM_TRIPLES[name], [*link, "-static", "-s"]
     target = TARGETS[name]._replace(triple=triple)
-    flags = [
-        *_FLAGS,
-        *FLAVOURS["f32p"],
-        "-DSUFFIX=f32p",
-        f"-DLEVEL={level}",
-        f"-I{NATIVE}",
-        *_checks(sanitize),
-    ]
+    names = [f"-D{name}" for name in ("SUFFIX=f32p", f"LEVEL={level}", *defines)]
+    flags = [*_FLAGS, *FLAVOURS["f32p"], *names, f"-I{NATIVE}", *_checks(sanitize)]
     with tempfile.TemporaryDirectory() as folder:
         compiled = str(Path(folder) / "program.o")
         _run([*_zig(target, level), *flags, "-c", str(source), "-o", compiled])

@@ -45,7 +45,7 @@ def driver(build_kernels, tmp_path_factory):
     """A function: (target, level) → the command line of the test driver there, or a skip with its reason."""
     made = {}
 
-    def command(target, level, *, sanitize=False):
+    def command(target, level, *, sanitize=False, defines=()):
         emulator = []
         if target == "linux-aarch64" and platform.machine() != "aarch64":
             emulator = [shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")]
@@ -53,10 +53,11 @@ def driver(build_kernels, tmp_path_factory):
                 pytest.skip("qemu-aarch64 is not installed: Debian has it in qemu-user")
         elif target != build_kernels.this_target() or sys.platform != "linux":
             pytest.skip(f"a program for {target} does not run here")
-        key = target, level, sanitize
+        key = target, level, sanitize, defines
         if key not in made:
             made[key] = tmp_path_factory.mktemp("driver") / "driver"
-            build_kernels.build_program(NATIVE / "driver.c", target, level, made[key], sanitize=sanitize)
+            flags = {"sanitize": sanitize, "defines": defines}
+            build_kernels.build_program(NATIVE / "driver.c", target, level, made[key], **flags)
         return [*emulator, str(made[key])]
 
     return command

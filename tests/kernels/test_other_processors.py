@@ -107,14 +107,18 @@ def case(rule):
 
 
 def written_there(command, image, folder):
-    (folder / "cases").write_text("".join(f"{case(rule)}\n" for rule in RULES.values()))
-    (folder / "image").write_bytes(image)
+    write_files(image, folder)
     done = subprocess.run(
         [*command, "write", folder / "image", folder / "cases"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     return {name: lines[4 * i : 4 * i + 4] for i, name in enumerate(RULES)}
+
+
+def write_files(image, folder):
+    (folder / "cases").write_text("".join(f"{case(rule)}\n" for rule in RULES.values()))
+    (folder / "image").write_bytes(image)
 
 
 def network(name, precision):
@@ -312,6 +316,32 @@ def test_a_number_that_is_not_finite_is_refused(places, tmp_path):
     (tmp_path / "cases").write_text(case(RULES["greedy"]))
     command = [*places("x86-64"), "write", tmp_path / "image", tmp_path / "cases"]
     assert "not finite" in subprocess.run(command, capture_output=True, text=True).stdout
+
+
+@pytest.fixture(scope="module")
+def watched(driver):
+    """The command line of the driver under Valgrind."""
+    if (valgrind := shutil.which("valgrind")) is None:
+        pytest.skip("valgrind is not installed, and it watches every access")
+    return [valgrind, "-q", "--error-exitcode=9", *driver(HERE, "base", defines=("ON_HEAP",))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_valgrind_finds_nothing_in_generation(name, precision, watched, tmp_path):
+    write_files(to_image(network(name, precision)[2]), tmp_path)
+    for verb in (
+        ["write", tmp_path / "image", tmp_path / "cases"],
+        ["damage", tmp_path / "image", "1", "300"],
+    ):
+        done = subprocess.run([*watched, *verb], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_valgrind_finds_nothing_in_training(watched, rng, tmp_path):
+    run_in(watched, [call for calls in CALLS.values() for call in calls(rng)], tmp_path)
 
 
 def test_the_module_imports_nothing(wasm_module):

@@ -1,10 +1,11 @@
 /* Memory for the test drivers: every array ends at a page that must not be touched, so that an access beyond it ends
- * the program instead of passing unnoticed.
+ * the program instead of passing unnoticed. With -DON_HEAP they are ordinary memory, for Valgrind.
  */
 #define _GNU_SOURCE
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -15,6 +16,27 @@ static struct {
     size_t size;
 } arrays[MOST_ARRAYS];
 static int num_arrays;
+
+#ifdef ON_HEAP
+
+/* Zeros; `alignment` is at most 64. */
+static void *guarded(int64_t size, int64_t alignment)
+{
+    (void)alignment;
+    if (size < 0 || size > (int64_t)1 << 32 || num_arrays == MOST_ARRAYS)
+        return 0;
+    char *begin = malloc((size_t)size + 64);
+    arrays[num_arrays++].begin = begin;
+    return begin ? memset(begin + -(uintptr_t)begin % 64, 0, (size_t)size) : 0;
+}
+
+static void release(int kept)
+{
+    while (num_arrays > kept)
+        free(arrays[--num_arrays].begin);
+}
+
+#else
 
 /* Zeros before a page without access; `alignment` bytes, a power of two. */
 static void *guarded(int64_t size, int64_t alignment)
@@ -38,6 +60,8 @@ static void release(int kept)
         munmap(arrays[num_arrays].begin, arrays[num_arrays].size);
     }
 }
+
+#endif
 
 static void fail(const char *what)
 {

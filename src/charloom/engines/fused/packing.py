@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from charloom.config import ModelConfig
-from charloom.kernels.library import CELLS, struct
-from charloom.kernels.vector_math import ACTIVATIONS
+from charloom.kernels.library import ACTIVATIONS, CELLS, struct
 from charloom.parameters import cell_size, mlp_size, state_shapes
 
 if TYPE_CHECKING:

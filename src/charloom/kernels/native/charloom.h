@@ -200,6 +200,92 @@ typedef struct {
     number *room;              /* scratch space, (2H) */
 } Scan;
 
+/* The online trainer's Elman network, or the gradient of its parameters: see layout.py. Rows are padded with zeros to
+ * whole vectors of 16 numbers; X', H' and V' are lengths with padding. */
+typedef struct {
+    int64_t V;
+    int64_t H;
+    int64_t X;        /* width of the table: of an embedding, or H */
+    int64_t one_hot;  /* whether the table holds W_ih, one row per character */
+    number *table;    /* (V, X') */
+    number *w_ih;     /* (H, X'), unused if the input is one-hot */
+    number *w_hh;     /* (H, H') */
+    number *w_out;    /* (V, H') */
+    number *bias;     /* (H') */
+    number *out_bias; /* (V') */
+} OnlineWeights;
+
+/* The flat vectors that hold these parameters, their gradient, moments and average. */
+typedef struct {
+    int64_t size;         /* P */
+    int64_t table_end;    /* where the table ends */
+    int64_t matrices_end; /* where the matrices end, which decay */
+    int64_t table_row;    /* X' */
+    int64_t averages;     /* whether an average is kept */
+    number *w;            /* (P) */
+    number *g;            /* (P); the table's part is zero between updates */
+    number *first;        /* (P) */
+    number *second;       /* (P) */
+    number *average;      /* (P), unused without averaging */
+} FlatVectors;
+
+/* Values of a window of up to T time steps. */
+typedef struct {
+    number *x;      /* embeddings read, (T, X'); unused if the input is one-hot */
+    number *before; /* the state that each time step reads, (T, H') */
+    number *a;      /* pre-activations, (T, H'); backward overwrites them with d_a */
+    number *h;      /* hidden states, (T, H') */
+    number *y;      /* logits, (T, V'); the loss overwrites them with d_y */
+    number *d_h;    /* (T, H') */
+    number *d_x;    /* (T, X') */
+    int64_t *rows;  /* distinct characters of the window, (V) */
+    int64_t *seen;  /* the last step that read each character, (V) */
+} OnlineTape;
+
+/* The function that is differentiated, and the clipping of its gradient. */
+typedef struct {
+    int64_t activation;
+    int64_t last;     /* whether to predict only the last character of a window */
+    int64_t sums;     /* whether to differentiate the sum of the losses, not the mean */
+    double clip_norm; /* ceiling on the gradient norm; infinite = no clipping */
+} Objective;
+
+/* The constants of an optimiser, in float64 so that 1 − β is computed before rounding: see online_rules.h. */
+typedef struct {
+    int64_t code;
+    int64_t inside;  /* whether adagrad's ε is under the root */
+    int64_t at_rest; /* whether a zero gradient changes nothing, so that untouched rows can be skipped */
+    double momentum; /* μ */
+    double beta1;    /* β₁ of adam */
+    double beta2;    /* β₂ of adam, β of rmsprop */
+    double epsilon;  /* ε */
+    double decay;    /* λ */
+    double ceiling;  /* c; infinite = elements are not clipped */
+} UpdateRule;
+
+/* Two pending updates: W_hh += p_a u_aᵀ and W_out += p_y u_yᵀ. */
+typedef struct {
+    number *p_a; /* (H') */
+    number *u_a; /* (H') */
+    number *p_y; /* (V') */
+    number *u_y; /* (H') */
+} PendingUpdates;
+
+/* The inputs and the measurements of S steps. */
+typedef struct {
+    int64_t S;
+    const int64_t *text;           /* the characters of each window and the one after it, window after window */
+    const int64_t *begins;         /* where each window begins in `text`, (S) */
+    const int64_t *lengths;        /* characters read, (S) */
+    const uint8_t *resets;         /* whether the state is reset before a character of `text` is read */
+    const number *reset_state;     /* states after resets, (R, H') */
+    const int64_t *reset_rows;     /* each step's row of `reset_state`, (S) */
+    const double *rates;           /* learning rates, (S) */
+    const double *average_weights; /* weights of the newest parameters in the average, (S) */
+    double *loss;                  /* output: mean nats per predicted character, (S) */
+    double *grad_norm;             /* output: L2 before clipping, (S) */
+} StepRange;
+
 /* RMSNorm of R rows: v, scales. */
 void norm_forward(const number *x, const number *gain, number *v, number *scales, int64_t R, int64_t D);
 void norm_backward(const number *x, const number *gain, const number *scales, const number *d_v, number *d_x, number *d_gain, number *room, int64_t R, int64_t D);
@@ -254,6 +340,17 @@ int64_t automaton_build(const int32_t *columns, int64_t n, int64_t num_columns, 
 void automaton_read(const int32_t *columns, int64_t n, int64_t num_columns, const int32_t *length, const int32_t *link, const int32_t *edges, int32_t *best, int64_t *end, int64_t *seen, int64_t *at);
 void automaton_spread(const int32_t *order, int64_t n, const int32_t *length, const int32_t *link, int32_t *best, int64_t *end, int64_t *seen);
 
+/* Take the updates of a StepRange up to a non-finite loss or gradient; return the number taken.
+ *
+ * `tape` fits the longest window, the state h (H') is updated, `count` counts earlier updates. */
+int64_t update_windows(const Objective *objective, const UpdateRule *rule, const FlatVectors *vectors, const OnlineWeights *weights, const OnlineWeights *gradients, const OnlineTape *tape, const StepRange *steps, number *h, int64_t count);
+
+/* The same for windows of one one-hot character and SGD without momentum, decay, averaging and clipping of elements. */
+int64_t update_characters(const Objective *objective, const OnlineWeights *weights, const OnlineTape *tape, const PendingUpdates *pending, const StepRange *steps, number *h);
+
+/* Read x (n), n a multiple of 64, `times` times: the speed of memory. */
+double sum_repeatedly(number *x, int64_t n, int64_t times);
+
 /* The parts of the above, for tests. */
 
 /* Add W x_r to row r of `out` (rows, max_output_size), for this thread's panels; rows of x are `x_stride` apart. */
@@ -270,5 +367,20 @@ double log_probability(const number *logits, int64_t id, float *weights, int64_t
 
 /* Write φ of each element of a (n) to h; 0 tanh, 1 sigmoid, 2 relu, 3 exp. */
 void activate(int64_t activation, const number *a, number *h, int64_t n);
+
+/* The online trainer's products, (1) to (5) of online_products.h; N is a padded length. */
+void add_matrix_product(const number *w, int64_t M, int64_t N, const number *x, number *out, int64_t downwards);
+void update_and_add_product(number *w, int64_t M, int64_t N, const number *p, const number *u, const number *x, number *out, int64_t downwards);
+void add_pulled_back(const number *w, int64_t M, int64_t N, const number *d, number *out, int64_t downwards);
+void add_products_over_time(const number *w, int64_t M, int64_t N, const number *x, int64_t T, number *out);
+void write_outer_products(const number *d, int64_t M, const number *x, int64_t N, int64_t T, number *out);
+void write_pulled_back(const number *d, int64_t M, const number *w, int64_t N, int64_t T, number *out);
+double square_sum(const number *x, int64_t n);
+
+/* The loss of one time step in nats; the logits y (V') become `scale` times its gradient. */
+double loss_and_gradient(number *y, int64_t V, int64_t target, double scale);
+
+/* Update the numbers from `begin` to `end` of the flat vectors by the rule; the gradient is multiplied by s first. */
+void update_segment(const UpdateRule *rule, const FlatVectors *vectors, int64_t begin, int64_t end, int64_t decays, double s, double rate, int64_t count);
 
 #endif

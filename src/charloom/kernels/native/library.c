@@ -23,3 +23,8 @@
 #include "masks.c"
 #include "linear_scan.c"
 #include "suffix_automaton.c"
+#include "online_products.h"
+#include "online_elman.h"
+#include "online_rules.h"
+#include "online.c"
+#include "bandwidth.c"

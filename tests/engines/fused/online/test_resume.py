@@ -70,11 +70,13 @@ def test_splitting_for_memory_does_not_change_a_bit(settings, monkeypatch, rng):
 
 
 @pytest.mark.parametrize("length", [1, 5])
-def test_an_empty_pending_update_keeps_negative_zeros(length, rng):
+def test_no_steps_keep_negative_zeros(length, rng):
     config, train_config = elman(), settings_of(optimizer="sgd", bptt_length=length)
     params = {name: np.full_like(p, -0.0) for name, p in parameters(config, rng).items()}
-    learner = make("fused", params, config, train_config)
-    assert all(np.signbit(x).all() for x in learner.tensors().values())  # its loop has run with no steps
+    learner, plan = make("fused", params, config, train_config), Plan(text(rng), train_config)
+    one = step_ranges.gather_step_range(config, train_config, learner.knots, plan, range(1))
+    assert learner._run_updates(one._replace(begins=one.begins[:0]), np.zeros(16)) == 0
+    assert all(np.signbit(x).all() for x in learner.tensors().values())
 
 
 @every_case

@@ -1,12 +1,13 @@
 """Online training: one stream, updated so often that only a compiled loop is fast enough.
 
-`advance` gathers text, initial states and learning rates for a range of steps and calls one compiled loop.
+`advance` gathers text, initial states and learning rates for a range of steps and calls one compiled function.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from ctypes import byref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,21 +17,13 @@ from charloom.engines import Metrics, State, draws
 from charloom.engines.checks import diverged
 from charloom.engines.contract import NumpyStates, parameter_updates
 from charloom.engines.fused.model import DTYPES, FusedModel, check_ids
-from charloom.engines.fused.online.elman import new_tape
-from charloom.engines.fused.online.layout import Layout
-from charloom.engines.fused.online.step_ranges import empty_step_range, gather_step_range, split_steps
+from charloom.engines.fused.online.layout import Layout, padded
+from charloom.engines.fused.online.memory import Vectors, new_pending, new_tape
+from charloom.engines.fused.online.step_ranges import StepRange, gather_step_range, split_steps
 from charloom.engines.fused.online.support import check_training
-from charloom.engines.fused.online.update_loops import (
-    Objective,
-    PendingUpdates,
-    StepRange,
-    Vectors,
-    update_characters,
-    update_windows,
-)
 from charloom.engines.fused.online.updates import counts_updates, moment_names, update_rule
 from charloom.engines.fused.packing import aligned
-from charloom.kernels.vector_math import ACTIVATIONS
+from charloom.kernels.library import ACTIVATIONS, library, pointer, struct
 from charloom.schedule import Knots
 from charloom.text.batching import Plan
 
@@ -50,18 +43,18 @@ class FusedLearner(NumpyStates):
         self.config, self.train_config = config, train_config
         self.dtype = DTYPES[train_config.precision]
         self.layout = Layout(config, len(params["out.bias"]))
-        self._rule = update_rule(train_config)
-        self._objective = _objective(config, train_config)
         w, average = (self.layout.flat(params, self.dtype) for _ in range(2))
         g, first, second = (aligned(w.shape, self.dtype) for _ in range(3))
         averages = train_config.average_decay is not None
         self._vectors = Vectors(w, g, first, second, average if averages else average[:0])
-        self._weights, self._gradients = self.layout.views(w), self.layout.views(self._vectors.g)
-        self._tape = new_tape(self._weights, train_config.bptt_length)
+        self._tape = new_tape(self.layout, train_config.bptt_length, self.dtype)
+        self._pending = new_pending(self.layout, self.dtype)
         self.count, self.has_moments = 0, False
         self.knots: Knots = ((0, 0.0), (max(1, train_config.steps or 1), 1.0))
-        # compile the loop, or load it from disk, before any time is measured
-        self._run_updates(empty_step_range(config, train_config), np.zeros(config.hidden_size, self.dtype))
+        compiled = library()
+        assert compiled is not None, "load_engine asks first"
+        name = "update_characters" if self._is_outer() else "update_windows"
+        self._update = compiled.function(name, train_config.precision)
 
     def set_progress(self, knots: Knots) -> None:
         """Set the map from step to progress that drives the learning-rate schedule."""
@@ -75,7 +68,8 @@ class FusedLearner(NumpyStates):
         self, plan: Plan, first_step: int, num_steps: int, state: State, *, observe: bool = False
     ) -> tuple[State, Metrics]:
         """Take `num_steps` updates on the plan's windows, starting at `first_step`."""
-        h, measured, before = np.array(state[0]["h"][0], self.dtype), [], {}
+        h, measured, before = aligned((padded(self.layout.hidden_size),), self.dtype), [], {}
+        h[: self.layout.hidden_size] = state[0]["h"][0]
         ranges = list(split_steps(plan, first_step, num_steps - observe))
         if observe:
             ranges.append(range(first_step + num_steps - 1, first_step + num_steps))
@@ -83,7 +77,7 @@ class FusedLearner(NumpyStates):
             if observe and steps == ranges[-1]:
                 before = {name: np.array(p) for name, p in self.layout.named(self._vectors.w).items()}
             step_range = gather_step_range(self.config, self.train_config, self.knots, plan, steps)
-            check_ids(step_range.text, len(self._weights.out_bias))
+            check_ids(step_range.text, self.layout.vocab_size)
             done = self._run_updates(step_range, h)
             if done < len(steps):
                 raise diverged(steps[done], float(step_range.loss[done]), self._non_finite())
@@ -92,12 +86,12 @@ class FusedLearner(NumpyStates):
             np.concatenate([getattr(step_range, name) for step_range in measured])
             for name in ("loss", "grad_norm", "lengths")
         )
-        chars = np.ones_like(lengths) if self._objective.last else lengths
+        chars = np.ones_like(lengths) if self.train_config.objective == "last" else lengths
         update = None
         if observe:
             after = self.layout.named(self._vectors.w)
             update = parameter_updates(before, after, self._grad_norms(float(grad_norm[-1])))
-        return [{"h": h[None]}], Metrics(loss, grad_norm, chars, update)
+        return [{"h": h[None, : self.layout.hidden_size]}], Metrics(loss, grad_norm, chars, update)
 
     def tensors(self) -> dict[str, Array]:
         """The contents of a checkpoint, with torch's names of moments; no moments before the first update."""
@@ -135,20 +129,21 @@ class FusedLearner(NumpyStates):
         flat = self._vectors.average if averages else self._vectors.w
         return FusedModel(self.layout.named(flat), self.config, precision=self.train_config.precision)
 
-    def _run_updates(self, step_range: StepRange, h: Float[Array, "H"]) -> int:
+    def _run_updates(self, step_range: StepRange, h: Float[Array, "H'"]) -> int:
         """Take updates until a number is not finite; return how many were taken."""
-        objective, weights, tape = self._objective, self._weights, self._tape
+        layout, vectors = self.layout, self._vectors
+        objective, tape = _objective(self.config, self.train_config), self._tape.struct()
+        weights, steps = layout.struct(vectors.w), step_range.struct()
         if self._is_outer():
-            shapes = (h.shape, h.shape, weights.out_bias.shape, h.shape)
-            self._pending = PendingUpdates(*(aligned(shape, self.dtype) for shape in shapes))
-            done = update_characters(objective, weights, tape, self._pending, step_range, h)
+            structs = [objective, weights, tape, self._pending.struct(), steps]
+            done = self._update(*map(byref, structs), pointer(h))
         else:
-            bounds = np.array([self.layout.table_end, self.layout.matrices_end, weights.table.shape[1]])
-            constants = objective, self._rule, self._vectors, weights, self._gradients, bounds
-            done = update_windows(*constants, tape, step_range, h, self.count)
+            rule, gradients = update_rule(self.train_config), layout.struct(vectors.g)
+            structs = [objective, rule, vectors.struct(layout), weights, gradients, tape, steps]
+            done = self._update(*map(byref, structs), pointer(h), self.count)
         self.count += done
         self.has_moments |= done > 0
-        return done
+        return int(done)
 
     def _is_outer(self) -> bool:
         """Whether every gradient is a plain outer product, as `update_characters` requires."""
@@ -159,10 +154,15 @@ class FusedLearner(NumpyStates):
 
     def _non_finite(self) -> dict[str, int]:
         """The number of non-finite elements in each gradient at the failed step; clears the gradients."""
-        g, tape = self._gradients, self._tape
+        g, tape, H = self.layout.views(self._vectors.g), self._tape, self.layout.hidden_size
         if self._is_outer():
-            d_a, d_y = tape.a[0], tape.y[0]
-            g.w_hh[...], g.w_out[...] = np.outer(d_a, tape.before[0]), np.outer(d_y, tape.h[0])
+            d_a, d_y, before, h = (
+                tape.a[0, :H],
+                tape.y[0, : self.layout.vocab_size],
+                tape.before[0, :H],
+                tape.h[0, :H],
+            )
+            g.w_hh[...], g.w_out[...] = np.outer(d_a, before), np.outer(d_y, h)
             g.table[...] = g.bias[...] = d_a
             g.out_bias[...] = d_y
         counts = {n: int((~np.isfinite(x)).sum()) for n, x in self.layout.named(self._vectors.g).items()}
@@ -196,8 +196,12 @@ class FusedLearner(NumpyStates):
         return named
 
 
-def _objective(config: ModelConfig, train_config: TrainConfig) -> Objective:
-    ceiling = np.inf if train_config.clip_norm is None else float(train_config.clip_norm)
-    return Objective(
-        ACTIVATIONS[config.activation], train_config.objective == "last", train_config.loss == "sum", ceiling
+def _objective(config: ModelConfig, train_config: TrainConfig) -> Any:
+    """The function that is differentiated, and the clipping of its gradient."""
+    return struct(
+        "Objective",
+        activation=ACTIVATIONS[config.activation],
+        last=train_config.objective == "last",
+        sums=train_config.loss == "sum",
+        clip_norm=math.inf if train_config.clip_norm is None else train_config.clip_norm,
     )

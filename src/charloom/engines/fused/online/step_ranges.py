@@ -1,18 +1,20 @@
-"""The inputs of the compiled update loops for a range of steps: text, states after resets, learning rates.
+"""The inputs and measurements of the compiled updates for a range of steps: text, states after resets, learning rates.
 
 Only the text of these steps is accessed, as the ids may be a file larger than memory.
 """
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from charloom.config import ModelConfig, TrainConfig
 from charloom.engines import draws
-from charloom.engines.fused.online.update_loops import StepRange
+from charloom.engines.fused.online.layout import padded
+from charloom.kernels.library import struct
 from charloom.schedule import Knots, learning_rate
 from charloom.text.batching import Plan
 
@@ -22,6 +24,25 @@ if TYPE_CHECKING:
 
 _LONGEST = 65_536
 """Most characters of one compiled call, to bound its memory."""
+
+
+class StepRange(NamedTuple):
+    """The inputs and the measurements of S steps."""
+
+    text: Int[Array, "N"]  # the characters of each window and the one after it, window after window
+    begins: Int[Array, "S"]  # where each window begins in `text`
+    lengths: Int[Array, "S"]  # characters read
+    resets: Bool[Array, "N"]  # whether the state is reset before a character of `text` is read
+    reset_state: Float[Array, "R H'"]  # states after resets, padded
+    reset_rows: Int[Array, "S"]  # each step's row of `reset_state`
+    rates: Float[Array, "S"]  # learning rates
+    average_weights: Float[Array, "S"]  # weights of the newest parameters in the average
+    loss: Float[Array, "S"]  # output: mean nats per predicted character
+    grad_norm: Float[Array, "S"]  # output: L2 before clipping
+
+    def struct(self) -> ctypes.Structure:
+        """The range as the compiled functions take it."""
+        return struct("StepRange", S=len(self.begins), **self._asdict())
 
 
 def split_steps(plan: Plan, first_step: int, num_steps: int) -> Iterator[range]:
@@ -47,27 +68,23 @@ def gather_step_range(
     reset_state, rows = _reset_state(config, train_config, steps, np.logical_or.reduceat(resets, begins))
     rates, weights = _rates(train_config, knots, steps), _average_weights(train_config, steps)
     results = np.empty((2, len(steps)))
-    return StepRange(text, begins, places.lengths, resets, reset_state, rows, rates, weights, *results)
-
-
-def empty_step_range(config: ModelConfig, train_config: TrainConfig) -> StepRange:
-    """A range of no steps, to compile a loop or load it from disk before there is a text."""
-    none = np.empty(0, np.int64)
-    reset_state, rows = _reset_state(config, train_config, range(0), np.empty(0, np.bool_))
-    return StepRange(none, none, none, np.empty(0, np.bool_), reset_state, rows, *np.empty((4, 0)))
+    lengths = np.ascontiguousarray(places.lengths, np.int64)
+    return StepRange(text, begins, lengths, resets, reset_state, rows, rates, weights, *results)
 
 
 def _reset_state(
     config: ModelConfig, train_config: TrainConfig, steps: range, resetting: Bool[Array, "S"]
 ) -> tuple[Float[Array, "R H"], Int[Array, "S"]]:
     """The states after resets, and the row of each step among them."""
-    zeros = np.zeros((1, config.hidden_size))
+    rows = np.zeros(len(steps), np.int64)
+    states = np.zeros((1, padded(config.hidden_size)), train_config.precision)
     if train_config.initial_state == "zeros":
-        return zeros.astype(train_config.precision), np.zeros(len(steps), np.int64)
-    drawn = [
-        draws.reset_state(config, train_config, steps[i], range(1))[0]["h"] for i in np.flatnonzero(resetting)
-    ]
-    return np.concatenate([zeros, *drawn]).astype(train_config.precision), np.cumsum(resetting)
+        return states, rows
+    drawn = [draws.reset_state(config, train_config, steps[i], range(1)) for i in np.flatnonzero(resetting)]
+    states = np.zeros((1 + len(drawn), states.shape[1]), states.dtype)
+    for row, state in zip(states[1:], drawn, strict=True):
+        row[: config.hidden_size] = state[0]["h"][0]
+    return states, np.cumsum(resetting, dtype=np.int64)
 
 
 def _rates(config: TrainConfig, knots: Knots, steps: range) -> Float[Array, "S"]:
