@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-TOOLS := hatchling editables hypothesis ipykernel jaxtyping mypy nbclient pytest pytest-randomly pytest-xdist ruff tensorboard typeguard
+TOOLS := axe-playwright-python hatchling editables hypothesis ipykernel jaxtyping mypy nbclient playwright pytest pytest-randomly pytest-xdist ruff tensorboard typeguard
 .PHONY: demo test check sanitize bench clean
 
 demo: $(VENV)/kernels
@@ -60,6 +60,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 # The editable install compiles the kernels; after a change to them, they are compiled again.
 $(VENV)/kernels: $(VENV)/installed $(wildcard src/charloom/kernels/native/*) tools/build_kernels.py
 	$(BIN)/python tools/build_kernels.py
+	$(BIN)/python tools/build_kernels.py --target wasm
 	touch $@
 
 $(VENV)/tools: $(VENV)/kernels

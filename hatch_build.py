@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parent
 class KernelHook(BuildHookInterface[Any]):
     """Compile the kernels for this machine, or for the target that ``CHARLOOM_TARGET`` names.
 
-    On a machine without a target, the wheel has no kernels and NumPy computes.
+    On a machine without a target, the wheel has none, and NumPy computes. Every wheel has the WebAssembly module, which
+    exported pages run.
     """
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
@@ -26,6 +27,7 @@ class KernelHook(BuildHookInterface[Any]):
         assert spec.loader is not None
         kernels = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(kernels)
+        self._add(build_data, kernels.build_wasm(kernels.KERNELS))
         name = os.environ.get("CHARLOOM_TARGET") or kernels.this_target()
         if name is None:
             return
@@ -33,7 +35,9 @@ class KernelHook(BuildHookInterface[Any]):
             raise SystemExit(
                 f"CHARLOOM_TARGET is {name!r}; wheels are built for {', '.join(kernels.TARGETS)}"
             )
-        path = kernels.build(name, kernels.KERNELS)
+        self._add(build_data, kernels.build(name, kernels.KERNELS))
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{kernels.TARGETS[name].tag}"
+
+    def _add(self, build_data: dict[str, Any], path: Path) -> None:
         build_data["artifacts"].append(f"/{path.relative_to(ROOT).as_posix()}")

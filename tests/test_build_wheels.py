@@ -16,7 +16,13 @@ NAME = "linux-aarch64"
 WHEEL = "charloom-0.1.0-py3-none-manylinux_2_17_aarch64.whl"
 RECORD = "charloom-0.1.0.dist-info/RECORD"
 LIBRARY, HEADER = "charloom/kernels/libcharloom.so", "charloom/kernels/native/charloom.h"
-FILES = {"charloom/__init__.py": b"", LIBRARY: b"\x7fELF and more", HEADER: b"int64_t f(int64_t n);\n"}
+MODULE = "charloom/kernels/charloom.wasm"
+FILES = {
+    MODULE: b"\0asm",
+    "charloom/__init__.py": b"",
+    LIBRARY: b"\x7fELF and more",
+    HEADER: b"int64_t f(int64_t n);\n",
+}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +55,8 @@ def test_a_good_wheel_has_no_problems(build_wheels, tmp_path):
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [
-        ({LIBRARY: None}, "its libraries are []"),
+        ({LIBRARY: None}, "its libraries are ['charloom/kernels/charloom.wasm']"),
+        ({MODULE: None}, "its libraries are ['charloom/kernels/libcharloom.so']"),
         ({"charloom/kernels/charloom.dll": b"MZ"}, "its libraries are"),
         ({LIBRARY: b"MZ"}, "libcharloom.so is for another system"),
         ({HEADER: None}, "it should have charloom.h only, and has []"),

@@ -139,9 +139,12 @@ def problems_of(wheel: Path, name: str) -> list[str]:
         problems.append(f"its name does not end in -py3-none-{target.tag}.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-        libraries = [entry for entry in names if Path(entry).suffix in (*MAGIC, ".wasm", ".pyd", ".o")]
-        if libraries != [f"charloom/kernels/{target.library}"]:
-            problems.append(f"its libraries are {libraries}")
+        libraries = [entry for entry in names if Path(entry).suffix in (*MAGIC, ".pyd", ".o")]
+        modules = [entry for entry in names if entry.endswith(".wasm")]
+        if libraries != [f"charloom/kernels/{target.library}"] or modules != [
+            "charloom/kernels/charloom.wasm"
+        ]:
+            problems.append(f"its libraries are {[*libraries, *modules]}")
         elif not archive.read(libraries[0]).startswith(MAGIC[Path(target.library).suffix]):
             problems.append(f"{target.library} is for another system")
         native = [entry for entry in names if entry.startswith(NATIVE)]
