@@ -15,16 +15,12 @@ from charloom.parameters import state_shapes
 from charloom.text import Vocabulary
 from tests.engines.cases import CASES, random_ids, random_parameters, random_state
 
+from .cases import MORE
+
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 TOLERANCE = 1e-5  # float32 against float64
-MORE = {
-    "tied": ModelConfig(cell="gru", hidden_size=5, embedding_size=5, tie_embeddings=True),
-    "tied-residual": ModelConfig(cell="lstm", hidden_size=5, block="residual", tie_embeddings=True),
-    "no-mlp": ModelConfig(cell="elman", hidden_size=5, block="residual", mlp_ratio=0.0),
-    "one-tap": ModelConfig(cell="mingru", hidden_size=5, block="residual", conv_width=1),
-}
 
 
 def model_file(config, rng, dtype="f8"):

@@ -3,6 +3,6 @@
 Nothing here needs torch, and only `file` needs the onnx package.
 """
 
-from charloom.export.onnx.file import MAX_BYTES, OPSET, write_onnx
+from charloom.export.onnx.file import MAX_BYTES, OPSET, check_onnx, write_onnx
 
-__all__ = ["MAX_BYTES", "OPSET", "write_onnx"]
+__all__ = ["MAX_BYTES", "OPSET", "check_onnx", "write_onnx"]
