@@ -35,6 +35,8 @@ KEEP_CHECKPOINTS = 2
 _CHECKPOINT = "step-{:09d}.safetensors"
 _CHECKPOINT_NAME = re.compile(r"step-(\d{9})\.safetensors")
 CHECKPOINT_FORMAT = "charloom-checkpoint"
+SHARED = "charloom"
+"""The ``model_type`` in the ``config.json`` of an exported folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,9 @@ class Run(Summarised):
             known = ", ".join(str(r.path) for r in list_runs(run.path.parent)[:5])
             fix = f"name one of {known}" if known else f"train one first: charloom train TEXT --out {path}"
             raise RunError(f"{path} is not a run folder", why="it does not contain a config.json", fix=fix)
+        if is_shared_folder(run.path):
+            what, why = f"{path} is not a run folder", "it is a model exported for the Hugging Face Hub"
+            raise RunError(what, why=why, fix=f"name {run.model_path}, or a run folder")
         return run
 
     def summary(self) -> Summary:
@@ -302,10 +307,19 @@ def results_line(results: Mapping[str, Any], unit: str) -> str:
     return f"{bits}; step {results['best_step']:,} of {results['steps']:,}"
 
 
+def is_shared_folder(folder: Path) -> bool:
+    """Whether a folder is a model exported for the Hugging Face Hub, with a ``config.json`` of another kind."""
+    try:
+        return bool(json.loads(text_of_file(folder / "config.json")).get("model_type") == SHARED)
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 def list_runs(folder: Path) -> list[Run]:
     """The runs directly inside a folder, sorted by name."""
     try:
-        return [Run(path) for path in sorted(Path(folder).iterdir()) if (path / "config.json").is_file()]
+        folders = [path for path in sorted(Path(folder).iterdir()) if (path / "config.json").is_file()]
+        return [Run(path) for path in folders if not is_shared_folder(path)]
     except OSError:
         return []
 

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from charloom.api.keywords import refuse_unknown, takes_settings
 from charloom.api.settings import SampleSettings
 from charloom.config import SampleConfig, TextConfig, from_dict
 from charloom.engines import EngineModel, load_engine
 from charloom.errors import CharloomError, RunError, missing_extra
+from charloom.files import atomic_write
 from charloom.modelfile import ModelFile, write_model
 from charloom.run_corpus import Source, corpus_of
 from charloom.runs import Run, results_line
 from charloom.summary import Summarised, Summary
 from charloom.text import Corpus, Vocabulary
+
+if TYPE_CHECKING:
+    from charloom.export import PagePrecision
 
 
 @dataclass(frozen=True, repr=False)
@@ -109,6 +114,67 @@ class BoundModel(Summarised):
     def save(self, path: Source) -> None:
         """Write the model as one safetensors file."""
         write_model(Path(path), self.file)
+
+    def export_onnx(self, path: Source) -> None:
+        """Write the network as one ONNX file, with its state as inputs and outputs (see `charloom.export.onnx`).
+
+        Raises:
+            MissingExtraError: the onnx package is not installed.
+            ModelFileError: the weights are too large for the format.
+        """
+        from charloom.export import shareable, write_onnx
+
+        write_onnx(Path(path), shareable(self.file))
+
+    def export_html(
+        self,
+        path: Source,
+        *,
+        precision: PagePrecision = "float16",
+        on_note: Callable[[str], None] | None = None,
+    ) -> None:
+        """Write one page that generates text in a browser, offline (see `charloom.export.html`).
+
+        Args:
+            path: the file to write.
+            precision: how the weights are stored; with float32 and int8 the page writes the text of
+                ``sample(portable=True)`` with the same seed.
+            on_note: as in `export_card`.
+
+        Raises:
+            ConfigError: charloom was installed without the WebAssembly module, or a weight is too large for float16.
+        """
+        from charloom.api.exports import page_with_facts
+
+        place = Path(path)
+        name = place.stem if self.run is None else self.run.path.resolve().name
+        note = on_note or warnings.warn
+        atomic_write(place, page_with_facts(self, title=name, precision=precision, on_note=note))
+
+    def export_card(self, path: Source, *, on_note: Callable[[str], None] | None = None) -> None:
+        """Write a model card in Markdown: recorded facts, a sample, and the longest copy from the training text.
+
+        `on_note` receives a sentence if the training text is not available, and so not compared.
+        """
+        from charloom.api.exports import card_of
+
+        place = Path(path)
+        name = place.stem if self.run is None else self.run.path.resolve().name
+        atomic_write(place, card_of(self, title=name, on_note=on_note or warnings.warn))
+
+    def export_hub(self, folder: Source, *, on_note: Callable[[str], None] | None = None) -> list[Path]:
+        """Write a folder for the Hugging Face Hub: weights, config.json, and a card with a program that loads them.
+
+        Args:
+            folder: a new one, or an earlier export; `charloom.export.push_hub_folder` uploads it.
+            on_note: as in `export_card`.
+
+        Raises:
+            RunError: the folder has other files.
+        """
+        from charloom.api.exports import write_hub_export
+
+        return write_hub_export(self, Path(folder), on_note=on_note or warnings.warn)
 
     def torch_module(self) -> Any:
         """Return the network as a `torch.nn.Module`: ``logits, state = module(ids, state)``."""

@@ -33,7 +33,7 @@ from charloom.generation import (
 )
 from charloom.modelfile import ModelFile, read_model
 from charloom.run_corpus import Source
-from charloom.runs import Run
+from charloom.runs import Run, is_shared_folder
 from charloom.text import Vocabulary
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ def _check_protocol(protocol: str, settings: Iterable[str]) -> None:
 
 
 def load(path: Source, *, engine: str = "auto", device: str = "cpu", precision: str = "float32") -> Model:
-    """Load a model from a run folder or a model file.
+    """Load a model from a run folder, a model file, or a folder for the Hugging Face Hub.
 
     Args:
         path: the folder or file.
@@ -248,6 +248,7 @@ def load(path: Source, *, engine: str = "auto", device: str = "cpu", precision: 
         RunError: the folder is not a run folder.
     """
     place = Path(path)
+    place = Run(place).model_path if is_shared_folder(place) else place
     run = Run.open(place) if place.is_dir() else None
     file = read_model(run.model_path if run is not None else place)
     return Model(file, run, engine, device, precision)

@@ -18,11 +18,11 @@ def info(show: Show, model: ModelPath, /) -> None:
     Everything is read from the model file; neither the corpus nor torch is needed.
     """
     from charloom.modelfile import read_model
-    from charloom.runs import Run
+    from charloom.runs import Run, is_shared_folder
 
     path = place = Path(model)
     if path.is_dir():
-        path = Run.open(path).model_path
+        path = Run(path).model_path if is_shared_folder(path) else Run.open(path).model_path
     facts = _facts(path, read_model(path))
     _print(show, facts, place)
     show.object(facts)

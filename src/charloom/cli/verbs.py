@@ -21,6 +21,7 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "inspect": "Find out why a model learns, and why it forgets.",
         "explain": "Show step by step how a text becomes a prediction.",
         "info": "Describe a model: settings, parameters, vocabulary and results.",
+        "export": "Share a model: ONNX, a folder for the Hugging Face Hub, a model card.",
         "runs": "List the runs in a folder.",
         "compare": "Compare runs in a table or a plot.",
         "recipes": "List the named recipes and the table of default settings.",

@@ -24,6 +24,7 @@ import numpy as np
 from charloom.config import ModelConfig, TextConfig, parse_replacements
 from charloom.engines.fused.packing import quantise
 from charloom.errors import ConfigError
+from charloom.export.card import Demonstration
 from charloom.generation.escape import visible
 from charloom.kernels.library import FOLDER
 from charloom.modelfile import ModelFile
@@ -147,6 +148,11 @@ def _cleaning(config: TextConfig) -> dict[str, Any]:
     return {"form": _FORMS[config.normalization], "raw": config.is_raw, "replaced": dict(replaced)}
 
 
+def check_page() -> None:
+    """Raise a ConfigError if the WebAssembly module is not here."""
+    _module()
+
+
 def _module() -> bytes:
     path = FOLDER / "charloom.wasm"
     try:
@@ -236,15 +242,19 @@ def _filled(text: PageText, *, style: str, script: str, data: str, about: str, n
     return "".join(pieces)
 
 
-def facts_of(model: ModelFile) -> tuple[tuple[str, str], ...]:
-    """What is recorded of a model, for its page."""
+def facts_of(model: ModelFile, demonstration: Demonstration | None = None) -> tuple[tuple[str, str], ...]:
+    """What is recorded of a model and measured for its page: (label, text)."""
     card, unit = model.card, model.vocab.unit
+    copied = None if demonstration is None else demonstration.longest_copy_chars
     results, corpus = card.get("results", {}), card.get("corpus", {})
     rows = {
         "held-out text": results_line(results, unit),
         "trained on": f"{corpus['name']}, {corpus['num_chars']:,} characters" if corpus else "",
         "recipe": card.get("recipe") or "",
         "made": str(card.get("created", ""))[:10],
+        "longest copy": ""
+        if copied is None or demonstration is None
+        else f"{copied:,} characters of the training text, in {demonstration.num_chars:,} that the model wrote",
         "verdict": "; ".join(verdict["says"] for verdict in results.get("verdicts", ())),
     }
     return tuple((label, text) for label, text in rows.items() if text)
