@@ -109,3 +109,13 @@ def test_a_library_for_another_platform_is_built_here_with_the_same_bytes(
     assert one.read_bytes() == two.read_bytes()
     assert one.name == "libcharloom.dylib"
     assert one.read_bytes()[:4] == build_wheels.MAGIC[".dylib"][0]
+
+
+def test_a_wheel_for_an_unknown_target_is_refused(monkeypatch):
+    pytest.importorskip("hatchling")
+    spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
+    hook = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hook)
+    monkeypatch.setenv("CHARLOOM_TARGET", "wasm")
+    with pytest.raises(SystemExit, match=r"CHARLOOM_TARGET is 'wasm'; wheels are built for linux-x86_64"):
+        hook.KernelHook.initialize(None, "standard", {})

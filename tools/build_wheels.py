@@ -48,16 +48,19 @@ def main() -> None:
     asked = parser.parse_args()
     check_tools()
     targets = asked.target or [*build_kernels.TARGETS, "wasm"]
-    found = build_all(targets, asked.out.resolve())
-    for path in found:
-        print(f"{_sha256(path)}  {path.stat().st_size:>9,}  {path.name}", flush=True)
-    if asked.check:
-        with tempfile.TemporaryDirectory(prefix="charloom-again-") as folder:
+    with tempfile.TemporaryDirectory(prefix="charloom-build-") as folder:
+        checkout = Path(folder) / "checkout"  # also the second build's, whatever changes meanwhile
+        copy_tracked(checkout)
+        os.environ["SOURCE_DATE_EPOCH"] = commit_time()
+        found = build_all(targets, checkout, asked.out.resolve())
+        for path in found:
+            print(f"{_sha256(path)}  {path.stat().st_size:>9,}  {path.name}", flush=True)
+        if asked.check:
             os.environ["ZIG_GLOBAL_CACHE_DIR"] = f"{folder}/cache"  # or nothing would be compiled again
-            differing = differences(found, build_all(targets, Path(folder) / "other" / "place"))
-        if differing:
-            raise SystemExit(f"the second build has other bytes: {', '.join(differing)}")
-        print("the second build has the same bytes")
+            again = shutil.copytree(checkout, Path(folder) / "another" / "place")
+            if differing := differences(found, build_all(targets, again, Path(folder) / "again")):
+                raise SystemExit(f"the second build has other bytes: {', '.join(differing)}")
+            print("the second build has the same bytes")
 
 
 def check_tools() -> None:
@@ -69,25 +72,21 @@ def check_tools() -> None:
         )
 
 
-def build_all(targets: Sequence[str], out: Path) -> list[Path]:
+def build_all(targets: Sequence[str], checkout: Path, out: Path) -> list[Path]:
     """Build the sdist and the targets' wheels, or the module, into `out`; check each wheel; return their paths."""
     out.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | {"SOURCE_DATE_EPOCH": commit_time()}
-    with tempfile.TemporaryDirectory(prefix="charloom-build-") as folder:
-        copy_tracked(Path(folder) / "checkout")
-        sdist = _build("--sdist", Path(folder) / "checkout", out, environment)
-        found = [sdist]
-        for name in targets:
-            if name == "wasm":
-                found.append(build_kernels.build_wasm(out))
-                continue
+    found = [sdist := _build("--sdist", checkout, out)]
+    for name in targets:
+        if name == "wasm":
+            found.append(build_kernels.build_wasm(out))
+            continue
+        with tempfile.TemporaryDirectory() as folder:
             with tarfile.open(sdist) as archive:
-                archive.extractall(Path(folder) / name, filter="data")
-            (source,) = (Path(folder) / name).iterdir()
-            wheel = _build("--wheel", source, out, environment | {"CHARLOOM_TARGET": name})
-            if problems := problems_of(wheel, name):
-                raise SystemExit(f"{wheel.name}: {'; '.join(problems)}")
-            found.append(wheel)
+                archive.extractall(folder, filter="data")
+            (source,) = Path(folder).iterdir()
+            found.append(_build("--wheel", source, out, CHARLOOM_TARGET=name))
+        if problems := problems_of(found[-1], name):
+            raise SystemExit(f"{found[-1].name}: {'; '.join(problems)}")
     return found
 
 
@@ -113,11 +112,11 @@ def copy_tracked(place: Path) -> None:
             shutil.copy(ROOT / name, place / name)
 
 
-def _build(kind: str, source: Path, out: Path, environment: dict[str, str]) -> Path:
+def _build(kind: str, source: Path, out: Path, **more: str) -> Path:
     """Run ``python -m build`` in a folder of its own, and move the one file that it makes to `out`."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "build", kind, "--no-isolation", "--outdir", folder, str(source)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        done = subprocess.run(command, env=os.environ | more, capture_output=True, text=True)
         if done.returncode != 0:
             raise SystemExit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
         (made,) = Path(folder).iterdir()
