@@ -194,7 +194,10 @@ SAME_MEANING = {
         *("Params", "State", "Tape", "project", "step", "backward", "input_part", "weight_gradients"),
         *("library_kernel", "candidate", "scan"),
     },
-    "the same function of another engine": {},
+    "the same function of another engine": {
+        *("Optimiser", "block", "convolve", "forward", "layer_params", "log_softmax"),
+        *("norm", "unroll", "zero_state"),
+    },
     "a verb of the command line, of the Python interface and of the room that does it": {
         *("explain", "inspect", "prepare", "sample", "train"),
     },

@@ -240,19 +240,17 @@ class TrainingLoop:
 
     def _do_what_is_due(self, first: int) -> Iterator[Event]:
         progress, due, step = self.progress, self.milestones, self.progress.step
+        last = progress.history[-1][0] if progress.history else 0
         if due.ends_epoch(step):
             total, count = progress.in_epoch
             progress.in_epoch = (0.0, 0)
             yield EpochEnd(step, step // self.plan.steps_per_epoch, total / count)
-        if self.held_out is not None and due.validates(first, step, self._last_validated()):
+        if self.held_out is not None and due.validates(first, step, last):
             yield self._validate(self.held_out)
         if due.samples(first, step):
             yield self._sample()
         if due.monitors(first, step):
             yield Watched(step, self.monitor(self.learner.model().parameters()))
-
-    def _last_validated(self) -> int:
-        return self.progress.history[-1][0] if self.progress.history else 0
 
     def _validate(self, held_out: Int[Array, "M"]) -> Validation:
         self._size_measurements()
