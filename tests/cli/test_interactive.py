@@ -206,15 +206,15 @@ def terminal(workspace):
     """The dialogue in a process of its own, on a terminal."""
     pty = pytest.importorskip("pty")
     ours, theirs = pty.openpty()
-    words = [*TALK.split(), "--temperature", "0.5"]
+    code = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"  # Ctrl-C goes to this process
+    code += "from charloom.cli import main; raise SystemExit(main())"
     process = subprocess.Popen(
-        [sys.executable, "-m", "charloom", *words],
+        [sys.executable, "-c", code, *TALK.split(), "--temperature", "0.5"],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
         cwd=workspace,
         start_new_session=True,
-        preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
         env={**os.environ, "TERM": "xterm", "NO_COLOR": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     os.close(theirs)
@@ -229,7 +229,7 @@ class Terminal:
         self.process, self._handle, self.seen = process, handle, ""
 
     def type(self, text):
-        os.write(self._handle, text.encode())
+        os.write(self._handle, text if isinstance(text, bytes) else text.encode())
 
     def wait_for(self, pattern, within_s=60):
         """Read until the screen has the pattern; what came since the last match."""
@@ -274,6 +274,16 @@ def test_a_history_of_lines(terminal, workspace):
     terminal.wait_for("The ")
     terminal.type("\x03")  # Ctrl-C at the beginning of a line ends
     assert terminal.process.wait(timeout=30) == 130
+
+
+def test_bytes_that_are_no_text_are_explained(terminal, workspace):
+    terminal.wait_for("/help lists the commands.*> ")
+    terminal.type(b"The \xff\n")
+    terminal.wait_for(r"error: the prompt contains '\\udcff'.*> ")
+    terminal.type("The \n")
+    terminal.wait_for(re.escape(continuation("The ", temperature=0.5)))
+    terminal.type("/quit\n")
+    assert terminal.process.wait(timeout=30) == 0
 
 
 def test_the_end_of_the_input_of_a_terminal_ends(terminal, workspace):

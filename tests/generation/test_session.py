@@ -171,7 +171,8 @@ def test_the_next_document_is_the_next_sample(model):
     assert texts == [one.text for one in wanted]
 
 
-def test_a_saved_session_keeps_the_number_of_its_sample(model, tmp_path):
+def test_a_saved_session_keeps_the_number_of_its_sample(tmp_path):
+    model = models()["scratch"]
     session = session_of(model).next_document()
     session.feed("ab")
     session.save(tmp_path / "s.safetensors")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import shlex
 import signal
 import sys
@@ -124,6 +125,8 @@ class Conversation:
         if self._on_terminal:
             with contextlib.suppress(ImportError):  # Windows has none
                 import readline  # noqa: F401 - gives `input` its keys and its history
+            if isinstance(sys.stdin, io.TextIOWrapper):  # then bytes that are not text are unknown characters
+                sys.stdin.reconfigure(errors="surrogateescape")
             self._note("type a text and press Enter; /help lists the commands, /quit ends")
         if prompt is not None:
             self._show.text(_visible(prompt), dim=True)
