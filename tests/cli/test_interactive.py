@@ -215,7 +215,13 @@ def terminal(workspace):
         stderr=theirs,
         cwd=workspace,
         start_new_session=True,
-        env={**os.environ, "TERM": "xterm", "NO_COLOR": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={
+            **os.environ,
+            "TERM": "xterm",
+            "NO_COLOR": "1",
+            "PYTHONIOENCODING": "utf-8:strict",
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        },
     )
     os.close(theirs)
     yield Terminal(process, ours)
