@@ -1,9 +1,11 @@
 """Generated pages are up to date, and every command of the README and of the how-to pages runs."""
 
 import importlib.util
+import io
 import lzma
 import re
 import shlex
+import sys
 import tomllib
 
 import pytest
@@ -83,13 +85,17 @@ def pretend_fetched(folder, texts, monkeypatch):
         ("docs/how-to/fine-tune.md", 2),
         ("docs/how-to/many-samples.md", 4),
         ("docs/how-to/own-text.md", 6),
+        ("docs/how-to/share.md", 4),
         ("docs/how-to/take-the-tour.md", 6),
+        ("docs/how-to/write-together.md", 1),
     ],
 )
 def test_every_command_of_a_page_runs_in_the_order_given(page, least, tmp_path, monkeypatch):
     from charloom.cli import main
 
     pytest.importorskip("matplotlib")
+    if page == "docs/how-to/share.md":
+        pytest.importorskip("onnx")
     tale = "Once upon a time there was a tale. The end. " * 160
     (tmp_path / "tales.txt").write_text(tale, encoding="utf-8")
     (tmp_path / "more.txt").write_text(tale[:500], encoding="utf-8")
@@ -108,6 +114,7 @@ def test_every_command_of_a_page_runs_in_the_order_given(page, least, tmp_path, 
         monkeypatch,
     )
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))  # a dialogue ends at once
     if page.startswith("docs/how-to/"):  # they begin where the first tutorial ends
         assert main(shortened("charloom train tales.txt --out runs/tales")) == 0
         assert main(shortened("charloom train names.txt --documents line --out runs/names")) == 0

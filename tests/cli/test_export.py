@@ -10,6 +10,7 @@ import pytest
 import charloom as api
 from charloom.export import hub
 from charloom.export.onnx import file as onnx_file
+from tests.conftest import ROOT
 
 
 def test_several_forms_at_once(charloom, workspace):
@@ -58,6 +59,12 @@ def test_a_missing_extra_is_found_before_anything_is_written(charloom, workspace
     assert "charloom[hub]" in charloom("export runs/tales --card t.md --hub t --push a/b").err
     assert not (workspace / "t.md").exists()
     assert not (workspace / "t").exists()
+
+
+def test_every_form_is_checked_before_the_first_is_written(charloom, workspace):
+    pytest.importorskip("onnx")
+    assert "runs is not an exported folder" in charloom("export runs/tales --onnx t.onnx --hub runs").err
+    assert not (workspace / "t.onnx").exists()
 
 
 def test_an_upload(charloom, workspace, monkeypatch):
@@ -123,3 +130,17 @@ def test_from_python(workspace):
     assert json.loads((workspace / "t" / "config.json").read_text("utf-8"))["vocab"] == model.vocab.to_json()
     with pytest.warns(UserWarning, match="cannot say on the card what was copied"):
         api.load("runs/tales/model.safetensors").export_card("m.md")
+
+
+def test_the_programs_of_the_page_run(charloom, workspace, capsys):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    page = (ROOT / "docs" / "how-to" / "share.md").read_text("utf-8")
+    with_onnx, with_charloom = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(with_charloom, {"charloom": api})
+    assert {"tales.onnx", "tales.md", "hub"} <= {path.name for path in workspace.iterdir()}
+    capsys.readouterr()
+    exec(with_onnx, {})
+    printed = capsys.readouterr().out
+    greedy = charloom("sample runs/tales --prompt Once --length 100 --temperature 0")
+    assert printed == greedy.out

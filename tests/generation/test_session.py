@@ -7,7 +7,7 @@ import pytest
 
 from charloom.config import ModelConfig, SampleConfig, TextConfig
 from charloom.engines import load_engine
-from charloom.errors import ModelFileError, UnknownCharacterError
+from charloom.errors import ConfigError, ModelFileError, UnknownCharacterError
 from charloom.generation import Session, sample
 from charloom.kernels.library import library
 from charloom.parameters import initial_parameters
@@ -138,3 +138,57 @@ def test_text_is_streamed_character_by_character():
     pieces = list(session.stream(30))
     assert [len(piece) for piece in pieces] == [1] * 30
     assert np.array(pieces).tolist() == list("".join(pieces))
+
+
+def test_a_stopped_text_is_part_of_the_session(model):
+    session, whole = session_of(model), session_of(model)
+    session.feed("abc")
+    whole.feed("abc")
+    calls = iter([False, False, True])
+    text = "".join(session.stream(10_000, stopped=lambda: next(calls)))
+    assert 0 < len(text) < 10_000
+    assert text + session.generate(20) == whole.generate(len(text) + 20)
+
+
+def test_another_temperature_changes_only_the_fork(model):
+    session = session_of(model, config=replace(CONFIG, temperature=0.0))
+    session.feed("abc")
+    bold = session.with_temperature(3.0)
+    assert bold.generate(30) != session.fork().generate(30)
+    assert session.fork().generate(30) == session.generate(30)
+    with pytest.raises(ConfigError, match="temperature is -1"):
+        session.with_temperature(-1.0)
+
+
+def test_the_next_document_is_the_next_sample(model):
+    config = replace(CONFIG, length=30, count=3)
+    wanted = sorted(sample(model, VOCAB, [VOCAB.encode("ab")], config, seed=7), key=lambda one: one.index)
+    session, texts = session_of(model), []
+    for _ in wanted:
+        session.feed("ab")
+        texts.append(session.generate(30))
+        session = session.next_document()
+    assert texts == [one.text for one in wanted]
+
+
+def test_a_saved_session_keeps_the_number_of_its_sample(tmp_path):
+    model = models()["scratch"]
+    session = session_of(model).next_document()
+    session.feed("ab")
+    session.save(tmp_path / "s.safetensors")
+    loaded = session_of(model).load(tmp_path / "s.safetensors")
+    assert loaded.sample == 1
+    assert loaded.generate(30) == session.generate(30)
+
+
+def test_a_session_knows_when_the_document_has_ended():
+    session = session_of(scripted(LINES, [2, 3, LINES.boundary_id]), LINES)
+    session.feed("a")
+    assert session.generate(1) == "a"
+    assert not session.ended
+    session = session.next_document()
+    assert session.generate(9) == "ab"
+    assert session.ended
+    assert session.fork().ended
+    session.feed("a")
+    assert not session.ended

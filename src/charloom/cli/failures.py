@@ -81,13 +81,14 @@ def fail(error: BaseException, words: Sequence[str]) -> int:
     if "--json" in words:
         print_json({"error": {part: getattr(failure, part) for part in ("kind", "what", "why", "fix")}})
     else:
-        sys.stderr.write(_lines(failure))
+        sys.stderr.write(explanation(failure))
     if isinstance(failure, UsageError):
         return USAGE
     return INTERRUPTED if isinstance(failure, StoppedError) else FAILED
 
 
-def _lines(error: CharloomError) -> str:
+def explanation(error: CharloomError) -> str:
+    """The lines that a terminal shows for a failure."""
     from charloom.generation.escape import visible
 
     red, bold, plain = ("\x1b[31m", "\x1b[1m", "\x1b[0m") if colours(sys.stderr) else ("", "", "")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from charloom.cli.failures import DONE, INTERRUPTED, UsageError
 from charloom.cli.flags import Device, ModelPath, option, path_option, verb
+from charloom.cli.interactive import Conversation, refuse_with_interactive
 from charloom.cli.novelty import SamplesNovelty, judge_samples, listed, match_length_line, summary
 from charloom.cli.output import Show, colours
 from charloom.cli.prompt import read_prompt
@@ -59,6 +60,9 @@ Separator = Annotated[
     ),
 ]
 OutDir = Annotated[Path | None, option("write each sample to a file of its own in this folder")]
+Interactive = Annotated[
+    bool, option("write in turns: read a line, continue it, and so on; /help lists the commands")
+]
 Html = Annotated[Path | None, option("write the samples to this page, for scripts a terminal cannot display")]
 Mark = Annotated[bool, option("mark what is copied from the training text, if the run's corpus is available")]
 MarkFrom = Annotated[
@@ -78,6 +82,7 @@ def sample(
     new: New = False,
     logprobs: LogProbs = False,
     stream: Stream = False,
+    interactive: Interactive = False,
     separator: Separator = None,
     out_dir: OutDir = None,
     html: Html = None,
@@ -95,11 +100,20 @@ def sample(
     them with --separator, --out-dir or --json. --new compares whole documents with those trained on; of a model without
     documents, it refuses a text that occurs anywhere in the training text.
 
+    With --interactive, a dialogue: each line is read after the text so far and continued. Ctrl-C stops a continuation.
+    Lines may come from a file or a pipe; then standard output has the continuations only.
+
     With --novelty, copied passages are bold and underlined on a terminal, marked on the --html page, and otherwise
     listed. Only generated text is searched for copies, not the prompt.
     """
     from charloom import api
 
+    if interactive:
+        given: Any = {"separator": separator, "out_dir": out_dir, "html": html, "stop": stop, "new": new}
+        given |= {"unique": unique, "novelty": novelty or novelty_from, "stream": stream}
+        given["logprobs"] = logprobs
+        refuse_with_interactive(show, given, prompt=prompt, count=settings.get("count", 1))
+        return _converse(show, api.load(model, device=device), settings, prompt, prompt_file)
     output = Output(None if separator is None else unescaped(separator, also="r0"), out_dir, html)
     _check(show, prompt, prompt_file, stream=stream, count=settings.get("count", 1), logprobs=logprobs)
     _check_output(show, output, stream=stream, distinct=unique or new, novelty_from=novelty_from)
@@ -107,8 +121,8 @@ def sample(
     config = loaded.sample_config(**settings)
     show.notes(*without_effect_on_samples(settings, config))
     _check_end(config, loaded, stop, distinct=unique or new)
-    given = read_prompt(show, prompt, prompt_file)
-    opening = loaded.default_prompt if given is None else given
+    prompt = read_prompt(show, prompt, prompt_file)
+    opening = loaded.default_prompt if prompt is None else prompt
     with _explained_delay(show):
         decoder = loaded.decoder(config)
     endless = config.length == 0 and config.count == 1 and not (unique or new or out_dir)
@@ -116,13 +130,25 @@ def sample(
     stops = [unescaped(text, also="r") for text in stop or ()]
     how: Any = {"log_probs": logprobs, "unique": unique, "new": new}
     generation = loaded.generate(opening, config=config, stop=stops, on_note=show.notes, **how)
-    done = _collect(show, generation, live=live, opening=opening)
-    if settings.get("seed") is None and done.samples:
-        show.note(f"seed: {done.samples[0].seed}")
+    done = _collect(show, generation, live=live, opening=opening, says_seed=settings.get("seed") is None)
     copies_from = novelty_from if novelty_from is not None else 0 if novelty else None
     written = _write(show, model, loaded, done, output, settings=settings, live=live, copies_from=copies_from)
     show.object(written | {"engine": type(decoder).__module__.split(".")[2]})
     return INTERRUPTED if done.interrupted else DONE
+
+
+def _converse(
+    show: Show, loaded: Model, settings: dict[str, Any], prompt: str | None, prompt_file: str | None
+) -> int:
+    """Continue texts that are typed or piped in, line by line."""
+    _check(show, prompt, prompt_file, stream=False, count=1, logprobs=False)
+    config = loaded.sample_config(**settings)
+    show.notes(*without_effect_on_samples(settings, config))
+    first = read_prompt(show, prompt, prompt_file)
+    session = loaded.session(**settings)
+    if config.seed is None:
+        show.note(f"seed: {session.seed}")
+    return Conversation(show, session, config).run(first)
 
 
 class _Done(NamedTuple):
@@ -205,8 +231,10 @@ def _check_end(config: SampleConfig, loaded: Model, stop: list[str] | None, *, d
         raise UsageError(what, why=why, fix="set --length, or give --stop")
 
 
-def _collect(show: Show, generation: Generation | DistinctSamples, *, live: bool, opening: str) -> _Done:
-    """Wait for all samples; text that was generated before Ctrl-C is kept."""
+def _collect(
+    show: Show, generation: Generation | DistinctSamples, *, live: bool, opening: str, says_seed: bool
+) -> _Done:
+    """Wait for all samples; text that was generated before Ctrl-C is kept. `says_seed` notes the seed that was drawn."""
     from charloom.generation import DistinctSamples, Piece, visible
 
     samples: list[Sample] = []
@@ -225,6 +253,8 @@ def _collect(show: Show, generation: Generation | DistinctSamples, *, live: bool
         show.line()
     if isinstance(generation, DistinctSamples) and not interrupted and generation.shortfall:
         show.notes(generation.shortfall)
+    if says_seed and samples:
+        show.note(f"seed: {samples[0].seed}")
     return _Done(sorted(samples, key=lambda one: one.index), interrupted, time.monotonic() - began)
 
 
@@ -281,5 +311,6 @@ app = verb(
         charloom sample runs/tales --count 3 --length 100 --out-dir samples
         charloom sample runs/tales --count 3 --length 100 --html samples.html
         charloom sample runs/tales --length 400 --temperature 0.5 --novelty
+        printf 'Once\\n/undo\\nTwice\\n' | charloom sample runs/tales --interactive --length 100 --seed 7
     """,
 )(sample)

@@ -33,8 +33,8 @@ tags:
 
 _USE = """\
 It continues a text, one {unit} at a time, in the manner of the text it was trained on: for play, for teaching, and as a
-baseline for other models of the same text. What it writes is not information about the world. It writes what its
-training text would have, without any filter, and it can repeat passages of that text.
+baseline for other models of the same text. What it writes is not information about the world. Nothing is
+filtered: it writes in the manner of its training text, whatever that says, and can repeat passages of it.
 """
 
 

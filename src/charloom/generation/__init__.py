@@ -1,5 +1,6 @@
 """Text generation: encode prompts, sample characters, stream the samples, and display text safely in a terminal."""
 
+from charloom.generation.dialogue import Dialogue
 from charloom.generation.distinct import DistinctSamples
 from charloom.generation.escape import isolated, sign, visible
 from charloom.generation.filters import draw, next_distribution
@@ -10,6 +11,7 @@ from charloom.generation.session import Session
 from charloom.generation.stops import stop_texts
 
 __all__ = [
+    "Dialogue",
     "DistinctSamples",
     "FinishReason",
     "Generation",

@@ -11,7 +11,7 @@ The generated text depends on the seed, the settings and the text so far, not on
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,12 @@ class Session:
         model: a model of any engine, with its `vocab`.
         text_config: the training text's settings; text that is fed gets the same normal form.
         config: temperature, filters and penalty; its length and count are not used.
+        seed: with `sample`, it determines the draws.
+        sample: the number of the sample whose draws the session has.
         samples: the state after the text so far, one row; None if nothing has been read.
+
+    Attributes:
+        ended: whether the model has ended the document and nothing was read since.
     """
 
     def __init__(
@@ -53,10 +58,12 @@ class Session:
         config: SampleConfig,
         *,
         seed: int,
+        sample: int = 0,
         samples: DecodeState | None = None,
     ) -> None:
         self._model, self._vocab, self._text_config = model, vocab, text_config
-        self._config, self.seed, self._samples = config, seed, samples
+        self._config, self.seed, self.sample, self._samples = config, seed, sample, samples
+        self.ended = False
 
     @classmethod
     def begin(
@@ -81,9 +88,10 @@ class Session:
             UnknownCharacterError: as in `encode_prompt`; nothing is read in that case.
         """
         ids, notes = encode_prompt(text, self._vocab, self._config.unknown, self._text_config)
+        self.ended = False
         if self._samples is None:
-            prompt = with_bos(ids, self._vocab)
-            self._samples = prefill_batch(self._model, [prompt], [0], penalty_window(self._config))
+            prompt, window = with_bos(ids, self._vocab), penalty_window(self._config)
+            self._samples = prefill_batch(self._model, [prompt], [self.sample], window)
             return notes
         for start in range(0, len(ids), READ_LENGTH):
             self._samples = self._read(self._samples, ids[start : start + READ_LENGTH])
@@ -102,10 +110,11 @@ class Session:
         """Generate `length` characters; fewer if the model ends the document."""
         return "".join(self.stream(length))
 
-    def stream(self, length: int = 0) -> Iterator[str]:
+    def stream(self, length: int = 0, *, stopped: Callable[[], bool] | None = None) -> Iterator[str]:
         """Yield generated text as it arrives; length 0 = until the model ends the document, or forever.
 
-        The text becomes part of the session only if the iterator is exhausted.
+        The text becomes part of the session only if the iterator is exhausted. `stopped` is asked every few hundredths
+        of a second; if it returns True, the text ends there.
         """
         if self._samples is None:
             self.feed("")
@@ -116,13 +125,23 @@ class Session:
         while text.finish_reason is None:
             ids, lengths, _ = sampler.decode(text.max_ids)
             yield from text.add(ids[0, : lengths[0]])
-        self._samples = sampler.current()
+            if text.finish_reason is None and stopped is not None and stopped():
+                yield from text.finish("interrupted")
+        self._samples, self.ended = sampler.current(), text.finish_reason == "boundary"
 
     def fork(self) -> Session:
         """A session at the same point; nothing is copied until one of the two continues."""
-        return Session(
-            self._model, self._vocab, self._text_config, self._config, seed=self.seed, samples=self._samples
+        other = Session(
+            self._model,
+            self._vocab,
+            self._text_config,
+            self._config,
+            seed=self.seed,
+            sample=self.sample,
+            samples=self._samples,
         )
+        other.ended = self.ended
+        return other
 
     def with_seed(self, seed: int) -> Session:
         """A fork that continues with other draws."""
@@ -130,10 +149,31 @@ class Session:
         other.seed = seed
         return other
 
+    def with_temperature(self, temperature: float) -> Session:
+        """A fork that continues at another temperature.
+
+        Raises:
+            ConfigError: it is below 0.
+        """
+        other = self.fork()
+        other._config = replace(self._config, temperature=temperature)
+        return other
+
+    def next_document(self) -> Session:
+        """A session in which nothing has been read, with the draws of the next sample of the same seed."""
+        return Session(
+            self._model,
+            self._vocab,
+            self._text_config,
+            self._config,
+            seed=self.seed,
+            sample=self.sample + 1,
+        )
+
     def save(self, path: Path | str) -> None:
         """Write the session, without its model, as one safetensors file."""
         samples, tensors = self._samples, {}
-        about = {"seed": self.seed, "config": to_dict(self._config)}
+        about = {"seed": self.seed, "sample": self.sample, "config": to_dict(self._config)}
         if samples is not None:
             tensors["logits"] = np.asarray(samples.logits)
             for i, layer in enumerate(self._model.export_state(samples.state)):
@@ -153,7 +193,7 @@ class Session:
             raise damaged(path, "its header does not name a session", "pass the path of a saved session")
         about = json.loads(metadata["session"])
         config = from_dict(SampleConfig, about["config"], source=str(path))
-        samples = None
+        samples, sample = None, int(about.get("sample", 0))
         if header:
             state = self._model.export_state(self._model.initial_state(1))
             shapes = {
@@ -163,9 +203,9 @@ class Session:
             tensors = load_tensors(path)
             leaves = [{k: tensors[f"state.{i}.{k}"] for k in layer} for i, layer in enumerate(state)]
             recent, positions = (np.array(about[key], np.int64) for key in ("recent", "positions"))
+            numbers = np.array([sample], np.int64)
             samples = DecodeState(
-                tensors["logits"], self._model.import_state(leaves), recent, positions, np.zeros(1, np.int64)
+                tensors["logits"], self._model.import_state(leaves), recent, positions, numbers
             )
-        return Session(
-            self._model, self._vocab, self._text_config, config, seed=about["seed"], samples=samples
-        )
+        how = {"seed": about["seed"], "sample": sample, "samples": samples}
+        return Session(self._model, self._vocab, self._text_config, config, **how)
