@@ -23,7 +23,7 @@ from charloom.summary import Summarised, Summary
 from charloom.text import Corpus, Vocabulary
 
 if TYPE_CHECKING:
-    from charloom.export import PagePrecision
+    from charloom.page import PagePrecision
 
 
 @dataclass(frozen=True, repr=False)
@@ -133,7 +133,7 @@ class BoundModel(Summarised):
         precision: PagePrecision = "float16",
         on_note: Callable[[str], None] | None = None,
     ) -> None:
-        """Write one page that generates text in a browser, offline (see `charloom.export.html`).
+        """Write one page that generates text in a browser, offline (see `charloom.page`).
 
         Args:
             path: the file to write.

@@ -12,16 +12,13 @@ from charloom.config import SampleConfig
 from charloom.evaluation import TrainingText, documents_of, novelty_of, unseen_share
 from charloom.export import (
     Demonstration,
-    PagePrecision,
-    PageText,
-    facts_of,
     model_card,
-    page_of,
     shareable,
     torch_example,
     write_hub_folder,
 )
 from charloom.generation import Sample
+from charloom.page import PagePrecision, PageText, facts_of, page_of
 
 SEED, TEMPERATURE = 1, 0.7
 """Of the text on a card, unless the model's recipe has another temperature."""
@@ -47,7 +44,8 @@ def page_with_facts(
 ) -> str:
     """Look for copies in generated text, and render the page."""
     file = shareable(model.file)
-    facts = facts_of(file, demonstrate(model, on_note))
+    shown = demonstrate(model, on_note)
+    facts = facts_of(file, longest_copy=shown.longest_copy_chars, num_chars=shown.num_chars)
     text = PageText(title, model.default_prompt, model.card.get("sample", {}), facts)
     return page_of(file, text, precision=precision)
 

@@ -12,7 +12,7 @@ from charloom.cli.output import Show
 
 if TYPE_CHECKING:
     from charloom.api import Model
-    from charloom.export import PagePrecision
+    from charloom.page import PagePrecision
 
 Html = Annotated[Path | None, option("write one page that generates text in a browser, offline")]
 Precision = Annotated[
@@ -101,7 +101,7 @@ def export(
 
 
 def _page(show: Show, html: Path | None, precision: PagePrecision) -> Iterator[Form]:
-    from charloom.export import check_page
+    from charloom.page import check_page
 
     def write(model: Model, path: Path) -> list[Path]:
         model.export_html(path, precision=precision, on_note=show.notes)

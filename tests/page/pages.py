@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from charloom.config import TextConfig
-from charloom.export.html import PageText, page_of
 from charloom.modelfile import ModelFile
+from charloom.page import PageText, page_of
 from charloom.text.vocabulary import Vocabulary
 
 from ..engines.cases import random_parameters
