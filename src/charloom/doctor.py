@@ -50,7 +50,7 @@ def run_checks() -> list[Check]:
 
     Example:
         >>> len(run_checks())
-        11
+        10
     """
     return [check() for check in CHECKS]
 

@@ -7,7 +7,7 @@ from charloom.doctor import Check
 def test_doctor(charloom):
     done = charloom("doctor --json")
     names = [check["name"] for check in done.json["checks"]]
-    assert len(names) == len(set(names)) == 11
+    assert len(names) == len(set(names)) == 10
     assert done.json["healthy"] == (done.code == 0)
     listed = charloom("doctor").out
     assert all(name in listed for name in names)

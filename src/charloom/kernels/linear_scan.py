@@ -42,8 +42,9 @@ def backward(
 
 def _compiled(name: str, shape: tuple[int, ...], *arrays: Array) -> bool:
     """Call a compiled function, if the library is here and the arrays are as it takes them."""
-    compiled, dtype = library(), arrays[0].dtype
-    if compiled is None or not all(x.dtype == dtype and x.flags.c_contiguous for x in arrays):
+    compiled, dtype = library(), str(arrays[0].dtype)
+    fits = dtype in ("float32", "float64") and all(x.dtype == dtype and x.flags.c_contiguous for x in arrays)
+    if compiled is None or not fits:
         return False
-    compiled.function(name, str(dtype))(*map(pointer, arrays), *shape)
+    compiled.function(name, dtype)(*map(pointer, arrays), *shape)
     return True

@@ -5,7 +5,7 @@
  * are printed as their bits.
  */
 
-enum { CAPACITY = 32, LINE = 65536 };
+enum { CAPACITY = 32, LONGEST_LINE = 65536 };
 
 static void *allocate(int64_t size) { return guarded(size, 8); }
 
@@ -69,11 +69,11 @@ static void write_cases(const char *image_path, const char *cases_path)
     int64_t size;
     void *image = contents(image_path, &size);
     FILE *cases = fopen(cases_path, "r");
-    static char line[LINE];
+    static char line[LONGEST_LINE];
     int kept = num_arrays;
     if (!cases)
         fail("the cases could not be read");
-    for (; fgets(line, LINE, cases); release(kept)) {
+    for (; fgets(line, LONGEST_LINE, cases); release(kept)) {
         Stream s;
         char *text = line;
         uint32_t key0 = (uint32_t)next(&text), key1 = (uint32_t)next(&text);
@@ -81,7 +81,7 @@ static void write_cases(const char *image_path, const char *cases_path)
         int64_t top_k = (int64_t)next(&text);
         double top_p = next(&text), min_p = next(&text), penalty = next(&text);
         int64_t end = (int64_t)next(&text), sample = (int64_t)next(&text), num_recent = (int64_t)next(&text);
-        int64_t n = (int64_t)next(&text), m = 0, *ids = guarded(LINE / 2 * 8 + n * 8, 8);
+        int64_t n = (int64_t)next(&text), m = 0, *ids = guarded(LONGEST_LINE / 2 * 8 + n * 8, 8);
         for (char *after = text; ids && strtoll(text, &after, 10) >= 0 && after != text; text = after)
             ids[m++] = strtoll(text, 0, 10);
         const char *wrong = open_stream(image, size, CAPACITY, num_recent, &s);
