@@ -21,6 +21,7 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "inspect": "Find out why a model learns, and why it forgets.",
         "explain": "Show step by step how a text becomes a prediction.",
         "info": "Describe a model: settings, parameters, vocabulary and results.",
+        "serve": "Serve models over HTTP, to programs that speak OpenAI's interface.",
         "runs": "List the runs in a folder.",
         "compare": "Compare runs in a table or a plot.",
         "recipes": "List the named recipes and the table of default settings.",
