@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-import threading
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -179,18 +179,18 @@ def running(model, *words, slow=False, env=None):
         pytest.skip("the server needs the compiled kernels")
     program = ["-c", SLOW] if slow else ["-m", "charloom"]
     command = [sys.executable, *program, "serve", str(model), *map(str, words), "--port", "0", "--json"]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})}
-    )
-    try:
-        line = process.stdout.readline()
-        assert line, process.stderr.read()
-        threading.Thread(target=process.stderr.read, daemon=True).start()
-        yield Running(process, json.loads(line), Path(model))
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+    with tempfile.TemporaryFile("w+") as log:
+        environment = {**os.environ, **(env or {})}
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
+        try:
+            line = process.stdout.readline()
+            log.seek(0)
+            assert line, log.read()
+            yield Running(process, json.loads(line), Path(model))
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
 
 
 @pytest.fixture

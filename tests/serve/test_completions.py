@@ -9,7 +9,7 @@ import pytest
 from charloom.config import SampleConfig
 from charloom.evaluation.protocols import stream_loss
 from charloom.generation import encode_prompt, sample
-from tests.serve.conftest import asked, posted, serving
+from tests.serve.conftest import asked, got, posted, serving
 
 PROMPT = "Once upon a time"
 
@@ -101,6 +101,8 @@ def test_a_document_ends_its_text(ask):
     answer = ask(model="names", n=8, max_tokens=500, seed=1)
     assert {choice["finish_reason"] for choice in answer["choices"]} == {"stop"}
     assert "\n" not in "".join(texts(answer))
+    scored = ask(model="names", max_tokens=500, seed=1, logprobs=0)["choices"][0]
+    assert scored["logprobs"]["tokens"] == [*scored["text"], "<boundary>"]  # it was predicted too
 
 
 def test_logit_bias(ask, models):
@@ -301,3 +303,23 @@ def test_settings_without_effect_are_taken(ask):
         stop=None,
         logprobs=None,
     )
+
+
+def test_texts_become_ids_and_back(service):
+    info = got(service, "/tokenizer_info").json()
+    assert (info["eos_token"], info["bos_token"]) == ("\n", "\n")
+    (ids,) = asked(service, {"prompt": "abé"}, path="/tokenize")
+    assert ids.json()["count"] == 3
+    (text,) = asked(service, {"tokens": ids.json()["tokens"]}, path="/detokenize")
+    assert text.json() == {"prompt": "abé"}
+    (named,) = asked(service, {"model": "names", "prompt": "abc"}, path="/tokenize")
+    assert named.json()["tokens"] == [0, 1, 2]
+    for path, body in (
+        ("/tokenize", {"prompt": "日"}),
+        ("/tokenize", {}),
+        ("/tokenize", [1]),
+        ("/detokenize", {"tokens": [99]}),
+        ("/detokenize", {"tokens": [True]}),
+    ):
+        (answer,) = asked(service, body, path=path)
+        assert answer.status_code == 400

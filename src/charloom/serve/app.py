@@ -34,6 +34,7 @@ from charloom.serve.openapi import description
 from charloom.serve.page import PAGE_HEADERS, front_page
 from charloom.serve.refusal import Refusal, invalid
 from charloom.serve.served_model import ServedModel
+from charloom.serve.tokenizer import detokenized, tokenized, tokenizer_info
 
 _EVENT_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
@@ -121,6 +122,18 @@ class Service:
         model = find_model(request.path_params["id"], self.models)
         return _json(as_json(model_object(model, with_vocabulary=True)))
 
+    async def tokenizer_info(self, _request: Request) -> Response:
+        """``GET /tokenizer_info``."""
+        return _json(as_json(tokenizer_info(find_model(None, self.models))))
+
+    async def tokenize(self, request: Request) -> Response:
+        """``POST /tokenize`` and ``POST /detokenize``."""
+        given = _parsed(await _body(request, self.limits.max_body_bytes))
+        name = given.get("model") if isinstance(given, dict) else None
+        model = find_model(name if isinstance(name, str) else None, self.models)
+        convert = tokenized if request.url.path == "/tokenize" else detokenized
+        return _json(as_json(convert(given, model)))
+
     async def health(self, _request: Request) -> Response:
         """``GET /health``."""
         status = "stopping" if self.is_stopping else "ok"
@@ -153,6 +166,9 @@ def create_app(
         Route("/v1/completions", service.completions, methods=["POST"]),
         Route("/v1/models", service.list_models),
         Route("/v1/models/{id:path}", service.one_model),
+        Route("/tokenizer_info", service.tokenizer_info),
+        Route("/tokenize", service.tokenize, methods=["POST"]),
+        Route("/detokenize", service.tokenize, methods=["POST"]),
         Route("/health", service.health),
         Route("/metrics", service.metrics),
         Route("/openapi.json", service.openapi),

@@ -21,6 +21,9 @@ from charloom.serve.refusal import Refusal, internal
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
+OPEN_PATHS = frozenset({"/", "/health", "/openapi.json"})
+"""What needs no key: it computes nothing and tells nothing of other requests."""
+
 _log = logging.getLogger("charloom.serve")
 
 
@@ -29,7 +32,7 @@ class Guard:
 
     Args:
         app: the application behind it.
-        key: what ``/v1`` and ``/metrics`` require as a bearer token; None = nothing.
+        key: what every path but `OPEN_PATHS` requires as a bearer token; None = nothing.
         names: allowed in Host, without port; None = every name, for a server that requires a key.
         trusted: names whose pages may use the server, besides its own.
         counters: where answers are counted.
@@ -83,7 +86,7 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and not self._is_own(origin, host):
             raise Refusal(403, f"pages of {origin[:100]!r} may not use this server", code="wrong_origin")
-        needs_key = path.startswith("/v1/") or path == "/metrics"
+        needs_key = path not in OPEN_PATHS
         if self._key is not None and needs_key and not self._has_key(headers.get("authorization", "")):
             what = "the key is missing or wrong: send it as Authorization: Bearer KEY"
             raise Refusal(401, what, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})

@@ -119,8 +119,10 @@ def _ignore(_number: int, _frame: object) -> None:
 
 def _listen(address: Address) -> tuple[socket.socket, bool]:
     """A listening socket, and whether only this machine reaches it."""
-    place = f"{address.host}:{address.port}"
+    place, listening = f"{address.host}:{address.port}", None
     try:
+        if not 0 <= address.port < 1 << 16:  # the system would take its lower bits
+            raise OSError("a port is a number from 0 to 65535")
         family, kind, protocol, _, where = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
@@ -135,7 +137,9 @@ def _listen(address: Address) -> tuple[socket.socket, bool]:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(where)
         listening.listen(BACKLOG)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
+        if listening is not None:
+            listening.close()
         raise ConfigError(
             f"cannot listen on {place}", why=str(error), fix="choose another --port, or 0 for any free one"
         ) from error

@@ -62,7 +62,8 @@ class TokenLog:
     def __init__(self, vocab: Vocabulary, names: Sequence[str], *, with_top: bool, offset: int = 0) -> None:
         self._names, self._with_top, self._offset = names, with_top, offset
         self._decoder, self._num_symbols = IncrementalDecoder(vocab), len(vocab.symbols)
-        self._waiting: list[Token] = []
+        self._unk_id = vocab.unk_id
+        self._waiting: list[tuple[int, Token]] = []  # with where each ends
 
     def add(self, ids: Sequence[int], found: Sequence[Prediction | None]) -> None:
         """Add ids with what was predicted in their places."""
@@ -71,12 +72,15 @@ class TokenLog:
             if self._with_top and prediction is not None:
                 top = {self._names[other]: value for other, value in prediction.top.items()}
             log_prob = None if prediction is None else prediction.log_prob
-            self._waiting.append(Token(self._names[char_id], log_prob, top, self._offset))
-            is_special = char_id >= self._num_symbols
-            self._offset += 1 if is_special else len("".join(self._decoder.push(char_id)))
+            token = Token(self._names[char_id], log_prob, top, self._offset)
+            if char_id == self._unk_id:
+                self._offset += 1
+            elif char_id < self._num_symbols:
+                self._offset += len("".join(self._decoder.push(char_id)))
+            self._waiting.append((self._offset, token))
 
-    def take(self, before: int) -> list[Token]:
-        """Remove and return the tokens that begin before this character of the text."""
-        number = sum(token.offset < before for token in self._waiting)
+    def take(self, length: int) -> list[Token]:
+        """Remove and return the tokens in this many characters of the text, and a boundary that ends it."""
+        number = sum(end <= length for end, _ in self._waiting)
         taken, self._waiting = self._waiting[:number], self._waiting[number:]
-        return taken
+        return [token for _, token in taken]
