@@ -22,6 +22,8 @@ FURTHER = {
     "pandas": {"text"},
     "rich": {"cli", "progress"},
     "IPython": {"progress"},
+    "starlette": {"serve"},
+    "uvicorn": {"serve"},
 }
 
 

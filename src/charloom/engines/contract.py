@@ -6,7 +6,7 @@ own arrays, and `export_state` and `import_state` convert them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -108,7 +108,7 @@ class EngineModel(StateConverter, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How to choose the next character, the same for every row; `generation.filters` has the arithmetic."""
+    """How to choose the next character; `generation.filters` has the arithmetic."""
 
     seed: int  # 64 bits; seed, sample number and position determine each draw
     temperature: float = 1.0  # divides the logits; 0 = greedy, and below `GREEDY_BELOW` too
@@ -118,6 +118,7 @@ class SamplingParams:
     repetition_penalty: float | None = None  # divides the odds of recent characters; None = 1
     banned: Bool[Array, "V"] | None = None  # ids that are never generated
     end_id: int | None = None  # the id that ends a sample; None = no such id
+    logit_bias: Float[Array, "V"] | None = None  # float32, added to the logits; None = 0
 
     @property
     def is_greedy(self) -> bool:
@@ -151,11 +152,17 @@ class BatchDecoder(Protocol):
     """A model that samples many characters in one call, without returning to Python between them."""
 
     def decode(
-        self, before: DecodeState, params: SamplingParams, num_chars: int, *, log_probs: bool = False
+        self,
+        before: DecodeState,
+        params: SamplingParams | Sequence[SamplingParams],
+        num_chars: int,
+        *,
+        log_probs: bool = False,
     ) -> DecodeOutput:
         """Generate and read up to `num_chars` characters for each sample; `before` is not changed.
 
-        Every sample gains at least one character. The call may end early if one generates `params.end_id`.
+        `params` are those of every sample, or one for each. Every sample gains at least one character. The call may end
+        early if one generates its `end_id`.
 
         Raises:
             DivergedError: a row's logits do not define a distribution.

@@ -136,6 +136,7 @@ def distribution(
         banned=params.banned,
         repetition_penalty=params.repetition_penalty,
         recent=recent,
+        logit_bias=params.logit_bias,
     )
 
 

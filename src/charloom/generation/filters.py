@@ -1,6 +1,6 @@
 """From logits to a character: softmax with temperature, three filters, and a draw by inverse-CDF sampling.
 
-    s = logits − ln penalty                   (0)  of recently generated characters, once each
+    s = logits + bias − ln penalty            (0)  the penalty of recently generated characters, once each
     p = softmax(s / temperature)              (1)  temperature 0 to 1.17e-38: probability 1 on the largest s
     top-k: keep the k likeliest               (2)
     top-p: the smallest set with Σ p ≥ top_p  (3)  of what (2) kept, renormalised
@@ -41,6 +41,7 @@ def next_distribution(
     banned: Bool[Array, " V"] | None = None,
     repetition_penalty: float | None = None,
     recent: Int64[Array, "B W"] | None = None,
+    logit_bias: Float[Array, " V"] | None = None,
 ) -> Float64[Array, "B V"]:
     """Turn logits into the probabilities that the next character is drawn from.
 
@@ -54,6 +55,7 @@ def next_distribution(
         banned: ids that are never generated, such as ``<unk>``: their logits are set to −∞ first.
         repetition_penalty: divides the odds of each row's `recent` ids, above 0; None = no penalty.
         recent: the last ids that each row generated or read, padded with −1.
+        logit_bias: added to the logits of every row; None = 0.
 
     Returns:
         (B, V), float64; each row sums to 1.
@@ -66,6 +68,8 @@ def next_distribution(
         [[0.625, 0.375, 0.0]]
     """
     scores = np.array(logits, dtype=np.float64, order="C")
+    if logit_bias is not None:
+        scores += logit_bias
     if banned is not None:
         scores[:, banned] = -np.inf
     if repetition_penalty is not None and recent is not None:

@@ -123,7 +123,7 @@ class SampleText:
         self._log_probs: list[float] = []
         self._decoder = IncrementalDecoder(vocab)
         self._stop_matcher = StopMatcher(stops)
-        self._num_left = length
+        self._num_left, self._num_ids = length, 0
         self._text = io.StringIO()
 
     @property
@@ -135,6 +135,11 @@ class SampleText:
     def max_ids(self) -> int:
         """How many more ids can be used at most: a character takes at least one."""
         return MAX_IDS if self._num_left is None else min(self._num_left, MAX_IDS)
+
+    @property
+    def num_ids(self) -> int:
+        """How many ids were accepted, those of a stop string or boundary included."""
+        return self._num_ids
 
     @property
     def log_probs(self) -> tuple[float, ...]:
@@ -153,6 +158,7 @@ class SampleText:
             while accepted < len(ids) and self.finish_reason is None:
                 final += self._add_one(int(ids[accepted]))
                 accepted += 1
+        self._num_ids += accepted
         if log_probs is not None:
             self._log_probs += log_probs[:accepted].tolist()
         return final

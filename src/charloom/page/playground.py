@@ -46,7 +46,8 @@ def playground_of(models: Sequence[PlaygroundModel], *, needs_key: bool = False)
         data=(json_block("served", {"models": entries, "needsKey": needs_key}),),
         rules={"connect-src": "'self'"},
         line="",
-        note="Made with charloom. What you type goes to this server only.",
+        note="Made with charloom. What you type goes to this server only. Programs ask it at /v1/completions, whose "
+        "fields are listed at /openapi.json.",
     )
 
 

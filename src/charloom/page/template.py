@@ -82,7 +82,7 @@ def facts_of(
     """
     card = model.card
     results, corpus = card.get("results", {}), card.get("corpus", {})
-    copied = f"{longest_copy:,} characters of the training text, in {num_chars:,} that the model wrote"
+    copied = f"{longest_copy or 0:,} characters of the training text, in {num_chars:,} that the model wrote"
     rows = {
         "held-out text": results_line(results, model.vocab.unit),
         "trained on": f"{corpus['name']}, {corpus['num_chars']:,} characters" if corpus else "",

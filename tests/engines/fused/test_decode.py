@@ -63,6 +63,29 @@ def test_the_same_seed_writes_the_same_text_bit_for_bit(config, precision, rng, 
             assert_same(found, [part[sample : sample + 1] for part in whole])
 
 
+def test_each_row_may_have_its_own_rule(rng, monkeypatch):
+    """Rows of one call, on one thread or two, draw as they do alone."""
+    config = next(iter(SHORT_CASES.values()))
+    params, samples = random_parameters(config, rng), list(range(9))
+    rules = [
+        SamplingParams(3),
+        SamplingParams(4, temperature=0.0),
+        SamplingParams(3, logit_bias=rng.normal(size=V).astype(np.float32) * 4),
+        SamplingParams(9, top_k=2, end_id=1),
+    ]
+    monkeypatch.setattr(models, "ROWS_A_THREAD", 4)
+    each = [rules[sample % len(rules)] for sample in samples]
+    for threads in (1, 2):
+        model = FusedModel(params, config, threads=threads)
+        rows = begin(model, samples, 0)
+        together = model.decode(rows, each, 12)
+        for sample in samples:
+            alone = model.decode(begin(model, [sample], 0), each[sample], 12)
+            length = min(together.lengths[sample], alone.lengths[0])
+            assert length > 0
+            np.testing.assert_array_equal(together.ids[sample, :length], alone.ids[0, :length])
+
+
 @every_stack
 def test_it_generates_the_same_text_as_scratch_and_numpy(config, rng):
     params, samples = random_parameters(config, rng), [3, 0, 4]

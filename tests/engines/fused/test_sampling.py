@@ -30,6 +30,7 @@ FILTERS = {
     "all": {"temperature": 1.4, "top_k": 7, "top_p": 0.95, "min_p": 0.05},
     "penalty": {"repetition_penalty": 3.0},
     "banned": {"banned": np.arange(9) == 4},
+    "biased": {"logit_bias": np.linspace(2, -2, 9, dtype=np.float32), "repetition_penalty": 3.0},
 }
 
 
@@ -137,6 +138,8 @@ def test_greedy_takes_the_lowest_id_of_ties():
     assert choose(SamplingParams(0, temperature=0.0, banned=np.array([0, 1, 0, 0], bool)), logits) == 2
     penalised = SamplingParams(0, temperature=0.0, repetition_penalty=math.e**2)
     assert choose(penalised, logits, np.array([1, 2, 1])) == 3
+    bias = np.array([9, 0, 0, 0], np.float32)
+    assert choose(SamplingParams(0, temperature=0.0, logit_bias=bias), logits) == 0
 
 
 @pytest.mark.parametrize("temperature", [5e-324, 1e-300, 1e-45, 1e-40, 1e-38])

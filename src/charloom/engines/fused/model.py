@@ -6,7 +6,7 @@ import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from ctypes import byref
+from ctypes import byref, sizeof
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from charloom.config import ModelConfig
 from charloom.engines import DecodeOutput, DecodeState, SamplingParams, State
 from charloom.engines.contract import NumpyStates, unflatten_state, zero_state
 from charloom.engines.fused.packing import pack
-from charloom.engines.fused.passes import new_samples, new_thread_contexts, new_workspace, sampling_rule
+from charloom.engines.fused.passes import new_samples, new_thread_contexts, new_workspace, sampling_rules
 from charloom.engines.fused.thread_tuner import ThreadTuner
 from charloom.errors import DivergedError
 from charloom.kernels.library import library, pointer
@@ -139,7 +139,12 @@ class FusedModel(NumpyStates):
         return nats, after
 
     def decode(
-        self, before: DecodeState, params: SamplingParams, num_chars: int, *, log_probs: bool = False
+        self,
+        before: DecodeState,
+        params: SamplingParams | Sequence[SamplingParams],
+        num_chars: int,
+        *,
+        log_probs: bool = False,
     ) -> DecodeOutput:
         """Generate and read up to `num_chars` characters per sample, with several threads if that pays off."""
         B = len(before.positions)
@@ -151,13 +156,14 @@ class FusedModel(NumpyStates):
             np.array(before.positions, np.int64),
             np.array(before.samples, np.int64),
         )
-        began, rule = time.perf_counter(), sampling_rule(params, self.vocab_size)
+        began, rules = time.perf_counter(), sampling_rules(params, B, self.vocab_size)
 
         shares = self._share_one(samples, ids, scores) if B == 1 else self._share_many(samples, ids, scores)
         calls = []
-        for context, own, own_ids, own_scores in shares:
+        for context, first, own, own_ids, own_scores in shares:
             work, rows = new_workspace(self._net, len(own_ids)), new_samples(*own)
-            passed = [byref(part) for part in (self._net.struct, work, context, rule, rows)]
+            passed = [byref(part) for part in (self._net.struct, work, context)]
+            passed += [byref(rules, first * sizeof(rules._type_)), byref(rows)]
             outputs = (pointer(own_ids), pointer(own_scores) if log_probs else None)
             calls.append((*passed, num_chars, *outputs))
         count = run_in_threads(self._decode, calls)
@@ -174,13 +180,14 @@ class FusedModel(NumpyStates):
         return DecodeOutput(after, ids, positions - before.positions, scores)
 
     def _share_many(self, samples: Samples, ids: Array, scores: Array) -> list[tuple[Any, ...]]:
-        """Divide the samples among threads."""
+        """Divide the samples among threads: context, number of the first sample, samples and outputs of each."""
         B = len(ids)
         parts = max(1, min(self._row_threads, B // ROWS_A_THREAD))
         edges = [B * part // parts for part in range(parts + 1)]
         return [
             (
                 new_thread_contexts(self._net, last - first, 1)[0],
+                first,
                 tuple(array[first:last] for array in samples),
                 ids[first:last],
                 scores[first:last],
@@ -193,7 +200,7 @@ class FusedModel(NumpyStates):
         parts, own = self._tuner.threads, (samples, ids, scores)
         copies = [own, *(copy.deepcopy(own) for _ in range(1, parts))]
         contexts = new_thread_contexts(self._net, 1, parts)
-        return [(context, *mine) for context, mine in zip(contexts, copies, strict=True)]
+        return [(context, 0, *mine) for context, mine in zip(contexts, copies, strict=True)]
 
     def parameters(self) -> dict[str, Array]:
         """Copies of the parameters, under their names."""

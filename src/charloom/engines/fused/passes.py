@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,7 +56,19 @@ def sampling_rule(params: SamplingParams, vocab_size: int) -> ctypes.Structure:
         log_penalty=0.0 if penalty is None else float(np.log(penalty)),
         banned=banned,
         end=-1 if params.end_id is None else params.end_id,
+        bias=0 if params.logit_bias is None else np.ascontiguousarray(params.logit_bias, np.float32),
     )
+
+
+def sampling_rules(
+    params: SamplingParams | Sequence[SamplingParams], num_rows: int, vocab_size: int
+) -> ctypes.Array[Any]:
+    """The rule of each row, as the compiled loop reads them; equal parameters are compiled once."""
+    each = [params] * num_rows if isinstance(params, SamplingParams) else params
+    compiled = {id(one): sampling_rule(one, vocab_size) for one in each}
+    rules: Any = (type(compiled[id(each[0])]) * num_rows)(*(compiled[id(one)] for one in each))
+    rules.owners = compiled  # of the arrays that the rules point to
+    return rules  # type: ignore[no-any-return]
 
 
 def new_samples(

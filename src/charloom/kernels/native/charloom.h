@@ -104,6 +104,7 @@ typedef struct {
     int64_t top_k;
     int64_t end;           /* the id that ends a sample, or −1 */
     const uint8_t *banned; /* (V) */
+    const float *bias;     /* added to the logits, (V), or 0 for none */
 } SamplingRule;
 
 /* The samples of a thread. */
@@ -325,8 +326,8 @@ void rnn_backward(const Window *window);
 /* Read ids (T, B); update state (B, S); write the logits from step `first` on, (T − first, B, V). */
 void read_window(const Network *net, const Workspace *work, ThreadContext *context, int64_t T, int64_t B, const int64_t *ids, const uint8_t *resets, number *state, int64_t first, number *logits);
 
-/* Generate up to n characters in each row; return how many each gained, or −1 if a logit was not finite. */
-int64_t decode(const Network *net, const Workspace *work, ThreadContext *context, const SamplingRule *rule, const Samples *rows, int64_t n, int64_t *ids, double *log_probs);
+/* Generate up to n characters in each row by its own rule (B); return how many each gained, or −1 if a logit was not finite. */
+int64_t decode(const Network *net, const Workspace *work, ThreadContext *context, const SamplingRule *rules, const Samples *rows, int64_t n, int64_t *ids, double *log_probs);
 
 /* Write the loss of each target in nats, (n); the logits (n, V) are overwritten. */
 void nats_of_targets(number *logits, const int64_t *targets, number *nats, int64_t n, int64_t V);

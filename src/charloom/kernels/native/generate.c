@@ -24,7 +24,7 @@ EXPORT double FN(log_probability)(const number *logits, int64_t id, float *weigh
 }
 
 EXPORT int64_t FN(decode)(
-    const Network *net, const Workspace *work, ThreadContext *context, const SamplingRule *rule, const Samples *rows,
+    const Network *net, const Workspace *work, ThreadContext *context, const SamplingRule *rules, const Samples *rows,
     int64_t n, int64_t *ids, double *log_probs)
 {
     int64_t B = rows->num_rows, V = net->vocab_size, now[B];
@@ -33,7 +33,7 @@ EXPORT int64_t FN(decode)(
     for (int64_t i = 0; i < n; i++) {
         int ended = 0;
         for (int64_t b = 0; b < B; b++) {
-            int64_t id = FN(choose)(rule, rows, b, V);
+            int64_t id = FN(choose)(rules + b, rows, b, V);
             if (id < 0)
                 return -1;
             if (log_probs)
@@ -42,7 +42,7 @@ EXPORT int64_t FN(decode)(
             if (rows->num_recent > 0)
                 rows->recent[b * rows->num_recent + rows->positions[b] % rows->num_recent] = id;
             rows->positions[b]++;
-            ended |= id == rule->end;
+            ended |= id == rules[b].end;
         }
         FN(read_window)(net, work, context, 1, B, now, nowhere, rows->state, 0, rows->logits);
         if (ended)

@@ -1,6 +1,6 @@
 /* From logits to a character: the arithmetic of `generation.filters` for one row.
  *
- *     s = logits, −∞ if banned, less ln penalty if recently generated        (1)
+ *     s = logits + bias, −∞ if banned, less ln penalty if recently generated (1)
  *     temperature 0: the largest s, the lowest id on ties                    (2)
  *     w = exp((s − max s) / temperature)                                     (3)
  *     top-k, then top-p of the rest, then min-p: w becomes 0                 (4)
@@ -41,12 +41,15 @@ static void score(const SamplingRule *rule, const Samples *rows, const number *l
 {
     for (int64_t v = 0; v < V; v++)
         rows->scores[v] = rule->banned[v] ? -INFINITY : (float)logits[v];
+    if (rule->bias)
+        for (int64_t v = 0; v < V; v++)
+            rows->scores[v] += rule->bias[v];
     if (rule->log_penalty == 0)
         return;
     for (int64_t i = 0; i < rows->num_recent; i++) {
         int64_t id = recent[i];
         if (id >= 0 && !rule->banned[id]) /* once, however often it occurs */
-            rows->scores[id] = (float)logits[id] - (float)rule->log_penalty;
+            rows->scores[id] = (float)logits[id] + (rule->bias ? rule->bias[id] : 0) - (float)rule->log_penalty;
     }
 }
 

@@ -41,7 +41,7 @@ static void set_rule(
     int64_t V = s->net.vocab_size;
     top_k = top_k < 1 ? 1 : top_k > V ? V : top_k;
     s->rule = (SamplingRule){key0,  key1, temperature > 0 ? temperature : 0, top_p, min_p, log_f64(penalty), top_k,
-                             end,   s->banned};
+                             end,   s->banned, 0};
 }
 
 static int allocate_pass(Stream *s)

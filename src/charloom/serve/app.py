@@ -1,0 +1,240 @@
+"""The application: which function answers which path."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping
+from functools import partial
+from typing import Any, NoReturn
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from charloom import __version__
+from charloom.serve.answers import (
+    DONE_EVENT,
+    Completion,
+    as_json,
+    error_event,
+    model_list,
+    model_object,
+)
+from charloom.serve.batcher import Batcher
+from charloom.serve.completions import CompletionRequest, find_model, parse_request
+from charloom.serve.counters import Counters
+from charloom.serve.guard import Guard
+from charloom.serve.job import Job, Piece
+from charloom.serve.limits import Limits
+from charloom.serve.openapi import description
+from charloom.serve.page import PAGE_HEADERS, REPORTS, front_page
+from charloom.serve.refusal import Refusal, invalid
+from charloom.serve.served_model import ServedModel
+from charloom.serve.tokenizer import detokenized, tokenized, tokenizer_info
+
+_EVENT_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+class Service:
+    """The models, and a function for each path.
+
+    Args:
+        models: by name; the first answers requests that name none.
+        limits: of the server.
+    """
+
+    def __init__(self, models: Mapping[str, ServedModel], limits: Limits) -> None:
+        self.models, self.limits = models, limits
+        self.counters = Counters()
+        self.batcher = Batcher(models, limits, self.counters)
+        self.is_stopping = False
+
+    def stop(self) -> None:
+        """Take no further requests."""
+        self.is_stopping = True
+        self.batcher.stop_admitting()
+
+    async def completions(self, request: Request) -> Response:
+        """``POST /v1/completions``."""
+        body = _parsed(await _body(request, self.limits.max_body_bytes))
+        parsed = parse_request(body, self.models, self.limits)
+        job = Job(
+            parsed.choices,
+            deadline_s=self.limits.deadline_s,
+            streams=parsed.streams,
+            max_pending=self.limits.max_pending_chars,
+            on_change=self.batcher.wake,
+        )
+        self.batcher.submit(job)
+        completion = Completion(parsed.model)
+        if parsed.streams:
+            events = self._events(job, parsed, completion)
+            return StreamingResponse(events, media_type="text/event-stream", headers=_EVENT_HEADERS)
+        pieces = await self._whole(job, request)
+        return _json(completion.whole(job, pieces))
+
+    async def _events(
+        self, job: Job, parsed: CompletionRequest, completion: Completion
+    ) -> AsyncIterator[bytes]:
+        try:
+            async with contextlib.aclosing(job.pieces()) as arriving:
+                async for pieces in arriving:
+                    yield completion.events(pieces)
+        except Refusal as refusal:
+            yield error_event(refusal.envelope())
+            return
+        finally:
+            self._count_left(job)
+        if parsed.include_usage:
+            yield completion.usage_event(job)
+        yield DONE_EVENT
+
+    async def _whole(self, job: Job, request: Request) -> list[Piece]:
+        """All pieces; if the client leaves first, the job is cancelled."""
+        writing = asyncio.create_task(_collected(job))
+        leaving = asyncio.create_task(_left(request))
+        try:
+            await asyncio.wait({writing, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not writing.done():
+                job.cancel()
+                raise Refusal(499, "the client left", code="cancelled")
+            return writing.result()
+        finally:
+            for task in (writing, leaving):
+                task.cancel()
+            self._count_left(job)
+
+    def _count_left(self, job: Job) -> None:
+        """Count a job that its client has left before it was complete."""
+        if any(choice.finish_reason is None for choice in job.choices):
+            self.counters.cancelled += 1
+
+    async def list_models(self, _request: Request) -> Response:
+        """``GET /v1/models``."""
+        return _json(as_json(model_list(self.models.values())))
+
+    async def one_model(self, request: Request) -> Response:
+        """``GET /v1/models/{id}``."""
+        model = find_model(request.path_params["id"], self.models)
+        return _json(as_json(model_object(model, with_vocabulary=True)))
+
+    async def tokenizer_info(self, _request: Request) -> Response:
+        """``GET /tokenizer_info``."""
+        return _json(as_json(tokenizer_info(find_model(None, self.models))))
+
+    async def tokenize(self, request: Request) -> Response:
+        """``POST /tokenize`` and ``POST /detokenize``."""
+        given = _parsed(await _body(request, self.limits.max_body_bytes))
+        name = given.get("model") if isinstance(given, dict) else None
+        model = find_model(name if isinstance(name, str) else None, self.models)
+        convert = tokenized if request.url.path == "/tokenize" else detokenized
+        return _json(as_json(convert(given, model)))
+
+    async def health(self, _request: Request) -> Response:
+        """``GET /health``."""
+        status = "stopping" if self.is_stopping else "ok"
+        return _json(as_json({"status": status}), status=503 if self.is_stopping else 200)
+
+    async def metrics(self, _request: Request) -> Response:
+        """``GET /metrics``."""
+        text = self.counters.text(self.batcher.gauges())
+        return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
+
+    async def openapi(self, _request: Request) -> Response:
+        """``GET /openapi.json``."""
+        return _json(as_json(description(__version__)))
+
+    async def front(self, request: Request, *, needs_key: bool) -> Response:
+        """``GET /``."""
+        del request
+        return HTMLResponse(front_page(self.models.values(), needs_key=needs_key), headers=PAGE_HEADERS)
+
+    async def report(self, request: Request) -> Response:
+        """``GET /reports/{id}``: what ``charloom inspect`` wrote for a run."""
+        model = find_model(request.path_params["id"], self.models)
+        if model.report is None or not model.has_report:
+            raise Refusal(404, f"the run {model.name!r} was not inspected", code="no_report")
+        return FileResponse(model.report, media_type="text/html", headers=PAGE_HEADERS)
+
+
+def create_app(
+    service: Service,
+    *,
+    key: str | None = None,
+    names: Iterable[str] | None = None,
+    trusted: Iterable[str] = (),
+) -> ASGIApp:
+    """The application of a service, behind its `Guard`, whose arguments the others are."""
+    routes = [
+        Route("/v1/completions", service.completions, methods=["POST"]),
+        Route("/v1/models", service.list_models),
+        Route("/v1/models/{id:path}", service.one_model),
+        Route("/tokenizer_info", service.tokenizer_info),
+        Route("/tokenize", service.tokenize, methods=["POST"]),
+        Route("/detokenize", service.tokenize, methods=["POST"]),
+        Route("/health", service.health),
+        Route("/metrics", service.metrics),
+        Route("/openapi.json", service.openapi),
+        Route(f"{REPORTS}/{{id:path}}", service.report),
+        Route("/", partial(service.front, needs_key=key is not None)),
+    ]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _refuse, Refusal: _refuse})
+    return Guard(app, key=key, names=names, trusted=trusted, counters=service.counters)
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    """The envelope for what Starlette refuses (no such path, another method) and for our own refusals."""
+    if isinstance(error, HTTPException):
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
+        message = f"{request.method} {request.url.path[:100]}: {error.detail}"
+        error = Refusal(error.status_code, message, code=code, headers=error.headers or {})
+    assert isinstance(error, Refusal)
+    return _json(as_json(error.envelope()), status=error.status, headers=error.headers)
+
+
+def _json(body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(body, status_code=status, media_type="application/json", headers=headers)
+
+
+async def _body(request: Request, most: int) -> bytes:
+    """The body, of which no more than `most` bytes are read."""
+    announced = request.headers.get("content-length", "0")
+    parts, size = [], int(announced) if announced.isdecimal() else 0
+    if size <= most:
+        size = 0
+        async for part in request.stream():
+            size += len(part)
+            if size > most:
+                break
+            parts.append(part)
+    if size > most:
+        what = f"the body has more than {most} bytes, the limit of this server"
+        raise Refusal(413, what, code="body_too_large", headers={"Connection": "close"})
+    return b"".join(parts)
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body, parse_constant=_not_json)
+    except (ValueError, RecursionError) as error:
+        raise invalid(None, "the body is not JSON in UTF-8", code="invalid_json") from error
+
+
+def _not_json(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not JSON")
+
+
+async def _collected(job: Job) -> list[Piece]:
+    async with contextlib.aclosing(job.pieces()) as arriving:
+        return [piece async for pieces in arriving for piece in pieces]
+
+
+async def _left(request: Request) -> None:
+    """Return when the client has closed the connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,136 @@
+"""What every request passes first: the names of the host, where a browser's request comes from, and the key.
+
+A page of a stranger in a browser on this machine can send requests to loopback addresses. The Host header shows a name
+that was pointed at this machine (DNS rebinding), the Origin header a page of another site.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import time
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from charloom.serve.answers import as_json
+from charloom.serve.counters import Counters
+from charloom.serve.refusal import Refusal, internal
+
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+OPEN_PATHS = frozenset({"/", "/health", "/openapi.json"})
+"""What needs no key: it computes nothing and tells nothing of other requests."""
+
+_log = logging.getLogger("charloom.serve")
+
+
+class Guard:
+    """Middleware that refuses, counts and logs; no text of a request is logged.
+
+    Args:
+        app: the application behind it.
+        key: what every path but `OPEN_PATHS` requires as a bearer token; None = nothing.
+        names: allowed in Host, without port; None = every name, for a server that requires a key.
+        trusted: names whose pages may use the server, besides its own.
+        counters: where answers are counted.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        key: str | None,
+        names: Iterable[str] | None,
+        trusted: Iterable[str],
+        counters: Counters,
+    ) -> None:
+        self._app, self._counters = app, counters
+        self._key = None if key is None else key.encode()
+        self._names = None if names is None else frozenset(name.lower() for name in names)
+        self._trusted = frozenset(name.lower() for name in trusted)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request (ASGI)."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status = time.monotonic(), 0
+
+        async def noting_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            self._check(scope["path"], Headers(scope=scope))
+            await self._app(scope, receive, noting_send)
+        except Refusal as refusal:
+            await send_refusal(noting_send, refusal)
+        except Exception:
+            _log.exception("%s failed", _shown(scope["path"]))
+            if status == 0:
+                await send_refusal(noting_send, internal())
+        finally:
+            self._counters.answers[status or 499] += 1
+            seconds = time.monotonic() - began
+            _log.info("%s %s %d %.3f s", scope["method"], _shown(scope["path"]), status or 499, seconds)
+
+    def _check(self, path: str, headers: Headers) -> None:
+        host = headers.get("host", "")
+        if self._names is not None and _name(host) not in self._names:
+            raise Refusal(403, f"the Host {host[:100]!r} is not a name of this server", code="wrong_host")
+        origin = headers.get("origin")
+        if origin is not None and not self._is_own(origin, host):
+            raise Refusal(403, f"pages of {origin[:100]!r} may not use this server", code="wrong_origin")
+        needs_key = path not in OPEN_PATHS
+        if self._key is not None and needs_key and not self._has_key(headers.get("authorization", "")):
+            what = "the key is missing or wrong: send it as Authorization: Bearer KEY"
+            raise Refusal(401, what, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
+
+    def _is_own(self, origin: str, host: str) -> bool:
+        """Whether a page of this origin is one of this server, or of a trusted name."""
+        try:
+            place = urlsplit(origin)
+        except ValueError:
+            return False
+        if place.scheme not in ("http", "https") or not place.netloc:
+            return False
+        return place.netloc.lower() == host.lower() or place.hostname in self._trusted
+
+    def _has_key(self, authorization: str) -> bool:
+        kind, _, given = authorization.partition(" ")
+        assert self._key is not None
+        is_same = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), self._key)
+        return kind.lower() == "bearer" and is_same
+
+
+async def send_refusal(send: Send, refusal: Refusal) -> None:
+    """Answer with a refusal."""
+    body = as_json(refusal.envelope())
+    headers = {
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        **{name.lower(): value for name, value in refusal.headers.items()},
+    }
+    if refusal.status in (413, 503):
+        headers["connection"] = "close"
+    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": encoded})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _name(host: str) -> str:
+    """The name in a Host header, without its port."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _shown(path: str) -> str:
+    """A path for the log, with no line of its own and no control characters."""
+    return path[:100].encode("unicode_escape").decode("ascii")

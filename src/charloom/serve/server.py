@@ -1,0 +1,151 @@
+"""Run the server: its socket, its signals, and its end.
+
+On SIGTERM or Ctrl-C no further request is taken, running texts have `FINISH_S` to end, and what is left is cut with an
+error that says so. The process then exits with 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import signal
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import uvicorn
+
+from charloom.errors import ConfigError
+from charloom.serve.app import Service, create_app
+from charloom.serve.guard import LOOPBACK_NAMES
+from charloom.serve.limits import Limits
+from charloom.serve.served_model import ServedModel
+
+FINISH_S, EXIT_S = 3, 4
+"""Seconds after a signal until running texts are cut, and until open connections are."""
+
+BACKLOG = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where the server listens, and who may use it.
+
+    Attributes:
+        host: an address or name of this machine.
+        port: 0 = any free one.
+        key: required from clients; None = none, on loopback only.
+        names: further names in Host and Origin, such as that of a proxy.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    key: str | None = None
+    names: tuple[str, ...] = ()
+
+    def allowed_names(self, is_loopback: bool) -> frozenset[str] | None:
+        """The names in Host that are served; None = every name, as then a key is required."""
+        return frozenset((*LOOPBACK_NAMES, self.host, *self.names)) if is_loopback else None
+
+
+def run_server(
+    models: Mapping[str, ServedModel],
+    address: Address,
+    limits: Limits,
+    *,
+    on_ready: Callable[[str], None],
+) -> None:
+    """Serve until a signal arrives.
+
+    Args:
+        models: what is served, by name.
+        address: where.
+        limits: of the server.
+        on_ready: called with the server's URL once it answers.
+
+    Raises:
+        ConfigError: the address cannot be used, or is open to others without a key.
+    """
+    listening, is_loopback = _listen(address)
+    service = Service(models, limits)
+    names = address.allowed_names(is_loopback)
+    app = create_app(service, key=address.key, names=names, trusted=address.names)
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        backlog=BACKLOG,
+        server_header=False,
+        timeout_graceful_shutdown=EXIT_S,
+        ws="none",
+    )
+    server = uvicorn.Server(config)
+    # uvicorn repeats the signal after its end, for these handlers
+    handlers = {number: signal.signal(number, _ignore) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        asyncio.run(_serve(server, service, listening, on_ready))
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        service.batcher.close()
+
+
+async def _serve(
+    server: uvicorn.Server, service: Service, listening: socket.socket, on_ready: Callable[[str], None]
+) -> None:
+    watching = asyncio.create_task(_watch(server, service, _url(listening), on_ready))
+    try:
+        await server.serve(sockets=[listening])
+    finally:
+        watching.cancel()
+
+
+async def _watch(server: uvicorn.Server, service: Service, url: str, on_ready: Callable[[str], None]) -> None:
+    """Say when the server answers; end the running texts when it is to exit."""
+    while not server.started:
+        await asyncio.sleep(0.01)
+    on_ready(url)
+    while not server.should_exit:
+        await asyncio.sleep(0.05)
+    service.stop()
+    await asyncio.sleep(FINISH_S)
+    service.batcher.cut()
+
+
+def _ignore(_number: int, _frame: object) -> None:
+    """A signal that uvicorn has already obeyed."""
+
+
+def _listen(address: Address) -> tuple[socket.socket, bool]:
+    """A listening socket, and whether only this machine reaches it."""
+    place, listening = f"{address.host}:{address.port}", None
+    try:
+        if not 0 <= address.port < 1 << 16:  # the system would take its lower bits
+            raise OSError("a port is a number from 0 to 65535")
+        family, kind, protocol, _, where = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        is_loopback = ipaddress.ip_address(str(where[0]).partition("%")[0]).is_loopback
+        if not is_loopback and address.key is None:
+            raise ConfigError(
+                f"the host is {address.host!r} and there is no key",
+                why="everyone who reaches this address could use the server",
+                fix="set CHARLOOM_API_KEY or --api-key, or leave out --host",
+            )
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(where)
+        listening.listen(BACKLOG)
+    except OSError as error:
+        if listening is not None:
+            listening.close()
+        raise ConfigError(
+            f"cannot listen on {place}", why=str(error), fix="choose another --port, or 0 for any free one"
+        ) from error
+    return listening, is_loopback
+
+
+def _url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
