@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-TOOLS := hatchling editables hypothesis ipykernel jaxtyping mypy nbclient pytest pytest-randomly pytest-xdist ruff tensorboard typeguard
+TOOLS := hatchling editables httpx hypothesis ipykernel jaxtyping mypy nbclient openai pytest pytest-randomly pytest-xdist ruff tensorboard typeguard
 .PHONY: demo test check bench clean
 
 demo: $(VENV)/kernels
