@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 import zlib
 from pathlib import Path
@@ -40,6 +41,26 @@ def data():
     if not (folder / "tinyshakespeare.txt").is_file():
         pytest.skip(f"no corpora in {folder}: set CHARLOOM_DATA to a folder that holds tinyshakespeare.txt")
     return folder
+
+
+@pytest.fixture
+def ending_server(monkeypatch):
+    """``charloom serve`` in this process listens on any free port, and gets SIGTERM once it answers."""
+    pytest.importorskip("uvicorn", reason="the server needs uvicorn")
+    from dataclasses import replace
+
+    from charloom.serve import server
+
+    real = server.run_server
+
+    def run(models, address, limits, *, on_ready):
+        def end(url):
+            on_ready(url)
+            signal.raise_signal(signal.SIGTERM)
+
+        real(models, replace(address, port=0), limits, on_ready=end)
+
+    monkeypatch.setattr(server, "run_server", run)
 
 
 @pytest.fixture(autouse=True)

@@ -86,13 +86,16 @@ def pretend_fetched(folder, texts, monkeypatch):
         ("docs/how-to/many-samples.md", 4),
         ("docs/how-to/own-text.md", 6),
         ("docs/how-to/share.md", 5),
+        ("docs/how-to/serve.md", 4),
         ("docs/how-to/take-the-tour.md", 6),
         ("docs/how-to/write-together.md", 1),
     ],
 )
-def test_every_command_of_a_page_runs_in_the_order_given(page, least, tmp_path, monkeypatch):
+def test_every_command_of_a_page_runs_in_the_order_given(page, least, tmp_path, monkeypatch, request):
     from charloom.cli import main
 
+    if page.endswith("/serve.md"):
+        request.getfixturevalue("ending_server")
     pytest.importorskip("matplotlib")
     if page == "docs/how-to/share.md":
         pytest.importorskip("onnx")
@@ -129,11 +132,13 @@ def test_what_a_page_installs_draws_and_trains(page):
     (extras,) = re.findall(r"^    pip install '\.\[(.*)\]'$", (ROOT / page).read_text("utf-8"), re.MULTILINE)
     offered = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
     wanted = {
-        extra for named in extras.split(",") for extra in {"all": ["train", "plot"]}.get(named, [named])
+        extra
+        for named in extras.split(",")
+        for extra in {"all": ["train", "plot", "serve"]}.get(named, [named])
     }
     libraries = {re.match(r"\w+", library)[0] for extra in wanted for library in offered[extra]}
     assert {"torch", "matplotlib"} <= libraries
-    assert offered["all"] == ["charloom[train,plot]"]
+    assert offered["all"] == ["charloom[train,plot,serve]"]
 
 
 def test_every_tutorial_and_how_to_with_commands_is_tested():

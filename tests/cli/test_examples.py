@@ -56,7 +56,9 @@ def short_text(monkeypatch):
 
 @pytest.mark.parametrize(("verb", "line"), [*examples()])
 @pytest.mark.usefixtures("known_corpus", "published_corpus", "short_text")
-def test_example(charloom, workspace, verb, line):
+def test_example(charloom, workspace, verb, line, request):
+    if verb == "serve":
+        request.getfixturevalue("ending_server")
     *pipes, command = line.split(" | ")
     for long, short in SHORTER.items():
         command = command.replace(long, short)

@@ -104,29 +104,18 @@ def test_an_old_openai_client(server):
     assert found.stdout.endswith(" model_not_found\n")
 
 
-def test_llm(server, tmp_path):
+def test_llm(model_files, tmp_path):
+    """With a server that needs no key, as its completion models send none."""
     pytest.importorskip("llm")
-    (tmp_path / "extra-openai-models.yaml").write_text(
-        f"- model_id: tales\n  model_name: tales\n  api_base: {server.url}/v1\n  completion: true\n",
-        encoding="utf-8",
-    )
-    (tmp_path / "keys.json").write_text('{"charloom": "secret"}', encoding="utf-8")
-    environment = {**os.environ, "LLM_USER_PATH": str(tmp_path)}
-    command = [
-        sys.executable,
-        "-m",
-        "llm",
-        "-m",
-        "tales",
-        "ab",
-        "-o",
-        "seed",
-        "1",
-        "-o",
-        "max_tokens",
-        "40",
-    ]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, env=environment)
+    with running(model_files["tales"]) as server:
+        settings = (
+            f"- model_id: tales\n  model_name: tales\n  api_base: {server.url}/v1\n  completion: true\n"
+        )
+        (tmp_path / "extra-openai-models.yaml").write_text(settings, encoding="utf-8")
+        options = ["-o", "seed", "1", "-o", "max_tokens", "40"]
+        command = [sys.executable, "-m", "llm", "-m", "tales", "ab", *options]
+        environment = {**os.environ, "LLM_USER_PATH": str(tmp_path)}
+        found = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, env=environment)
     assert found.returncode == 0, found.stderr
     assert len(found.stdout.rstrip("\n")) >= 30
 

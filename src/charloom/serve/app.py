@@ -61,7 +61,9 @@ class Service:
 
     async def completions(self, request: Request) -> Response:
         """``POST /v1/completions``."""
-        body = _parsed(await _body(request, self.limits.max_body_bytes))
+        content = await _body(request, self.limits.max_body_bytes)
+        self.batcher.check_room()  # before any work for it
+        body = _parsed(content)
         parsed = parse_request(body, self.models, self.limits)
         job = Job(
             parsed.choices,

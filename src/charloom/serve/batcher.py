@@ -23,8 +23,8 @@ from charloom.serve.refusal import Refusal, busy, internal, stopping, too_late
 from charloom.serve.schedule import Schedule
 from charloom.serve.served_model import ServedModel
 
-PIECE_EVERY_S = 0.04
-"""Shortest time between two pieces of a text: an event costs more than the characters in it."""
+PIECE_EVERY_S, PIECES_PER_S = 0.04, 640
+"""Shortest time between two pieces of a text, and most pieces of all texts: a piece costs more than its characters."""
 
 LOOK_EVERY_S = 0.25
 """How often deadlines are checked if there is nothing to do."""
@@ -55,17 +55,25 @@ class Batcher:
         self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
         self._thread.start()
 
-    def submit(self, job: Job) -> None:
-        """Serve a job.
+    def check_room(self, num_choices: int = 1) -> None:
+        """Check that a job may be submitted.
 
         Raises:
             Refusal: there is no place for it (429), or the server is stopping (503).
         """
+        if self._is_stopping:
+            raise stopping()
+        if self._num_held + num_choices > self._limits.max_held:
+            raise busy(num_choices, self._num_held, self._limits.max_held)
+
+    def submit(self, job: Job) -> None:
+        """Serve a job.
+
+        Raises:
+            Refusal: as `check_room`.
+        """
         with self._changed:
-            if self._is_stopping:
-                raise stopping()
-            if self._num_held + len(job.choices) > self._limits.max_held:
-                raise busy(len(job.choices), self._num_held, self._limits.max_held)
+            self.check_room(len(job.choices))
             self._num_held += len(job.choices)
             self._arrived.append(job)
             self._note_change()
@@ -164,10 +172,9 @@ class Batcher:
     def _deliver(self, changed: list[tuple[Job, Choice]]) -> None:
         """Hand new text to the event loops, in one call for each."""
         now, by_job = time.monotonic(), dict[int, tuple[Job, list[Piece]]]()
+        wait_s = max(PIECE_EVERY_S, len(changed) / PIECES_PER_S)
         for job, choice in changed:
-            every_s = (
-                PIECE_EVERY_S if job.has_room() else 0.0
-            )  # a client that waits for nothing takes nothing
+            every_s = wait_s if job.has_room() else 0.0  # what fills the room is on its way
             piece = choice.take(now, every_s) if job.streams or choice.finish_reason else None
             if piece is not None:
                 by_job.setdefault(id(job), (job, []))[1].append(piece)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 READ_S = 0.01
 """Target time of a slice of prompts."""
 
-WRITE_S, FIRST_WRITE_S = 0.02, 0.005
+WRITE_S, FIRST_WRITE_S = 0.03, 0.01
 """Target time of a call that writes, and of one in which a choice writes its first character."""
 
 MAX_READ, MAX_WRITE = 4096, 4096

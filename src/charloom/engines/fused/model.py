@@ -6,7 +6,7 @@ import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from ctypes import byref, sizeof
+from ctypes import byref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,13 @@ from charloom.config import ModelConfig
 from charloom.engines import DecodeOutput, DecodeState, SamplingParams, State
 from charloom.engines.contract import NumpyStates, unflatten_state, zero_state
 from charloom.engines.fused.packing import pack
-from charloom.engines.fused.passes import new_samples, new_thread_contexts, new_workspace, sampling_rules
+from charloom.engines.fused.passes import (
+    SamplingRules,
+    new_samples,
+    new_thread_contexts,
+    new_workspace,
+    sampling_rules,
+)
 from charloom.engines.fused.thread_tuner import ThreadTuner
 from charloom.errors import DivergedError
 from charloom.kernels.library import library, pointer
@@ -69,6 +75,7 @@ class FusedModel(NumpyStates):
         self._tuner = ThreadTuner(1 if threads is None else threads)
         self._parameters = {name: np.array(p, self.dtype) for name, p in params.items()}
         self._net = pack(params, config, dtype=self.dtype, int8=precision == "int8")
+        self._rules: SamplingRules | None = None
         compiled = library()
         assert compiled is not None, "load_engine asks first"
         flavour = "portable" if portable else "float64" if precision == "float64" else "float32"
@@ -156,14 +163,14 @@ class FusedModel(NumpyStates):
             np.array(before.positions, np.int64),
             np.array(before.samples, np.int64),
         )
-        began, rules = time.perf_counter(), sampling_rules(params, B, self.vocab_size)
+        began, rules = time.perf_counter(), self._rules_of(params, B)
 
         shares = self._share_one(samples, ids, scores) if B == 1 else self._share_many(samples, ids, scores)
         calls = []
         for context, first, own, own_ids, own_scores in shares:
             work, rows = new_workspace(self._net, len(own_ids)), new_samples(*own)
             passed = [byref(part) for part in (self._net.struct, work, context)]
-            passed += [byref(rules, first * sizeof(rules._type_)), byref(rows)]
+            passed += [rules.row(first), byref(rows)]
             outputs = (pointer(own_ids), pointer(own_scores) if log_probs else None)
             calls.append((*passed, num_chars, *outputs))
         count = run_in_threads(self._decode, calls)
@@ -178,6 +185,14 @@ class FusedModel(NumpyStates):
         logits, flat, recent, positions, _ = samples
         after = DecodeState(logits, unflatten_state(self.config, flat), recent, positions, before.samples)
         return DecodeOutput(after, ids, positions - before.positions, scores)
+
+    def _rules_of(self, params: SamplingParams | Sequence[SamplingParams], B: int) -> SamplingRules:
+        """The rules of B rows; those of the last call again if they are for the same parameters."""
+        each = [params] * B if isinstance(params, SamplingParams) else params
+        rules = self._rules
+        if rules is None or not rules.are_of(each):
+            rules = self._rules = sampling_rules(each, self.vocab_size)
+        return rules
 
     def _share_many(self, samples: Samples, ids: Array, scores: Array) -> list[tuple[Any, ...]]:
         """Divide the samples among threads: context, number of the first sample, samples and outputs of each."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from operator import is_
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -60,15 +61,27 @@ def sampling_rule(params: SamplingParams, vocab_size: int) -> ctypes.Structure:
     )
 
 
-def sampling_rules(
-    params: SamplingParams | Sequence[SamplingParams], num_rows: int, vocab_size: int
-) -> ctypes.Array[Any]:
-    """The rule of each row, as the compiled loop reads them; equal parameters are compiled once."""
-    each = [params] * num_rows if isinstance(params, SamplingParams) else params
-    compiled = {id(one): sampling_rule(one, vocab_size) for one in each}
-    rules: Any = (type(compiled[id(each[0])]) * num_rows)(*(compiled[id(one)] for one in each))
-    rules.owners = compiled  # of the arrays that the rules point to
-    return rules  # type: ignore[no-any-return]
+class SamplingRules(NamedTuple):
+    """The rule of each row, as the compiled loop reads them, and what they were made from."""
+
+    params: list[SamplingParams]
+    array: ctypes.Array[Any]
+    owners: list[ctypes.Structure]  # of the arrays that the rules point to
+
+    def are_of(self, params: Sequence[SamplingParams]) -> bool:
+        """Whether they were made from the very same parameters."""
+        return len(self.params) == len(params) and all(map(is_, self.params, params))
+
+    def row(self, number: int) -> Any:
+        """A reference to the rules from this row on."""
+        return ctypes.byref(self.array, number * ctypes.sizeof(self.owners[0]))
+
+
+def sampling_rules(params: Sequence[SamplingParams], vocab_size: int) -> SamplingRules:
+    """Make the rules of rows; equal parameters are made into one rule once."""
+    compiled = {id(one): sampling_rule(one, vocab_size) for one in params}
+    each = [compiled[id(one)] for one in params]
+    return SamplingRules(list(params), (type(each[0]) * len(each))(*each), each)
 
 
 def new_samples(
