@@ -195,7 +195,7 @@ def running(model, *words, slow=False, env=None):
 
 @pytest.fixture
 def charloom_in_process(capsys):
-    """Call the command line in this process: exit code and standard error."""
+    """RowOutput the command line in this process: exit code and standard error."""
     pytest.importorskip("uvicorn", reason="the server needs uvicorn")
     from charloom.cli import main
 

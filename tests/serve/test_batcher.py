@@ -170,7 +170,7 @@ async def test_a_cancelled_job_frees_its_place_at_once(models):
         with pytest.raises(Refusal, match="holds 2 texts of at most 2"):
             service.batcher.submit(job_of(models, prompt="a"))
         jobs[0].cancel()
-        await until(lambda: service.batcher.gauges()["choices_active"][1] == 1)
+        await until(lambda: service.batcher.gauges()["choices_held"][1] == 1)
         service.batcher.submit(other := job_of(models, on_change=on_change, prompt="a", max_tokens=7))
         assert len(await text_of(other)) == 7
         jobs[1].cancel()
@@ -206,7 +206,7 @@ async def test_a_full_server_refuses_and_recovers(models):
         assert answer.json()["error"]["type"] == "rate_limit_error"
         for job in jobs:
             job.cancel()
-        await until(lambda: service.batcher.gauges()["choices_active"][1] == 0)
+        await until(lambda: service.batcher.gauges()["choices_held"][1] == 0)
         assert (await ask_once(service, {"prompt": "a"})).status_code == 200
 
 
@@ -250,6 +250,7 @@ async def test_what_is_cut_says_so(models):
 
 def test_pieces_come_at_once_and_then_not_too_often(models):
     (choice,) = choices_of(models, prompt="ab", max_tokens=4, echo=True)
+    choice.prompt.logits, choice.prompt.state = np.zeros((1, 3)), []
     choice.begin()
     texts, now = [], 100.0
     for ids in ([0], [1], [2], [3]):

@@ -66,7 +66,7 @@ def test_openai_lists_models_and_raises_its_own_exceptions(server):
     with openai_client(server, max_retries=0) as client:
         assert [model.id for model in client.models.list()] == ["tales", "names"]
         assert client.models.retrieve("names").owned_by == "charloom"
-        with pytest.raises(openai.NotFoundError, match="there is no model 'gpt'"):
+        with pytest.raises(openai.NotFoundError, match="no model has the name 'gpt'"):
             client.completions.create(model="gpt", prompt="a")
         with pytest.raises(openai.BadRequestError) as caught:
             client.completions.create(model="tales", prompt="日")

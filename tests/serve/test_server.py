@@ -78,7 +78,7 @@ def test_a_client_that_vanishes_frees_its_place(slow_server, streams):
     until(lambda: metric(server, "choices_active") == 1)
     assert answer(server, {"prompt": "a"})[0] == 429
     connection.close()
-    until(lambda: metric(server, "choices_active") == 0)
+    until(lambda: metric(server, "choices_held") == 0)
     assert answer(server, {"prompt": "a", "max_tokens": 3})[0] == 200
     assert metric(server, "requests_cancelled_total") == cancelled + 1
 
@@ -97,7 +97,7 @@ def test_overload_is_answered_with_429_and_passes(slow_server):
         thread.join(PATIENCE_S)
     assert len(statuses) == 20
     assert set(statuses) == {(200, None), (429, "busy")}
-    until(lambda: metric(slow_server, "choices_active") == 0)
+    until(lambda: metric(slow_server, "choices_held") == 0)
     assert answer(slow_server, {"prompt": "ab"})[0] == 200
 
 

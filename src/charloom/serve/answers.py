@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from charloom.serve.job import Job, Piece
+from charloom.serve.job import Job, TextPart
 from charloom.serve.served_model import ServedModel
 from charloom.serve.tokens import Token
 
 
-def as_json(value: Any) -> bytes:
+def json_bytes(value: Any) -> bytes:
     """Compact JSON in UTF-8; a lone surrogate becomes its escape, which JSON has too."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.encode("utf-8", "backslashreplace")
@@ -30,12 +30,12 @@ class Completion:
             "model": model.name,
         }
 
-    def whole(self, job: Job, pieces: Sequence[Piece]) -> bytes:
+    def whole(self, job: Job, pieces: Sequence[TextPart]) -> bytes:
         """The answer in one piece."""
         choices = [_choice(piece) for piece in sorted(pieces, key=lambda piece: piece.choice.index)]
-        return as_json({**self._shared, "choices": choices, "usage": _usage(job)})
+        return json_bytes({**self._shared, "choices": choices, "usage": _usage(job)})
 
-    def events(self, pieces: Iterable[Piece]) -> bytes:
+    def events(self, pieces: Iterable[TextPart]) -> bytes:
         """Server-sent events with new text."""
         return b"".join(_event({**self._shared, "choices": [_choice(piece)]}) for piece in pieces)
 
@@ -53,10 +53,10 @@ DONE_EVENT = b"data: [DONE]\n\n"
 
 
 def _event(value: dict[str, Any]) -> bytes:
-    return b"data: " + as_json(value) + b"\n\n"
+    return b"data: " + json_bytes(value) + b"\n\n"
 
 
-def _choice(piece: Piece) -> dict[str, Any]:
+def _choice(piece: TextPart) -> dict[str, Any]:
     log_probs = None if piece.choice.num_top is None else _log_probs(piece.tokens)
     return {
         "index": piece.choice.index,

@@ -20,8 +20,8 @@ from charloom import __version__
 from charloom.serve.answers import (
     DONE_EVENT,
     Completion,
-    as_json,
     error_event,
+    json_bytes,
     model_list,
     model_object,
 )
@@ -29,7 +29,7 @@ from charloom.serve.batcher import Batcher
 from charloom.serve.completions import CompletionRequest, find_model, parse_request
 from charloom.serve.counters import Counters
 from charloom.serve.guard import Guard
-from charloom.serve.job import Job, Piece
+from charloom.serve.job import Job, TextPart
 from charloom.serve.limits import Limits
 from charloom.serve.openapi import description
 from charloom.serve.page import PAGE_HEADERS, REPORTS, front_page
@@ -96,7 +96,7 @@ class Service:
             yield completion.usage_event(job)
         yield DONE_EVENT
 
-    async def _whole(self, job: Job, request: Request) -> list[Piece]:
+    async def _whole(self, job: Job, request: Request) -> list[TextPart]:
         """All pieces; if the client leaves first, the job is cancelled."""
         writing = asyncio.create_task(_collected(job))
         leaving = asyncio.create_task(_left(request))
@@ -118,16 +118,16 @@ class Service:
 
     async def list_models(self, _request: Request) -> Response:
         """``GET /v1/models``."""
-        return _json(as_json(model_list(self.models.values())))
+        return _json(json_bytes(model_list(self.models.values())))
 
     async def one_model(self, request: Request) -> Response:
         """``GET /v1/models/{id}``."""
         model = find_model(request.path_params["id"], self.models)
-        return _json(as_json(model_object(model, with_vocabulary=True)))
+        return _json(json_bytes(model_object(model, with_vocabulary=True)))
 
     async def tokenizer_info(self, _request: Request) -> Response:
         """``GET /tokenizer_info``."""
-        return _json(as_json(tokenizer_info(find_model(None, self.models))))
+        return _json(json_bytes(tokenizer_info(find_model(None, self.models))))
 
     async def tokenize(self, request: Request) -> Response:
         """``POST /tokenize`` and ``POST /detokenize``."""
@@ -135,12 +135,12 @@ class Service:
         name = given.get("model") if isinstance(given, dict) else None
         model = find_model(name if isinstance(name, str) else None, self.models)
         convert = tokenized if request.url.path == "/tokenize" else detokenized
-        return _json(as_json(convert(given, model)))
+        return _json(json_bytes(convert(given, model)))
 
     async def health(self, _request: Request) -> Response:
         """``GET /health``."""
         status = "stopping" if self.is_stopping else "ok"
-        return _json(as_json({"status": status}), status=503 if self.is_stopping else 200)
+        return _json(json_bytes({"status": status}), status=503 if self.is_stopping else 200)
 
     async def metrics(self, _request: Request) -> Response:
         """``GET /metrics``."""
@@ -149,7 +149,7 @@ class Service:
 
     async def openapi(self, _request: Request) -> Response:
         """``GET /openapi.json``."""
-        return _json(as_json(description(__version__)))
+        return _json(json_bytes(description(__version__)))
 
     async def front(self, request: Request, *, needs_key: bool) -> Response:
         """``GET /``."""
@@ -196,7 +196,7 @@ async def _refuse(request: Request, error: Exception) -> Response:
         message = f"{request.method} {request.url.path[:100]}: {error.detail}"
         error = Refusal(error.status_code, message, code=code, headers=error.headers or {})
     assert isinstance(error, Refusal)
-    return _json(as_json(error.envelope()), status=error.status, headers=error.headers)
+    return _json(json_bytes(error.envelope()), status=error.status, headers=error.headers)
 
 
 def _json(body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -231,7 +231,7 @@ def _not_json(word: str) -> NoReturn:
     raise ValueError(f"{word} is not JSON")
 
 
-async def _collected(job: Job) -> list[Piece]:
+async def _collected(job: Job) -> list[TextPart]:
     async with contextlib.aclosing(job.pieces()) as arriving:
         return [piece async for pieces in arriving for piece in pieces]
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from charloom.serve.counters import Counters
-from charloom.serve.job import Choice, Job, Piece
+from charloom.serve.job import Choice, Job, TextPart
 from charloom.serve.limits import Limits
 from charloom.serve.prefix_cache import PrefixCache
 from charloom.serve.refusal import Refusal, busy, internal, stopping, too_late
@@ -110,6 +110,7 @@ class Batcher:
             "choices_active": ("Texts that are read or written.", active),
             "choices_waiting": ("Texts that wait for their turn.", waiting),
             "choices_stalled": ("Texts that wait for their clients.", stalled),
+            "choices_held": ("Places that are taken.", self._num_held),
             "cached_states": ("States kept to continue texts from.", len(self._cache)),
             "cached_state_bytes": ("Memory of these states.", self._cache.num_bytes),
         }
@@ -171,7 +172,7 @@ class Batcher:
 
     def _deliver(self, changed: list[tuple[Job, Choice]]) -> None:
         """Hand new text to the event loops, in one call for each."""
-        now, by_job = time.monotonic(), dict[int, tuple[Job, list[Piece]]]()
+        now, by_job = time.monotonic(), dict[int, tuple[Job, list[TextPart]]]()
         wait_s = max(PIECE_EVERY_S, len(changed) / PIECES_PER_S)
         for job, choice in changed:
             every_s = wait_s if job.has_room() else 0.0  # what fills the room is on its way
@@ -181,19 +182,19 @@ class Batcher:
             if choice.text.num_ids > 0 and not job.was_answered:
                 job.was_answered = True
                 self._counters.first_char.observe(now - job.arrived)
-        by_loop: dict[int, list[tuple[Job, list[Piece]]]] = {}
+        by_loop: dict[int, list[tuple[Job, list[TextPart]]]] = {}
         for job, pieces in by_job.values():
             by_loop.setdefault(id(job.loop), []).append((job, pieces))
         for deliveries in by_loop.values():
             _call(deliveries[0][0].loop, _deliver_all, deliveries)
 
 
-def _deliver_all(deliveries: list[tuple[Job, list[Piece]]]) -> None:
+def _deliver_all(deliveries: list[tuple[Job, list[TextPart]]]) -> None:
     for job, pieces in deliveries:
         job.deliver(pieces)
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *arguments: object) -> None:
-    """Call a function in an event loop, unless the loop is closed, as the server's is when it has stopped."""
+    """RowOutput a function in an event loop, unless the loop is closed, as the server's is when it has stopped."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(function, *arguments)

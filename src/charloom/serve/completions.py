@@ -74,7 +74,7 @@ def find_model(name: str | None, models: Mapping[str, ServedModel]) -> ServedMod
         known = ", ".join(models)
         raise Refusal(
             404,
-            f"there is no model {name[:100]!r}; there are: {known}",
+            f"no model has the name {name[:100]!r}; there are: {known}",
             code="model_not_found",
             param="model",
         )

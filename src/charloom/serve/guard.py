@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from charloom.serve.answers import as_json
+from charloom.serve.answers import json_bytes
 from charloom.serve.counters import Counters
 from charloom.serve.refusal import Refusal, internal
 
@@ -110,7 +110,7 @@ class Guard:
 
 async def send_refusal(send: Send, refusal: Refusal) -> None:
     """Answer with a refusal."""
-    body = as_json(refusal.envelope())
+    body = json_bytes(refusal.envelope())
     headers = {
         "content-type": "application/json",
         "content-length": str(len(body)),

@@ -19,7 +19,7 @@ from charloom.generation.prefill import with_bos
 from charloom.generation.sample_text import SampleText
 from charloom.serve.refusal import Refusal
 from charloom.serve.served_model import ServedModel
-from charloom.serve.tokens import Prediction, Token, TokenLog
+from charloom.serve.tokens import Likelihood, Token, TokenLog
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int64
@@ -41,7 +41,7 @@ class PromptReading:
         self.num_read = self.num_cached = 0
         self.logits: Float[Array, "1 V"] | None = None
         self.state: State | None = None
-        self.predicted: list[Prediction | None] = [None]  # of each of `ids`; nothing predicts the first
+        self.predicted: list[Likelihood | None] = [None]  # of each of `ids`; nothing predicts the first
 
     @property
     def num_left(self) -> int:
@@ -65,7 +65,7 @@ class PromptReading:
         return DecodeState(self.logits, self.state, recent, np.zeros(1, np.int64), np.array([sample]))
 
 
-class Piece(NamedTuple):
+class TextPart(NamedTuple):
     """New final text of a choice; the last one has a reason."""
 
     choice: Choice
@@ -131,7 +131,7 @@ class Choice:
             self.row = self.prompt.begin(self.index, self.window)
         return len(self.prompt.text) if self.echo else 0
 
-    def add(self, ids: Int64[Array, " n"], found: Sequence[Prediction]) -> int:
+    def add(self, ids: Int64[Array, " n"], found: Sequence[Likelihood]) -> int:
         """Add the ids of a call, and return the number of characters that are final with them.
 
         `found` has a prediction for each id if log-probabilities are wanted.
@@ -146,7 +146,7 @@ class Choice:
             self._tokens += self._log.take(self._num_final)
         return len(final)
 
-    def take(self, now: float, every_s: float) -> Piece | None:
+    def take(self, now: float, every_s: float) -> TextPart | None:
         """What is new for the client: at once at the beginning and at the end, otherwise not too often."""
         if self.finish_reason is None and now - self._sent_at < every_s:
             return None
@@ -154,7 +154,7 @@ class Choice:
         if not text and self.finish_reason is None:
             return None
         self._unsent, self._tokens, self._sent_at = [], [], now
-        return Piece(self, text, tokens, self.finish_reason)
+        return TextPart(self, text, tokens, self.finish_reason)
 
 
 class Job:
@@ -183,7 +183,7 @@ class Job:
         self.is_over = False  # cancelled, failed or complete
         self.loop = asyncio.get_running_loop()
         self.was_answered = False
-        self._queue: asyncio.Queue[list[Piece] | Refusal] = asyncio.Queue()
+        self._queue: asyncio.Queue[list[TextPart] | Refusal] = asyncio.Queue()
         self._max_pending, self._on_change = max_pending, on_change
         self._pending, self._is_full, self._lock = 0, False, threading.Lock()
 
@@ -205,7 +205,7 @@ class Job:
     def _prompts(self) -> list[PromptReading]:
         return list({id(choice.prompt): choice.prompt for choice in self.choices}.values())
 
-    async def pieces(self) -> AsyncGenerator[list[Piece]]:
+    async def pieces(self) -> AsyncGenerator[list[TextPart]]:
         """The pieces as they arrive; what a yield returns from counts as taken.
 
         Raises:
@@ -241,7 +241,7 @@ class Job:
         with self._lock:
             self._pending += num_chars
 
-    def deliver(self, arrived: list[Piece] | Refusal) -> None:
+    def deliver(self, arrived: list[TextPart] | Refusal) -> None:
         """Put pieces, or a failure, where `pieces` finds them (the event loop)."""
         self._queue.put_nowait(arrived)
 

@@ -15,19 +15,19 @@ from charloom.engines import DecodeState
 from charloom.generation.decoding import concat, select
 from charloom.serve.job import Choice
 from charloom.serve.served_model import Decoder
-from charloom.serve.tokens import Prediction, predictions
+from charloom.serve.tokens import Likelihood, predictions
 
 if TYPE_CHECKING:
     from jaxtyping import Int64
     from numpy import ndarray as Array
 
 
-class Call(NamedTuple):
+class RowOutput(NamedTuple):
     """What one call wrote for a choice, and its number of characters."""
 
     choice: Choice
     ids: Int64[Array, " n"]
-    predicted: list[Prediction]
+    predicted: list[Likelihood]
     before: DecodeState  # of all rows, before the call
     row: int
 
@@ -64,7 +64,7 @@ class RowBatch:
         """A copy of one row."""
         return self._only([row])
 
-    def decode(self, most: int) -> list[Call]:
+    def decode(self, most: int) -> list[RowOutput]:
         """Write up to `most` characters for each choice, none beyond the length of any."""
         assert self._rows is not None
         before = self._rows
@@ -74,12 +74,12 @@ class RowBatch:
         calls = []
         for b, choice in enumerate(self._choices):
             ids = output.ids[b, : output.lengths[b]].copy()
-            calls.append(Call(choice, ids, self._predicted(before, b, choice, ids), before, b))
+            calls.append(RowOutput(choice, ids, self._predicted(before, b, choice, ids), before, b))
         return calls
 
     def _predicted(
         self, before: DecodeState, b: int, choice: Choice, ids: Int64[Array, " n"]
-    ) -> list[Prediction]:
+    ) -> list[Likelihood]:
         """The distributions that the ids were drawn from: read again, which gives the same bits."""
         if choice.num_top is None:
             return []

@@ -21,7 +21,7 @@ from charloom.serve.job import Choice, Job, PromptReading
 from charloom.serve.limits import Limits
 from charloom.serve.pace import Pace
 from charloom.serve.prefix_cache import Prefix, PrefixCache
-from charloom.serve.row_batch import Call, RowBatch
+from charloom.serve.row_batch import RowBatch, RowOutput
 from charloom.serve.served_model import ServedModel
 from charloom.serve.tokens import predictions
 
@@ -160,7 +160,7 @@ class Schedule:
                 del self._batches[window]
         return written
 
-    def _timed(self, batch: RowBatch, seconds: float) -> list[Call]:
+    def _timed(self, batch: RowBatch, seconds: float) -> list[RowOutput]:
         began, rows = time.perf_counter(), len(batch)
         most = min(self._write_pace.steps(rows=rows, seconds=seconds), MAX_WRITE)
         calls = batch.decode(most)
@@ -168,7 +168,7 @@ class Schedule:
         self._write_pace.note(rows=rows, steps=steps, seconds=time.perf_counter() - began)
         return calls
 
-    def _note(self, batch: RowBatch, call: Call) -> int:
+    def _note(self, batch: RowBatch, call: RowOutput) -> int:
         """Add what a call wrote to its choice, and keep the state from which the text may go on.
 
         Returns the number of characters that are final.

@@ -26,6 +26,9 @@ FINISH_S, EXIT_S = 3, 4
 
 BACKLOG = 1024
 
+SEND_BYTES = 1 << 16
+"""What the system holds for a client that does not read: seconds of text, where its own choice is megabytes."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
@@ -135,6 +138,7 @@ def _listen(address: Address) -> tuple[socket.socket, bool]:
             )
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
         listening.bind(where)
         listening.listen(BACKLOG)
     except OSError as error:

@@ -26,25 +26,25 @@ class Token(NamedTuple):
     offset: int  # characters of the text before it; before the character that it is a byte of
 
 
-class Prediction(NamedTuple):
+class Likelihood(NamedTuple):
     """What a model expected where a character stands: its log-probability, and the likeliest."""
 
     log_prob: float
     top: dict[int, float]
 
 
-def predictions(logits: Float[Array, "T V"], ids: Int64[Array, " T"], num_top: int) -> list[Prediction]:
+def predictions(logits: Float[Array, "T V"], ids: Int64[Array, " T"], num_top: int) -> list[Likelihood]:
     """Look up each id in the distribution before it, at temperature 1 and before all filters."""
     log_probs = log_softmax(logits)
     chosen = log_probs[np.arange(len(ids)), ids].tolist()
     num_top = min(num_top, log_probs.shape[1])
     if num_top == 0:
-        return [Prediction(log_prob, {}) for log_prob in chosen]
+        return [Likelihood(log_prob, {}) for log_prob in chosen]
     likeliest = np.argsort(-log_probs, axis=1, kind="stable")[:, :num_top]
     values = np.take_along_axis(log_probs, likeliest, axis=1).tolist()
     rows = zip(ids.tolist(), chosen, likeliest.tolist(), values, strict=True)
     return [
-        Prediction(log_prob, dict(zip(top, top_values, strict=True)) | {char_id: log_prob})
+        Likelihood(log_prob, dict(zip(top, top_values, strict=True)) | {char_id: log_prob})
         for char_id, log_prob, top, top_values in rows
     ]
 
@@ -65,7 +65,7 @@ class TokenLog:
         self._unk_id = vocab.unk_id
         self._waiting: list[tuple[int, Token]] = []  # with where each ends
 
-    def add(self, ids: Sequence[int], found: Sequence[Prediction | None]) -> None:
+    def add(self, ids: Sequence[int], found: Sequence[Likelihood | None]) -> None:
         """Add ids with what was predicted in their places."""
         for char_id, prediction in zip(ids, found, strict=True):
             top = None
