@@ -150,6 +150,32 @@ async def test_prompts_of_different_lengths_are_read_together(models):
 
 
 @in_loop
+async def test_every_state_that_is_kept_is_the_one_after_its_ids(models, monkeypatch):
+    """However a text ends: the bits of reading the same ids at once."""
+    monkeypatch.setattr(schedules, "MAX_WRITE", 7)
+    kept = []
+    monkeypatch.setattr(PrefixCache, "put", lambda _self, _name, ids, prefix: kept.append((ids, prefix)))
+    for name, body in (
+        ("tales", {"prompt": "abc", "max_tokens": 40, "n": 3, "seed": 1}),
+        ("tales", {"prompt": "abcd", "max_tokens": 400, "stop": ["e", "a"], "n": 5, "seed": 1}),
+        ("names", {"max_tokens": 400, "n": 5, "seed": 1}),
+    ):
+        schedule, _ = schedule_of(models, name)
+        schedule.add(job := job_of(models, model=name, **body))
+        while schedule.jobs():
+            schedule.turn()
+        decoder = models[name].decoder
+        assert len(kept) == 1 + len(job.choices)
+        for ids, prefix in kept:
+            logits, state = decoder.forward(ids[None], decoder.initial_state(1))
+            np.testing.assert_array_equal(prefix.logits, logits[:, -1])
+            for found, read in zip(prefix.state, state, strict=True):
+                for key, leaf in read.items():
+                    np.testing.assert_array_equal(found[key], leaf)
+        kept.clear()
+
+
+@in_loop
 async def test_texts_of_one_prompt_read_it_once(models):
     schedule, counters = schedule_of(models, parallel=2)
     schedule.add(job_of(models, prompt="abcdefghij", n=8, max_tokens=5))
@@ -162,11 +188,10 @@ async def test_texts_of_one_prompt_read_it_once(models):
 async def test_a_cancelled_job_frees_its_place_at_once(models):
     with serving(models, parallel=2, queue=0) as service:
         on_change = service.batcher.wake
-        jobs = [job_of(models, on_change=on_change, prompt="a", max_tokens=16_384) for _ in range(2)]
+        jobs = [endless(job_of(models, on_change=on_change, prompt="a")) for _ in range(2)]
         for job in jobs:
-            job.choices[0].length = 10**9
-            job.choices[0].text._num_left = 10**9
             service.batcher.submit(job)
+        await until(lambda: all(job.written_ids > 0 for job in jobs))
         with pytest.raises(Refusal, match="holds 2 texts of at most 2"):
             service.batcher.submit(job_of(models, prompt="a"))
         jobs[0].cancel()

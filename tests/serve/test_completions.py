@@ -94,7 +94,8 @@ def test_stop_ends_a_text_and_is_left_out(ask, models):
     assert texts(answer) == [whole[: whole.index(stop)]]
     assert answer["choices"][0]["finish_reason"] == "stop"
     assert answer["usage"]["completion_tokens"] == whole.index(stop) + 3
-    assert texts(ask(prompt=PROMPT, max_tokens=300, seed=2, stop=["日本", stop])) == texts(answer)
+    for stops in (["日本", stop], [stop, "zqzqzq"], ["zqzqzq", stop]):
+        assert texts(ask(prompt=PROMPT, max_tokens=300, seed=2, stop=stops)) == texts(answer)
 
 
 def test_a_document_ends_its_text(ask):
