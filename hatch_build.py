@@ -27,14 +27,14 @@ class KernelHook(BuildHookInterface[Any]):
         assert spec.loader is not None
         kernels = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(kernels)
-        self._add(build_data, kernels.build_wasm(kernels.KERNELS))
         name = os.environ.get("CHARLOOM_TARGET") or kernels.this_target()
-        if name is None:
-            return
-        if name not in kernels.TARGETS:
+        if name is not None and name not in kernels.TARGETS:
             raise SystemExit(
                 f"CHARLOOM_TARGET is {name!r}; wheels are built for {', '.join(kernels.TARGETS)}"
             )
+        self._add(build_data, kernels.build_wasm(kernels.KERNELS))
+        if name is None:
+            return
         self._add(build_data, kernels.build(name, kernels.KERNELS))
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{kernels.TARGETS[name].tag}"
