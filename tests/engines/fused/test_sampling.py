@@ -90,7 +90,8 @@ def test_choices_match_the_numpy_filters(logits, seed, temperature, top_k, top_p
             and np.abs(np.cumsum(ranked / ranked[: top_k or None].sum()) - top_p).min() < ROUNDING32
         )
         near_min = min_p is not None and np.abs(full / full.max() - min_p).min() < ROUNDING32
-        assert on_an_edge or near_p or near_min
+        as_likely = abs(full[ours] - full[theirs]) < ROUNDING32  # either may be ranked first
+        assert on_an_edge or near_p or near_min or as_likely
 
 
 @pytest.mark.parametrize("settings", FILTERS.values(), ids=FILTERS.keys())
