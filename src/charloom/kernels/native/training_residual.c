@@ -68,6 +68,47 @@ EXPORT void FN(norm_backward)(
     }
 }
 
+/* Compute (3) of one row from v at this time step, `now`, and `reach` − 1 earlier ones. */
+static void convolve_row(const Convolution *c, const number *now, int64_t reach, number *restrict out)
+{
+    int64_t D = c->D, K = c->K, step = c->B * D, whole = D - D % LANES;
+    const number *tap = c->taps + (K - 1) * D;
+    for (int64_t j = 0; j < whole; j += LANES) {
+        numbers_v sum = *(const numbers_v *)(c->bias + j);
+        for (int64_t lag = 0; lag < reach; lag++)
+            sum += *(const numbers_v *)(tap - lag * D + j) * *(const numbers_v *)(now - lag * step + j);
+        *(numbers_v *)(out + j) = sum;
+    }
+    for (int64_t j = whole; j < D; j++) {
+        out[j] = c->bias[j];
+        for (int64_t lag = 0; lag < reach; lag++)
+            out[j] += tap[j - lag * D] * now[j - lag * step];
+    }
+}
+
+/* Add the gradients of (3) in v and in the taps, from d_u of the time steps `first` to `reach` later. */
+static void convolve_row_backward(
+    const Convolution *c, const number *d_u, const number *v, int64_t first, int64_t reach, number *restrict d_v)
+{
+    int64_t D = c->D, step = c->B * D, whole = D - D % LANES;
+    const number *tap = c->taps + (c->K - 1) * D;
+    number *restrict d_tap = c->d_taps + (c->K - 1) * D;
+    for (int64_t j = 0; j < whole; j += LANES) {
+        numbers_v sum = *(numbers_v *)(d_v + j), v_j = *(const numbers_v *)(v + j);
+        for (int64_t lag = first; lag < reach; lag++) {
+            numbers_v e = *(const numbers_v *)(d_u + lag * step + j);
+            *(numbers_v *)(d_tap - lag * D + j) += e * v_j;
+            sum += e * *(const numbers_v *)(tap - lag * D + j);
+        }
+        *(numbers_v *)(d_v + j) = sum;
+    }
+    for (int64_t j = whole; j < D; j++)
+        for (int64_t lag = first; lag < reach; lag++) {
+            d_tap[j - lag * D] += d_u[j + lag * step] * v[j];
+            d_v[j] += d_u[j + lag * step] * tap[j - lag * D];
+        }
+}
+
 EXPORT void FN(norm_conv_forward)(const Convolution *c)
 {
     int64_t B = c->B, D = c->D, K = c->K;
@@ -78,13 +119,7 @@ EXPORT void FN(norm_conv_forward)(const Convolution *c)
             number *restrict out = c->u + row * D;
             c->scales[row] = norm_row(c->x + row * D, c->gain, c->v + ((K - 1 + t) * B + b) * D, D);
             c->age[b] = c->resets && c->resets[row] ? 0 : c->age[b] + 1;
-            for (int64_t j = 0; j < D; j++)
-                out[j] = c->bias[j] + c->taps[(K - 1) * D + j] * now[j]; /* (3) */
-            for (int64_t lag = 1; lag < K && lag <= c->age[b]; lag++) {
-                const number *then = c->v + ((K - 1 + t - lag) * B + b) * D, *tap = c->taps + (K - 1 - lag) * D;
-                for (int64_t j = 0; j < D; j++)
-                    out[j] += tap[j] * then[j];
-            }
+            convolve_row(c, now, c->age[b] + 1 < K ? c->age[b] + 1 : K, out);
         }
 }
 
@@ -101,14 +136,7 @@ EXPORT void FN(norm_conv_backward)(const Convolution *c)
             reach = reach < K ? reach : K;
             reach = reach < T - t ? reach : T - t;
             c->age[b]++;
-            for (int64_t lag = t < 0 ? -t : 0; lag < reach; lag++) {
-                const number *e = c->d_u + ((t + lag) * B + b) * D, *tap = c->taps + (K - 1 - lag) * D;
-                number *restrict d_tap = c->d_taps + (K - 1 - lag) * D;
-                for (int64_t j = 0; j < D; j++) {
-                    d_tap[j] += e[j] * v_t[j]; /* (3) */
-                    d_t[j] += e[j] * tap[j];
-                }
-            }
+            convolve_row_backward(c, c->d_u + row * D, v_t, t < 0 ? -t : 0, reach, d_t);
             if (t < 0)
                 continue;
             for (int64_t j = 0; j < D; j++)
@@ -147,18 +175,21 @@ static const number *before_step(const Scan *s, int64_t t, int64_t b)
 EXPORT void FN(mingru_forward)(const Scan *s)
 {
     int64_t H = s->H;
+    const number *restrict bias = s->bias;
     for (int64_t t = 0; t < s->T; t++)
         for (int64_t b = 0; b < s->B; b++) {
             int64_t row = t * s->B + b;
             const number *restrict a_z = s->a + row * 2 * H, *restrict a_n = a_z + H;
             const number *restrict before = before_step(s, t, b);
             number *restrict z = s->z + row * H, *restrict n = s->n + row * H, *restrict h = s->h + row * H;
+            for (int64_t j = 0; j < H; j++)
+                z[j] = sigmoid_n(a_z[j] + bias[j]);
             for (int64_t j = 0; j < H; j++) {
-                number candidate = a_n[j] + s->bias[H + j], below = sigmoid_n(candidate);
-                z[j] = sigmoid_n(a_z[j] + s->bias[j]);
+                number candidate = a_n[j] + bias[H + j], below = sigmoid_n(candidate);
                 n[j] = candidate >= 0 ? candidate + (number)0.5 : below; /* (5) */
-                h[j] = before[j] + z[j] * (n[j] - before[j]);            /* (6) */
             }
+            for (int64_t j = 0; j < H; j++)
+                h[j] = before[j] + z[j] * (n[j] - before[j]); /* (6) */
         }
 }
 
