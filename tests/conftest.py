@@ -20,6 +20,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from tests.browser import CHROMIUM
+
 atexit.register(shutil.rmtree, os.environ["MPLCONFIGDIR"], ignore_errors=True)
 
 settings.register_profile("charloom", deadline=None)  # the machine may be busy
@@ -74,3 +76,14 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     assert torch.get_num_threads() == 1, "this test left torch with another number of threads"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A running Chromium, where playwright is installed."""
+    api = pytest.importorskip("playwright.sync_api")
+
+    with api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield running
+        running.close()

@@ -20,8 +20,8 @@ logit_rows = st.tuples(st.integers(1, 4), st.integers(1, 9)).flatmap(
 shares = st.floats(0.01, 1.0)
 
 
-def ranked(row):
-    return sorted(range(len(row)), key=lambda i: (-row[i], i))
+def ranked(logits):
+    return sorted(range(len(logits)), key=lambda i: (-logits[i], i))
 
 
 def keep(row, ids):
@@ -29,15 +29,15 @@ def keep(row, ids):
     return [row[i] / total if i in ids else 0.0 for i in range(len(row))]
 
 
-def naive_top_k(row, k):
-    return keep(row, set(ranked(row)[:k]))
+def naive_top_k(row, logits, k):
+    return keep(row, set(ranked(logits)[:k]))
 
 
-def naive_top_p(row, p):
+def naive_top_p(row, logits, p):
     if p == 1:  # only all ids reach it, but a rounded sum may get there earlier
         return row
     kept, reached = set(), 0.0
-    for i in ranked(row):
+    for i in ranked(logits):
         if reached >= p:
             break
         kept.add(i)
@@ -67,7 +67,7 @@ def test_softmax_follows_its_formula(logits, temperature):
 def test_top_k_agrees_with_the_naive_version(logits, k):
     same(
         next_distribution(logits, top_k=k),
-        [naive_top_k(row, k) for row in next_distribution(logits).tolist()],
+        [naive_top_k(*pair, k) for pair in zip(next_distribution(logits).tolist(), logits.tolist())],
     )
 
 
@@ -83,7 +83,7 @@ def test_top_k_keeps_exactly_k_ids_and_the_lowest_ids_in_a_tie(logits, k):
 def test_top_p_agrees_with_the_naive_version(logits, p):
     same(
         next_distribution(logits, top_p=p),
-        [naive_top_p(row, p) for row in next_distribution(logits).tolist()],
+        [naive_top_p(*pair, p) for pair in zip(next_distribution(logits).tolist(), logits.tolist())],
     )
 
 
@@ -107,9 +107,9 @@ def test_min_p_agrees_with_the_naive_version(logits, share):
 @given(logit_rows, st.integers(1, 10), shares, shares)
 def test_filters_apply_in_the_documented_order(logits, k, p, share):
     expected = []
-    for row in next_distribution(logits, temperature=0.7).tolist():
-        by_k = naive_top_k(row, k) if k < len(row) else row
-        expected.append(naive_min_p(naive_top_p(by_k, p), share))
+    for row, scores in zip(next_distribution(logits, temperature=0.7).tolist(), logits.tolist()):
+        by_k = naive_top_k(row, scores, k) if k < len(row) else row
+        expected.append(naive_min_p(naive_top_p(by_k, scores, p), share))
     probs = next_distribution(logits, temperature=0.7, top_k=k, top_p=p, min_p=share)
     np.testing.assert_allclose(probs.sum(axis=1), 1.0, rtol=ROUNDING)
     assert ((probs > 0) == (np.array(expected) > 0)).all() or p_is_reached_within_rounding(logits, k, p)

@@ -1,7 +1,6 @@
 """Pages in a real browser, opened from disk without a network: they write the text that Python writes."""
 
 import re
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -13,13 +12,13 @@ from charloom.generation import sample
 from charloom.kernels.library import FOLDER, library
 from charloom.text.vocabulary import Vocabulary
 
+from ..browser import needs_chromium
 from ..engines.cases import SHORT_CASES
 from .pages import as_stored, model_of, page
 
 api = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (.ci/run installs Debian's)"),
+    needs_chromium,
     pytest.mark.skipif(
         library() is None or not (FOLDER / "charloom.wasm").is_file(),
         reason="the kernels are not built: python tools/build_kernels.py, and --target wasm",
@@ -29,14 +28,6 @@ pytestmark = [
 SEED = 2**40 + 11
 ARABIC = "كان يا ما كان في قديم الزمان"
 CHINESE = "天地玄黄宇宙洪荒日月盈昃辰宿列张"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield running
-        running.close()
 
 
 class Opened:

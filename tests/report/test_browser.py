@@ -1,20 +1,17 @@
 """Pages in a real browser: no console messages, nothing fetched or run, and a choice shows its panel."""
 
 import re
-import shutil
 import subprocess
 
 import pytest
 
+from ..browser import CHROMIUM, needs_chromium
 from .test_inspection import inspect_text, page_of
 from .test_samples import HOSTILE
 from .test_tour import page_of as tour_of
 
 pytest.importorskip("matplotlib")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="chromium is not installed (.ci/run installs Debian's)"
-)
+pytestmark = needs_chromium
 
 TEXTS = {
     "arabic": "كان يا ما كان، في قديم الزمان: «ولد» رقم ٣.\n",

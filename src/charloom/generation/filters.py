@@ -7,8 +7,8 @@
     min-p: keep p ≥ min_p · max p             (4)  of what (3) kept
     id = the first with p_0 + … + p_id > u    (5)  in id order, u uniform in [0, 1)
 
-The order is always (0) to (5), and each filter renormalises what it keeps. Characters are ranked by probability, ties
-by id. A filter that cannot remove anything (`top_k` ≥ V, `top_p` = 1, `min_p` = 0) changes no bit. Each row is computed
+The order is always (0) to (5), and each filter renormalises what it keeps. Characters are ranked by s, ties
+by id: two probabilities may be equal by rounding alone. A filter that cannot remove anything (`top_k` ≥ V, `top_p` = 1, `min_p` = 0) changes no bit. Each row is computed
 separately, so no row depends on the others. Shapes: B rows, V characters.
 
 Source: (0) Keskar et al. (2019), equation 4, except that the penalty is subtracted from the logit instead of dividing
@@ -80,9 +80,9 @@ def next_distribution(
         return _one_hot(scores.argmax(axis=1), scores.shape[1])
     probs = _softmax(scores - peak, temperature)
     if top_k is not None and top_k < probs.shape[1]:
-        probs = _renormalised(probs, _top_k(probs, top_k))
+        probs = _renormalised(probs, _top_k(_ranking(scores), top_k))
     if top_p is not None and top_p < 1:
-        probs = _renormalised(probs, _top_p(probs, top_p))
+        probs = _renormalised(probs, _top_p(probs, _ranking(scores), top_p))
     if min_p is not None and min_p > 0:
         probs = _renormalised(probs, probs >= min_p * probs.max(axis=1, keepdims=True))  # (4)
     return probs
@@ -147,21 +147,20 @@ def _one_hot(ids: Int64[Array, " B"], vocab_size: int) -> Float64[Array, "B V"]:
     return probs
 
 
-def _ranking(probs: Float64[Array, "B V"]) -> Int64[Array, "B V"]:
-    """The ids of each row by decreasing probability, ties by id."""
-    return np.argsort(-probs, axis=1, kind="stable")
+def _ranking(scores: Float64[Array, "B V"]) -> Int64[Array, "B V"]:
+    """The ids of each row by decreasing score, ties by id."""
+    return np.argsort(-scores, axis=1, kind="stable")
 
 
-def _top_k(probs: Float64[Array, "B V"], k: int) -> Bool[Array, "B V"]:
+def _top_k(ranking: Int64[Array, "B V"], k: int) -> Bool[Array, "B V"]:
     """(2): exactly k ids per row."""
-    kept = np.zeros(probs.shape, dtype=bool)
-    np.put_along_axis(kept, _ranking(probs)[:, :k], True, axis=1)
+    kept = np.zeros(ranking.shape, dtype=bool)
+    np.put_along_axis(kept, ranking[:, :k], True, axis=1)
     return kept
 
 
-def _top_p(probs: Float64[Array, "B V"], p: float) -> Bool[Array, "B V"]:
+def _top_p(probs: Float64[Array, "B V"], ranking: Int64[Array, "B V"], p: float) -> Bool[Array, "B V"]:
     """(3): keep an id if those ranked before it have not reached p; so the first is always kept."""
-    ranking = _ranking(probs)
     reached = np.cumsum(np.take_along_axis(probs, ranking, axis=1), axis=1)
     before = np.concatenate([np.zeros((len(probs), 1)), reached[:, :-1]], axis=1)
     kept = np.zeros(probs.shape, dtype=bool)

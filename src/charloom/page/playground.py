@@ -28,14 +28,15 @@ def playground_of(models: Sequence[PlaygroundModel], *, needs_key: bool = False)
 
     Args:
         models: what is served, the first one first.
-        needs_key: whether requests need a key, which the page then asks for.
+        needs_key: whether requests need a key, which the page then asks for; it says nothing of training texts, because
+            it is shown without the key.
     """
     entries = [
         described(model.file, PageText(model.name, _prompt(model.file), model.file.card.get("sample", {})))
         | {
             "name": model.name,
             "about": about(model.file),
-            "facts": facts_of(model.file),
+            "facts": () if needs_key else facts_of(model.file),
             "report": model.report,
         }
         for model in models

@@ -5,7 +5,7 @@ from ctypes import byref
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -64,6 +64,15 @@ numbers = st.floats(-30, 30, width=32)
 vectors = st.integers(1, 40).flatmap(lambda size: arrays(np.float32, size, elements=numbers, unique=True))
 
 
+@example(  # equal by rounding
+    logits=np.array([0, 1e-33], np.float32),
+    seed=0,
+    temperature=1.0,
+    top_k=None,
+    top_p=0.25,
+    min_p=None,
+    penalty=None,
+)
 @given(
     logits=vectors,
     seed=st.integers(0, 2**64 - 1),
@@ -90,8 +99,7 @@ def test_choices_match_the_numpy_filters(logits, seed, temperature, top_k, top_p
             and np.abs(np.cumsum(ranked / ranked[: top_k or None].sum()) - top_p).min() < ROUNDING32
         )
         near_min = min_p is not None and np.abs(full / full.max() - min_p).min() < ROUNDING32
-        as_likely = abs(full[ours] - full[theirs]) < ROUNDING32  # either may be ranked first
-        assert on_an_edge or near_p or near_min or as_likely
+        assert on_an_edge or near_p or near_min
 
 
 @pytest.mark.parametrize("settings", FILTERS.values(), ids=FILTERS.keys())
