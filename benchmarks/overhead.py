@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def one(flags: list[str], folder: Path, number: int) -> dict[str, float]:
     return {"wall_s": wall_s, "updates_s": results["train_time_s"], "loop_s": results["wall_time_s"]}
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: Sequence[str] = ()) -> None:
     """Measure, print and write ``results/overhead.json``."""
     del arguments
     rows, number = [], 0
