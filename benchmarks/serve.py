@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +56,14 @@ class Server:
             return None
         line = next(line for line in status.read_text("ascii").splitlines() if line.startswith(what))
         return round(int(line.split()[1]) / 1024, 1)
+
+
+def cached_states_mb(server: Server) -> float:
+    """The memory of the states that the server keeps to continue texts from, as its metrics tell."""
+    with urllib.request.urlopen(f"http://{server.host}:{server.port}/metrics", timeout=10) as answer:
+        found = re.search(r"^charloom_cached_state_bytes ([\d.e+]+)$", answer.read().decode(), re.MULTILINE)
+    assert found is not None
+    return round(float(found[1]) / 2**20, 1)
 
 
 @dataclass
@@ -163,7 +172,7 @@ def measure(model: Path, precision: str, seconds: float) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     with serving(model, "--precision", precision) as server:
         asyncio.run(keep_reading(server, 2, min(2.0, seconds)))  # every page of memory is touched once
-        idle = server.memory_mb()
+        idle, idle_cache = server.memory_mb(), cached_states_mb(server)
         for streams in STREAMS:
             measured = asyncio.run(keep_reading(server, streams, seconds))
             row = {
@@ -186,6 +195,8 @@ def measure(model: Path, precision: str, seconds: float) -> dict[str, Any]:
             "highest_memory_mb": server.memory_mb("VmHWM"),
             "memory_before_mb": idle,
             "memory_after_mb": server.memory_mb(),
+            "cached_states_before_mb": idle_cache,
+            "cached_states_after_mb": cached_states_mb(server),
         }
         print(f"  {precision:8} burst {after}", flush=True)
     ratio = rows[-1]["chars_per_s"] / rows[0]["chars_per_s"]
