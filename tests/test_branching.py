@@ -104,6 +104,11 @@ def test_dropout_can_change_in_a_branch(parent):
     assert model.file.model_config.dropout_output == 0.5
 
 
+def test_a_branch_has_no_results_before_it_has_trained(parent):
+    assert "results" in parent.config()
+    assert "results" not in branching.branch_job(parent.path, more_steps=1, learning_rate=0.1).run.config()
+
+
 def test_the_second_branch_at_a_step_has_a_name_of_its_own(parent):
     names = [
         branching.branch_job(parent.path, more_steps=1, learning_rate=0.1).run.path.name for _ in range(2)
