@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 TOOLS := axe-playwright-python hatchling editables httpx hypothesis ipykernel jaxtyping mypy nbclient onnx onnxruntime openai playwright pytest pytest-randomly pytest-xdist ruff tensorboard typeguard
-.PHONY: demo test test-clients check sanitize bench clean
+.PHONY: demo test test-clients reliability check sanitize bench clean
 
 demo: $(VENV)/kernels
 	$(BIN)/charloom demo
@@ -37,6 +37,10 @@ $(VENV)/clients/installed: $(VENV)/tools
 	$(BIN)/python -m venv $(VENV)/openai-1
 	$(VENV)/openai-1/bin/python -m pip install --quiet --disable-pip-version-check 'openai==1.0.0' 'httpx<0.28'
 	touch $@
+
+# Thousands of attacks on every kind of file, with their counts.
+reliability: $(VENV)/tools
+	$(BIN)/python -m pytest -q -n 2 -rP --no-header -m reliability tests
 
 check: $(VENV)/tools
 	$(BIN)/ruff format --check .

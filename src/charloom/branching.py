@@ -162,7 +162,9 @@ def check_changeable(path: Path, settings: Mapping[str, Any]) -> None:
 def _new_folder(branch: Branch, out: Source | None, model: ModelConfig, training: TrainConfig) -> Run:
     """The folder of a branch, with all that a resume needs; the checkpoint comes last."""
     parent, step = branch.parent, branch.checkpoint.step
-    kept = {key: value for key, value in parent.config().items() if key not in ("results", "as_taken")}
+    kept = {
+        key: value for key, value in parent.complete_config().items() if key not in ("results", "as_taken")
+    }
     config = kept | {"model": to_dict(model), "train": to_dict(training), "branched_from": branch.to_json()}
     run = Run.create(Path(out) if out is not None else _beside(parent, step), config)
     with run.removed_if_unused():

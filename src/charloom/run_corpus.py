@@ -58,7 +58,7 @@ def corpus_of(run: Run, text: Sequence[Source] | None = None) -> Corpus:
     Raises:
         RunError: the corpus has changed, cannot be read, or was given in memory.
     """
-    config, source = run.config(), str(run.config_path)
+    config, source = run.complete_config(), str(run.config_path)
     facts, text_settings = config["corpus"], stored_text_config(config["text"], source=source)
     try:
         if text is None and run.corpus_path.exists():

@@ -89,7 +89,7 @@ def train(
         job = jobs.new_job(*sources, **how, **settings)
     run_job(show, job)
     results = jobs.results_json(job.run)
-    command = next_command(results["verdicts"], job.run.path, job.run.config()["corpus"])
+    command = next_command(results["verdicts"], job.run.path, job.run.complete_config()["corpus"])
     print_report(show, results, command=command, documents=job.corpus.vocab.boundary_id is not None)
     show.object(results)
     return None
@@ -136,7 +136,9 @@ def _say_finished(show: Show, path: Path) -> None:
     run = Run.open(path)
     results = jobs.results_json(run)
     show.note(f"{path} is finished, after {results['steps']:,} steps; --steps +N adds N steps")
-    print_report(show, results, command=next_command(results["verdicts"], path, run.config()["corpus"]))
+    print_report(
+        show, results, command=next_command(results["verdicts"], path, run.complete_config()["corpus"])
+    )
     show.object(results)
 
 
