@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 TOOLS := axe-playwright-python hatchling editables httpx hypothesis ipykernel jaxtyping mypy nbclient onnx onnxruntime openai playwright pytest pytest-randomly pytest-xdist ruff tensorboard typeguard
-.PHONY: demo test test-clients reliability check sanitize bench clean
+.PHONY: demo test test-clients reliability audit check sanitize bench clean
 
 demo: $(VENV)/kernels
 	$(BIN)/charloom demo
@@ -41,6 +41,16 @@ $(VENV)/clients/installed: $(VENV)/tools
 # Thousands of attacks on every kind of file, with their counts.
 reliability: $(VENV)/tools
 	$(BIN)/python -m pytest -q -n 2 -rP --no-header -m reliability tests
+
+# The installed versions against the known vulnerabilities, by a tool in an environment of its own.
+audit: $(VENV)/audit/installed
+	$(BIN)/python -m pip freeze --exclude-editable | grep -v '^torch==' > $(VENV)/audit/installed.txt
+	$(VENV)/audit/bin/python -m pip_audit --no-deps --disable-pip -r $(VENV)/audit/installed.txt
+
+$(VENV)/audit/installed: $(VENV)/installed
+	$(BIN)/python -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	touch $@
 
 check: $(VENV)/tools
 	$(BIN)/ruff format --check .
