@@ -54,7 +54,7 @@ VERBS: dict[str, list[str]] = {
     "inspect, GRU 1x64": ["inspect", "small", "--out", "{new}"],
     "compare, gradients": ["compare", "small", "--gradients"],
     "explain": ["explain", "small"],
-    "reproduce, system E": ["reproduce", "text-predictor", "--quick"],
+    "reproduce, system E": ["reproduce", "moliere-elman", "--quick"],
 }  # fmt: skip
 """Command lines; ``{new}`` is a fresh folder, `default` and `small` are runs, piece.txt has 12,000 characters."""
 

@@ -58,6 +58,12 @@ def test_the_error_names_path_found_and_allowed(value, what, why):
     assert why in caught.value.why
 
 
+@pytest.mark.parametrize("value", [{"\ud800": 1}, {"schema": "\ud800"}])
+def test_half_a_surrogate_pair_in_a_name_is_explained(value):
+    with pytest.raises(RunError, match=r"half of a surrogate pair, '\\ud800'"):
+        Schema(RunConfig, fault).check(value, "config.json")
+
+
 def test_a_value_that_fits_is_returned_as_it_is_with_names_of_a_newer_version():
     value = {"corpus": CORPUS | {"added_later": [1]}, "also": {"new": None}}
     assert Schema(RunConfig, fault).check(value, "config.json") is value

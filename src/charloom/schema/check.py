@@ -62,6 +62,9 @@ class Schema(Generic[Document]):
             why, path = (found["why"], found["path"] or "$") if found else (str(error), "$")
             what = f"{source}: {path} is {_shown(_at(value, path))}"
             raise self._fault(what, why.replace("`", "").rstrip(".")) from error
+        except UnicodeEncodeError as error:  # in a name, or where one of a few words is allowed
+            what = f"{source} has half of a surrogate pair, {error.object[error.start]!a}, in a name"
+            raise self._fault(what, "names are Unicode text") from error
 
 
 def _at(value: Any, path: str) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Size = Annotated[float, Meta(ge=0)]
@@ -139,15 +139,15 @@ class RunConfig(Struct, frozen=True):
     model: Settings = {}
     train: Settings = {}
     sample: Settings = {}
-    corpus: CorpusRecord | None = None
+    corpus: CorpusRecord | UnsetType = UNSET
     versions: dict[str, Any] = {}
     created: Text = ""
     recipe: Text = ""
     schema: Literal[1] = 1
-    results: RunResults | None = None
-    as_taken: AsTaken | None = None
-    init_from: Origin | None = None
-    branched_from: Origin | None = None
+    results: RunResults | UnsetType = UNSET
+    as_taken: AsTaken | UnsetType = UNSET
+    init_from: Origin | UnsetType = UNSET
+    branched_from: Origin | UnsetType = UNSET
 
 
 class CompleteRunConfig(RunConfig, frozen=True, kw_only=True):
