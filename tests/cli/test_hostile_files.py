@@ -56,7 +56,6 @@ def test_a_card_of_the_wrong_types(charloom, workspace, verb, card):
     "change",
     [
         lambda config: config.pop("train"),
-        lambda config: config.pop("corpus"),
         lambda config: config["train"].update(bptt_length=False),
         lambda config: config["train"].update(learning_rate="none"),
         lambda config: config.update(model=[]),
@@ -66,7 +65,7 @@ def test_a_card_of_the_wrong_types(charloom, workspace, verb, card):
         lambda config: config["corpus"].update(sources="tales.txt"),
         lambda config: config["corpus"].update(num_chars=-3),
     ],
-    ids=range(10),
+    ids=range(9),
 )
 def test_a_configuration_of_the_wrong_types(charloom, workspace, change):
     path = workspace / "runs" / "tales" / "config.json"
@@ -76,6 +75,14 @@ def test_a_configuration_of_the_wrong_types(charloom, workspace, change):
     for words in ("train --resume runs/tales --steps +1", "train tales.txt --recipe runs/tales --out again"):
         said = explained(charloom(words))
         assert "config.json" in said or "bptt_length" in said or "learning_rate" in said
+
+
+def test_a_run_that_does_not_say_what_it_was_trained_on(charloom, workspace):
+    path = workspace / "runs" / "tales" / "config.json"
+    config = json.loads(path.read_text("utf-8"))
+    del config["corpus"]
+    path.write_text(json.dumps(config), encoding="utf-8")
+    assert "missing required field corpus" in explained(charloom("train --resume runs/tales --steps +1"))
 
 
 @pytest.mark.parametrize("text", ["", "{", DEEP, "[]", "null", "1" * 5000, '{"a": 1, "a": 2}'], ids=range(7))
