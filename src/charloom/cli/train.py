@@ -15,6 +15,7 @@ from charloom.config import ModelConfig, TextConfig, TrainConfig
 from charloom.progress import reporter
 
 if TYPE_CHECKING:
+    from charloom.distributed.ranks import Ranks
     from charloom.jobs import TrainingJob
 
 Text = Annotated[
@@ -66,30 +67,66 @@ def train(
     loss is kept, and its bits per character are listed with those of an n-gram and of xz. Ctrl-C saves a checkpoint.
     """
     from charloom import jobs
+    from charloom.ranked_jobs import follow_job, joined
 
     sources = [*text, *(moved_to or [])]
     places = {"recipe": recipe, "out": out, "val": val, "test": test, "init_from": init_from}
     how: dict[str, Any] = {**places, "keep_text": keep_text, "log": log}
-    if resume is not None:
-        other = (
-            seeds is not None or keep_text is not None or any(place is not None for place in places.values())
-        )
-        job = _resumed(resume, sources, settings, other=other, log=log)
-        if job is None:
-            return _say_finished(show, resume)
-    elif isinstance(steps := settings.get("steps"), MoreSteps):
-        what, why = f"--steps +{steps} without --resume", "only an existing run can be extended"
-        raise UsageError(what, why=why, fix=f"give --steps {steps}, or add --resume DIR")
-    else:
-        if seeds is not None:
+    with joined() as ranks:
+        if ranks is not None and ranks.rank > 0:
+            with show.reporting():
+                return follow_job(ranks, sources, how, settings, moved=() if resume is None else sources)
+        if resume is None and seeds is not None:
+            _refuse_more_steps(settings)
+            if ranks is not None:
+                what, why = "--seeds under torchrun", "the ranks share one training"
+                raise UsageError(what, why=why, fix="leave out --seeds, or run it without torchrun")
             return _train_seeds(show, jobs.new_jobs(*sources, seeds=seeds, **how, **settings), seeds)
-        job = jobs.new_job(*sources, **how, **settings)
-    run_job(show, job)
+        job = _job(ranks, sources, how, settings, resume=resume, seeds=seeds)
+        if isinstance(job, Path):
+            return _say_finished(show, job)
+        run_job(show, job)
     results = jobs.results_json(job.run)
     command = next_command(results["verdicts"], job.run.path, job.run.config()["corpus"])
     print_report(show, results, command=command, documents=job.corpus.vocab.boundary_id is not None)
     show.object(results)
     return None
+
+
+def _job(
+    ranks: Ranks | None,
+    sources: list[str],
+    how: dict[str, Any],
+    settings: dict[str, Any],
+    *,
+    resume: Path | None,
+    seeds: int | None,
+) -> TrainingJob | Path:
+    """The training that the command asks for; the folder of a run that is finished and not extended."""
+    from charloom.ranked_jobs import continued_folder, end_job, leading_job
+    from charloom.runs import Run
+
+    moved: list[str] = []
+    if resume is not None:
+        other = seeds is not None or any(how[name] is not None for name in how if name != "log")
+        _check_resumed(resume, settings, other=other)
+        moved = sources
+    else:
+        _refuse_more_steps(settings)
+        resume = continued_folder(how["out"])  # torchrun has restarted the same command
+        settings = settings if resume is None else {}
+    more = settings.get("steps")
+    if resume is not None and more is None and not moved and Run.open(resume).is_finished:
+        end_job(ranks)
+        return resume
+    more_steps = None if more is None or resume is None else int(more)
+    return leading_job(ranks, sources, how, settings, resume=resume, moved=moved, more_steps=more_steps)
+
+
+def _refuse_more_steps(settings: dict[str, Any]) -> None:
+    if isinstance(steps := settings.get("steps"), MoreSteps):
+        what, why = f"--steps +{steps} without --resume", "only an existing run can be extended"
+        raise UsageError(what, why=why, fix=f"give --steps {steps}, or add --resume DIR")
 
 
 def _train_seeds(show: Show, training: Iterator[TrainingJob], num: int) -> None:
@@ -137,24 +174,15 @@ def _say_finished(show: Show, path: Path) -> None:
     show.object(results)
 
 
-def _resumed(
-    run: Path, text: list[str], settings: dict[str, Any], *, other: bool, log: str | None
-) -> TrainingJob | None:
-    """The run to continue; None if it is finished and not extended."""
-    from charloom import jobs
-    from charloom.runs import Run
-
-    steps = settings.pop("steps", None)
-    if settings or other or (steps is not None and not isinstance(steps, MoreSteps)):
+def _check_resumed(run: Path, settings: dict[str, Any], *, other: bool) -> None:
+    """Refuse what a resumed run cannot change."""
+    steps = settings.get("steps")
+    if settings.keys() - {"steps"} or other or (steps is not None and not isinstance(steps, MoreSteps)):
         raise UsageError(
             "--resume cannot be combined with other settings",
             why="a resumed run keeps the settings it was started with",
             fix=f"run charloom train --resume {quoted(run)}; add --steps +500 to extend it, --text PATH if the text moved",
         )
-    if steps is None and not text and Run.open(run).is_finished:
-        return None
-    more_steps = None if steps is None else int(steps)
-    return jobs.resume_job(run, more_steps=more_steps, text=text or None, log=log)
 
 
 def run_job(show: Show, job: TrainingJob) -> None:

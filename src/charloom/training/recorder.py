@@ -16,10 +16,14 @@ from charloom.modelfile import ModelFile, write_model
 from charloom.runs import Checkpoint, Run, no_checkpoint
 from charloom.text.corpus import Corpus
 from charloom.training.events import Event, Saved, to_json
+from charloom.training.ranks import named_state, unnamed_state
 from charloom.training.state import LoopState
 from charloom.training.verdict import diverged_verdict
 
 CHECKPOINT_EVERY_S = 15.0
+
+SAVING_SHARE = 0.05
+"""The most time that checkpoints take: replicas on a slow link send theirs for seconds."""
 
 
 class RunRecorder:
@@ -37,12 +41,12 @@ class RunRecorder:
     ) -> None:
         self.run, self.corpus, self.model_config, self.learner = run, corpus, model_config, learner
         self.card, self.clock = dict(card), clock
-        self.saved_at, self.saved_step = clock(), -1
+        self.saved_at, self.saved_step, self.save_s = clock(), -1, 0.0
 
     @property
     def is_due(self) -> bool:
-        """Whether the last checkpoint is older than `CHECKPOINT_EVERY_S`."""
-        return self.clock() - self.saved_at > CHECKPOINT_EVERY_S
+        """Whether the last checkpoint is older than `CHECKPOINT_EVERY_S`, or than `SAVING_SHARE` allows."""
+        return self.clock() - self.saved_at > max(CHECKPOINT_EVERY_S, self.save_s / SAVING_SHARE)
 
     def record(self, events: Sequence[Event]) -> Sequence[Event]:
         """Append events to ``events.jsonl`` and return them."""
@@ -52,11 +56,12 @@ class RunRecorder:
 
     def save(self, progress: LoopState, state: State) -> Saved:
         """Write a checkpoint with everything that an exact resume needs."""
+        began = self.clock()
         tensors = dict(self.learner.tensors())
-        for i, layer in enumerate(self.learner.export_state(state)):
-            tensors |= {f"state.{i}.{key}": value for key, value in layer.items()}
+        tensors |= named_state(self.learner.export_state(state))
         self.run.write_checkpoint(Checkpoint(progress.step, tensors, dataclasses.asdict(progress)))
         self.saved_at, self.saved_step = self.clock(), progress.step
+        self.save_s = self.saved_at - began
         return Saved(progress.step, str(self.run.checkpoint_folder))
 
     def load(self) -> tuple[LoopState | None, State, tuple[str, ...]]:
@@ -73,10 +78,8 @@ class RunRecorder:
                 raise no_checkpoint(self.run, notes)
             return None, [], (*notes, "there is no checkpoint: the training starts again at step 0")
         parts = dict(checkpoint.tensors)
-        state: State = [{} for _ in range(self.model_config.num_layers)]
-        for name in [n for n in parts if n.startswith("state.")]:
-            _, layer, key = name.split(".")
-            state[int(layer)][key] = parts.pop(name)
+        named = {name: parts.pop(name) for name in list(parts) if name.startswith("state.")}
+        state = unnamed_state(named, self.model_config.num_layers)
         self.learner.load_tensors(parts)
         progress = LoopState.from_json(checkpoint.scalars)
         self.saved_step = progress.step
