@@ -93,7 +93,7 @@ def run_rank_checks(text: Sequence[str] = ()) -> list[Check]:
     corpus = read_corpus(list(text), TextConfig()).sha256 if text else None
     try:
         with Ranks(launch, timeout_s=MEETING_S) as ranks:
-            ranks.announce()
+            ranks.failures.announce()
             if launch.rank > 0:
                 follow_checks(ranks, corpus, own)
                 return []

@@ -41,7 +41,7 @@ def joined() -> Iterator[Ranks | None]:
     from charloom.distributed.ranks import Ranks
 
     with threads.at_most(threads_of_rank(launch)), Ranks(launch) as ranks, ranks.reporting():
-        ranks.announce()
+        ranks.failures.announce()
         yield ranks
 
 

@@ -28,7 +28,7 @@ def main(folder, cases):
     loop.SAMPLE_CHARS, baselines._measure = 3, no_baselines
     corpus = small.small_corpus()
     with Ranks(read_launch(), timeout_s=60) as ranks, ranks.reporting():
-        ranks.announce()
+        ranks.failures.announce()
         for name, (changes, how) in cases.items():
             ranks.released = False
             if ranks.rank > 0:

@@ -359,12 +359,6 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_bounds(self)
-        if self.replicas is not None and self.sync_every is None:
-            raise ConfigError(
-                f"replicas is {self.replicas} and sync_every is not set",
-                why="without it, gradients are added in every step, so there is one set of weights",
-                fix="add --sync-every, for example 50, or leave out --replicas",
-            )
         named = [name for name in ("epochs", "steps", "minutes") if getattr(self, name) is not None]
         if len(named) > 1:
             raise ConfigError(

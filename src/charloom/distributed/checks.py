@@ -20,6 +20,7 @@ import numpy as np
 import charloom
 from charloom.distributed.interfaces import GLOO, address_towards, addresses, choose_interface
 from charloom.distributed.launch import Launch
+from charloom.files import text_of_file
 from charloom.versions import versions
 
 if TYPE_CHECKING:
@@ -66,10 +67,12 @@ def check_name() -> Finding:
     try:
         found = socket.gethostbyname(name)
     except OSError:
-        says = f"{name} does not resolve; charloom tells gloo the interface instead"
+        says = (
+            f"{name} does not resolve, which torchrun's rendezvous needs; gloo is told the interface instead"
+        )
         return Finding("host name", "warn", says, f"add a line for {name} to /etc/hosts")
     if found.startswith("127."):
-        says = f"{name} is {found}, which other hosts cannot reach; charloom tells gloo the interface instead"
+        says = f"{name} is {found}, which other hosts cannot reach; gloo is told the interface instead"
         return Finding("host name", "ok", says)
     return Finding("host name", "ok", f"{name} is {found}")
 
@@ -97,7 +100,7 @@ def check_interface(launch: Launch) -> Finding:
 def ports_hint(launch: Launch) -> str:
     """What a firewall must let through."""
     try:
-        first, last = _PORTS.read_text("ascii").split()
+        first, last = text_of_file(_PORTS).split()
     except (OSError, ValueError):
         first, last = "32768", "60999"
     return (

@@ -4,9 +4,8 @@ Rank 0 leads: it tells the others what to do (`tell` → `hear`), and they answe
 with arrays of numbers; nothing is pickled. Messages travel through gloo on the CPU. Gradients take the same way, or
 NCCL between GPUs.
 
-Every operation ends after a stated time. A rank that fails writes the reason to the store that torchrun keeps
-(`post_failure`). A rank whose operation fails reads it there, or asks which ranks still answer, and raises a
-`RankError` that names rank, host and reason; of the survivors only the lowest rank prints it (`RankError.is_told`).
+Every operation ends after a stated time. One that fails raises a `RankError` that names rank, host and reason, from
+`failures`; of the survivors only the lowest rank prints it (`RankError.is_told`).
 
 Source: https://docs.pytorch.org/docs/stable/distributed.html.
 """
@@ -16,13 +15,9 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
-import re
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as Late
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -33,6 +28,7 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
+from charloom.distributed.failures import Failures, first_sentence
 from charloom.distributed.interfaces import choose_interface
 from charloom.distributed.launch import Launch
 from charloom.errors import CharloomError, RankError
@@ -44,12 +40,6 @@ if TYPE_CHECKING:
 
 MEETING_S = 300.0
 """How long a rank waits for the others to start; reading a large text is part of it."""
-
-SETTLE_S = 3.0
-"""After a failed operation, how long a rank waits for the others to report theirs."""
-
-STORE_S = 5.0
-"""How long the store may take to answer after a failure."""
 
 _MOST_JSON, _MOST_ARRAYS = 1 << 26, 1 << 40
 _KINDS = ("float32", "float64", "int64", "int32", "uint8", "bool")
@@ -85,9 +75,10 @@ class Ranks:
         except (RuntimeError, ValueError) as error:
             raise RankError(
                 f"rank {self.rank} on {self.host} did not meet the other {self.size - 1} at {launch.master}",
-                why=f"{_first_line(error)} (interface {self.interface or 'chosen by gloo'}, {timeout_s:g} s)",
+                why=f"{first_sentence(error)} (interface {self.interface or 'chosen by gloo'}, {timeout_s:g} s)",
                 fix="run the same torchrun command with doctor --distributed in place of train; it checks the network",
             ) from error
+        self.failures = Failures(self.store, self.rank, self.size)
         self.messages: Any = dist.group.WORLD
         self.gradients = self.messages
         self.bytes_sent = 0
@@ -103,6 +94,7 @@ class Ranks:
     def set_timeout(self, timeout_s: float, device: str = "cpu") -> None:
         """Wait `timeout_s` in every later operation; on CUDA devices, gradients travel through NCCL."""
         wait, self.timeout_s = timedelta(seconds=timeout_s), timeout_s
+        self.failures.learn_hosts()
         with self.guarded():
             self.messages = self.gradients = dist.new_group(backend="gloo", timeout=wait)
             if device.startswith("cuda"):
@@ -149,13 +141,6 @@ class Ranks:
             dist.all_gather(list(into.view(self.size, -1)), piece.contiguous(), group=self.gradients)
         self.bytes_sent += (self.size - 1) * piece.numel() * piece.element_size()
 
-    def post_failure(self, error: CharloomError) -> bool:
-        """Write for the other ranks why this one fails; whether it is the first to do so, which is believed."""
-        facts = {"rank": self.rank, "host": self.host, "what": error.what, "why": error.why, "fix": error.fix}
-        text = json_text(facts)
-        kept = _in_time(lambda: self.store.compare_set("failure", "", text))
-        return kept is None or kept.decode() == text
-
     @contextlib.contextmanager
     def reporting(self) -> Iterator[None]:
         """Tell the other ranks why this one fails, if the block fails with an error of its own before they end.
@@ -174,7 +159,7 @@ class Ranks:
             own = error if isinstance(error, CharloomError) else None
             what = f"{type(error).__name__}: {error}" if own is None else own.what
             why, fix = unexpected if own is None else (own.why, own.fix)
-            first = self.post_failure(CharloomError(what, why=why, fix=fix))
+            first = self.failures.post(CharloomError(what, why=why, fix=fix))
             self._linger()
             if own is None and first:
                 raise
@@ -192,12 +177,7 @@ class Ranks:
         self.messages = self.gradients = None
         with contextlib.suppress(RuntimeError, ValueError, AssertionError):
             dist.destroy_process_group()
-        if self.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
-            others = [f"answers/{rank}" for rank in range(1, self.size)]
-            until = time.monotonic() + SETTLE_S
-            while time.monotonic() < until and not all(self.store.check([other]) for other in others):
-                time.sleep(0.05)
-            time.sleep(0.2)  # their reading follows their answer
+        self.failures.linger()
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:
@@ -206,7 +186,7 @@ class Ranks:
         try:
             yield
         except RuntimeError as error:
-            raise self._explained(error, time.monotonic() - began) from error
+            raise self.failures.explained(error, time.monotonic() - began, self.timeout_s) from error
 
     def _received(self, receive: Callable[[Tensor], object]) -> tuple[Message, Arrays]:
         sizes = torch.zeros(2, dtype=torch.int64)
@@ -220,70 +200,6 @@ class Ranks:
                 if tensor.numel():
                     receive(tensor)
         return _unpacked(head, body)
-
-    def _explained(self, error: RuntimeError, waited_s: float) -> RankError:
-        """Ask the store who has failed, or who does not answer."""
-        found: tuple[Message, list[int]] = _in_time(self._asked) or ({}, [])
-        posted, answering = found
-        if posted:
-            what = f"rank {posted['rank']} on {posted['host']} failed: {posted['what']}"
-            return RankError(what, why=posted["why"], fix=posted["fix"], is_told=posted["rank"] != self.rank)
-        lost = [rank for rank in range(self.size) if rank not in answering and rank != self.rank]
-        hosts = _in_time(lambda: {rank: self._host_of(rank) for rank in lost}) or {}
-        names = ", ".join(f"rank {rank} on {hosts.get(rank, 'an unknown host')}" for rank in lost)
-        seen = f"{_first_line(error)} (rank {self.rank} on {self.host} waited {waited_s:.1f} s of at most {self.timeout_s:g} s)"
-        if lost:
-            what = f"{names} is gone or hangs" if len(lost) == 1 else f"{names} are gone or hang"
-        else:
-            what = "the ranks lost their connection, although all of them run"
-        return RankError(
-            what,
-            why=seen,
-            fix="look at that host, and start again with the same command: the run continues from its last checkpoint",
-            is_told=bool(answering) and min(answering) < self.rank,
-        )
-
-    def _asked(self) -> tuple[Message, list[int]]:
-        """The failure that a rank has posted, if any, and the ranks that report that they run."""
-        self.store.set_timeout(timedelta(seconds=STORE_S))
-        self.store.set(f"answers/{self.rank}", "1")
-        until = time.monotonic() + SETTLE_S
-        while True:
-            if self.store.check(["failure"]):
-                posted: Message = json.loads(self.store.get("failure"))
-                return posted, []
-            answering = [r for r in range(self.size) if self.store.check([f"answers/{r}"])]
-            if len(answering) == self.size or time.monotonic() > until:
-                return {}, answering
-            time.sleep(0.1)
-
-    def announce(self) -> None:
-        """Leave the name of this rank's host in the store, for the message when it is gone."""
-        self.store.set(f"host/{self.rank}", f"{self.host} (process {os.getpid()})")
-
-    def _host_of(self, rank: int) -> str:
-        return (
-            self.store.get(f"host/{rank}").decode()
-            if self.store.check([f"host/{rank}"])
-            else "an unknown host"
-        )
-
-
-def _in_time(ask: Callable[[], Any]) -> Any:
-    """The result of a question to the store; None if it fails, or takes longer than `SETTLE_S` + `STORE_S`."""
-    asking = ThreadPoolExecutor(1)
-    try:
-        return asking.submit(ask).result(SETTLE_S + STORE_S)
-    except (RuntimeError, Late, ValueError, OSError):
-        return None
-    finally:
-        asking.shutdown(wait=False, cancel_futures=True)
-
-
-def _first_line(error: Exception) -> str:
-    """The first sentence of torch's message, without the place in its source."""
-    line = re.sub(r"^\[/[^]]*\] ", "", str(error).strip().split("\n")[0])
-    return re.split(r"\. (?=[A-Z])", line)[0].rstrip(".")[:200]
 
 
 def _packed(message: Message, arrays: Mapping[str, Array]) -> tuple[Tensor, Tensor]:

@@ -51,11 +51,8 @@ def refuse_fused_only(name: str, precision: str, threads: int | None, *, portabl
 
 def refuse_ranks(engine: str, config: TrainConfig, num_ranks: int = 1) -> None:
     """Refuse with a ConfigError what only the torch engine divides: a batch among ranks, lane groups or replicas."""
-    asked = {
-        f"{name} is {value}": value
-        for name in ("lane_groups", "sync_every")
-        if (value := getattr(config, name))
-    }
+    values = {"lane_groups": config.lane_groups, "sync_every": config.sync_every}
+    asked = [f"{name} is {value}" for name, value in values.items() if value is not None]
     what = f"there are {num_ranks} ranks" if num_ranks > 1 else next(iter(asked), None)
     if what is not None:
         raise ConfigError(

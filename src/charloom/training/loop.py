@@ -33,7 +33,7 @@ from charloom.training.facts import TRAIN_LOSS_CHARS
 from charloom.training.final_report import final_report, reported_part
 from charloom.training.milestones import VALIDATIONS, Milestones
 from charloom.training.parameter_stats import update_stats
-from charloom.training.ranks import LeadingLearner, divided
+from charloom.training.ranks import LeadingLearner, divided, release
 from charloom.training.recorder import RunRecorder
 from charloom.training.state import LoopState
 
@@ -119,12 +119,12 @@ def train(
             yield from loop.finish()
         except DivergedError as error:
             recorder.record_divergence(error, loop.progress)
-            loop.release()
+            release(learner)
             raise
         except GeneratorExit:
             if recorder.saved_step != loop.progress.step:
                 loop.save()
-            loop.release()
+            release(learner)
             raise
         finally:
             loop.stop_baselines()
@@ -155,9 +155,8 @@ class TrainingLoop:
 
     def started(self, num_params: int, num_threads: int, notes: tuple[str, ...]) -> Started:
         """The first event."""
-        step, device = self.progress.step, _device(self.learner)
-        division = divided(self.learner, self.config, self.plan)
-        return Started(step, num_params, self.plan.steps_per_epoch, device, num_threads, notes, **division)
+        where = divided(self.learner, self.config, self.plan) | {"threads": num_threads, "notes": notes}
+        return Started(self.progress.step, num_params, self.plan.steps_per_epoch, **where)
 
     def restore(self) -> tuple[str, ...]:
         """Load the newest valid checkpoint, or start again without one; returns notes on what was not found."""
@@ -205,18 +204,13 @@ class TrainingLoop:
             self._keep(math.inf)
         if recorder.saved_step != progress.step:
             yield from recorder.record([self.save()])
-        self.release()
+        release(self.learner)
         self._start_baselines()
         reason, device = "patience" if self._is_impatient else "budget", _device(self.learner)
         report = yield from final_report(
             self.corpus, self.config, recorder.run, progress, self.baselines, reason=reason, device=device
         )
         yield from recorder.record([report])
-
-    def release(self) -> None:
-        """Let the other ranks end."""
-        if isinstance(self.learner, LeadingLearner):
-            self.learner.release()
 
     def stop_baselines(self) -> None:
         """Measure the baselines no further in the background."""

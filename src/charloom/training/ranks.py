@@ -67,7 +67,7 @@ class LeadingLearner:
         self.device = getattr(learner, "device", "cpu")
         self.knots: Knots = ((0, 0.0), (1, 1.0))
         ranks.tell({"do": "begin", "model": to_dict(model_config), "train": to_dict(config)})
-        own = facts_of(ranks, corpus)
+        own = agreed_facts(ranks, corpus)
         _check_equal([own, *(message for message, _ in ranks.answers())])
         ranks.tell({"do": "agree"})
         ranks.set_timeout(config.peer_timeout_s, str(self.device))
@@ -127,22 +127,24 @@ class LeadingLearner:
         self.ranks.tell({"do": "load"}, named_state(state))
         return self.learner.import_state(_rows(state, self.learner.lanes(self.config.batch_size)))
 
-    def release(self) -> None:
-        """Order the others to end; once is enough."""
-        if self.ranks.size > 1 and not self.ranks.released:
-            self.ranks.released = True
-            self.ranks.tell({"do": "end"})
+
+def release(learner: Learner) -> None:
+    """Order the other ranks to end, if the learner leads some and has not done so."""
+    if isinstance(learner, LeadingLearner) and not learner.ranks.released:
+        learner.ranks.released = True
+        learner.ranks.tell({"do": "end"})
 
 
-def divided(learner: Learner, config: TrainConfig, plan: Plan) -> dict[str, int]:
-    """How a training is divided, for its first event: the numbers of ranks, lane groups and replicas."""
+def divided(learner: Learner, config: TrainConfig, plan: Plan) -> dict[str, Any]:
+    """Where a training runs, for its first event: the device, and the numbers of ranks, lane groups and replicas."""
     replicas = 1 if config.sync_every is None else config.replicas or 1
     groups = config.lane_groups
     if groups is None:  # on a CPU, torch divides the lanes among threads
         share = getattr(getattr(learner, "first", learner), "share", None)
         groups = 1 if share is None else len(share(plan.batch_size).filled)
     ranks = learner.ranks.size if isinstance(learner, LeadingLearner) else 1
-    return {"ranks": ranks, "lane_groups": groups, "replicas": replicas}
+    device = str(getattr(learner, "device", "cpu"))
+    return {"device": device, "ranks": ranks, "lane_groups": groups, "replicas": replicas}
 
 
 def for_ranks(
@@ -194,7 +196,7 @@ def follow(ranks: Ranks, corpus: Corpus) -> None:
     assert order["do"] == "begin", order
     model_config = from_dict(ModelConfig, order["model"], source="rank 0")
     config = from_dict(TrainConfig, order["train"], source="rank 0")
-    ranks.answer(facts_of(ranks, corpus))
+    ranks.answer(agreed_facts(ranks, corpus))
     ranks.hear()  # that all agree; before, a new connection would wait for a rank that may have refused
     with threads.limit(config.threads):
         follower = _Follower(ranks, corpus, model_config, config)
@@ -275,7 +277,7 @@ def _rows(state: State, lanes: range) -> State:
     return [{key: value[lanes.start : lanes.stop] for key, value in layer.items()} for layer in state]
 
 
-def facts_of(ranks: Ranks, corpus: Corpus) -> Message:
+def agreed_facts(ranks: Ranks, corpus: Corpus) -> Message:
     """What must be equal on all ranks."""
     from charloom.distributed.checks import source_digest
     from charloom.versions import versions

@@ -87,7 +87,7 @@ class RowThreads:
     def run(self, compute: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
         """Compute every part and return the results in order; a single part, or a single thread, runs here."""
         if len(parts) <= 1 or self.number == 1:
-            return [compute(part) for part in parts]
+            return list(map(compute, parts))
         size = min(len(parts), self.number)
         if self._threads is None or self._size < size:
             # torch sets its number of threads per thread: each of the pool gets one, the caller's number stays
