@@ -45,8 +45,10 @@ def joined() -> Iterator[Ranks | None]:
         yield ranks
 
 
-def continued_folder(out: Path | None) -> Path | None:
+def continued_folder(out: Path | None, attempt: int = 1) -> Path | None:
     """The run to continue because torchrun has restarted its processes; None if there is no such run.
+
+    `attempt` counts the starts of the ranks: where another host's rank failed, this host counts no restart.
 
     Raises:
         ConfigError: several ranks have no `out`, by whose name they would find the run after a restart.
@@ -62,7 +64,8 @@ def continued_folder(out: Path | None) -> Path | None:
             why="after a restart, the run is found by the name of its folder",
             fix="name a folder for the run, for example --out runs/tales",
         )
-    return out if launch.restarts > 0 and Run(out).config_path.is_file() else None
+    restarted = launch.restarts > 0 or attempt > 1
+    return out if restarted and Run(out).config_path.is_file() else None
 
 
 def leading_job(

@@ -113,7 +113,8 @@ def _job(
         moved = sources
     else:
         _refuse_more_steps(settings)
-        resume = continued_folder(how["out"])  # torchrun has restarted the same command
+        attempt = 1 if ranks is None else ranks.meeting.attempt
+        resume = continued_folder(how["out"], attempt)  # torchrun has restarted the same command
         settings = settings if resume is None else {}
     more = settings.get("steps")
     if resume is not None and more is None and not moved and Run.open(resume).is_finished:

@@ -69,7 +69,7 @@ class Failures:
         return RankError(
             what,
             why=f"{first_sentence(error)} ({waited})",
-            fix="look at that host, and start again with the same command: the run continues from its last checkpoint",
+            fix="look at that host; --resume with the folder of the run continues from its last checkpoint",
             is_told=bool(answering) and min(answering) < self.rank,
         )
 

@@ -31,6 +31,7 @@ from torch.distributed.rendezvous import rendezvous
 from charloom.distributed.failures import Failures, first_sentence
 from charloom.distributed.interfaces import choose_interface
 from charloom.distributed.launch import Launch
+from charloom.distributed.meeting import meet
 from charloom.errors import CharloomError, RankError
 from charloom.files import json_text
 
@@ -66,9 +67,8 @@ class Ranks:
         wait = timedelta(seconds=timeout_s)
         try:
             store, _, _ = next(iter(rendezvous("env://", timeout=wait)))
-            self.store: Any = PrefixStore(
-                f"charloom/{launch.restarts}", store
-            )  # torchrun's outlives a restart
+            self.meeting = meet(PrefixStore("charloom", store), self.rank, self.size, timeout_s)
+            self.store: Any = PrefixStore(f"charloom/{self.meeting.name}", store)
             dist.init_process_group(
                 "gloo", store=self.store, rank=self.rank, world_size=self.size, timeout=wait
             )

@@ -107,7 +107,7 @@ def train(
         loop.before_s = 0.0 if began is None else clock() - began
         loop.spare_cores = threads.available() - num_threads
         if resume:
-            notes += lapse_of_exactness(run, num_threads=num_threads, device=_device(learner))
+            notes += lapse_of_exactness(run, fitted, num_threads=num_threads, device=_device(learner))
             notes += loop.restore()
         if recorder.saved_step < 0:  # from here on, whatever ends the process, a resume finds a checkpoint
             loop.save()
