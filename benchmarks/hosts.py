@@ -81,9 +81,9 @@ class Hosts:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        for name in self.names:
+            self._kill_all(name)
         for process in self.processes:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
             process.wait(timeout=10)
             for stream in (process.stdout, process.stderr):
                 if stream is not None:
@@ -109,10 +109,7 @@ class Hosts:
     def vanish(self, i: int) -> None:
         """Cut host i off and end everything on it."""
         self.cut(i)
-        for process in self.processes:
-            if process.args[3] == self.names[i]:  # type: ignore[index]
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+        self._kill_all(self.names[i])
 
     def sent_bytes(self, i: int) -> int:
         """The bytes that host i has sent so far, with all headers."""
@@ -151,6 +148,13 @@ class Hosts:
         launcher += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"{address(0)}:{PORT}", "--rdzv-id", "test"]
         launcher += ["--max-restarts", str(restarts), "--local-addr", address(i)]
         return self.start(i, [*launcher, *words], folder=folder)
+
+    def _kill_all(self, name: str) -> None:
+        """End every process in a namespace; torchrun's are in groups of their own."""
+        found = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True)
+        for pid in map(int, found.stdout.split()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def _inside(self, name: str, *words: str) -> str:
         return run("ip", "netns", "exec", name, *words)

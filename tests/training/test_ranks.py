@@ -258,6 +258,9 @@ def test_a_launch_settles_the_groups_and_replicas(config, launch_of, expected, m
 
 def test_a_run_keeps_its_groups_unless_there_are_more_ranks():
     launched = Launch(size=2, local_size=2)
+    with pytest.raises(ConfigError, match="there are 2 ranks and device is mps"):
+        for_ranks(TrainConfig(), launched, device="mps")
+    assert for_ranks(TrainConfig(threads=4), launched, device="cuda")[0].lane_groups == 2
     assert for_ranks(TrainConfig(lane_groups=2), launched, before=6)[0].lane_groups == 6
     settled, notes = for_ranks(TrainConfig(), launched, before=1)
     assert settled.lane_groups == 2

@@ -12,6 +12,7 @@ from charloom.cli.flags import MoreSteps, RunFolder, ValidationFile, option, pat
 from charloom.cli.output import Show, quoted
 from charloom.cli.train_summary import next_command, print_report
 from charloom.config import ModelConfig, TextConfig, TrainConfig
+from charloom.distributed import read_launch
 from charloom.progress import reporter
 
 if TYPE_CHECKING:
@@ -72,10 +73,9 @@ def train(
     sources = [*text, *(moved_to or [])]
     places = {"recipe": recipe, "out": out, "val": val, "test": test, "init_from": init_from}
     how: dict[str, Any] = {**places, "keep_text": keep_text, "log": log}
-    with joined() as ranks:
+    with _shown_by_one(show), joined() as ranks:
         if ranks is not None and ranks.rank > 0:
-            with show.reporting():
-                return follow_job(ranks, sources, how, settings, moved=() if resume is None else sources)
+            return follow_job(ranks, sources, how, settings, moved=() if resume is None else sources)
         if resume is None and seeds is not None:
             _refuse_more_steps(settings)
             if ranks is not None:
@@ -91,6 +91,14 @@ def train(
     print_report(show, results, command=command, documents=job.corpus.vocab.boundary_id is not None)
     show.object(results)
     return None
+
+
+@contextlib.contextmanager
+def _shown_by_one(show: Show) -> Iterator[None]:
+    """Leave signs of life to rank 0."""
+    launch = read_launch()
+    with contextlib.nullcontext() if launch is None or launch.leads else show.reporting():
+        yield
 
 
 def _job(

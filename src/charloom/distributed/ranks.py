@@ -155,19 +155,17 @@ class Ranks:
         except Exception as error:
             if self.released:
                 raise
-            unexpected = "this failure was not expected", "please report it with the output of this rank"
-            own = error if isinstance(error, CharloomError) else None
-            what = f"{type(error).__name__}: {error}" if own is None else own.what
-            why, fix = unexpected if own is None else (own.why, own.fix)
-            first = self.failures.post(CharloomError(what, why=why, fix=fix))
+            own = error if isinstance(error, CharloomError) else _unexpected(error)
+            first = self.failures.post(own)
             self._linger()
-            if own is None and first:
-                raise
-            kind = type(own) if own is not None else CharloomError
-            told = what if what.startswith("rank ") else f"rank {self.rank} on {self.host} failed: {what}"
-            raise (
-                kind(told, why=why, fix=fix) if first else RankError(told, why=why, fix=fix, is_told=True)
-            ) from error
+            told = (
+                own.what
+                if own.what.startswith("rank ")
+                else f"rank {self.rank} on {self.host} failed: {own.what}"
+            )
+            if first:
+                raise type(own)(told, why=own.why, fix=own.fix) from error
+            raise RankError(told, why=own.why, fix=own.fix, is_told=True) from error
 
     def _linger(self) -> None:
         """Close the connections, and keep the store for the other ranks until they have read the failure.
@@ -200,6 +198,13 @@ class Ranks:
                 if tensor.numel():
                     receive(tensor)
         return _unpacked(head, body)
+
+
+def _unexpected(error: Exception) -> CharloomError:
+    what, why = f"{type(error).__name__}: {error}", "charloom did not expect this failure"
+    return CharloomError(
+        what, why=why, fix="please report it with the output of the same command and --debug"
+    )
 
 
 def _packed(message: Message, arrays: Mapping[str, Array]) -> tuple[Tensor, Tensor]:

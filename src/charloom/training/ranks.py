@@ -161,6 +161,9 @@ def for_ranks(
     Raises:
         ConfigError: there are more ranks than lanes, or than the run's replicas.
     """
+    if device == "mps" and launch.size > 1:
+        why, fix = "its tensors cannot be exchanged between processes", "use --device cpu, or one process"
+        raise ConfigError(f"there are {launch.size} ranks and device is mps", why=why, fix=fix)
     if config.batch_size < launch.size:
         raise ConfigError(
             f"there are {launch.size} ranks and batch_size is {config.batch_size}",
