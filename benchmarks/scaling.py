@@ -30,18 +30,8 @@ LINKS_MBIT = (1000.0, 100.0, 10.0)
 SYNC_EVERY = 64
 NETWORK = ["--cell", "gru", "--block", "plain", "--num-layers", "1", "--hidden-size", "128"]
 BATCH, LENGTH = 32, 64
-SHARED = [
-    *NETWORK,
-    "--batch-size",
-    str(BATCH),
-    "--bptt-length",
-    str(LENGTH),
-    "--device",
-    "cpu",
-    "--threads",
-    "1",
-]
-STEPS, LOSS_STEPS = 160, 1600
+SHARED = [*NETWORK, "--bptt-length", str(LENGTH), "--device", "cpu", "--threads", "1"]
+STEPS, LOSS_STEPS = 160, 800
 NO_PAUSES = ["--validate-every", "1000000", "--sample-every", "1000000", "--peer-timeout-s", "600"]
 
 
@@ -105,7 +95,8 @@ def measured_link(hosts: Hosts, num_floats: int) -> Link:
 def train(hosts: Hosts, folder: Path, name: str, words: Sequence[str]) -> dict[str, Any]:
     """Train on both hosts; rank 0's results, with the bytes that host 1 sent."""
     before = hosts.sent_bytes(1)
-    shared = ["-m", "charloom", "train", str(TEXT), *SHARED, "--out", name, "--json", "--quiet"]
+    shared = ["-m", "charloom", "train", str(TEXT), *SHARED, "--batch-size", str(BATCH)]
+    shared += ["--out", name, "--json", "--quiet"]
     processes = [hosts.start_rank(i, [*shared, *words], folder=folder) for i in range(2)]
     texts = [process.communicate(timeout=1400) for process in processes]
     if processes[0].returncode:

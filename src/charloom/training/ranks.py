@@ -91,7 +91,9 @@ class LeadingLearner:
         state, metrics = self.learner.advance(plan, first_step, num_steps, state, observe=observe)
         own = checksum(self.learner)
         if any(message["checksum"] != own for message, _ in self.ranks.answers()):
-            self.ranks.tell({"do": "load"}, self.learner.tensors())
+            self.ranks.tell(
+                {"do": "load"}, {n: x for n, x in self.learner.tensors().items() if not _is_of_one(n)}
+            )
         return state, metrics
 
     def tensors(self) -> dict[str, Array]:
@@ -232,7 +234,7 @@ class _Follower:
                 self.ranks.answer({}, named_state(self.learner.export_state(self.state)))
             case "collect":
                 own = self.learner.tensors().items()
-                self.ranks.answer({}, {name: x for name, x in own if name.startswith("moment.replica")})
+                self.ranks.answer({}, {name: x for name, x in own if _is_of_one(name)})
         return bool(order["do"] != "end")
 
     def _load(self, arrays: Arrays) -> None:
@@ -274,6 +276,11 @@ def unnamed_state(arrays: Mapping[str, Array], num_layers: int) -> State:
         _, layer, key = name.split(".")
         state[int(layer)][key] = value
     return state
+
+
+def _is_of_one(name: str) -> bool:
+    """Whether a tensor of a checkpoint belongs to one replica, and so to one rank."""
+    return name.startswith("moment.replica")
 
 
 def _rows(state: State, lanes: range) -> State:

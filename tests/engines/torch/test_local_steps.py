@@ -112,3 +112,18 @@ def test_a_replica_that_diverges_ends_the_training(monkeypatch):
 def test_a_replica_needs_a_lane():
     with pytest.raises(ConfigError, match="replicas is 9 and batch_size is 8"):
         learner_of(config_of(replicas=9))
+
+
+def test_shared_weights_can_be_loaded_without_the_replicas():
+    config = config_of()
+    learner, plan = learner_of(config), Plan(CORPUS.train, config)
+    learner.advance(plan, 0, 4, learner.initial_state(range(8)))  # one step after an exchange
+    whole = learner.tensors()
+    shared = {
+        name: x + 1 if name.startswith("param.") else x for name, x in whole.items() if "replica" not in name
+    }
+    learner.load_tensors(shared)
+    after = learner.tensors()
+    for name, x in whole.items():
+        expected = x + 1 if name.startswith("param.") else x
+        np.testing.assert_array_equal(after[name], expected, err_msg=name)

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 OUTER_RATE, OUTER_MOMENTUM = 0.7, 0.9
 
+OF_REPLICAS = "moment.replica"
+"""How the names of all replicas' tensors begin in a checkpoint."""
+
 
 class LocalSteps:
     """The `Learner` of the contract with `sync_every`: this rank's replicas, and the weights that they share."""
@@ -121,7 +124,10 @@ class LocalSteps:
 
     @torch.no_grad()
     def load_tensors(self, tensors: Mapping[str, Array]) -> None:
-        """Continue from a result of `tensors`, of all ranks together, or from ``param.*`` alone."""
+        """Continue from a result of `tensors`, of all ranks together.
+
+        A replica that is not in it starts with the shared weights; if none is, all stay as they are.
+        """
         for name, p in self.outer.items():
             p.copy_(torch.as_tensor(np.array(tensors[f"param.{name}"])))
         for name, v in self.velocity.items():
@@ -130,6 +136,8 @@ class LocalSteps:
         for name, a in (self.average or {}).items():
             a.copy_(torch.as_tensor(np.array(tensors.get(f"average.{name}", tensors[f"param.{name}"]))))
         whole = {name: x for name, x in tensors.items() if name.startswith("param.")}
+        if not any(name.startswith(OF_REPLICAS) for name in tensors):
+            return
         for k, learner in self.own.items():
             begin = of_replica(k)
             own = {n.removeprefix(begin): x for n, x in tensors.items() if n.startswith(begin)}
@@ -232,7 +240,7 @@ def _rows(state: State, rows: slice) -> State:
 
 def of_replica(k: int) -> str:
     """How the names of a replica's tensors begin in a checkpoint."""
-    return f"moment.replica{k}."
+    return f"{OF_REPLICAS}{k}."
 
 
 def _check(replicas: int, size: int, batch_size: int) -> None:
