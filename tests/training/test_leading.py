@@ -28,7 +28,7 @@ class FakeRanks:
     def answers(self):
         return [(self.to_come.pop(0), {})]
 
-    def set_timeout(self, timeout_s, device):
+    def set_timeout(self, timeout_s, _device):
         self.timeout_s = timeout_s
 
 
