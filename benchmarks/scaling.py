@@ -32,6 +32,9 @@ NETWORK = ["--cell", "gru", "--block", "plain", "--num-layers", "1", "--hidden-s
 BATCH, LENGTH = 32, 64
 SHARED = [*NETWORK, "--bptt-length", str(LENGTH), "--device", "cpu", "--threads", "1"]
 STEPS, LOSS_STEPS = 160, 1000
+LATE_DECAY = ["--schedule", "wsd", "--decay-fraction", "0.2"]
+"""Replicas move far apart only at a high rate, so their exchange needs one; a cosine is low for half of the run."""
+
 NO_PAUSES = ["--validate-every", "1000000", "--sample-every", "1000000", "--peer-timeout-s", "600"]
 
 
@@ -189,7 +192,8 @@ def loss() -> dict[str, Any]:
         ):
             with Hosts(2) as hosts, tempfile.TemporaryDirectory() as place:
                 hosts.slow(10)
-                words = ["--steps", str(LOSS_STEPS), "--seed", str(seed), "--peer-timeout-s", "600", *more]
+                words = [*LATE_DECAY, "--steps", str(LOSS_STEPS), "--seed", str(seed)]
+                words += ["--peer-timeout-s", "600", *more]
                 done = train(hosts, Path(place), way, words)
                 row = {
                     "seed": seed,
@@ -207,6 +211,7 @@ def loss() -> dict[str, Any]:
     }
     return {
         "mbit": 10,
+        "schedule": " ".join(LATE_DECAY),
         "sync_every": SYNC_EVERY,
         "rows": rows,
         "bytes_ratio": rounded(sent["gradients"] / sent["weights"]),

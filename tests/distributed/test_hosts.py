@@ -85,7 +85,7 @@ def test_replicas_send_a_fiftieth_of_the_bytes(hosts, workspace):
 
 @pytest.mark.parametrize("fault", ["cut", "vanish"])
 def test_a_lost_host_is_named_and_the_run_continues_elsewhere(hosts, workspace, monkeypatch, fault):
-    words = [*KILLABLE, *TRAIN, "--steps", "2000", "--peer-timeout-s", "3", "--out", "run", "--quiet"]
+    words = [*KILLABLE, *TRAIN, "--steps", "800", "--peer-timeout-s", "3", "--out", "run", "--quiet"]
     processes = [hosts.start_rank(i, words, folder=workspace) for i in range(2)]
     run, until = Run(workspace / "run"), time.monotonic() + 60
     while len(run.checkpoint_paths()) < 2:
@@ -101,18 +101,18 @@ def test_a_lost_host_is_named_and_the_run_continues_elsewhere(hosts, workspace, 
     assert not (run.path / "lock").exists()
     monkeypatch.chdir(workspace)
     assert main(["train", "--resume", "run", "--quiet"]) == 0
-    assert 0 < next(e["resumed_from"] for e in run.events() if "resumed_from" in e) < 2000
-    assert_same_weights(whole_run(workspace, monkeypatch, 2000), run)
+    assert 0 < next(e["resumed_from"] for e in run.events() if "resumed_from" in e) < 800
+    assert_same_weights(whole_run(workspace, monkeypatch, 800), run)
 
 
 def test_torchrun_restarts_two_hosts_after_a_killed_rank(hosts, workspace, monkeypatch):
     from ..training.test_ranks import kill_rank
 
-    words = [*KILLABLE, *TRAIN, "--steps", "1500", "--out", "run", "--quiet"]
+    words = [*KILLABLE, *TRAIN, "--steps", "800", "--out", "run", "--quiet"]
     processes = [hosts.torchrun(i, words, folder=workspace, restarts=2) for i in range(2)]
     kill_rank(processes[1].pid, 1, Run(workspace / "run"))
     done = outputs(processes)
     assert [code for code, *_ in done] == [0, 0], done
     run = Run.open(workspace / "run")
     assert [e for e in run.events() if e.get("resumed_from", 0) > 0]
-    assert_same_weights(whole_run(workspace, monkeypatch, 1500), run)
+    assert_same_weights(whole_run(workspace, monkeypatch, 800), run)
