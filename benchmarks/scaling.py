@@ -28,13 +28,11 @@ DATA = Path(os.environ.get("CHARLOOM_DATA", "../shared/data")).absolute()
 TEXT = DATA / "tinyshakespeare.txt"
 LINKS_MBIT = (1000.0, 100.0, 10.0)
 SYNC_EVERY = 100
-NETWORK = ["--cell", "gru", "--block", "plain", "--num-layers", "1", "--hidden-size", "96"]
+NETWORK = ["--cell", "gru", "--block", "plain", "--num-layers", "1"]
 BATCH, LENGTH = 32, 64
+HIDDEN, LOSS_HIDDEN = 96, 32
 SHARED = [*NETWORK, "--bptt-length", str(LENGTH), "--device", "cpu", "--threads", "1"]
-STEPS, LOSS_STEPS = 160, 1000
-LATE_DECAY = ["--schedule", "wsd", "--decay-fraction", "0.2"]
-"""Replicas move far apart only at a high rate, so their exchange needs one; a cosine is low for half of the run."""
-
+STEPS, LOSS_STEPS, LOSS_SYNC_EVERY = 160, 3000, 64
 NO_PAUSES = ["--validate-every", "1000000", "--sample-every", "1000000", "--peer-timeout-s", "600"]
 
 
@@ -95,11 +93,13 @@ def measured_link(hosts: Hosts, num_floats: int) -> Link:
     return Link(*json.loads(texts[0][0]))
 
 
-def train(hosts: Hosts, folder: Path, name: str, words: Sequence[str]) -> dict[str, Any]:
+def train(
+    hosts: Hosts, folder: Path, name: str, words: Sequence[str], *, hidden_size: int = HIDDEN
+) -> dict[str, Any]:
     """Train on both hosts; rank 0's results, with the bytes that host 1 sent."""
     before = hosts.sent_bytes(1)
     shared = ["-m", "charloom", "train", str(TEXT), *SHARED, "--batch-size", str(BATCH)]
-    shared += ["--out", name, "--json", "--quiet"]
+    shared += ["--out", name, "--json", "--quiet", "--hidden-size", str(hidden_size)]
     processes = [hosts.start_rank(i, [*shared, *words], folder=folder) for i in range(2)]
     texts = [process.communicate(timeout=1400) for process in processes]
     if processes[0].returncode:
@@ -121,7 +121,7 @@ def compute_s(hosts: Hosts, folder: Path) -> float:
         "--json",
         "--quiet",
     ]
-    words += ["--batch-size", str(BATCH // 2), "--lane-groups", "1"]
+    words += ["--batch-size", str(BATCH // 2), "--lane-groups", "1", "--hidden-size", str(HIDDEN)]
     processes = [hosts.start(i, [*words, "--out", f"alone{i}"], folder=folder) for i in range(2)]
     return max(steps_s(folder / f"alone{i}", p.communicate(timeout=600)) for i, p in enumerate(processes))
 
@@ -185,37 +185,20 @@ def speed() -> dict[str, Any]:
 def loss() -> dict[str, Any]:
     """Compare the losses of the two ways, and the bytes, on 10 Mbit/s."""
     rows = []
+    ways = {"weights": ["--sync-every", str(LOSS_SYNC_EVERY)], "gradients": ["--lane-groups", "2"]}
     for seed in (0, 1):
-        for way, more in (
-            ("gradients", ["--lane-groups", "2"]),
-            ("weights", ["--sync-every", str(SYNC_EVERY)]),
-        ):
+        for way, more in ways.items():
             with Hosts(2) as hosts, tempfile.TemporaryDirectory() as place:
                 hosts.slow(10)
-                words = [*LATE_DECAY, "--steps", str(LOSS_STEPS), "--seed", str(seed)]
-                words += ["--peer-timeout-s", "600", *more]
-                done = train(hosts, Path(place), way, words)
-                row = {
-                    "seed": seed,
-                    "way": way,
-                    "steps": done["steps"],
-                    "num_params": done["num_params"],
-                    "val_loss_nats": rounded(done["val_loss_nats"]),
-                    "sent_bytes": done["sent_bytes"],
-                    "train_time_s": rounded(done["train_time_s"]),
-                }
-                rows.append(row)
-                print(row, flush=True)
-    sent = {
-        way: sum(row["sent_bytes"] for row in rows if row["way"] == way) for way in ("gradients", "weights")
-    }
-    return {
-        "mbit": 10,
-        "schedule": " ".join(LATE_DECAY),
-        "sync_every": SYNC_EVERY,
-        "rows": rows,
-        "bytes_ratio": rounded(sent["gradients"] / sent["weights"]),
-    }
+                words = ["--steps", str(LOSS_STEPS), "--seed", str(seed), "--peer-timeout-s", "600", *more]
+                done = train(hosts, Path(place), way, words, hidden_size=LOSS_HIDDEN)
+            row = {"seed": seed, "way": way, "steps": done["steps"], "num_params": done["num_params"]}
+            row |= {name: rounded(done[name]) for name in ("val_loss_nats", "train_time_s")}
+            rows.append(row | {"sent_bytes": done["sent_bytes"]})
+            print(rows[-1], flush=True)
+    sent = {way: sum(row["sent_bytes"] for row in rows if row["way"] == way) for way in ways}
+    ratio = rounded(sent["gradients"] / sent["weights"])
+    return {"mbit": 10, "sync_every": LOSS_SYNC_EVERY, "bytes_ratio": ratio, "rows": rows}
 
 
 ON_PAPER = {
