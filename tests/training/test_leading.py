@@ -5,8 +5,10 @@ import pytest
 from charloom.engines import load_engine
 from charloom.errors import ConfigError
 from charloom.parameters import initial_parameters
+from charloom.runs import Run
 from charloom.text.batching import Plan
 from charloom.training.ranks import LeadingLearner, agreed_facts, checksum, release
+from charloom.training.recorder import RunRecorder
 
 from .small import MODEL, settings, small_corpus
 
@@ -84,3 +86,16 @@ def test_the_others_are_released_once():
     release(learner)
     release(learner)
     assert [message["do"] for message, _ in ranks.told].count("end") == 1
+
+
+def test_slow_checkpoints_are_written_less_often(tmp_path):
+    now = [100.0]
+    run = Run.create(tmp_path / "run", {})
+    recorder = RunRecorder(run, CORPUS, MODEL, leading(FakeRanks(facts()))[1], card={}, clock=lambda: now[0])
+    due = []
+    for save_s in (0.0, 0.4, 2.0):
+        recorder.save_s, recorder.saved_at = save_s, now[0]
+        for later in (14, 16, 39, 41):
+            now[0] = recorder.saved_at + later
+            due.append(recorder.is_due)
+    assert due == [False, True, True, True] * 2 + [False, False, False, True]

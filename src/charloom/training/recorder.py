@@ -22,8 +22,8 @@ from charloom.training.verdict import diverged_verdict
 
 CHECKPOINT_EVERY_S = 15.0
 
-SAVING_SHARE = 0.05
-"""The most time that checkpoints take: replicas on a slow link send theirs for seconds."""
+SLOW_S, SAVING_SHARE = 0.5, 0.05
+"""Checkpoints that take longer than `SLOW_S` take this share of the time at most: replicas on a slow link send theirs."""
 
 
 class RunRecorder:
@@ -45,8 +45,9 @@ class RunRecorder:
 
     @property
     def is_due(self) -> bool:
-        """Whether the last checkpoint is older than `CHECKPOINT_EVERY_S`, or than `SAVING_SHARE` allows."""
-        return self.clock() - self.saved_at > max(CHECKPOINT_EVERY_S, self.save_s / SAVING_SHARE)
+        """Whether the last checkpoint is older than `CHECKPOINT_EVERY_S`, and than `SAVING_SHARE` asks for."""
+        pause_s = self.save_s / SAVING_SHARE if self.save_s > SLOW_S else 0.0
+        return self.clock() - self.saved_at > max(CHECKPOINT_EVERY_S, pause_s)
 
     def record(self, events: Sequence[Event]) -> Sequence[Event]:
         """Append events to ``events.jsonl`` and return them."""
