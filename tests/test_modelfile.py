@@ -317,7 +317,7 @@ HOSTILE = {
     "overlap": (overlap, "overlap or leave gaps"),
     "gap": (gap, "overlap or leave gaps"),
     "list": (lambda _, d: ([1, 2], d), "not in the safetensors format"),
-    "deep": (lambda _, d: (DEEP.encode(), d), "its header is not valid JSON"),
+    "deep": (lambda _, d: (DEEP.encode(), d), "nested too deeply"),
     "utf-16": (lambda h, d: (json.dumps(h).encode("utf-16"), d), "not a usable model file"),
 }
 

@@ -16,8 +16,10 @@ LOSSES = [(10, 2.0, 2.2), (20, 1.5, 1.4)]
 def run(tmp_path):
     run = Run.create(tmp_path / "tales", {})
     for step, loss, train_loss in LOSSES:
-        run.append({"event": "progress", "step": step})
-        run.append({"event": "validation", "step": step, "loss": loss, "train_loss": train_loss})
+        run.append({"event": "note", "step": step})
+        run.append(
+            {"event": "validation", "step": step, "loss": loss, "train_loss": train_loss, "best": True}
+        )
     return run
 
 

@@ -102,7 +102,7 @@ def seed_groups(runs: Sequence[Run]) -> list[SeedGroup]:
     """Group the finished runs that have a loss on held-out text, in the order of their first run."""
     members: dict[str, list[tuple[Run, dict[str, Any]]]] = {}
     for run in {run.path.resolve(): run for run in runs}.values():
-        config = run.config()
+        config = run.complete_config()
         if run.is_finished and config["results"].get("val_bits_per_char") is not None:
             members.setdefault(_all_but_seed(config), []).append((run, config))
     return [_group(found) for found in members.values()]

@@ -16,6 +16,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from charloom.errors import RunError
+from charloom.schema import Schema, json_value
+from charloom.schema.documents import Holder
+
+_HOLDER = Schema(Holder, lambda what, why: RunError(what, why=why, fix="remove the file"))
 
 
 def atomic_write(path: Path, data: bytes | str | Callable[[BinaryIO], None]) -> None:
@@ -186,14 +190,14 @@ class Lock:
 
     def _remove_if_stale(self) -> None:
         try:
-            holder = json.loads(text_of_file(self.path))
+            holder = _HOLDER.parsed(json_value(text_of_file(self.path)), str(self.path))
         except FileNotFoundError:
             return
-        except (OSError, ValueError):
+        except (OSError, ValueError, RunError):  # cut off by a crash, or not written by charloom
             holder = None
-        if isinstance(holder, dict) and _alive(holder):
+        if holder is not None and _alive(holder):
             raise RunError(
-                f"{self.path.parent} is in use by process {holder['pid']} on {holder.get('host')}",
+                f"{self.path.parent} is in use by process {holder.pid} on {holder.host}",
                 why="two processes writing to the same run folder would corrupt it",
                 fix=f"wait for it to end, or remove {self.path} if you are sure that it has ended",
             )
@@ -212,14 +216,12 @@ def _boot_id() -> str:
         return ""
 
 
-def _alive(holder: dict[str, object]) -> bool:
+def _alive(holder: Holder) -> bool:
     """Whether the lock's holder may still be running; on another host, always."""
-    pid = holder.get("pid")
-    if type(pid) is not int:  # not a bool either
-        return False
-    if holder.get("host") != socket.gethostname():
+    pid = holder.pid
+    if holder.host != socket.gethostname():
         return True
-    if holder.get("boot") != _boot_id() or pid == os.getpid():
+    if holder.boot != _boot_id() or pid == os.getpid():
         return False
     if os.name == "nt":  # os.kill(pid, 0) would end the process there
         return True

@@ -83,7 +83,7 @@ class TrainingJob:
 
     def events(self) -> Generator[Event, None, None]:
         """Train; see `charloom.training.train`. Closing the generator saves a checkpoint."""
-        config = self.run.config()
+        config = self.run.complete_config()
         card = {
             "corpus": {key: config["corpus"][key] for key in ("name", "sha256", "num_chars")},
             "recipe": self.resolved.recipe,
@@ -92,7 +92,7 @@ class TrainingJob:
             "versions": config["versions"],
             "created": config["created"],
         }
-        card |= {"init_from": config["init_from"]} if "init_from" in config else {}
+        card |= {origin: config[origin] for origin in ("init_from", "branched_from") if origin in config}
         events = run_training(
             self.corpus,
             self.resolved.model_config,
@@ -315,7 +315,7 @@ def resume_job(
     _check_log(log)
     began = time.monotonic()
     run = Run.open(Path(path))
-    config, source = run.config(), str(run.config_path)
+    config, source = run.complete_config(), str(run.config_path)
     train_config = from_dict(TrainConfig, config["train"], source=source)
     if more_steps is not None:
         checkpoint, notes = run.newest_checkpoint()
@@ -381,7 +381,7 @@ def _record(
 
 def results_json(run: Run) -> dict[str, Any]:
     """Return the object that ``train --json`` prints, from the run's ``config.json``."""
-    config = run.config()
+    config = run.complete_config()
     results, vocab_size = config["results"], config["corpus"]["vocab_size"]
     model_config = from_dict(ModelConfig, config["model"], source=str(run.config_path))
     chars, seconds = results["chars_seen"], results["train_time_s"]

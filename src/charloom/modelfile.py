@@ -11,10 +11,9 @@ Source of the container: safetensors 0.8, "Format" (8-byte little-endian header 
 
 from __future__ import annotations
 
-import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,8 @@ from charloom.config import ModelConfig, TextConfig, from_dict, stored_text_conf
 from charloom.errors import CharloomError, ModelFileError
 from charloom.files import atomic_write, json_text
 from charloom.parameters import Shapes, parameter_shapes
+from charloom.schema import MalformedError, Schema, json_value
+from charloom.schema.documents import Card
 from charloom.summary import short_fields
 from charloom.text.vocabulary import Vocabulary
 
@@ -116,24 +117,17 @@ def read_header(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
             length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
             if not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
                 raise damaged(path, "it does not begin with a safetensors header")
-            header = json.loads(handle.read(length), object_pairs_hook=_unique)
+            header = json_value(handle.read(length))
     except OSError as error:
         fix = "give a run folder or a .safetensors model file"
         raise ModelFileError(f"cannot read {path}", why=error.strerror or str(error), fix=fix) from error
-    except (ValueError, RecursionError) as error:
-        raise damaged(path, "its header is not valid JSON, or contains a name twice") from error
+    except MalformedError as error:
+        raise damaged(path, f"its header cannot be read: {error}") from error
     metadata = header.pop("__metadata__", {}) if isinstance(header, dict) else None
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise damaged(path, "its header is not in the safetensors format")
     _check_layout(path, header, size - 8 - length)
     return header, metadata
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object without repeated names, of which two readers might use different values."""
-    if len(found := dict(pairs)) != len(pairs):
-        raise ValueError
-    return found
 
 
 def _check_layout(path: Path, header: dict[str, Any], data_size: int) -> None:
@@ -162,11 +156,12 @@ def _read_metadata(
     path: Path, metadata: Mapping[str, str]
 ) -> tuple[ModelConfig, TextConfig, Vocabulary, dict[str, Any]]:
     try:
-        config, text, vocab, card = (json.loads(metadata[key]) for key in _METADATA)
+        config, text, vocab, card = (json_value(metadata[key], finite=False) for key in _METADATA)
         if not all(isinstance(part, dict) for part in (config, text, vocab, card)):
             raise TypeError
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, MalformedError) as error:
         raise damaged(path, "its config, text, vocab or card is missing or not a JSON object") from error
+    Schema(Card, damaged_value(path)).check(card, "its card")
     source = f"the header of {path.name}"
     try:
         model_config = from_dict(ModelConfig, config, source=source)
@@ -202,3 +197,8 @@ def load_tensors(path: Path) -> dict[str, Array]:
 def damaged(path: Path, why: str, fix: str = "use another copy, or train it again") -> ModelFileError:
     """The error for a file that failed a check."""
     return ModelFileError(f"{path} is not a usable model file", why=why, fix=fix)
+
+
+def damaged_value(path: Path) -> Callable[[str, str], ModelFileError]:
+    """Make the error for a value that does not fit its schema, from what was found and what is allowed."""
+    return lambda what, why: damaged(path, f"{what}: {why}")

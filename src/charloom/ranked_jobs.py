@@ -89,7 +89,7 @@ def leading_job(
         moved: with `resume`, where the text is now on this host.
         more_steps: with `resume`, by how many steps to extend it.
     """
-    record = None if resume is None else Run.open(resume).config()
+    record = None if resume is None else Run.open(resume).complete_config()
     if ranks is not None:
         ranks.tell({"do": "set up", "folder": None if resume is None else str(resume), "record": record})
     if resume is None:

@@ -58,7 +58,7 @@ def corpus_of(run: Run, text: Sequence[Source] | None = None) -> Corpus:
     Raises:
         RunError: the corpus has changed, cannot be read, or was given in memory.
     """
-    return corpus_of_record(run, run.config(), text)
+    return corpus_of_record(run, run.complete_config(), text)
 
 
 def corpus_of_record(run: Run, config: Mapping[str, Any], text: Sequence[Source] | None = None) -> Corpus:

@@ -16,7 +16,6 @@ import codecs
 import contextlib
 import datetime
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,14 @@ from typing import TYPE_CHECKING, Any
 from charloom.errors import ModelFileError, RunError
 from charloom.files import Lock, atomic_write, json_text, text_of_file, unwritable
 from charloom.modelfile import damaged, load_tensors, read_header, write_tensors
+from charloom.schema import MalformedError, Schema, json_value
+from charloom.schema.documents import (
+    EVENT_LINES,
+    CompleteRunConfig,
+    OtherLine,
+    ResumedLine,
+    RunConfig,
+)
 from charloom.summary import Summarised, Summary
 
 if TYPE_CHECKING:
@@ -37,6 +44,17 @@ _CHECKPOINT_NAME = re.compile(r"step-(\d{9})\.safetensors")
 CHECKPOINT_FORMAT = "charloom-checkpoint"
 SHARED = "charloom"
 """The ``model_type`` in the ``config.json`` of an exported folder."""
+
+_ANOTHER_FOLDER = "train again in another folder"
+
+
+def _damaged_run(what: str, why: str) -> RunError:
+    return RunError(what, why=why, fix=f"restore the file from a copy, or {_ANOTHER_FOLDER}")
+
+
+_CONFIG, _COMPLETE_CONFIG = Schema(RunConfig, _damaged_run), Schema(CompleteRunConfig, _damaged_run)
+_RESUMED, _OTHER_EVENT = Schema(ResumedLine, _damaged_run), Schema(OtherLine, _damaged_run)
+_EVENTS = {kind: Schema(line, _damaged_run) for kind, line in EVENT_LINES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +114,7 @@ class Run(Summarised):
         """
         if not self.made or self.checkpoint_paths() or self.model_path.exists():
             return
-        if any(event.get("step", 0) for event in self._raw_events()):
+        if any(event.get("step", 0) for _, event in _numbered_events(self.events_path)):
             return
         for path in (self.config_path, self.events_path, self.corpus_path):
             with contextlib.suppress(OSError):
@@ -157,19 +175,29 @@ class Run(Summarised):
         return Lock(self.path / "lock")
 
     def config(self) -> dict[str, Any]:
-        """Read ``config.json``.
+        """Read ``config.json``, as far as it is written.
 
         Raises:
-            RunError: it is missing or damaged.
+            RunError: it is missing or damaged, or a value in it has the wrong type.
         """
+        return self._checked_config(_CONFIG)
+
+    def complete_config(self) -> dict[str, Any]:
+        """Read ``config.json`` with everything that a training records at its start.
+
+        Raises:
+            RunError: as `config`, or something is missing.
+        """
+        return self._checked_config(_COMPLETE_CONFIG)
+
+    def _checked_config(self, schema: Schema[Any]) -> dict[str, Any]:
         try:
-            config = json.loads(text_of_file(self.config_path))
-            if not isinstance(config, dict):
-                raise TypeError
-        except (OSError, ValueError, TypeError) as error:
-            what, why = f"cannot read {self.config_path}", "it is missing or not a JSON object"
-            raise RunError(what, why=why, fix="train again in another folder") from error
-        return config
+            config = json_value(text_of_file(self.config_path), finite=False)
+        except (OSError, ValueError) as error:
+            why = str(error) if isinstance(error, MalformedError) else "it is missing or not UTF-8"
+            raise RunError(f"cannot read {self.config_path}", why=why, fix=_ANOTHER_FOLDER) from error
+        found: dict[str, Any] = schema.check(config, str(self.config_path))
+        return found
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Replace ``config.json``."""
@@ -184,16 +212,21 @@ class Run(Summarised):
         """
         line = json_text(event) + "\n"
         try:
-            torn = self.events_path.exists() and not self._ends_in_newline()
+            torn = self.events_path.exists() and not _ends_in_newline(self.events_path)
             with self.events_path.open("a", encoding="utf-8", newline="\n") as handle:
                 handle.write("\n" + line if torn else line)
         except OSError as error:
             raise unwritable(self.events_path, error) from error
 
     def events(self) -> list[dict[str, Any]]:
-        """Read the valid events, without incomplete lines and without events superseded by a resume."""
+        """Read the events, without incomplete lines and without events superseded by a resume.
+
+        Raises:
+            RunError: an event has a value of the wrong type.
+        """
         kept: list[dict[str, Any]] = []
-        for event in self._raw_events():
+        for number, event in _numbered_events(self.events_path):
+            _check_event(event, f"line {number} of {self.events_path}")
             if "resumed_from" in event:
                 kept = [e for e in kept if e.get("step", 0) <= event["resumed_from"]]
             kept.append(event)
@@ -234,25 +267,39 @@ class Run(Summarised):
                 notes.append(f"skipped a damaged checkpoint: {error.what} ({error.why})")
         return None, tuple(notes)
 
-    def _ends_in_newline(self) -> bool:
-        with self.events_path.open("rb") as handle:
-            if handle.seek(0, 2) == 0:
-                return True
-            handle.seek(-1, 2)
-            return handle.read(1) == b"\n"
 
-    def _raw_events(self) -> Iterator[dict[str, Any]]:
+def _ends_in_newline(path: Path) -> bool:
+    with path.open("rb") as handle:
+        if handle.seek(0, 2) == 0:
+            return True
+        handle.seek(-1, 2)
+        return handle.read(1) == b"\n"
+
+
+def _numbered_events(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects in ``events.jsonl`` with the number of their line."""
+    try:
+        lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for number, line in enumerate(lines, 1):
         try:
-            lines = self.events_path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        for line in lines:
-            try:
-                event = json.loads(line)
-            except ValueError:  # cut off by a crash, or empty after the last newline
-                continue
-            if isinstance(event, dict):
-                yield event
+            event = json_value(line, finite=False)
+        except MalformedError:  # cut off by a crash, or empty after the last newline
+            continue
+        if isinstance(event, dict):
+            yield number, event
+
+
+def _check_event(event: Mapping[str, Any], source: str) -> None:
+    """Check an event of a kind that this version knows."""
+    kind = event.get("event")
+    if "resumed_from" in event:
+        _RESUMED.check(event, source)
+    elif isinstance(kind, str) and kind in _EVENTS:
+        _EVENTS[kind].check(event, source)
+    else:
+        _OTHER_EVENT.check(event, source)
 
 
 def no_checkpoint(run: Run, notes: Sequence[str] = ()) -> RunError:
@@ -277,7 +324,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if metadata.get("digest") != _digest(metadata, tensors):
         raise damaged(path, "its content does not match its digest")
     try:
-        step, scalars = int(metadata["step"]), json.loads(metadata["scalars"])
+        step, scalars = int(metadata["step"]), json_value(metadata["scalars"], finite=False)
     except (KeyError, ValueError) as error:
         raise damaged(path, "its step or scalars are missing") from error
     return Checkpoint(step, tensors, scalars)
@@ -310,7 +357,9 @@ def results_line(results: Mapping[str, Any], unit: str) -> str:
 def is_shared_folder(folder: Path) -> bool:
     """Whether a folder is a model exported for the Hugging Face Hub, with a ``config.json`` of another kind."""
     try:
-        return bool(json.loads(text_of_file(folder / "config.json")).get("model_type") == SHARED)
+        return bool(
+            json_value(text_of_file(folder / "config.json"), finite=False).get("model_type") == SHARED
+        )
     except (OSError, ValueError, AttributeError):
         return False
 

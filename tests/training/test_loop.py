@@ -144,8 +144,8 @@ def test_without_a_validation_part_the_last_model_is_kept(tmp_path):
 
 
 def test_the_card_is_saved_in_the_model_file(tmp_path):
-    run, _ = run_all(small_corpus(), settings(), tmp_path / "run", card={"corpus": "أغاني"})
-    assert read_model(run.model_path).card["corpus"] == "أغاني"
+    run, _ = run_all(small_corpus(), settings(), tmp_path / "run", card={"corpus": {"name": "أغاني"}})
+    assert read_model(run.model_path).card["corpus"] == {"name": "أغاني"}
 
 
 def test_patience_counts_validations_without_a_better_one(tmp_path, monkeypatch):

@@ -139,10 +139,10 @@ def test_without_a_checkpoint_a_resumed_run_starts_again(tmp_path):
     corpus, config = small_corpus(), settings(validate_every=7)
     whole, _ = run_all(corpus, config, tmp_path / "whole")
     run = Run.create(tmp_path / "run", {})
-    run.append({"event": "progress", "step": 5})
+    run.append({"event": "note", "step": 5})
     run_all(corpus, config, run.path, resume=True)
     assert_same_weights(run, whole)
-    assert not [e for e in run.events() if e.get("event") == "progress" and "loss" not in e]
+    assert not [e for e in run.events() if e.get("event") == "note"]
 
 
 def test_a_damaged_newest_checkpoint_is_skipped_and_reported(tmp_path):

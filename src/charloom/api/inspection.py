@@ -199,7 +199,7 @@ def recorded_facts(model: Model, corpus: Corpus | None) -> Facts | None:
     training = from_dict(TrainConfig, _training_of(model), source="the model's card")
     if "facts" in results:
         return Facts.from_json(results["facts"], config, training)
-    record = {} if model.run is None else model.run.config()
+    record = {} if model.run is None else model.run.complete_config()
     if model.run is None or corpus is None or "as_taken" not in record:
         return None
     training, _ = fit_batch(len(corpus.train), training)
@@ -240,7 +240,7 @@ def _texts(model: Model, text: Source | None, notes: Callable[[str], None]) -> t
 
 def _training_of(model: Model) -> dict[str, Any]:
     """Return the training settings of a model, as far as they are known."""
-    return dict(model.card.get("train", {}) if model.run is None else model.run.config()["train"])
+    return dict(model.card.get("train", {}) if model.run is None else model.run.complete_config()["train"])
 
 
 def _is_model(path: Path) -> bool:

@@ -125,7 +125,7 @@ def plus_minus(values: Sequence[float]) -> str:
 
 
 def _bits(group: SeedGroup) -> str:
-    return f"bits/{group.runs[0].config()['corpus']['unit']}"
+    return f"bits/{group.runs[0].complete_config()['corpus']['unit']}"
 
 
 def _sentence(one: Comparison) -> str:

@@ -34,8 +34,8 @@ def doctor(show: Show, *text: Text, distributed: Distributed = False) -> int:
     if distributed and not checks:  # rank 0 prints
         return DONE
     for check in checks:
-        begin, end = (_COLOURS[check.status], "\x1b[0m") if colours(sys.stdout) else ("", "")
-        show.line(f"{begin}{check.status:<4}{end}  {check.name:<14} {check.says}")
+        colour, plain = (_COLOURS[check.status], "\x1b[0m") if colours(sys.stdout) else ("", "")
+        show.line(f"  {check.name:<14} {check.says}", begin=f"{colour}{check.status:<4}{plain}")
         if check.fix:
             show.line(f"{'':<21} fix: {check.fix}")
     healthy = all(check.status != "fail" for check in checks)

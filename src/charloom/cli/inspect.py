@@ -50,7 +50,7 @@ def inspect(
     numbers = found.to_json()
     show.line("\n".join(_lines(found, _source(text))))
     if loaded.run is not None:
-        command = next_command(numbers["verdicts"], loaded.run.path, loaded.run.config()["corpus"])
+        command = next_command(numbers["verdicts"], loaded.run.path, loaded.run.complete_config()["corpus"])
         if command is not None:
             show.line(f"next:\n  {command}")
     written: list[Path] = []

@@ -86,11 +86,14 @@ class Show:
             sys.stderr.flush()
             self._on_line = False
 
-    def line(self, text: str = "") -> None:
-        """Print one or more lines of the result; nothing with ``--json``."""
+    def line(self, text: str = "", *, begin: str = "") -> None:
+        """Print one or more lines of the result, with control characters as signs; nothing with ``--json``.
+
+        `begin` is our own, may be coloured, and is printed first as it is.
+        """
         self._is_printing()
         if not self.as_json:
-            sys.stdout.write(text + "\n")
+            sys.stdout.write(begin + _safe(text) + "\n")
 
     def text(self, text: str, *, dim: bool = False, mark: bool = False) -> None:
         """Print part of a generated text unchanged and at once; dim and mark only affect terminals."""
@@ -107,10 +110,10 @@ class Show:
             print_json(values)
 
     def note(self, text: str = "") -> None:
-        """Print text that is not part of the result."""
+        """Print text that is not part of the result, with control characters as signs."""
         self._is_printing()
         if not self.quiet:
-            sys.stderr.write(text + "\n")
+            sys.stderr.write(_safe(text) + "\n")
             sys.stderr.flush()
 
     def _is_printing(self) -> None:
@@ -121,6 +124,15 @@ class Show:
         """Print notes, one per line."""
         for text in texts:
             self.note(f"note: {text}")
+
+
+def _safe(text: str) -> str:
+    """The text without what a terminal would obey: escapes, overrides of the direction, lone surrogates."""
+    if text.isascii() and text.isprintable():
+        return text
+    from charloom.generation.escape import visible
+
+    return visible(text)
 
 
 def print_json(values: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ _RESULTS = (
 
 def run_row(run: Run) -> dict[str, Any]:
     """Describe a run; its results are None until its state is ``finished``."""
-    config, events = run.config(), run.events()
+    config, events = run.complete_config(), run.events()
     model, corpus, results = config["model"], config["corpus"], config.get("results", {})
     ended = run.is_finished
     steps = max((event.get("step", 0) for event in events), default=0)

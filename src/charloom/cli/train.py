@@ -87,7 +87,7 @@ def train(
             return _say_finished(show, job)
         run_job(show, job)
     results = jobs.results_json(job.run)
-    command = next_command(results["verdicts"], job.run.path, job.run.config()["corpus"])
+    command = next_command(results["verdicts"], job.run.path, job.run.complete_config()["corpus"])
     print_report(show, results, command=command, documents=job.corpus.vocab.boundary_id is not None)
     show.object(results)
     return None
@@ -114,22 +114,42 @@ def _job(
     from charloom.ranked_jobs import continued_folder, end_job, leading_job
     from charloom.runs import Run
 
-    moved: list[str] = []
+    moved, more = [], settings.get("steps")
     if resume is not None:
-        other = seeds is not None or any(how[name] is not None for name in how if name != "log")
-        _check_resumed(resume, settings, other=other)
+        given = {**how, "seeds": seeds}
+        others = [name for name in given if name not in ("log", "out") and given[name] is not None]
+        _check_resumed(resume, settings, others)
+        if settings.keys() - {"steps"} or how["out"] is not None:
+            return _branch(ranks, resume, sources, how, settings)
         moved = sources
     else:
         _refuse_more_steps(settings)
         attempt = 1 if ranks is None else ranks.meeting.attempt
         resume = continued_folder(how["out"], attempt)  # torchrun has restarted the same command
         settings = settings if resume is None else {}
-    more = settings.get("steps")
+        more = None
     if resume is not None and more is None and not moved and Run.open(resume).is_finished:
         end_job(ranks)
         return resume
-    more_steps = None if more is None or resume is None else int(more)
+    more_steps = None if more is None else int(more)
     return leading_job(ranks, sources, how, settings, resume=resume, moved=moved, more_steps=more_steps)
+
+
+def _branch(
+    ranks: Ranks | None, run: Path, sources: list[str], how: dict[str, Any], settings: dict[str, Any]
+) -> TrainingJob:
+    """A run of its own that continues another with other settings."""
+    from charloom.branching import branch_job
+
+    if ranks is not None:
+        what, why = "--resume with other settings under torchrun", "a branch begins in one process"
+        raise UsageError(what, why=why, fix="branch off without torchrun, then resume the branch with it")
+    changes = {name: value for name, value in settings.items() if name != "steps"}
+    more = settings.get("steps")
+    more_steps = None if more is None else int(more)
+    return branch_job(
+        run, out=how["out"], more_steps=more_steps, text=sources or None, log=how["log"], **changes
+    )
 
 
 def _refuse_more_steps(settings: dict[str, Any]) -> None:
@@ -179,18 +199,25 @@ def _say_finished(show: Show, path: Path) -> None:
     run = Run.open(path)
     results = jobs.results_json(run)
     show.note(f"{path} is finished, after {results['steps']:,} steps; --steps +N adds N steps")
-    print_report(show, results, command=next_command(results["verdicts"], path, run.config()["corpus"]))
+    print_report(
+        show, results, command=next_command(results["verdicts"], path, run.complete_config()["corpus"])
+    )
     show.object(results)
 
 
-def _check_resumed(run: Path, settings: dict[str, Any], *, other: bool) -> None:
+def _check_resumed(run: Path, settings: dict[str, Any], others: list[str]) -> None:
     """Refuse what a resumed run cannot change."""
+    from charloom.branching import CHANGEABLE
+
     steps = settings.get("steps")
-    if settings.keys() - {"steps"} or other or (steps is not None and not isinstance(steps, MoreSteps)):
+    others = [*others, *(name for name in settings if name not in (*CHANGEABLE, "steps"))]
+    if others or (steps is not None and not isinstance(steps, MoreSteps)):
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in others) or f"--steps {steps}"
         raise UsageError(
-            "--resume cannot be combined with other settings",
-            why="a resumed run keeps the settings it was started with",
-            fix=f"run charloom train --resume {quoted(run)}; add --steps +500 to extend it, --text PATH if the text moved",
+            f"--resume cannot be combined with {named}",
+            why="a resumed run keeps its text, its network, its batch and its steps",
+            fix=f"run charloom train --resume {quoted(run)}; add --steps +500 to extend it, --text PATH if the text moved, "
+            "--learning-rate X to branch off with another rate",
         )
 
 
@@ -237,6 +264,7 @@ app = verb(
         charloom train tales.txt --steps 20 --log tensorboard
         charloom train tales.txt --steps 40 --seeds 3 --out runs/trio
         charloom train --resume runs/tales --steps +20
+        charloom train --resume runs/tales --steps +20 --learning-rate 0.001
         charloom train more.txt --init-from runs/tales --steps 20
     """,
 )(train)

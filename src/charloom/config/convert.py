@@ -83,9 +83,9 @@ def stored_text_config(values: Mapping[str, Any], *, source: str) -> TextConfig:
 
 def unknown_key(key: str, known: Iterable[str], source: str) -> ConfigError:
     """The error for a key that is not a setting; it suggests the nearest one."""
-    near = nearest_name(key, known)
+    near = nearest_name(key[:100], known)
     return ConfigError(
-        f"{source} sets {key!r}",
+        f"{source} sets {key[:100]!r}",
         why="no setting has that name",
         fix=f"did you mean {near}?" if near else "see `charloom train --help` for the settings",
     )

@@ -25,7 +25,16 @@ from charloom.generation.generate import penalty_window, sampling_params
 from charloom.generation.prefill import READ_LENGTH, prefill_batch, with_bos
 from charloom.generation.prompts import encode_prompt
 from charloom.generation.sample_text import SampleText
-from charloom.modelfile import check_tensors, damaged, load_tensors, read_header, write_tensors
+from charloom.modelfile import (
+    check_tensors,
+    damaged,
+    damaged_value,
+    load_tensors,
+    read_header,
+    write_tensors,
+)
+from charloom.schema import MalformedError, Schema, json_value
+from charloom.schema.documents import SessionRecord
 
 if TYPE_CHECKING:
     from charloom.engines import EngineModel
@@ -191,7 +200,11 @@ class Session:
         header, metadata = read_header(path)
         if metadata.get("format") != FORMAT:
             raise damaged(path, "its header does not name a session", "pass the path of a saved session")
-        about = json.loads(metadata["session"])
+        try:
+            about = json_value(metadata["session"], finite=False)
+        except (KeyError, MalformedError) as error:
+            raise damaged(path, "it has no readable session") from error
+        Schema(SessionRecord, damaged_value(path)).check(about, "its session")
         config = from_dict(SampleConfig, about["config"], source=str(path))
         samples, sample = None, int(about.get("sample", 0))
         if header:

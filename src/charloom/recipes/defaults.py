@@ -7,7 +7,6 @@ reason says so.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +15,7 @@ from typing import Any
 
 from charloom.files import text_of_file
 from charloom.recipes.files import BUDGETS, find_recipe
+from charloom.schema import toml_value
 
 _LARGEST = 10**12
 
@@ -48,7 +48,7 @@ class DefaultRow:
 @cache
 def default_rows() -> tuple[DefaultRow, ...]:
     """All rows, sorted by corpus size; within a size, the CPU's come last and longer budgets come first."""
-    table = tomllib.loads(text_of_file(resources.files("charloom.recipes") / "defaults.toml"))
+    table = toml_value(text_of_file(resources.files("charloom.recipes") / "defaults.toml"))
     rows = [
         DefaultRow(
             row.get("up_to_chars", _LARGEST),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -25,6 +24,8 @@ from charloom.config import (
 )
 from charloom.errors import ConfigError
 from charloom.files import text_of_file
+from charloom.schema import MalformedError, Schema, json_value, toml_value
+from charloom.schema.documents import RecipeDocument, RunConfig
 
 _TABLES = {"text": TextConfig, "model": ModelConfig, "train": TrainConfig}
 _FACTS = ("about", "source")
@@ -106,10 +107,13 @@ def parse_recipe(name: str, toml: str, *, source: str | None = None) -> Recipe:
     """
     where = f"recipe {source or name}"
     try:
-        content = tomllib.loads(toml)
-    except tomllib.TOMLDecodeError as error:
+        content = toml_value(toml)
+    except MalformedError as error:
         fix = 'write settings as: cell = "gru"'
         raise ConfigError(f"{where} is not valid TOML", why=str(error), fix=fix) from error
+    Schema(RecipeDocument, partial(_broken, "write it as the recipes in `charloom recipes` have it")).check(
+        content, where
+    )
     about, origin = (content.pop(key, "") for key in _FACTS)
     sample, as_published = content.pop("sample", {}), content.pop("as_published", {})
     settings = _flat(content, where)
@@ -118,6 +122,10 @@ def parse_recipe(name: str, toml: str, *, source: str | None = None) -> Recipe:
         from_dict(cls, {k: v for k, v in settings.items() if k in own}, source=where)
     from_dict(SampleConfig, {k: v for k, v in sample.items() if k != "prompt"}, source=where)
     return Recipe(name, about, origin, settings, sample, as_published)
+
+
+def _broken(fix: str, what: str, why: str) -> ConfigError:
+    return ConfigError(what, why=why, fix=fix)
 
 
 def _flat(content: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -138,7 +146,8 @@ def _from_run(path: Path) -> Recipe:
     """Read an earlier run as a recipe: its settings, with its budget as the steps and the plan it took."""
     file = path / "config.json" if path.is_dir() else path
     try:
-        config = json.loads(text_of_file(file))
+        config = json_value(text_of_file(file), finite=False)
+        Schema(RunConfig, partial(_broken, "name another run")).check(config, str(file))
         text = to_dict(stored_text_config(config["text"], source=str(file)))
         settings = {**text, **config["model"], **config["train"]}
     except (OSError, ValueError, KeyError, TypeError) as error:

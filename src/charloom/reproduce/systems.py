@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +13,7 @@ from typing import Any
 from charloom.config import nearest_name
 from charloom.errors import ConfigError, DataError, DownloadError
 from charloom.files import sha256_of, text_of_file
+from charloom.schema import toml_value
 from charloom.text.catalogue import default_folder, get_corpus
 
 BESIDE = Path("../shared/data")
@@ -86,7 +86,7 @@ class System:
 @cache
 def systems() -> Mapping[str, System]:
     """All systems by the name of their recipe, in the order A to E."""
-    tables = tomllib.loads(text_of_file(resources.files("charloom.reproduce") / "published.toml"))
+    tables = toml_value(text_of_file(resources.files("charloom.reproduce") / "published.toml"))
     return {name: _system(name, table) for name, table in tables.items()}
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator, Iterable, Mapping
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,6 +16,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from charloom import __version__
+from charloom.schema import MalformedError, json_value
 from charloom.serve.answers import (
     DONE_EVENT,
     Completion,
@@ -222,13 +222,9 @@ async def _body(request: Request, most: int) -> bytes:
 
 def _parsed(body: bytes) -> Any:
     try:
-        return json.loads(body, parse_constant=_not_json)
-    except (ValueError, RecursionError) as error:
-        raise invalid(None, "the body is not JSON in UTF-8", code="invalid_json") from error
-
-
-def _not_json(word: str) -> NoReturn:
-    raise ValueError(f"{word} is not JSON")
+        return json_value(body)
+    except MalformedError as error:
+        raise invalid(None, f"the body cannot be read: {error}", code="invalid_json") from error
 
 
 async def _collected(job: Job) -> list[TextPart]:

@@ -25,6 +25,7 @@ import numpy as np
 from charloom.config import TextConfig, stored_text_config
 from charloom.errors import ConfigError, DataError, ModelFileError
 from charloom.files import atomic_write, unwritable
+from charloom.schema import MalformedError, json_value
 from charloom.text.catalogue import with_known_corpora
 from charloom.text.corpus import Corpus
 from charloom.text.encode import Encoded, encode_parts, id_blocks
@@ -263,8 +264,8 @@ def _read_header(path: Path) -> tuple[Mapping[str, Any], int]:
     if magic != MAGIC:
         raise _damaged(path, f"it does not begin with {MAGIC.decode()}")
     try:
-        header = json.loads(raw)
-    except (ValueError, RecursionError) as error:
+        header = json_value(raw, finite=False)
+    except MalformedError as error:
         raise _damaged(path, "its header is truncated or damaged") from error
     if not isinstance(header, dict) or header.get("format_version") != FORMAT_VERSION:
         raise _damaged(path, f"its format version is not {FORMAT_VERSION}")

@@ -12,8 +12,10 @@ import numpy as np
 from charloom.config import ModelConfig
 from charloom.engines import Learner, State
 from charloom.errors import DivergedError
-from charloom.modelfile import ModelFile, write_model
+from charloom.modelfile import ModelFile, damaged_value, write_model
 from charloom.runs import Checkpoint, Run, no_checkpoint
+from charloom.schema import Schema
+from charloom.schema.documents import LoopRecord
 from charloom.text.corpus import Corpus
 from charloom.training.events import Event, Saved, to_json
 from charloom.training.ranks import named_state, unnamed_state
@@ -72,12 +74,15 @@ class RunRecorder:
 
         Raises:
             RunError: there is no checkpoint but a model, which a new start would overwrite.
+            ModelFileError: the checkpoint has a value of the wrong type.
         """
         checkpoint, notes = self.run.newest_checkpoint()
         if checkpoint is None:
             if self.run.model_path.exists():
                 raise no_checkpoint(self.run, notes)
             return None, [], (*notes, "there is no checkpoint: the training starts again at step 0")
+        check = Schema(LoopRecord, damaged_value(self.run.checkpoint_folder)).check
+        check(checkpoint.scalars, f"the scalars of step {checkpoint.step}")
         parts = dict(checkpoint.tensors)
         named = {name: parts.pop(name) for name in list(parts) if name.startswith("state.")}
         state = unnamed_state(named, self.model_config.num_layers)
