@@ -40,7 +40,7 @@ from charloom.text import (
 from charloom.text.inputs import absolute
 from charloom.training import Event, extend
 from charloom.training import train as run_training
-from charloom.training.ranks import for_ranks
+from charloom.training.ranks import continued, for_ranks
 from charloom.versions import versions
 
 if TYPE_CHECKING:
@@ -335,15 +335,6 @@ def resume_job(
     if more_steps is not None:
         run.write_config(config | {"train": to_dict(train_config)})
     return TrainingJob(corpus, resolved, run, resume=True, began=began, log=log, ranks=ranks)
-
-
-def continued(config: TrainConfig, run: Run, ranks: Ranks | None) -> tuple[TrainConfig, tuple[str, ...]]:
-    """The settings of a run on the ranks that continue it; its lane groups stay, so that its bits do."""
-    if ranks is None:
-        return config, ()
-    started = [event for event in run.events() if event.get("event") == "started"]
-    before = started[-1].get("lane_groups") if started else None
-    return for_ranks(config, ranks.launch, before=before if isinstance(before, int) else None)
 
 
 def _record(

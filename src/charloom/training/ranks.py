@@ -32,6 +32,7 @@ from charloom.distributed import Launch
 from charloom.engines import EngineModel, Learner, Metrics, State, load_engine
 from charloom.errors import ConfigError, DivergedError
 from charloom.parameters import initial_parameters
+from charloom.runs import Run
 from charloom.schedule import Knots
 from charloom.text.batching import Plan
 from charloom.text.corpus import Corpus
@@ -184,6 +185,15 @@ def for_ranks(
             "the result will be as good, but not byte-identical",
         )
     return dataclasses.replace(config, lane_groups=max(groups, least), replicas=replicas), notes
+
+
+def continued(config: TrainConfig, run: Run, ranks: Ranks | None) -> tuple[TrainConfig, tuple[str, ...]]:
+    """The settings of a run on the ranks that continue it; its lane groups stay, so that its bits do."""
+    if ranks is None:
+        return config, ()
+    started = [event for event in run.events() if event.get("event") == "started"]
+    before = started[-1].get("lane_groups") if started else None
+    return for_ranks(config, ranks.launch, before=before if isinstance(before, int) else None)
 
 
 def threads_of_rank(launch: Launch, wanted: int | None = None) -> int:
