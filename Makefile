@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 TOOLS := axe-playwright-python hatchling editables httpx hypothesis ipykernel jaxtyping mypy nbclient onnx onnxruntime openai playwright pytest pytest-randomly pytest-xdist ruff tensorboard typeguard
-.PHONY: demo test test-clients reliability audit check sanitize bench clean
+.PHONY: demo test test-clients reliability audit check sanitize bench clean hosts
 
 demo: $(VENV)/kernels
 	$(BIN)/charloom demo
@@ -58,6 +58,10 @@ check: $(VENV)/tools
 	$(BIN)/mypy
 	$(TESTS)
 	CHARLOOM_CPU=none $(TESTS) $(PLAIN)
+
+# Two hosts on this machine, with a link that is slowed down and cut: Linux, root and iproute2, else skipped.
+hosts: $(VENV)/tools
+	$(BIN)/python -m pytest -q -rs -m hosts tests/distributed
 
 # The kernels with undefined-behaviour checks, any of which ends the tests; then the ordinary library again.
 sanitize: $(VENV)/tools

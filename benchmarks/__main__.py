@@ -26,6 +26,7 @@ NAMES = {
     "quality": "losses of a recipe, seed by seed (--recipe flash, best or record)",
     "verdicts": "whether the advice of verdicts helps when it is followed, and whether inspect distinguishes four faults",
     "signals": "the cost of recording every parameter's statistics during training",
+    "scaling": "several machines: bytes a step, two hosts on three links against a simulator, 8 GPUs and 64 machines on paper",
     "scratch": "training speed of NumPy and of the online trainer against systems D and E as published",
 }
 

@@ -85,6 +85,7 @@ def pretend_fetched(folder, texts, monkeypatch):
         ("docs/how-to/fine-tune.md", 2),
         ("docs/how-to/many-samples.md", 4),
         ("docs/how-to/own-text.md", 6),
+        ("docs/how-to/several-machines.md", 4),
         ("docs/how-to/share.md", 5),
         ("docs/how-to/serve.md", 4),
         ("docs/how-to/take-the-tour.md", 6),

@@ -46,6 +46,7 @@ CASES = [
     ("final_lr_fraction", 0.9, {"schedule": "constant"}),
     ("decay_fraction", 0.9, {"schedule": "cosine"}),
     ("max_epochs", 0.01, {}),
+    ("replicas", 2, {}),
     ("patience", 1, {"val_fraction": 0.0}),
     ("validate_every", 1, {"val_fraction": 0.0}),
 ]

@@ -14,7 +14,7 @@ FREE = {"charloom", "charloom.__main__"}  # the door: names of the package, reso
 TYPING_ONLY = {"jaxtyping", "numpy", "torch", "matplotlib"}  # under TYPE_CHECKING, anywhere
 TOGETHER = {"runs": "modelfile"}  # a checkpoint has the model file's container
 FURTHER = {
-    "torch": {"engines/torch", "tensorboard_log"},
+    "torch": {"distributed", "engines/torch", "tensorboard_log"},
     "matplotlib": {"plots"},
     "safetensors": {"modelfile", "runs"},
     "charset_normalizer": {"text"},

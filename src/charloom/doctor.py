@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -19,7 +19,22 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from charloom.config import TextConfig
+from charloom.distributed import read_launch
+from charloom.distributed.checks import (
+    Finding,
+    check_interface,
+    check_name,
+    follow_checks,
+    lead_checks,
+    ports_hint,
+)
+from charloom.errors import RankError
+from charloom.text import read_corpus
 from charloom.threads import SPINS, available
+
+MEETING_S = 30.0
+"""How long the ranks of a check may take to meet."""
 
 MIN_DISK_BYTES = 1 << 30
 MIN_MEMORY_BYTES = 2 << 30
@@ -33,7 +48,8 @@ class Check:
     """The result of one check.
 
     Attributes:
-        name: python, torch, device, threads, kernels, disk, encoding, right-to-left, extras or memory.
+        name: python, torch, device, threads, kernels, disk, encoding, right-to-left, extras or memory; of several
+            ranks: launch, host name, interface, connection, clock, versions, processors, ranks or corpus.
         status: ok, warn or fail; only fail keeps charloom from working.
         says: the finding.
         fix: what to do; empty if there is nothing to do.
@@ -53,6 +69,38 @@ def run_checks() -> list[Check]:
         10
     """
     return [check() for check in CHECKS]
+
+
+def run_rank_checks(text: Sequence[str] = ()) -> list[Check]:
+    """Check what goes wrong between the processes of a training: under torchrun, all of them take part.
+
+    Only rank 0 returns what was compared; the others return nothing.
+
+    Args:
+        text: the sources of the text that the training will read, as in `jobs.new_job`; empty = compare none.
+    """
+    launch = read_launch()
+    if launch is None:
+        command = "torchrun --nproc-per-node 2 -m charloom doctor --distributed"
+        fix = f"start it as the training will be, for example {command}"
+        alone = Check(
+            "launch", "warn", "torchrun did not start this process, so there is nothing to compare", fix
+        )
+        return [alone, Check(*check_name())]
+    from charloom.distributed.ranks import Ranks
+
+    own = [check_name(), check_interface(launch)]
+    corpus = read_corpus(list(text), TextConfig()).sha256 if text else None
+    try:
+        with Ranks(launch, timeout_s=MEETING_S) as ranks:
+            ranks.failures.announce()
+            if launch.rank > 0:
+                follow_checks(ranks, corpus, own)
+                return []
+            own += lead_checks(ranks, corpus)
+    except RankError as error:
+        own.append(Finding("connection", "fail", f"{error.what}: {error.why}", ports_hint(launch)))
+    return [Check(*finding) for finding in own]
 
 
 def check_python() -> Check:

@@ -1,7 +1,7 @@
 """Every error that a user can see, each with what happened, why it is wrong and how to fix it.
 
     CharloomError
-    ├── ConfigError · DownloadError · ModelFileError · RunError · MissingExtraError · DivergedError
+    ├── ConfigError · DownloadError · ModelFileError · RunError · RankError · MissingExtraError · DivergedError
     └── DataError
         └── DecodeError · UnknownCharacterError
 
@@ -67,6 +67,18 @@ class ModelFileError(CharloomError):
 
 class RunError(CharloomError):
     """A run folder cannot be created, locked, resumed or found."""
+
+
+class RankError(CharloomError):
+    """A process of a training on several has failed, is gone or does not answer.
+
+    Attributes:
+        is_told: whether another process prints the reason.
+    """
+
+    def __init__(self, what: str, *, why: str, fix: str, is_told: bool = False) -> None:
+        super().__init__(what, why=why, fix=fix)
+        self.is_told = is_told
 
 
 class MissingExtraError(CharloomError):

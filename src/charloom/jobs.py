@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from charloom.config import (
     ModelConfig,
@@ -21,6 +21,7 @@ from charloom.config import (
     to_dict,
     without_effect,
 )
+from charloom.distributed import Launch
 from charloom.engines import auto_engine, load_engine
 from charloom.errors import ConfigError
 from charloom.parameters import count_parameters
@@ -39,7 +40,11 @@ from charloom.text import (
 from charloom.text.inputs import absolute
 from charloom.training import Event, extend
 from charloom.training import train as run_training
+from charloom.training.ranks import continued, for_ranks
 from charloom.versions import versions
+
+if TYPE_CHECKING:
+    from charloom.distributed.ranks import Ranks
 
 RUNS_FOLDER = "runs"
 
@@ -64,6 +69,7 @@ class TrainingJob:
         resume: whether to continue from a checkpoint.
         began: `time.monotonic` when the user's call began; its budget in minutes counts from then.
         log: where else the events are written: tensorboard, or None.
+        ranks: the processes to lead, or None.
     """
 
     corpus: Corpus
@@ -73,6 +79,7 @@ class TrainingJob:
     resume: bool = False
     began: float | None = None
     log: str | None = None
+    ranks: Ranks | None = None
 
     def events(self) -> Generator[Event, None, None]:
         """Train; see `charloom.training.train`. Closing the generator saves a checkpoint."""
@@ -96,6 +103,7 @@ class TrainingJob:
             card=card,
             monitor=self._monitor(),
             began=self.began,
+            ranks=self.ranks,
         )
         return logged(events, self.run) if self.log == "tensorboard" else events
 
@@ -121,18 +129,23 @@ def new_job(
     init_from: Source | None = None,
     keep_text: bool | None = None,
     log: str | None = None,
+    ranks: Ranks | None = None,
     **settings: Any,
 ) -> TrainingJob:
-    """Check the settings, read the corpus and create the run folder; arguments as in `charloom.train`."""
+    """Check the settings, read the corpus and create the run folder; arguments as in `charloom.train`.
+
+    With `ranks`, this process leads them.
+    """
     _check_log(log)
     began = time.monotonic()
     start = None if init_from is None else StartingModel.read(init_from)
-    corpus, resolved = _set_up(sources, recipe, settings, start, text=text, val=val, test=test)
+    launch = None if ranks is None else ranks.launch
+    corpus, resolved = set_up(sources, recipe, settings, start, text=text, val=val, test=test, launch=launch)
     place = _place(out, corpus)
     keep, notes = keeps_text(corpus, keep_text, [*sources, val, test], in_memory=text is not None)
     run = new_run(place, corpus, _record(corpus, resolved, val, test, start), keep=keep)
     resolved = replace(resolved, notes=(*resolved.notes, *notes))
-    return TrainingJob(corpus, resolved, run, start=start, began=began, log=log)
+    return TrainingJob(corpus, resolved, run, start=start, began=began, log=log, ranks=ranks)
 
 
 def new_jobs(
@@ -162,7 +175,7 @@ def new_jobs(
         raise ConfigError(what, why=why, fix="give --seeds 3, or --seed N for a single run")
     _check_log(log)
     start = None if init_from is None else StartingModel.read(init_from)
-    corpus, resolved = _set_up(sources, recipe, settings, start, text=text, val=val, test=test)
+    corpus, resolved = set_up(sources, recipe, settings, start, text=text, val=val, test=test)
     place, first = _place(out, corpus), resolved.train_config.seed
     paths = {seed: place.with_name(f"{place.name}-seed{seed}") for seed in range(first, first + seeds)}
     for path in paths.values():
@@ -182,7 +195,7 @@ def _place(out: Source | None, corpus: Corpus) -> Path:
     return Path(out) if out is not None else new_run_path(Path(RUNS_FOLDER), corpus.name)
 
 
-def _set_up(
+def set_up(
     sources: Sequence[Source],
     recipe: str | None,
     settings: Mapping[str, Any],
@@ -191,8 +204,9 @@ def _set_up(
     text: Text | None,
     val: Source | None,
     test: Source | None,
+    launch: Launch | None = None,
 ) -> tuple[Corpus, Resolved]:
-    """The corpus, and the settings for it and for this machine."""
+    """The corpus, and the settings for it and for this machine, or for the processes of a launch."""
     named, corpus = _read(sources, recipe, settings, start, text=text, val=val, test=test)
     recipe_settings = named.settings if named else {}
     asked = {key: settings.get(key) or recipe_settings.get(key) or "auto" for key in ("engine", "device")}
@@ -205,6 +219,10 @@ def _set_up(
     )
     if asked["engine"] == "auto" and engine.name == "scratch":
         resolved = replace(resolved, reason=f"{resolved.reason}; {WITHOUT_TORCH}")
+    if launch is not None:
+        device = resolved.train_config.device
+        device = engine.resolve_device(device).partition(":")[0]
+        resolved = replace(resolved, train_config=for_ranks(resolved.train_config, launch, device=device)[0])
     engine.check(resolved.model_config, resolved.train_config)
     if start is not None:
         start.check(resolved.model_config)
@@ -280,6 +298,7 @@ def resume_job(
     more_steps: int | None = None,
     text: Sequence[Source] | None = None,
     log: str | None = None,
+    ranks: Ranks | None = None,
 ) -> TrainingJob:
     """Continue a run from its newest valid checkpoint, with the same settings and corpus.
 
@@ -288,6 +307,7 @@ def resume_job(
         more_steps: extend the run by this many steps.
         text: where the corpus is now, if it moved.
         log: tensorboard, or None.
+        ranks: the processes to lead, or None.
 
     Raises:
         RunError: the run does not exist, or its corpus has changed or cannot be read.
@@ -302,17 +322,19 @@ def resume_job(
         if checkpoint is None and run.model_path.exists():
             raise no_checkpoint(run, notes)
         train_config = extend(train_config, more_steps, 0 if checkpoint is None else checkpoint.step)
+    train_config, notes = continued(train_config, run, ranks)
     resolved = Resolved(
         model_config=from_dict(ModelConfig, config["model"], source=source),
         train_config=train_config,
         recipe=config.get("recipe", "default"),
         reason=f"the settings of {run.path}",
         sample=config.get("sample", {}),
+        notes=notes,
     )
     corpus = corpus_of(run, text)
     if more_steps is not None:
         run.write_config(config | {"train": to_dict(train_config)})
-    return TrainingJob(corpus, resolved, run, resume=True, began=began, log=log)
+    return TrainingJob(corpus, resolved, run, resume=True, began=began, log=log, ranks=ranks)
 
 
 def _record(

@@ -58,7 +58,12 @@ def corpus_of(run: Run, text: Sequence[Source] | None = None) -> Corpus:
     Raises:
         RunError: the corpus has changed, cannot be read, or was given in memory.
     """
-    config, source = run.complete_config(), str(run.config_path)
+    return corpus_of_record(run, run.complete_config(), text)
+
+
+def corpus_of_record(run: Run, config: Mapping[str, Any], text: Sequence[Source] | None = None) -> Corpus:
+    """As `corpus_of`, with the contents of the run's ``config.json``: its folder may be on another machine."""
+    source = str(run.config_path)
     facts, text_settings = config["corpus"], stored_text_config(config["text"], source=source)
     try:
         if text is None and run.corpus_path.exists():

@@ -92,6 +92,10 @@ class TrainSettings(TypedDict, total=False):
     engine: Literal["auto", "torch", "scratch", "fused"]
     precision: Literal["float32", "float64", "bfloat16"]
     threads: int | None
+    lane_groups: int | None
+    sync_every: int | None
+    replicas: int | None
+    peer_timeout_s: float
 
 
 class SampleSettings(TypedDict, total=False):
@@ -161,3 +165,7 @@ class LearningSettings(TypedDict, total=False):
     engine: Literal["auto", "torch", "scratch", "fused"]
     precision: Literal["float32", "float64", "bfloat16"]
     threads: int | None
+    lane_groups: int | None
+    sync_every: int | None
+    replicas: int | None
+    peer_timeout_s: float

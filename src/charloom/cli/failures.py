@@ -15,7 +15,7 @@ import cyclopts
 from charloom.cli.output import colours, print_json
 from charloom.cli.suggestions import flags_like
 from charloom.cli.verbs import VERBS
-from charloom.errors import CharloomError
+from charloom.errors import CharloomError, RankError
 from charloom.progress import is_live
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -74,8 +74,10 @@ def _parse_error(error: cyclopts.CycloptsError) -> str:
 
 
 def fail(error: BaseException, words: Sequence[str]) -> int:
-    """Print a failure and return the exit code."""
+    """Print a failure, unless another process prints it, and return the exit code."""
     failure = explained(error, words)
+    if isinstance(failure, RankError) and failure.is_told:
+        return FAILED
     if "--debug" in words and not isinstance(failure, UsageError):
         traceback.print_exception(error, file=sys.stderr)
     if "--json" in words:

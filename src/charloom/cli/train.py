@@ -12,9 +12,11 @@ from charloom.cli.flags import MoreSteps, RunFolder, ValidationFile, option, pat
 from charloom.cli.output import Show, quoted
 from charloom.cli.train_summary import next_command, print_report
 from charloom.config import ModelConfig, TextConfig, TrainConfig
+from charloom.distributed import read_launch
 from charloom.progress import reporter
 
 if TYPE_CHECKING:
+    from charloom.distributed.ranks import Ranks
     from charloom.jobs import TrainingJob
 
 Text = Annotated[
@@ -66,33 +68,94 @@ def train(
     loss is kept, and its bits per character are listed with those of an n-gram and of xz. Ctrl-C saves a checkpoint.
     """
     from charloom import jobs
+    from charloom.ranked_jobs import follow_job, joined
 
     sources = [*text, *(moved_to or [])]
     places = {"recipe": recipe, "out": out, "val": val, "test": test, "init_from": init_from}
     how: dict[str, Any] = {**places, "keep_text": keep_text, "log": log}
-    if resume is not None:
-        del places["out"]
-        other = [
-            name
-            for name, value in {**places, "seeds": seeds, "keep_text": keep_text}.items()
-            if value is not None
-        ]
-        job = _resumed(resume, sources, settings, out=out, other=other, log=log)
-        if job is None:
-            return _say_finished(show, resume)
-    elif isinstance(steps := settings.get("steps"), MoreSteps):
-        what, why = f"--steps +{steps} without --resume", "only an existing run can be extended"
-        raise UsageError(what, why=why, fix=f"give --steps {steps}, or add --resume DIR")
-    else:
-        if seeds is not None:
+    with _shown_by_one(show), joined() as ranks:
+        if ranks is not None and ranks.rank > 0:
+            return follow_job(ranks, sources, how, settings, moved=() if resume is None else sources)
+        if resume is None and seeds is not None:
+            _refuse_more_steps(settings)
+            if ranks is not None:
+                what, why = "--seeds under torchrun", "the ranks share one training"
+                raise UsageError(what, why=why, fix="leave out --seeds, or run it without torchrun")
             return _train_seeds(show, jobs.new_jobs(*sources, seeds=seeds, **how, **settings), seeds)
-        job = jobs.new_job(*sources, **how, **settings)
-    run_job(show, job)
+        job = _job(ranks, sources, how, settings, resume=resume, seeds=seeds)
+        if isinstance(job, Path):
+            return _say_finished(show, job)
+        run_job(show, job)
     results = jobs.results_json(job.run)
     command = next_command(results["verdicts"], job.run.path, job.run.complete_config()["corpus"])
     print_report(show, results, command=command, documents=job.corpus.vocab.boundary_id is not None)
     show.object(results)
     return None
+
+
+@contextlib.contextmanager
+def _shown_by_one(show: Show) -> Iterator[None]:
+    """Leave signs of life to rank 0."""
+    launch = read_launch()
+    with contextlib.nullcontext() if launch is None or launch.leads else show.reporting():
+        yield
+
+
+def _job(
+    ranks: Ranks | None,
+    sources: list[str],
+    how: dict[str, Any],
+    settings: dict[str, Any],
+    *,
+    resume: Path | None,
+    seeds: int | None,
+) -> TrainingJob | Path:
+    """The training that the command asks for; the folder of a run that is finished and not extended."""
+    from charloom.ranked_jobs import continued_folder, end_job, leading_job
+    from charloom.runs import Run
+
+    moved, more = [], settings.get("steps")
+    if resume is not None:
+        given = {**how, "seeds": seeds}
+        others = [name for name in given if name not in ("log", "out") and given[name] is not None]
+        _check_resumed(resume, settings, others)
+        if settings.keys() - {"steps"} or how["out"] is not None:
+            return _branch(ranks, resume, sources, how, settings)
+        moved = sources
+    else:
+        _refuse_more_steps(settings)
+        attempt = 1 if ranks is None else ranks.meeting.attempt
+        resume = continued_folder(how["out"], attempt)  # torchrun has restarted the same command
+        settings = settings if resume is None else {}
+        more = None
+    if resume is not None and more is None and not moved and Run.open(resume).is_finished:
+        end_job(ranks)
+        return resume
+    more_steps = None if more is None else int(more)
+    return leading_job(ranks, sources, how, settings, resume=resume, moved=moved, more_steps=more_steps)
+
+
+def _branch(
+    ranks: Ranks | None, run: Path, sources: list[str], how: dict[str, Any], settings: dict[str, Any]
+) -> TrainingJob:
+    """A run of its own that continues another with other settings."""
+    from charloom.branching import branch_job
+
+    if ranks is not None:
+        what, why = "--resume with other settings under torchrun", "a branch begins in one process"
+        raise UsageError(what, why=why, fix="branch off without torchrun, then resume the branch with it")
+    changes = {name: value for name, value in settings.items() if name != "steps"}
+    more = settings.get("steps")
+    more_steps = None if more is None else int(more)
+    return branch_job(
+        run, out=how["out"], more_steps=more_steps, text=sources or None, log=how["log"], **changes
+    )
+
+
+def _refuse_more_steps(settings: dict[str, Any]) -> None:
+    if isinstance(steps := settings.get("steps"), MoreSteps):
+        what, why = f"--steps +{steps} without --resume", "only an existing run can be extended"
+        raise UsageError(what, why=why, fix=f"give --steps {steps}, or add --resume DIR")
 
 
 def _train_seeds(show: Show, training: Iterator[TrainingJob], num: int) -> None:
@@ -142,37 +205,20 @@ def _say_finished(show: Show, path: Path) -> None:
     show.object(results)
 
 
-def _resumed(
-    run: Path,
-    text: list[str],
-    settings: dict[str, Any],
-    *,
-    out: Path | None,
-    other: list[str],
-    log: str | None,
-) -> TrainingJob | None:
-    """The run to continue, or a branch of it if settings change; None if it is finished and not extended."""
-    from charloom import branching, jobs
-    from charloom.runs import Run
+def _check_resumed(run: Path, settings: dict[str, Any], others: list[str]) -> None:
+    """Refuse what a resumed run cannot change."""
+    from charloom.branching import CHANGEABLE
 
-    steps = settings.pop("steps", None)
-    other = [*other, *(name for name in settings if name not in branching.CHANGEABLE)]
-    if other or (steps is not None and not isinstance(steps, MoreSteps)):
-        named = ", ".join(f"--{name.replace('_', '-')}" for name in other) or f"--steps {steps}"
+    steps = settings.get("steps")
+    others = [*others, *(name for name in settings if name not in (*CHANGEABLE, "steps"))]
+    if others or (steps is not None and not isinstance(steps, MoreSteps)):
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in others) or f"--steps {steps}"
         raise UsageError(
             f"--resume cannot be combined with {named}",
             why="a resumed run keeps its text, its network, its batch and its steps",
             fix=f"run charloom train --resume {quoted(run)}; add --steps +500 to extend it, --text PATH if the text moved, "
             "--learning-rate X to branch off with another rate",
         )
-    more_steps = None if steps is None else int(steps)
-    if settings or out is not None:
-        return branching.branch_job(
-            run, out=out, more_steps=more_steps, text=text or None, log=log, **settings
-        )
-    if more_steps is None and not text and Run.open(run).is_finished:
-        return None
-    return jobs.resume_job(run, more_steps=more_steps, text=text or None, log=log)
 
 
 def run_job(show: Show, job: TrainingJob) -> None:

@@ -108,6 +108,8 @@ def _of_training(config: TrainConfig) -> Iterator[tuple[str, str]]:
     if config.initial_state == "zeros":
         yield "initial_state_scale", "initial_state is zeros"
     yield from _of_optimizer(config)
+    if config.sync_every is None:
+        yield "replicas", "sync_every is not set, so there is one set of weights"
     if config.schedule == "constant":
         yield "final_lr_fraction", "schedule is constant"
     if config.schedule != "wsd":

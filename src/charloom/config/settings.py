@@ -330,6 +330,33 @@ class TrainConfig:
         None, "CPU threads; none = one per core available to this process", at_least=1, at_most=4096
     )
 
+    lane_groups: int | None = setting(
+        None,
+        "parts of the batch whose gradients are added in a fixed order, so that bits do not depend on threads and "
+        "ranks; none = one for each thread of all ranks",
+        at_least=1,
+        at_most=65_536,
+    )
+    sync_every: int | None = setting(
+        None,
+        "steps that each replica takes alone before their weights are averaged (DiLoCo), for slow links; "
+        "none = gradients are added in every step",
+        at_least=1,
+        at_most=_MOST_STEPS,
+    )
+    replicas: int | None = setting(
+        None,
+        "with sync_every: parts of the batch that train alone between averages; none = one for each rank",
+        at_least=1,
+        at_most=65_536,
+    )
+    peer_timeout_s: float = setting(
+        120.0,
+        "seconds after which another rank that does not answer counts as hung",
+        at_least=1.0,
+        at_most=1e5,
+    )
+
     def __post_init__(self) -> None:
         check_bounds(self)
         named = [name for name in ("epochs", "steps", "minutes") if getattr(self, name) is not None]

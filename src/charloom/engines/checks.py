@@ -49,6 +49,19 @@ def refuse_fused_only(name: str, precision: str, threads: int | None, *, portabl
         )
 
 
+def refuse_ranks(engine: str, config: TrainConfig, num_ranks: int = 1) -> None:
+    """Refuse with a ConfigError what only the torch engine divides: a batch among ranks, lane groups or replicas."""
+    values = {"lane_groups": config.lane_groups, "sync_every": config.sync_every}
+    asked = [f"{name} is {value}" for name, value in values.items() if value is not None]
+    what = f"there are {num_ranks} ranks" if num_ranks > 1 else next(iter(asked), None)
+    if what is not None:
+        raise ConfigError(
+            f"{what} and engine is {engine}",
+            why="only the torch engine divides a batch among processes, groups of lanes or replicas",
+            fix="use --engine torch (pip install 'charloom[train]'), or train in one process without them",
+        )
+
+
 def frozen_parameters(config: TrainConfig, names: Iterable[str]) -> frozenset[str]:
     """The parameters that `freeze` names.
 

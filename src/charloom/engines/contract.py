@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
     from numpy import ndarray as Array
 
+    from charloom.distributed.ranks import Ranks
+
 State = list[dict[str, Any]]
 """One dict per layer with keys among h, c, conv; each leaf is one of the engine's own arrays, batch first."""
 
@@ -231,9 +233,19 @@ class Engine(Protocol):
         """
 
     def learner(
-        self, params: Mapping[str, Array], config: ModelConfig, train_config: TrainConfig, *, device: str
+        self,
+        params: Mapping[str, Array],
+        config: ModelConfig,
+        train_config: TrainConfig,
+        *,
+        device: str,
+        ranks: Ranks | None = None,
     ) -> Learner:
-        """Create a learner that starts from the given parameters."""
+        """Create a learner that starts from the given parameters; with `ranks`, it computes this rank's lanes only.
+
+        Raises:
+            ConfigError: the engine does not divide a batch among ranks.
+        """
 
 
 def zero_state(config: ModelConfig, batch_size: int, dtype: np.dtype[Any]) -> State:

@@ -138,6 +138,18 @@ class Plan:
             targets = np.concatenate([targets[:, :-1], self.ids[firsts][:, None].astype(np.int64)], axis=1)
         return Window(inputs, targets, resets)
 
+    def num_rows(self, step: int) -> int:
+        """The rows of a step's batch: `batch_size`, or fewer in the last batch of a sliding epoch.
+
+        Example:
+            >>> plan = Plan(np.arange(9), TrainConfig(batch_size=4, bptt_length=2, batching="sliding"))
+            >>> [plan.num_rows(step) for step in range(2)]
+            [4, 3]
+        """
+        if self.config.batching != "sliding":
+            return self.batch_size
+        return min(self.batch_size, self._num_windows - step % self.steps_per_epoch * self.batch_size)
+
     def places(self, first_step: int, num_steps: int, lane: int = 0) -> Places:
         """The positions of one lane's windows over a range of steps: what `window` would read, without reading it.
 

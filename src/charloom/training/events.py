@@ -19,7 +19,11 @@ class Started:
 
     Attributes:
         steps_per_epoch: updates per pass over the text.
+        threads: of each rank.
         notes: one sentence for each setting that was reduced or guessed and each checkpoint that was skipped.
+        ranks: processes that share the batch.
+        lane_groups: parts of the batch, or of each replica's, whose gradients are added in order.
+        replicas: sets of weights that train alone between averages (setting `sync_every`).
     """
 
     step: int
@@ -28,6 +32,9 @@ class Started:
     device: str
     threads: int
     notes: tuple[str, ...]
+    ranks: int = 1
+    lane_groups: int = 1
+    replicas: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from charloom.config import TrainConfig
 from charloom.runs import Run
 from charloom.versions import versions
 
 
-def lapse_of_exactness(run: Run, *, num_threads: int, device: str) -> tuple[str, ...]:
+def lapse_of_exactness(run: Run, config: TrainConfig, *, num_threads: int, device: str) -> tuple[str, ...]:
     """A note if the run continues on other versions, another processor, device or number of threads; else nothing.
 
-    Sums are divided among threads and rounded in another order, and other versions may round differently.
+    Sums are divided among threads and rounded in another order, unless `lane_groups` fixes it (Muon's products are
+    divided too), and other versions may round differently.
     """
     started = [event for event in run.events() if event.get("event") == "started"]
     before: dict[str, Any] = dict(run.config().get("versions", {}))
     if started:
         before |= {"threads": started[-1].get("threads"), "device": started[-1].get("device")}
-    changes = _changes(before, {**versions(), "threads": num_threads, "device": device})
+    now: dict[str, Any] = {**versions(), "device": device}
+    if config.lane_groups is None or config.optimizer == "muon":
+        now["threads"] = num_threads
+    changes = _changes(before, now)
     if not changes:
         return ()
     return (

@@ -33,6 +33,7 @@ from charloom.training.facts import TRAIN_LOSS_CHARS
 from charloom.training.final_report import final_report, reported_part
 from charloom.training.milestones import VALIDATIONS, Milestones
 from charloom.training.parameter_stats import update_stats
+from charloom.training.ranks import LeadingLearner, divided, release
 from charloom.training.recorder import RunRecorder
 from charloom.training.state import LoopState
 
@@ -44,6 +45,8 @@ FIXED_REPORT_S = 0.3
 if TYPE_CHECKING:
     from jaxtyping import Int
     from numpy import ndarray as Array
+
+    from charloom.distributed.ranks import Ranks
 
 Clock = Callable[[], float]
 
@@ -63,6 +66,7 @@ def train(
     monitor: Monitor | None = None,
     clock: Clock = time.monotonic,
     began: float | None = None,
+    ranks: Ranks | None = None,
 ) -> Generator[Event, None, None]:
     """Train a model on a corpus and record everything in a run folder.
 
@@ -80,6 +84,7 @@ def train(
         monitor: measures the parameters every `watch` steps; needed if that is set.
         clock: returns seconds; tests pass their own.
         began: the clock when the user's call began, whose time counts towards a budget in minutes; None = now.
+        ranks: the processes to lead, as rank 0; the others call `training.ranks.follow`. None = this process alone.
 
     Yields:
         Events; each but `Closing` is already in ``events.jsonl`` when it is yielded.
@@ -94,13 +99,15 @@ def train(
     with run.removed_if_unused(), run.lock(), threads.limit(fitted.threads, blas=blas) as num_threads:
         if parameters is None:
             parameters = initial_parameters(model_config, len(corpus.vocab), fitted.seed)
-        learner = engine.learner(parameters, model_config, fitted, device=fitted.device)
+        learner: Any = engine.learner(parameters, model_config, fitted, device=fitted.device, ranks=ranks)
+        if ranks is not None:
+            learner = LeadingLearner(ranks, learner, corpus, model_config, fitted)
         recorder = RunRecorder(run, corpus, model_config, learner, card=card or {}, clock=clock)
         loop = TrainingLoop(corpus, fitted, learner, recorder, monitor or (lambda _: {}))
         loop.before_s = 0.0 if began is None else clock() - began
         loop.spare_cores = threads.available() - num_threads
         if resume:
-            notes += lapse_of_exactness(run, num_threads=num_threads, device=_device(learner))
+            notes += lapse_of_exactness(run, fitted, num_threads=num_threads, device=_device(learner))
             notes += loop.restore()
         if recorder.saved_step < 0:  # from here on, whatever ends the process, a resume finds a checkpoint
             loop.save()
@@ -112,10 +119,12 @@ def train(
             yield from loop.finish()
         except DivergedError as error:
             recorder.record_divergence(error, loop.progress)
+            release(learner)
             raise
         except GeneratorExit:
             if recorder.saved_step != loop.progress.step:
                 loop.save()
+            release(learner)
             raise
         finally:
             loop.stop_baselines()
@@ -146,8 +155,8 @@ class TrainingLoop:
 
     def started(self, num_params: int, num_threads: int, notes: tuple[str, ...]) -> Started:
         """The first event."""
-        step, device = self.progress.step, _device(self.learner)
-        return Started(step, num_params, self.plan.steps_per_epoch, device, num_threads, notes)
+        where = divided(self.learner, self.config, self.plan) | {"threads": num_threads, "notes": notes}
+        return Started(self.progress.step, num_params, self.plan.steps_per_epoch, **where)
 
     def restore(self) -> tuple[str, ...]:
         """Load the newest valid checkpoint, or start again without one; returns notes on what was not found."""
@@ -195,6 +204,7 @@ class TrainingLoop:
             self._keep(math.inf)
         if recorder.saved_step != progress.step:
             yield from recorder.record([self.save()])
+        release(self.learner)
         self._start_baselines()
         reason, device = "patience" if self._is_impatient else "budget", _device(self.learner)
         report = yield from final_report(

@@ -18,10 +18,14 @@ from charloom.schema import Schema
 from charloom.schema.documents import LoopRecord
 from charloom.text.corpus import Corpus
 from charloom.training.events import Event, Saved, to_json
+from charloom.training.ranks import named_state, unnamed_state
 from charloom.training.state import LoopState
 from charloom.training.verdict import diverged_verdict
 
 CHECKPOINT_EVERY_S = 15.0
+
+SLOW_S, SAVING_SHARE = 0.5, 0.05
+"""Checkpoints that take longer than `SLOW_S` take this share of the time at most: replicas on a slow link send theirs."""
 
 
 class RunRecorder:
@@ -39,12 +43,13 @@ class RunRecorder:
     ) -> None:
         self.run, self.corpus, self.model_config, self.learner = run, corpus, model_config, learner
         self.card, self.clock = dict(card), clock
-        self.saved_at, self.saved_step = clock(), -1
+        self.saved_at, self.saved_step, self.save_s = clock(), -1, 0.0
 
     @property
     def is_due(self) -> bool:
-        """Whether the last checkpoint is older than `CHECKPOINT_EVERY_S`."""
-        return self.clock() - self.saved_at > CHECKPOINT_EVERY_S
+        """Whether the last checkpoint is older than `CHECKPOINT_EVERY_S`, and than `SAVING_SHARE` asks for."""
+        pause_s = self.save_s / SAVING_SHARE if self.save_s > SLOW_S else 0.0
+        return self.clock() - self.saved_at > max(CHECKPOINT_EVERY_S, pause_s)
 
     def record(self, events: Sequence[Event]) -> Sequence[Event]:
         """Append events to ``events.jsonl`` and return them."""
@@ -54,11 +59,12 @@ class RunRecorder:
 
     def save(self, progress: LoopState, state: State) -> Saved:
         """Write a checkpoint with everything that an exact resume needs."""
+        began = self.clock()
         tensors = dict(self.learner.tensors())
-        for i, layer in enumerate(self.learner.export_state(state)):
-            tensors |= {f"state.{i}.{key}": value for key, value in layer.items()}
+        tensors |= named_state(self.learner.export_state(state))
         self.run.write_checkpoint(Checkpoint(progress.step, tensors, dataclasses.asdict(progress)))
         self.saved_at, self.saved_step = self.clock(), progress.step
+        self.save_s = self.saved_at - began
         return Saved(progress.step, str(self.run.checkpoint_folder))
 
     def load(self) -> tuple[LoopState | None, State, tuple[str, ...]]:
@@ -78,10 +84,8 @@ class RunRecorder:
         check = Schema(LoopRecord, damaged_value(self.run.checkpoint_folder)).check
         check(checkpoint.scalars, f"the scalars of step {checkpoint.step}")
         parts = dict(checkpoint.tensors)
-        state: State = [{} for _ in range(self.model_config.num_layers)]
-        for name in [n for n in parts if n.startswith("state.")]:
-            _, layer, key = name.split(".")
-            state[int(layer)][key] = parts.pop(name)
+        named = {name: parts.pop(name) for name in list(parts) if name.startswith("state.")}
+        state = unnamed_state(named, self.model_config.num_layers)
         self.learner.load_tensors(parts)
         progress = LoopState.from_json(checkpoint.scalars)
         self.saved_step = progress.step

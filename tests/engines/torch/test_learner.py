@@ -228,8 +228,8 @@ def test_a_diverged_range_of_steps_is_undone_to_the_step_before(optimizer, bad, 
     plan, begin = Plan(random_text(rng), train), learner.initial_state(range(3))
     gradients = learner.gradients
 
-    def poisoned(step, window, state):
-        total, count, named, after = gradients(step, window, state)
+    def poisoned(step, window, state, share):
+        total, count, named, after = gradients(step, window, state, share)
         if step == bad:
             named["out.bias"] = named["out.bias"] * float("nan")
         return total, count, named, after

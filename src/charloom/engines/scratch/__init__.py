@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from charloom.config import ModelConfig, TrainConfig
-from charloom.engines.checks import cpu_only, refuse_fused_only
+from charloom.engines.checks import cpu_only, refuse_fused_only, refuse_ranks
 from charloom.engines.scratch.learner import ScratchLearner
 from charloom.engines.scratch.model import ScratchModel
 from charloom.engines.scratch.optimisers import check_method
@@ -19,6 +19,8 @@ from charloom.errors import ConfigError
 
 if TYPE_CHECKING:
     from numpy import ndarray as Array
+
+    from charloom.distributed.ranks import Ranks
 
 __all__ = ["ENGINE", "ScratchEngine", "ScratchLearner", "ScratchModel"]
 
@@ -47,6 +49,7 @@ class ScratchEngine:
                 why="NumPy has no bfloat16",
                 fix="use --precision float32, or --engine torch",
             )
+        refuse_ranks(self.name, train_config)
         check_method(train_config)
 
     def model(
@@ -66,9 +69,16 @@ class ScratchEngine:
         return ScratchModel(arrays, config, len(params["out.bias"]))
 
     def learner(
-        self, params: Mapping[str, Array], config: ModelConfig, train_config: TrainConfig, *, device: str
+        self,
+        params: Mapping[str, Array],
+        config: ModelConfig,
+        train_config: TrainConfig,
+        *,
+        device: str,
+        ranks: Ranks | None = None,
     ) -> ScratchLearner:
         """Create a learner that starts from the given parameters."""
+        refuse_ranks(self.name, train_config, 1 if ranks is None else ranks.size)
         self.resolve_device(device)
         self.check(config, train_config)
         return ScratchLearner(params, config, train_config)

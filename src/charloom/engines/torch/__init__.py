@@ -10,13 +10,17 @@ import torch
 from charloom.config import ModelConfig, TrainConfig
 from charloom.engines.checks import refuse_fused_only
 from charloom.engines.torch.cpu.malloc import keep_freed
+from charloom.engines.torch.lane_sum import LaneSum
 from charloom.engines.torch.learner import TorchLearner
+from charloom.engines.torch.local_steps import LocalSteps
 from charloom.engines.torch.model import DTYPES, TorchModel
 from charloom.errors import ConfigError
 from charloom.threads import pool_is_lost
 
 if TYPE_CHECKING:
     from numpy import ndarray as Array
+
+    from charloom.distributed.ranks import Ranks
 
 __all__ = ["ENGINE", "TorchEngine", "TorchLearner", "TorchModel"]
 
@@ -74,11 +78,27 @@ class TorchEngine:
         return TorchModel(tensors, config, len(params["out.bias"]))
 
     def learner(
-        self, params: Mapping[str, Array], config: ModelConfig, train_config: TrainConfig, *, device: str
-    ) -> TorchLearner:
-        """Start training from parameters; from the first call on, the process keeps freed memory (`cpu.malloc`)."""
+        self,
+        params: Mapping[str, Array],
+        config: ModelConfig,
+        train_config: TrainConfig,
+        *,
+        device: str,
+        ranks: Ranks | None = None,
+    ) -> TorchLearner | LocalSteps:
+        """Start training from parameters; from the first call on, the process keeps freed memory (`cpu.malloc`).
+
+        Each rank uses the CUDA device of its number on its host.
+        """
         keep_freed()
-        return TorchLearner(params, config, train_config, device=self.resolve_device(device))
+        place = self.resolve_device(device)
+        if ranks is not None and place == "cuda":
+            place = self.resolve_device(f"cuda:{ranks.launch.local_rank}")
+            torch.cuda.set_device(place)
+        if train_config.sync_every is not None:
+            return LocalSteps(params, config, train_config, device=place, ranks=ranks)
+        lane_sum = LaneSum(ranks, train_config.lane_groups)
+        return TorchLearner(params, config, train_config, device=place, lane_sum=lane_sum)
 
 
 ENGINE = TorchEngine()

@@ -22,10 +22,10 @@ def noise_of(config: ModelConfig, device: torch.device) -> torch.Generator | Non
     return torch.Generator(device) if device.type != "cpu" and draws.has_dropout(config) else None
 
 
-def seed_noise(noise: torch.Generator | None, seed: int, step: int) -> None:
-    """Seed a device's masks for one update with (seed, step); the network always draws them in the same order."""
+def seed_noise(noise: torch.Generator | None, seed: int, step: int, lane: int = 0) -> None:
+    """Seed a device's masks for one update with (seed, step, first lane); they are always drawn in the same order."""
     if noise is not None:
-        low, high = random_bits(seed, Purpose.DROPOUT, step, [0], 2)[0].tolist()
+        low, high = random_bits(seed, Purpose.DROPOUT, step, [lane], 2)[0].tolist()
         noise.manual_seed(low + (high << 31))
 
 

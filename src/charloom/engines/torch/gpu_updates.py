@@ -35,7 +35,11 @@ class GpuUpdates:
         self.learner = learner
         config = learner.train_config
         # an initial state drawn for every window comes from the CPU
-        recordable = config.initial_state == "zeros" and config.optimizer in RECORDABLE
+        alone = learner.lane_sum.ranks is None and learner.lane_sum.groups in (
+            None,
+            1,
+        )  # one graph, no exchange
+        recordable = alone and config.initial_state == "zeros" and config.optimizer in RECORDABLE
         self.recorder = GraphRecorder(learner.noise) if recordable and learner.device.type == "cuda" else None
 
     def advance(
@@ -65,11 +69,12 @@ class GpuUpdates:
     def update(self, plan: Plan, step: int, state: State) -> tuple[State, Tensor, int]:
         """Launch one update: (state after the window, its `update_norms`, its number of predictions)."""
         learner = self.learner
-        window = plan.window(step, range(plan.batch_size))
+        share = learner.share(plan.num_rows(step))
+        window = plan.window(step, share.lanes)
         state = learner.state_before(plan, window, state)
         if self.recorder is not None:
-            return self._launch(self.recorder, step, window, state)
-        total, count, gradients, after = learner.gradients(step, window, state)
+            return self._launch(self.recorder, step, window, state, share.lanes.start)
+        total, count, gradients, after = learner.gradients(step, window, state, share)
         numbers = update_norms(total / count, list(gradients.values()))
         learner.apply(list(gradients.values()), numbers[1], *learner.rates(step))
         return after, numbers, count
@@ -80,20 +85,20 @@ class GpuUpdates:
             self.recorder.forget()
 
     def _launch(
-        self, recorder: GraphRecorder, step: int, window: Window, state: State
+        self, recorder: GraphRecorder, step: int, window: Window, state: State, first_lane: int
     ) -> tuple[State, Tensor, int]:
         """Launch a recorded update, after copying to the device everything that differs between updates."""
         learner = self.learner
-        seed_noise(learner.noise, learner.train_config.seed, step)
+        seed_noise(learner.noise, learner.train_config.seed, step, first_lane)
         rates = to_device(np.array(learner.rates(step), np.float32), learner.device)
         batch = upload(window, slice(None), learner.device)
         numbers, after = recorder(self._recorded_update, batch, state, rates)
-        return after, numbers.clone(), num_predictions(learner.train_config, window.targets)
+        return after, numbers.clone(), num_predictions(learner.train_config, *window.targets.shape)
 
     def _recorded_update(self, batch: Batch, state: State, rates: Tensor) -> tuple[Tensor, State]:
         """Take one update that reads only its arguments and tensors that keep their address."""
         learner = self.learner
-        count = num_predictions(learner.train_config, batch.targets)
+        count = num_predictions(learner.train_config, *batch.targets.shape)
         masks = weight_masks(learner.config, learner.train_config.seed, 0, learner.params, learner.noise)
         total, gradients, after = learner.train_step(
             slice(None), step=0, window=batch, state=state, count=count, weight_masks=masks
@@ -122,7 +127,9 @@ class GpuUpdates:
         self.forget()
         for step in range(first_step, bad):
             state, _, _ = self.update(plan, step, state)
-        window = plan.window(bad, range(plan.batch_size))
-        total, count, gradients, _ = learner.gradients(bad, window, learner.state_before(plan, window, state))
+        share = learner.share(plan.num_rows(bad))
+        window = plan.window(bad, share.lanes)
+        before = learner.state_before(plan, window, state)
+        total, count, gradients, _ = learner.gradients(bad, window, before, share)
         counts = {name: int((~torch.isfinite(g)).sum()) for name, g in gradients.items()}
         raise diverged(bad, float(total) / count, counts)

@@ -1,7 +1,7 @@
 """Training on torch: windows in, updated parameters and metrics out.
 
-One update: window → loss and gradients, lanes divided among threads → clip → optimiser → average. All randomness is a
-function of (seed, step, lane), so a range of steps may be split anywhere.
+One update: window → loss and gradients, lanes divided among threads and ranks → clip → optimiser → average. All
+randomness is a function of (seed, step, lane), so a range of steps may be split anywhere.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from charloom.engines.torch import precision
 from charloom.engines.torch.cpu.row_threads import RowThreads
 from charloom.engines.torch.dropout import noise_of, seed_noise, weight_masks
 from charloom.engines.torch.gpu_updates import GpuUpdates
+from charloom.engines.torch.lane_sum import LaneSum, Share
 from charloom.engines.torch.model import DTYPES, TorchModel, concat_states, to_numpy, zero_state
 from charloom.engines.torch.optimisers import Optimiser
 from charloom.engines.torch.train_step import TrainStep, fold_bias_pairs, num_predictions, update_norms
@@ -33,11 +34,18 @@ if TYPE_CHECKING:
 
 
 class TorchLearner:
-    """The `Learner` of the contract, on one device."""
+    """The `Learner` of the contract, on one device; its states hold the lanes of this process (`lane_sum`)."""
 
     def __init__(
-        self, params: Mapping[str, Array], config: ModelConfig, train_config: TrainConfig, *, device: str
+        self,
+        params: Mapping[str, Array],
+        config: ModelConfig,
+        train_config: TrainConfig,
+        *,
+        device: str,
+        lane_sum: LaneSum | None = None,
     ) -> None:
+        self.lane_sum = lane_sum or LaneSum(groups=train_config.lane_groups)
         self.config, self.train_config, self.device = config, train_config, torch.device(device)
         self.dtype = DTYPES["float64" if train_config.precision == "float64" else "float32"]
         self.vocab_size = len(params["out.bias"])
@@ -72,15 +80,16 @@ class TorchLearner:
         """Take `num_steps` updates on the plan's windows, starting with `first_step`."""
         if self.on_gpu is not None:
             return self.on_gpu.advance(plan, first_step, num_steps, state, observe=observe)
-        lanes, last = range(plan.batch_size), first_step + num_steps - 1
+        last = first_step + num_steps - 1
         measured, counts, before = [], [], None
         one_thread = self.row_threads.leading(self.device)
         with one_thread, precision.tiles(self.device, wanted=self.train_config.precision == "bfloat16"):
             for step in range(first_step, last + 1):
                 before = self.copy_of_params() if observe and step == last else None
-                window = plan.window(step, lanes)
+                share = self.share(plan.num_rows(step))
+                window = plan.window(step, share.lanes)
                 state = self.state_before(plan, window, state)
-                total, count, gradients, state = self.gradients(step, window, state)
+                total, count, gradients, state = self.gradients(step, window, state, share)
                 numbers = update_norms(total / count, list(gradients.values()))
                 if not np.isfinite(to_numpy(numbers[:2])).all():
                     bad = {name: int((~torch.isfinite(g)).sum()) for name, g in gradients.items()}
@@ -90,23 +99,34 @@ class TorchLearner:
                 counts.append(count)
         return state, self.metrics(measured, counts, before)
 
-    def gradients(
-        self, step: int, window: Window, state: State
-    ) -> tuple[Tensor, int, dict[str, Tensor], State]:
-        """Run one window forward and backward: (summed loss, number of predictions, gradients, detached state)."""
-        count = num_predictions(self.train_config, window.targets)
-        seed_noise(self.noise, self.train_config.seed, step)
-        masks = weight_masks(self.config, self.train_config.seed, step, self.params, self.noise)
+    def lanes(self, batch_size: int) -> range:
+        """The lanes of this process in a full batch."""
+        return self.share(batch_size).lanes
 
-        run = partial(self.train_step, step=step, window=window, state=state, count=count, weight_masks=masks)
-        parts = self.row_threads.run(run, self.row_threads.split(len(window.inputs), self.device))
-        (total, gradients, after), *others = parts
-        for other_total, other_gradients, _ in others:
-            total = total + other_total
-            torch._foreach_add_(gradients, other_gradients)
-        if others:
-            after = concat_states([state for _, _, state in parts])
-        return total, count, dict(zip(self.optimiser.params, gradients, strict=True)), after
+    def share(self, num_rows: int) -> Share:
+        """What this process computes of a batch of `num_rows` rows."""
+        on_cpu = self.device.type == "cpu"
+        return self.lane_sum.share(num_rows, self.row_threads.number if on_cpu else 1)
+
+    def gradients(
+        self, step: int, window: Window, state: State, share: Share | None = None
+    ) -> tuple[Tensor, int, dict[str, Tensor], State]:
+        """Run one window forward and backward: (summed loss, number of predictions, gradients, detached state).
+
+        `window` and `state` hold this process's share of the batch; None = they are the whole batch.
+        """
+        share = share or self.share(len(window.inputs))
+        count = num_predictions(self.train_config, share.num_rows, window.targets.shape[1])
+        seed_noise(self.noise, self.train_config.seed, step, share.lanes.start)
+        masks = weight_masks(self.config, self.train_config.seed, step, self.params, self.noise)
+        given: dict[str, Any] = {"step": step, "window": window, "state": state, "count": count}
+        given |= {"weight_masks": masks, "first_lane": share.lanes.start}
+        parts = self.row_threads.run(partial(self.train_step, **given), share.slices)
+        summands = [[total.view(1), *gradients] for total, gradients, _ in parts]
+        like = [self.params["out.bias"].detach()[:1], *(p.detach() for p in self.optimiser.params.values())]
+        total, *gradients = self.lane_sum.add(share, summands, like)
+        after = concat_states([after for _, _, after in parts]) if parts else state
+        return total[0], count, dict(zip(self.optimiser.params, gradients, strict=True)), after
 
     def apply(
         self, gradients: list[Tensor], norm: Tensor, rate: float | Tensor, average_share: float | Tensor

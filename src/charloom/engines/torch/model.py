@@ -101,6 +101,8 @@ class TorchModel:
 
 def concat_states(parts: list[State]) -> State:
     """One state from the rows of several."""
+    if len(parts) == 1:
+        return parts[0]
     return [
         {key: torch.cat([x[key] for x in layer]) for key in layer[0]} for layer in zip(*parts, strict=True)
     ]

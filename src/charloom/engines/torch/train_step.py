@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -45,11 +45,12 @@ class TrainStep:
         state: State,
         count: int,
         weight_masks: Mapping[str, Tensor],
+        first_lane: int = 0,
     ) -> tuple[Tensor, list[Tensor], State]:
-        """Run the lanes `rows` of a window forward and backward, as update `step`.
+        """Run the rows `rows` of a window forward and backward, as update `step`.
 
-        `window` and `state` hold all lanes; a `Batch` holds these lanes only. `count` is the number of predictions in
-        all lanes, by which a mean loss is divided.
+        `window` and `state` hold the lanes from `first_lane` on; a `Batch` holds these rows only. `count` is the number
+        of predictions in all lanes, by which a mean loss is divided.
 
         Returns:
             The lanes' summed loss in nats, their part of every gradient, and their detached state after the window.
@@ -60,7 +61,8 @@ class TrainStep:
         params |= {name: params[name] * mask for name, mask in weight_masks.items()}
         dtype, device = params["out.bias"].dtype, params["out.bias"].device
         batch = window if isinstance(window, Batch) else upload(window, rows, device)
-        lanes = range(rows.start or 0, (rows.start or 0) + len(batch.inputs))
+        lane = first_lane + (rows.start or 0)
+        lanes = range(lane, lane + len(batch.inputs))
         with precision.autocast(device, wanted=config.precision == "bfloat16"):
             logits, after = network.forward(
                 self.config,
@@ -95,9 +97,8 @@ def fold_bias_pairs(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return folded
 
 
-def num_predictions(config: TrainConfig, targets: Any) -> int:
+def num_predictions(config: TrainConfig, rows: int, length: int) -> int:
     """The number of predictions in a window's loss: all (B, T), or the last of each row."""
-    rows, length = targets.shape
     return int(rows if config.objective == "last" else rows * length)
 
 

@@ -85,11 +85,12 @@ class RowThreads:
         return [slice(start, stop) for start, stop in zip(cuts, cuts[1:], strict=False)]
 
     def run(self, compute: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
-        """Compute every part and return the results in order; a single part runs here."""
-        if len(parts) == 1:
-            return [compute(parts[0])]
-        if self._threads is None or self._size < len(parts):
+        """Compute every part and return the results in order; a single part, or a single thread, runs here."""
+        if len(parts) <= 1 or self.number == 1:
+            return list(map(compute, parts))
+        size = min(len(parts), self.number)
+        if self._threads is None or self._size < size:
             # torch sets its number of threads per thread: each of the pool gets one, the caller's number stays
-            self._threads = ThreadPoolExecutor(len(parts), initializer=torch.set_num_threads, initargs=(1,))
-            self._size = len(parts)
+            self._threads = ThreadPoolExecutor(size, initializer=torch.set_num_threads, initargs=(1,))
+            self._size = size
         return list(self._threads.map(compute, parts))
