@@ -60,7 +60,7 @@ def weights(run):
 
 def test_a_branch_goes_on_in_a_folder_of_its_own_and_leaves_the_parent_alone(parent):
     before = content(parent.path)
-    model = charloom.resume(parent.path, more_steps=5, learning_rate=0.001, quiet=True)
+    model = charloom.resume(parent.path, more_steps=5, settings={"learning_rate": 0.001}, quiet=True)
     assert content(parent.path) == before
     branch = model.run
     assert branch.path == parent.path.with_name("run-step10")
@@ -100,7 +100,7 @@ def test_a_branch_has_the_events_and_the_best_model_of_its_parent_up_to_its_step
 
 
 def test_dropout_can_change_in_a_branch(parent):
-    model = charloom.resume(parent.path, more_steps=2, dropout_output=0.5, quiet=True)
+    model = charloom.resume(parent.path, more_steps=2, settings={"dropout_output": 0.5}, quiet=True)
     assert model.file.model_config.dropout_output == 0.5
 
 
@@ -156,7 +156,7 @@ def test_a_folder_with_a_run_is_refused(parent):
 
 
 def test_a_shared_model_names_no_folder_of_the_parent(parent, tmp_path):
-    model = charloom.resume(parent.path, more_steps=1, learning_rate=0.1, quiet=True)
+    model = charloom.resume(parent.path, more_steps=1, settings={"learning_rate": 0.1}, quiet=True)
     model.export_hub(tmp_path / "hub")
     assert str(tmp_path) not in "".join(
         path.read_text("utf-8", errors="replace") for path in (tmp_path / "hub").iterdir()

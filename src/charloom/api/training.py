@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Unpack, overload
@@ -92,13 +92,13 @@ def train(
 def resume(
     path: Source,
     *,
+    settings: Mapping[str, Any] | None = None,
     out: Source | None = None,
     more_steps: int | None = None,
     text: Sequence[Source] | None = None,
     on_event: Callable[[Event], None] | None = None,
     quiet: bool = False,
     log: Literal["tensorboard"] | None = None,
-    **settings: Any,
 ) -> Model:
     """Continue a run from its newest valid checkpoint and return the model with the best validation loss.
 
@@ -107,20 +107,20 @@ def resume(
 
     Args:
         path: the run folder.
+        settings: what changes in a branch, such as ``{"learning_rate": 0.001}``.
         out: the folder of the branch; None = the run's name with the step, beside it.
         more_steps: extend the run by this many steps.
         text: where the corpus is now, if it moved.
         on_event: called with every event of the training.
         quiet: show no progress.
         log: as in `train`.
-        **settings: what changes in the branch, such as ``learning_rate=0.001``.
 
     Raises:
         ConfigError: a setting cannot change in a run that is continued.
         RunError: there is nothing to continue from, or nothing left to train.
     """
     if settings or out is not None:
-        job = branch_job(path, out=out, more_steps=more_steps, text=text, log=log, **settings)
+        job = branch_job(path, out=out, more_steps=more_steps, text=text, log=log, **(settings or {}))
         return _finish(job, on_event, quiet=quiet)
     if more_steps is None and text is None and Run.open(Path(path)).is_finished:
         return load(path)
