@@ -300,7 +300,7 @@ def test_a_truncated_archive_is_refused(tmp_path, packer):
 
 
 def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("charloom.text.sources._BOMB_SIZE", 1 << 20)
+    monkeypatch.setattr("charloom.text.unpack.BOMB_SIZE", 1 << 20)
     path = tmp_path / "bomb.xz"
     path.write_bytes(lzma.compress(b"a" * (1 << 22)))
     with pytest.raises(DataError, match=r"decompresses from .* to more than"):

@@ -7,7 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -47,6 +47,17 @@ class Changes:
         for code, target in replaced.items():
             if (count := text.count(chr(code))) and target != chr(code):
                 self._replaced[chr(code), target] += count
+
+    def state(self) -> dict[str, Any]:
+        """The counts, as JSON."""
+        replaced = [[char, target, count] for (char, target), count in self._replaced.items()]
+        return {"form": self._form, "normalised": list(self._normalised.items()), "replaced": replaced}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Return to what `state` described."""
+        self._form = state["form"]
+        self._normalised = Counter({place: count for place, count in state["normalised"]})
+        self._replaced = Counter({(char, target): count for char, target, count in state["replaced"]})
 
     def notes(self) -> list[str]:
         """A sentence for each kind of change, with its count and the commonest examples."""

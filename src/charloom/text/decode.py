@@ -130,9 +130,9 @@ def decode_blocks(blocks: Iterable[bytes], encoding: str, source: str) -> Iterat
         try:
             text = decoder.decode(block, final=not block)
         except UnicodeDecodeError as error:
-            raise _undecodable(error, encoding, source, offset + len(block) - _rest(error)) from error
+            raise undecodable(error, encoding, source, offset + len(block) - _rest(error)) from error
         except UnicodeError as error:  # from a codec that gives no position
-            raise _undecodable(error, encoding, source, offset) from error
+            raise undecodable(error, encoding, source, offset) from error
         offset += len(block)
         if text:
             yield text.removeprefix("\ufeff") if first else text
@@ -286,7 +286,8 @@ def _guess(sample: bytes, source: str, *, offset: int, lead: int) -> Encoding:
     )
 
 
-def _undecodable(error: UnicodeError, encoding: str, source: str, offset: int) -> DecodeError:
+def undecodable(error: UnicodeError, encoding: str, source: str, offset: int) -> DecodeError:
+    """The error for a byte, at `offset` of the whole text, that does not fit the encoding."""
     byte, likely = "", None
     if isinstance(error, UnicodeDecodeError):
         byte = f" (0x{error.object[error.start]:02X})"

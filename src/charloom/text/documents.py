@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -86,6 +86,17 @@ class Splitter:
         assert self._mode == "file"
         assert not self._inside
         return self._mark([*(document.strip("\n") for document in documents), ""])
+
+    def state(self) -> dict[str, Any]:
+        """What has been counted and held back, as JSON."""
+        counts = {name: getattr(self, name) for name in ("num_documents", "num_empty", "num_breaks")}
+        return {**counts, "held": self._held, "newlines": self._newlines, "inside": self._inside}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Return to what `state` described."""
+        self.num_documents, self.num_empty = state["num_documents"], state["num_empty"]
+        self.num_breaks = state["num_breaks"]
+        self._held, self._newlines, self._inside = state["held"], state["newlines"], state["inside"]
 
     def _trimmed(self, parts: list[str]) -> list[str]:
         pieces = [part.strip("\n") for part in parts]

@@ -15,7 +15,8 @@ from charloom.text.changes import Changes
 from charloom.text.decode import decode_bytes, raw_pieces
 from charloom.text.mojibake import mojibake_note
 from charloom.text.normalise import Cleaner
-from charloom.text.sources import Reading, Source, SourceText, find_sources
+from charloom.text.source_text import Reading, SourceText
+from charloom.text.sources import Source, find_sources
 from charloom.text.tables import cells_of_parquet, cells_of_text, is_missing, table_format
 
 TEXT, VALIDATION, TEST = "text", "validation", "test"

@@ -66,7 +66,7 @@ def prepare(
     sources, known = with_known_corpora(sources)
     inputs, notes = find_inputs(sources, config, val=val, test=test, stdin=stdin, block_size=block_size)
     with contextlib.ExitStack() as stack:
-        encoded = encode_parts(inputs, config, lambda: stack.enter_context(_temporary(out)))
+        encoded = encode_parts(inputs, config, lambda _: stack.enter_context(_temporary(out)))
         notes = [*known, *notes, *encoded.notes]
         header = _prepared(encoded, config, name=corpus_name(sources), sources=absolute(sources), notes=notes)
         atomic_write(out, lambda handle: _write(handle, header, encoded))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Int64, UInt32
     from numpy import ndarray as Array
 
-    from charloom.text.encode import Part
+    from charloom.text.part import Part
 
 _SORTED_SHARE = 0.8
 """Neighbours in order, as a share of all that differ, from which a list counts as sorted: by chance it is a half."""
