@@ -53,8 +53,8 @@ def id_blocks(part: Part, vocab: Vocabulary) -> Iterator[Array]:
     ids = {code: number for number, code in enumerate(vocab.symbols)}
     if vocab.boundary_id is not None:
         ids[BOUNDARY_CODE] = vocab.boundary_id
-    id_of_number = [ids.get(code, vocab.unk_id) for code in part.symbols.codes.tolist()]
-    assert None not in id_of_number, "the vocabulary built from these symbols lacks one of them"
+    unused = 0 if vocab.unk_id is None else vocab.unk_id  # of a symbol that cleaning replaced wherever it stood
+    id_of_number = [ids.get(code, unused) for code in part.symbols.codes.tolist()]
     table = np.array(id_of_number, np.uint32)
     for block in part.blocks():
         yield ids_of_numbers(block, table, vocab.dtype)

@@ -63,8 +63,11 @@ class Part:
     _ended: bool = True  # whether the last character was a newline, or nothing was read yet
     _label: str = ""
     _line: int = 1  # of the current file; of documents in memory or in a table, the document
+    _num_known: int = 0  # symbols whose places are noted, or known not to deserve it, or
+    _sought: list[int] = field(default_factory=list)  # numbered already, but not come upon yet
 
     def __post_init__(self) -> None:
+        self._num_known = len(self.symbols)
         self.splitter = Splitter(self.config.documents, self.config.keep_separator)
 
     @property
@@ -100,9 +103,9 @@ class Part:
             self._ended = text.endswith("\n")
         for start in range(0, len(text), _BLOCK):
             piece = text[start : start + _BLOCK]
-            data, num_symbols = self._counted(piece), len(self.symbols)
+            data = self._counted(piece)
             self._write(*self.splitter.feed(piece))
-            self._note_places(data, num_symbols, b"\n", "line")
+            self._note_places(data, b"\n", "line")
 
     def feed_documents(self, documents: Sequence[str]) -> None:
         """Take whole documents; in the modes that split a text, each is split further."""
@@ -112,9 +115,9 @@ class Part:
             joined = _BETWEEN_DOCUMENTS.join(documents)
             if self.length:
                 self._counted(_BETWEEN_DOCUMENTS)
-            data, num_symbols = self._counted(joined), len(self.symbols)
+            data = self._counted(joined)
             self._write(*self.splitter.feed_whole(documents))
-            self._note_places(data, num_symbols, _BETWEEN_DOCUMENTS.encode(), "document")
+            self._note_places(data, _BETWEEN_DOCUMENTS.encode(), "document")
             self._line += 1
             return
         for document in documents:
@@ -170,6 +173,8 @@ class Part:
             "ended": self._ended,
             "label": self._label,
             "line": self._line,
+            "known": self._num_known,
+            "sought": self._sought,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -180,15 +185,15 @@ class Part:
         self.changes.restore(state["changes"])
         self.splitter.restore(state["splitter"])
         self._ended, self._label, self._line = state["ended"], state["label"], state["line"]
+        self._num_known, self._sought = state["known"], list(state["sought"])
 
     def _feed_unchanged(self, data: bytes) -> None:
         """Number the stretches that cleaning leaves as they are in one pass, and clean the spans between them."""
         done = position = written = 0
-        num_symbols = len(self.symbols)
         while True:
             read = self.symbols.read_unchanged(data, position, written, self._is_changeable)
             if read.ending == Ending.ALL_READ:
-                self._take(data[done:], read.num_numbers, num_symbols)
+                self._take(data[done:], read.num_numbers)
                 return
             if read.ending != Ending.STOPPED:
                 data.decode("utf-8")
@@ -196,18 +201,18 @@ class Part:
             begin = self._begin_of_span(data, done, read.num_bytes)
             end = self._end_of_span(data, read.num_bytes)
             dropped = len(data[begin : read.num_bytes].decode("utf-8"))
-            self._take(data[done:begin], read.num_numbers - dropped, num_symbols)
+            self._take(data[done:begin], read.num_numbers - dropped)
             self.feed(self._cleaner.feed(data[begin:end].decode("utf-8"), final=True))
-            done, position, written, num_symbols = end, end, 0, len(self.symbols)
+            done, position, written = end, end, 0
 
-    def _take(self, data: bytes, num_numbers: int, num_symbols: int) -> None:
+    def _take(self, data: bytes, num_numbers: int) -> None:
         """Take text that needs no cleaning and whose numbers are in the room of the symbols."""
         if data:
             numbers = self.symbols.room_for(b"")[:num_numbers]
             self._count(data, num_numbers)
             self._ended = data.endswith(b"\n")
             self._append(numbers)
-            self._note_places(data, num_symbols, b"\n", "line")
+            self._note_places(data, b"\n", "line")
 
     def _begin_of_span(self, data: bytes, first: int, position: int) -> int:
         near = max(first, position - _NEAR)
@@ -248,15 +253,17 @@ class Part:
         self.num_chars += num_chars
         self.digest.update(data)
 
-    def _note_places(self, data: bytes, num_symbols: int, end: bytes, what: str) -> None:
-        """Note where characters that are new in this piece occur first, if they deserve it; count the ends of its lines."""
-        if self.config.unit == "char":
-            for code in self.symbols.codes[num_symbols:].tolist() if len(self.symbols) > num_symbols else ():
-                if code != BOUNDARY_CODE and is_notable(code):
-                    offset = data.find(chr(code).encode("utf-8", "surrogatepass"))
-                    if offset >= 0 and code not in self.places:
-                        number = self._line + data.count(end, 0, offset)
-                        self.places[code] = f"in {what} {number:,} of {self._label}"
+    def _note_places(self, data: bytes, end: bytes, what: str) -> None:
+        """Note where characters that were not seen before occur first, if they deserve it; count the ends of lines."""
+        if len(self.symbols) > self._num_known:
+            new, self._num_known = self.symbols.codes[self._num_known :].tolist(), len(self.symbols)
+            self._sought += [code for code in new if code != BOUNDARY_CODE and is_notable(code)]
+        for code in list(self._sought) if self.config.unit == "char" else ():
+            offset = data.find(chr(code).encode("utf-8", "surrogatepass"))
+            if offset >= 0:
+                self._sought.remove(code)
+                number = self._line + data.count(end, 0, offset)
+                self.places[code] = f"in {what} {number:,} of {self._label}"
         self._line += data.count(end)
 
     def _write(self, text: str, starts: Int64[Array, " n"]) -> None:
