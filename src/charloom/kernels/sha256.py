@@ -72,7 +72,7 @@ class Sha256:
         return {"words": words, "rest": self._rest.hex(), "num_bytes": self._num_bytes}
 
     def _take(self, data: bytes) -> None:
-        compiled, view = library(), np.frombuffer(data, np.uint8)
+        compiled = library()
         assert compiled is not None
         take = compiled.function("sha256_blocks", "float32")
-        take(pointer(self._words), pointer(view), len(data) // _BLOCK_BYTES, 0)
+        take(pointer(self._words), data, len(data) // _BLOCK_BYTES, 0)

@@ -8,6 +8,7 @@ compiled library NumPy does the same, about ten times slower.
 
 from __future__ import annotations
 
+import ctypes
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -38,6 +39,9 @@ class Ending(IntEnum):
     STOPPED = 1
     NOT_UTF8 = 2
     CUT_SHORT = 3
+
+
+_ENDINGS = tuple(Ending)
 
 
 class NumbersRead(NamedTuple):
@@ -82,11 +86,11 @@ def utf8_numbers(
     compiled = library()
     if compiled is None:
         return _plain_numbers(data, slots, numbers, start, written, stops, kind)
-    at, view = np.array([start, written, -1], np.int64), np.frombuffer(data, np.uint8)
+    at = (ctypes.c_int64 * 3)(start, written, -1)
     ending = compiled.function("utf8_numbers", "float32")(
-        pointer(view), len(data), int(kind), pointer(slots), stops, pointer(numbers), pointer(at)
+        data, len(data), kind, pointer(slots), stops, pointer(numbers), ctypes.addressof(at)
     )
-    return NumbersRead(Ending(ending), *at.tolist())
+    return NumbersRead(_ENDINGS[ending], *at)
 
 
 def count_numbers(numbers: UInt16[Array, " n"], counts: Int64[Array, " m"]) -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from numpy import ndarray as Array
 
 _BETWEEN_DOCUMENTS = "\x1e"  # in the hash of documents that are not in files; in ASCII, the record separator
-_BLOCK = 1 << 22  # symbols processed at a time
+_BLOCK = 1 << 20  # symbols processed at a time
 _SPAN = 4096  # bytes cleaned at a time from a character on that cleaning may change
 _NEAR = 64  # bytes searched backwards for the beginning of such a span
 
@@ -256,7 +256,7 @@ class Part:
     def _note_places(self, data: bytes, end: bytes, what: str) -> None:
         """Note where characters that were not seen before occur first, if they deserve it; count the ends of lines."""
         if len(self.symbols) > self._num_known:
-            new, self._num_known = self.symbols.codes[self._num_known :].tolist(), len(self.symbols)
+            new, self._num_known = self.symbols.codes_from(self._num_known), len(self.symbols)
             self._sought += [code for code in new if code != BOUNDARY_CODE and is_notable(code)]
         for code in list(self._sought) if self.config.unit == "char" else ():
             offset = data.find(chr(code).encode("utf-8", "surrogatepass"))

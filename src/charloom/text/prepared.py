@@ -96,7 +96,7 @@ def write_prepared(corpus: Corpus, out: str | Path) -> None:
     def write(handle: BinaryIO) -> None:
         handle.write(header)
         for ids in parts.values():
-            handle.write(ids.astype(little, copy=False).tobytes())
+            handle.write(np.ascontiguousarray(ids, little).data)
 
     atomic_write(Path(out), write)
 
@@ -250,7 +250,7 @@ def _write(handle: BinaryIO, header: bytes, encoded: Encoded) -> None:
     little = encoded.vocab.dtype.newbyteorder("<")
     for part in encoded.parts.values():
         for block in id_blocks(part, encoded.vocab):
-            handle.write(block.astype(little, copy=False).tobytes())
+            handle.write(block.astype(little, copy=False).data)
 
 
 def _read_header(path: Path) -> tuple[Mapping[str, Any], int]:

@@ -72,12 +72,17 @@ def find_cut(part: Part) -> int:
         return _hold_out_documents(part)
     if not as_bytes and not documents:
         return floor_share(part.length, 1 - fraction)
-    units = part.length
-    if as_bytes:
-        units = sum(int(begins_char(part.symbols.codes[block]).sum()) for block in part.blocks())
+    begins = units_of(part.symbols.codes, config.unit)
+    units = int(part.counts[begins[: len(part.counts)]].sum())
     index = max(floor_share(units, 1 - fraction), int(documents))  # the first document is always for training
     last, position = 0, 0
     for block in part.blocks():
+        block_begins = begins[block]
+        units = int(block_begins.sum())
+        if not documents and units <= index:
+            last = position + len(block) - 1 - int(block_begins[::-1].argmax()) if units else last
+            index, position = index - units, position + len(block)
+            continue
         codes = part.symbols.codes[block]
         is_unit = units_of(codes, config.unit)
         allowed = np.flatnonzero(codes == BOUNDARY_CODE if documents else is_unit)
@@ -85,7 +90,7 @@ def find_cut(part: Part) -> int:
         if len(after):
             return position + int(after[0])
         last = position + int(allowed[-1]) if len(allowed) else last
-        index -= int(is_unit.sum())
+        index -= units
         position += len(block)
     if last == 0:
         raise _single_document()

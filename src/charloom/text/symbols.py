@@ -46,6 +46,10 @@ class Symbols:
             self._array = np.array(self._list, np.uint32)
         return self._array
 
+    def codes_from(self, number: int) -> list[int]:
+        """The codes that have this number or a later one."""
+        return self._list[number:]
+
     def number(self, code: int) -> int:
         """The number of a code; a new one gets the next.
 
