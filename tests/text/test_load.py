@@ -130,7 +130,7 @@ def test_a_named_pipe_is_read_once(tmp_path):
 
 
 def test_long_standard_input_goes_to_disk(monkeypatch):
-    monkeypatch.setattr("charloom.text.sources._SPOOL", 100)
+    monkeypatch.setattr("charloom.text.pipes._SPOOL", 100)
     monkeypatch.setattr("charloom.text.sources.BLOCK", 64)
     corpus = read_corpus(["-"], TextConfig(), stdin=io.BytesIO(TEXT.encode()))
     assert same(corpus, corpus_from_text(TEXT))

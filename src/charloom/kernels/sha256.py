@@ -16,7 +16,9 @@ import numpy as np
 from charloom.kernels.library import library, pointer
 
 _BLOCK_BYTES = 64
-_SMALL = 1 << 14  # bytes collected before they are hashed, because a call takes as long as hashing some thousands
+_SMALL = (
+    1 << 14
+)  # bytes collected before they are hashed, because a call takes as long as hashing some thousands
 _INITIAL = "6a09e667bb67ae853c6ef372a54ff53a510e527f9b05688c1f83d9ab5be0cd19"
 
 

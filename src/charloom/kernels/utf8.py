@@ -111,7 +111,8 @@ def ids_of_numbers(
     """The id of each number in a table with a place for each, as `dtype`."""
     compiled = library()
     if compiled is None:
-        return table.astype(dtype)[numbers]
+        plain: Array = table.astype(dtype)[numbers]
+        return plain
     numbers, ids = np.ascontiguousarray(numbers), np.empty(len(numbers), dtype)
     compiled.function("ids_of_numbers", "float32")(
         pointer(numbers), len(numbers), pointer(table), dtype.itemsize, pointer(ids)

@@ -60,7 +60,7 @@ class Changes:
     def restore(self, state: dict[str, Any]) -> None:
         """Return to what `state` described."""
         self._form = state["form"]
-        self._normalised = Counter({place: count for place, count in state["normalised"]})
+        self._normalised = Counter(dict(state["normalised"]))
         self._replaced = Counter({(char, target): count for char, target, count in state["replaced"]})
 
     def notes(self) -> list[str]:

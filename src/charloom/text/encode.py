@@ -53,7 +53,9 @@ def id_blocks(part: Part, vocab: Vocabulary) -> Iterator[Array]:
     ids = {code: number for number, code in enumerate(vocab.symbols)}
     if vocab.boundary_id is not None:
         ids[BOUNDARY_CODE] = vocab.boundary_id
-    unused = 0 if vocab.unk_id is None else vocab.unk_id  # of a symbol that cleaning replaced wherever it stood
+    unused = (
+        0 if vocab.unk_id is None else vocab.unk_id
+    )  # of a symbol that cleaning replaced wherever it stood
     id_of_number = [ids.get(code, unused) for code in part.symbols.codes.tolist()]
     table = np.array(id_of_number, np.uint32)
     for block in part.blocks():
@@ -85,7 +87,7 @@ class Journal(Protocol):
     def begin(self) -> dict[str, Any] | None:
         """What the interrupted reading wrote down last, if there was one."""
 
-    def note(self, state: Callable[[], dict[str, Any]]) -> None:
+    def note(self, text: Reading, state: Callable[[], dict[str, Any]]) -> None:
         """Called after each segment of a text; writes the state down when it is due."""
 
 
@@ -110,7 +112,11 @@ class Encoder:
         self._symbols, self._digest = Symbols(), Sha256()
         self._parts: dict[str, Part] = {}
         self._notes: list[str] = []
-        self._at: tuple[str, int, int] = ("", 0, 0)  # the role, the number of its text, characters before this text
+        self._at: tuple[str, int, int] = (
+            "",
+            0,
+            0,
+        )  # the role, the number of its text, characters before this text
 
     def read(self, journal: Journal | None = None) -> None:
         """Read all texts.
@@ -138,7 +144,9 @@ class Encoder:
         everything = self._by_code(sum(count_symbols(part, part.length) for part in parts.values()))
         of_train = config.vocab_from == "train"
         counts = self._by_code(count_symbols(parts[TEXT], cut)) if of_train else everything
-        places = {code: place for part in reversed(parts.values()) for code, place in part.places.items()}
+        places = {
+            code: place for part in reversed(parts.values()) for code, place in part.places.first.items()
+        }
         vocab = build_vocabulary(counts, config, places)
         notes += [] if config.unit == "byte" else count_notes(everything, places)
         notes += _unk_note(everything, vocab)
@@ -182,7 +190,7 @@ class Encoder:
                 if part.full:
                     return
                 if journal is not None:
-                    journal.note(lambda: self._state(text))
+                    journal.note(text, lambda: self._state(text))
 
     def _state(self, text: SourceText) -> dict[str, Any]:
         """What has been read, as JSON; the numbers are in the spools."""
@@ -205,7 +213,7 @@ class Encoder:
             self._parts[name] = Part(self._symbols, self._config, self._new_spool(name), self._digest)
             self._parts[name].restore(part_state)
         for text, (num_bytes, crc) in zip(self._before(role, number), state["finished"], strict=True):
-            text.num_bytes, text.crc = num_bytes, crc
+            text.num_bytes, text.crc, text.ended = num_bytes, crc, True
         at = self._inputs[role][number]
         assert isinstance(at, SourceText)
         at.restore(state["text"])

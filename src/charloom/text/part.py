@@ -8,11 +8,9 @@ The numbers go to a spool (memory or a file). They become ids when all symbols a
 
 from __future__ import annotations
 
-import re
-import unicodedata
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -20,11 +18,10 @@ import numpy as np
 from charloom.config import TextConfig
 from charloom.kernels.sha256 import Sha256
 from charloom.kernels.utf8 import Ending, Kind, count_numbers
-from charloom.text.changes import Changes, joins_backwards
+from charloom.text.changes import Changes
 from charloom.text.documents import Splitter
-from charloom.text.mojibake import is_notable
-from charloom.text.normalise import FORMS, Cleaner
-from charloom.text.segments import SAFE_CHARS, safe_bytes
+from charloom.text.places import Places
+from charloom.text.segments import Spans
 from charloom.text.symbols import Symbols
 from charloom.text.vocabulary import BOUNDARY_CODE, byte_counts, to_bytes
 
@@ -34,8 +31,6 @@ if TYPE_CHECKING:
 
 _BETWEEN_DOCUMENTS = "\x1e"  # in the hash of documents that are not in files; in ASCII, the record separator
 _BLOCK = 1 << 20  # symbols processed at a time
-_SPAN = 4096  # bytes cleaned at a time from a character on that cleaning may change
-_NEAR = 64  # bytes searched backwards for the beginning of such a span
 
 
 @dataclass
@@ -57,18 +52,15 @@ class Part:
     length: int = 0
     counts: Int64[Array, " symbols"] = field(default_factory=lambda: np.zeros(0, np.int64))
     held_out: Bool[Array, " documents"] | None = None
-    places: dict[int, str] = field(default_factory=dict)
+    places: Places = field(init=False)
     changes: Changes = field(default_factory=Changes)
     splitter: Splitter = field(init=False)
     _ended: bool = True  # whether the last character was a newline, or nothing was read yet
-    _label: str = ""
-    _line: int = 1  # of the current file; of documents in memory or in a table, the document
-    _num_known: int = 0  # symbols whose places are noted, or known not to deserve it, or
-    _sought: list[int] = field(default_factory=list)  # numbered already, but not come upon yet
 
     def __post_init__(self) -> None:
-        self._num_known = len(self.symbols)
         self.splitter = Splitter(self.config.documents, self.config.keep_separator)
+        self.places = Places(self.symbols, wanted=self.config.unit == "char")
+        self._spans = Spans(self.config, self.changes)
 
     @property
     def full(self) -> bool:
@@ -93,7 +85,7 @@ class Part:
         elif self.config.is_raw:
             self.feed(data.decode("utf-8", "surrogateescape"))
         else:
-            self.feed(self._cleaner.feed(data.decode("utf-8"), final=True))
+            self.feed(self._spans.cleaner.feed(data.decode("utf-8"), final=True))
 
     def feed(self, text: str) -> None:
         """Take the next piece of cleaned text."""
@@ -105,7 +97,7 @@ class Part:
             piece = text[start : start + _BLOCK]
             data = self._counted(piece)
             self._write(*self.splitter.feed(piece))
-            self._note_places(data, b"\n", "line")
+            self.places.pass_over(data, b"\n", "line")
 
     def feed_documents(self, documents: Sequence[str]) -> None:
         """Take whole documents; in the modes that split a text, each is split further."""
@@ -117,11 +109,11 @@ class Part:
                 self._counted(_BETWEEN_DOCUMENTS)
             data = self._counted(joined)
             self._write(*self.splitter.feed_whole(documents))
-            self._note_places(data, _BETWEEN_DOCUMENTS.encode(), "document")
-            self._line += 1
+            self.places.pass_over(data, _BETWEEN_DOCUMENTS.encode(), "document")
+            self.places.line += 1
             return
         for document in documents:
-            self.begin_file(self._label)
+            self.begin_file(self.places.label)
             self.feed(document)
             self.end_file()
             if self.full:
@@ -135,8 +127,7 @@ class Part:
         """Begin another file: its first line does not continue the last line of the previous one."""
         if not self._ended:
             self.feed("\n")
-        if label != self._label:
-            self._label, self._line = label, 1
+        self.places.begin(label)
 
     def blocks(self) -> Iterator[UInt16[Array, " n"]]:
         """The numbers in blocks: those for training, then those held out."""
@@ -167,42 +158,39 @@ class Part:
             "num_chars": self.num_chars,
             "length": self.length,
             "counts": self.counts.tolist(),
-            "places": list(self.places.items()),
+            "places": self.places.state(),
             "changes": self.changes.state(),
             "splitter": self.splitter.state(),
             "ended": self._ended,
-            "label": self._label,
-            "line": self._line,
-            "known": self._num_known,
-            "sought": self._sought,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Return to what `state` described."""
         self.num_chars, self.length = state["num_chars"], state["length"]
         self.counts = np.array(state["counts"], np.int64)
-        self.places = {code: place for code, place in state["places"]}
+        self.places.restore(state["places"])
         self.changes.restore(state["changes"])
         self.splitter.restore(state["splitter"])
-        self._ended, self._label, self._line = state["ended"], state["label"], state["line"]
-        self._num_known, self._sought = state["known"], list(state["sought"])
+        self._ended = state["ended"]
+        self.spool.truncate(2 * self.length)
+        self.spool.seek(0, os.SEEK_END)
 
     def _feed_unchanged(self, data: bytes) -> None:
         """Number the stretches that cleaning leaves as they are in one pass, and clean the spans between them."""
         done = position = written = 0
         while True:
-            read = self.symbols.read_unchanged(data, position, written, self._is_changeable)
+            read = self.symbols.read_unchanged(data, position, written, self._spans.is_changeable)
             if read.ending == Ending.ALL_READ:
                 self._take(data[done:], read.num_numbers)
                 return
             if read.ending != Ending.STOPPED:
                 data.decode("utf-8")
                 raise AssertionError("Python reads as UTF-8 what charloom does not")
-            begin = self._begin_of_span(data, done, read.num_bytes)
-            end = self._end_of_span(data, read.num_bytes)
+            begin = self._spans.begin(data, done, read.num_bytes)
+            end = self._spans.end(data, read.num_bytes)
             dropped = len(data[begin : read.num_bytes].decode("utf-8"))
             self._take(data[done:begin], read.num_numbers - dropped)
-            self.feed(self._cleaner.feed(data[begin:end].decode("utf-8"), final=True))
+            self.feed(self._spans.cleaner.feed(data[begin:end].decode("utf-8"), final=True))
             done, position, written = end, end, 0
 
     def _take(self, data: bytes, num_numbers: int) -> None:
@@ -212,36 +200,7 @@ class Part:
             self._count(data, num_numbers)
             self._ended = data.endswith(b"\n")
             self._append(numbers)
-            self._note_places(data, b"\n", "line")
-
-    def _begin_of_span(self, data: bytes, first: int, position: int) -> int:
-        near = max(first, position - _NEAR)
-        begin = near + len(data[near:position].rstrip(self._unsafe)) - 1
-        return begin if begin >= near else first
-
-    def _end_of_span(self, data: bytes, position: int) -> int:
-        found = self._safe.search(data, position + _SPAN)
-        return len(data) if found is None else found.start()
-
-    def _is_changeable(self, code: int) -> bool:
-        char, form = chr(code), FORMS[self.config.normalization]
-        if char == "\r" or char in self._cleaner.replaced:
-            return True
-        return form is not None and (joins_backwards(char) or not unicodedata.is_normalized(form, char))
-
-    @cached_property
-    def _cleaner(self) -> Cleaner:
-        return Cleaner(self.config, self.changes)
-
-    @cached_property
-    def _unsafe(self) -> bytes:
-        safe = safe_bytes(SAFE_CHARS, self._cleaner.replaced)
-        return bytes(byte for byte in range(256) if byte not in safe)
-
-    @cached_property
-    def _safe(self) -> re.Pattern[bytes]:
-        safe = re.escape(safe_bytes(SAFE_CHARS, self._cleaner.replaced))
-        return re.compile(b"[" + safe + b"]" if safe else b"(?!)")
+            self.places.pass_over(data, b"\n", "line")
 
     def _counted(self, piece: str) -> bytes:
         """Count and hash a piece of cleaned text; return its bytes."""
@@ -252,19 +211,6 @@ class Part:
     def _count(self, data: bytes, num_chars: int) -> None:
         self.num_chars += num_chars
         self.digest.update(data)
-
-    def _note_places(self, data: bytes, end: bytes, what: str) -> None:
-        """Note where characters that were not seen before occur first, if they deserve it; count the ends of lines."""
-        if len(self.symbols) > self._num_known:
-            new, self._num_known = self.symbols.codes_from(self._num_known), len(self.symbols)
-            self._sought += [code for code in new if code != BOUNDARY_CODE and is_notable(code)]
-        for code in list(self._sought) if self.config.unit == "char" else ():
-            offset = data.find(chr(code).encode("utf-8", "surrogatepass"))
-            if offset >= 0:
-                self._sought.remove(code)
-                number = self._line + data.count(end, 0, offset)
-                self.places[code] = f"in {what} {number:,} of {self._label}"
-        self._line += data.count(end)
 
     def _write(self, text: str, starts: Int64[Array, " n"]) -> None:
         if self.config.unit == "byte":

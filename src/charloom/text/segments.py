@@ -1,28 +1,32 @@
 r"""Where a text may be cut so that the cleaned halves join to the cleaned whole.
 
-    before a printable character of ASCII, or a newline      unless `replace_chars` replaces it
-    before ``\r``, but not between ``\r`` and ``\n``
-    before any character that joins nothing before it        looked for where there is no ASCII nearby
-    before any byte but the later ones of a character        if the bytes are read as they are
+before a printable character of ASCII, or a newline      unless `replace_chars` replaces it
+before ``\r``, but not between ``\r`` and ``\n``
+before any character that joins nothing before it        looked for where there is no ASCII nearby
+before any byte but the later ones of a character        if the bytes are read as they are
 """
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from charloom.config import TextConfig
 from charloom.errors import DataError
-from charloom.text.changes import joins_backwards
+from charloom.text.changes import Changes, joins_backwards
 from charloom.text.normalise import FORMS, Cleaner
 
-SAFE_CHARS = bytes(range(0x20, 0x7F))
+_SAFE_CHARS = bytes(range(0x20, 0x7F))
 """Characters that a cleaned text may be cut before, whatever is before them."""
 
 _LINE_ENDS = b"\r\n"
 _NEAR = 1 << 16  # bytes at the end searched for a safe character
 _NEAR_CHARS = 4096  # characters at the end searched for one that joins nothing
 _MAX_CARRY = 1 << 24
+_SPAN = 4096  # bytes cleaned at a time, from a character on that cleaning may change
+_NEAR_SPAN = 64  # bytes searched backwards for the beginning of such a span
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Segment:
     end: int
 
 
-def safe_bytes(chars: bytes, replaced: Collection[str]) -> bytes:
+def _safe_bytes(chars: bytes, replaced: Collection[str]) -> bytes:
     """Those characters of ASCII that are not replaced."""
     return bytes(byte for byte in chars if chr(byte) not in replaced)
 
@@ -53,8 +57,8 @@ class Cutter:
         self._form = FORMS[config.normalization]
         cleaner = Cleaner(config)
         self._replaced = cleaner.replaced
-        line_ends = b"" if cleaner.makes_line_ends else safe_bytes(_LINE_ENDS, cleaner.replaced)
-        self._safe = safe_bytes(SAFE_CHARS, cleaner.replaced) + (line_ends if len(line_ends) == 2 else b"")
+        line_ends = b"" if cleaner.makes_line_ends else _safe_bytes(_LINE_ENDS, cleaner.replaced)
+        self._safe = _safe_bytes(_SAFE_CHARS, cleaner.replaced) + (line_ends if len(line_ends) == 2 else b"")
         self._unsafe = bytes(byte for byte in range(256) if byte not in self._safe)
         self._carry, self.read = carry, read
 
@@ -106,3 +110,40 @@ class Cutter:
             if self._form is None or not joins_backwards(char):
                 return start + len(near) - size
         return 0
+
+
+class Spans:
+    """The spans of a segment that must be cleaned, because of a character that cleaning may change.
+
+    Example:
+        >>> spans, data = Spans(TextConfig()), "café cafe\u0301 ".encode()
+        >>> position = data.index("\u0301".encode())
+        >>> spans.is_changeable(0x301), spans.is_changeable(0xE9), data[spans.begin(data, 0, position) : position]
+        (True, False, b'e')
+    """
+
+    def __init__(self, config: TextConfig, changes: Changes | None = None) -> None:
+        self.cleaner = Cleaner(config, changes)
+        self._form = FORMS[config.normalization]
+        safe = _safe_bytes(_SAFE_CHARS, self.cleaner.replaced)
+        self._unsafe = bytes(byte for byte in range(256) if byte not in safe)
+        self._safe = re.compile(b"[" + re.escape(safe) + b"]" if safe else b"(?!)")
+
+    def is_changeable(self, code: int) -> bool:
+        """Whether cleaning may change a character, or the one before it."""
+        char = chr(code)
+        if char == "\r" or char in self.cleaner.replaced:
+            return True
+        normal = self._form is None or unicodedata.is_normalized(self._form, char)
+        return self._form is not None and (not normal or joins_backwards(char))
+
+    def begin(self, data: bytes, first: int, position: int) -> int:
+        """Where the span around the byte at `position` begins; not before `first`, where one may begin."""
+        near = max(first, position - _NEAR_SPAN)
+        begin = near + len(data[near:position].rstrip(self._unsafe)) - 1
+        return begin if begin >= near else first
+
+    def end(self, data: bytes, position: int) -> int:
+        """Where the span around the byte at `position` may end."""
+        found = self._safe.search(data, position + _SPAN)
+        return len(data) if found is None else found.start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,8 +32,8 @@ class Reading:
     """One source being read, and information gathered while reading.
 
     `num_bytes` counts the decompressed bytes read so far and `crc` is their CRC-32; `encoding`, the detected codec, is
-    empty until the first piece; `notes` for the user are complete after the last piece. `cut` and `streamed` are used
-    by `SourceText`.
+    empty until the first piece; `notes` for the user are complete after the last piece. `ended` says
+    whether all of it has been read. `cut` and `streamed` are used by `SourceText`.
     """
 
     source: Source
@@ -44,12 +44,19 @@ class Reading:
     notes: list[str] = field(default_factory=list)
     cut: int = 0
     streamed: int = 0
+    ended: bool = False
+
+    @property
+    def progress(self) -> int:
+        """How many bytes of the file, compressed or not, have been read."""
+        return self.source.meter.num_bytes
 
     def _counted(self) -> Iterator[bytes]:
         for block in self.source.blocks():
             self.num_bytes += len(block)
             self.crc = zlib.crc32(block, self.crc)
             yield block
+        self.ended = True
 
     def _note(self, note: str | None) -> None:
         if note:
@@ -103,7 +110,7 @@ class SourceText(Reading):
                 self._note(mojibake_note(text))
             yield text
 
-    def segments(self) -> Iterator[Segment]:
+    def segments(self) -> Generator[Segment, None, None]:
         """The text as UTF-8, not cleaned yet, in segments that can be cleaned by themselves; raw bytes as they are.
 
         Raises:
@@ -144,7 +151,9 @@ class SourceText(Reading):
 
     def _begin(self, data: bytes) -> bytes:
         """The first segment without byte-order marks; looks for mojibake in it."""
-        marks = (self.encoding in _UTF8) + (self.encoding == _UTF8[1])  # as Python's decoders and ours drop them
+        marks = (self.encoding in _UTF8) + (
+            self.encoding == _UTF8[1]
+        )  # as Python's decoders and ours drop them
         for _ in range(marks):
             data = data.removeprefix(codecs.BOM_UTF8)
         self._note(mojibake_note(data[:_SAMPLE].decode("utf-8", "ignore")))

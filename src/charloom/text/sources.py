@@ -10,24 +10,29 @@ import difflib
 import glob
 import itertools
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from charloom.errors import DataError
 from charloom.text.catalogue import ALIASES, KNOWN
 from charloom.text.decode import looks_binary
 from charloom.text.left_out import LeftOut, reason_to_leave_out, reason_to_leave_out_named
 from charloom.text.passed_itself import how_to_pass, is_text_itself, passed_itself
+from charloom.text.pipes import spooled_pipe, spooled_stream, unreadable
 from charloom.text.tables import table_format
 from charloom.text.unpack import MAX_EXPANSION, packed_format, unpacked
 
 BLOCK = 1 << 20  # bytes read at a time
-_SPOOL = 1 << 26  # bytes of standard input kept in memory before they go to a temporary file
+
+
+@dataclass
+class Meter:
+    """How many bytes of a file, compressed or not, have been read."""
+
+    num_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class Source:
     spool: BinaryIO | None = field(default=None, repr=False)
     block_size: int = BLOCK
     max_expansion: int = MAX_EXPANSION
+    meter: Meter = field(default_factory=Meter, repr=False, compare=False)
 
     def blocks(self) -> Generator[bytes, None, None]:
         """The bytes, decompressed, from the start.
@@ -78,9 +84,12 @@ class Source:
         packed = packed_format(start)
         if packed is not None:
             sizes = {"block_size": self.block_size, "max_expansion": self.max_expansion}
-            yield from unpacked(handle, packed, self.name, **sizes)
+            for block in unpacked(handle, packed, self.name, **sizes):
+                self.meter.num_bytes = handle.tell()
+                yield block
             return
         while block := handle.read(self.block_size):
+            self.meter.num_bytes = handle.tell()
             yield block
 
 
@@ -90,6 +99,7 @@ def find_sources(
     stdin: BinaryIO | None = None,
     block_size: int = BLOCK,
     tables: bool = False,
+    max_expansion: int = MAX_EXPANSION,
 ) -> tuple[list[Source], list[str]]:
     """Find the texts that file names, folders, globs and ``-`` (`stdin`, or the process's standard input) refer to.
 
@@ -105,20 +115,21 @@ def find_sources(
     sources: list[Source] = []
     notes: list[str] = []
     left_out = LeftOut()
+    like = Source("", block_size=block_size, max_expansion=max_expansion)
     for name in names:
         if str(name) == "-":
-            spool = _spooled(stdin if stdin is not None else sys.stdin.buffer)
-            sources.append(Source("standard input", spool=spool, block_size=block_size))
+            spool = spooled_stream(stdin if stdin is not None else sys.stdin.buffer)
+            sources.append(replace(like, name="standard input", spool=spool))
             continue
         for path in _matches(str(name), left_out):
             if (reason := reason_to_leave_out_named(path)) is not None:
                 left_out.add(reason, str(path))
             elif path.is_dir():
-                sources += _texts_in(path, notes, block_size, left_out, tables=tables)
+                sources += _texts_in(path, notes, like, left_out, tables=tables)
             elif path.is_file():
-                sources.append(Source(str(path), path, block_size=block_size))
+                sources.append(replace(like, name=str(path), path=path, meter=Meter()))
             else:
-                sources.append(Source(str(path), spool=_spooled_pipe(path), block_size=block_size))
+                sources.append(replace(like, name=str(path), spool=spooled_pipe(path), meter=Meter()))
     if left_out and not sources:
         raise DataError(
             f"{', '.join(map(str, names))} contains no text",
@@ -128,33 +139,6 @@ def find_sources(
     if left_out:
         notes.append(f"left out {left_out}")
     return sources, notes
-
-
-def can_be_read_once(source: str | Path) -> bool:
-    """Whether a source is standard input, ``-``, or a pipe such as ``<(command)``, whose text is gone once it is read."""
-    return str(source) == "-" or Path(source).is_fifo()
-
-
-def unreadable(name: str, error: OSError) -> DataError:
-    """The error for a file that the system refuses to read."""
-    why = error.strerror or str(error)
-    return DataError(f"cannot read {name}", why=why, fix="check the file's permissions and its disk")
-
-
-def _spooled(stdin: BinaryIO) -> BinaryIO:
-    """Standard input, kept so that it can be read twice: in memory, or on disk if it is long."""
-    spool = tempfile.SpooledTemporaryFile(_SPOOL)  # noqa: SIM115 - `SourceText.pieces` closes it
-    shutil.copyfileobj(stdin, spool, BLOCK)
-    return cast("BinaryIO", spool)
-
-
-def _spooled_pipe(path: Path) -> BinaryIO:
-    """A named pipe, such as ``<(command)``: like standard input, it can be read only once."""
-    try:
-        with path.open("rb") as pipe:
-            return _spooled(pipe)
-    except OSError as error:
-        raise unreadable(str(path), error) from error
 
 
 def _matches(name: str, left_out: LeftOut) -> list[Path]:
@@ -187,6 +171,12 @@ def _is_left_out(match: Path, pattern: str, left_out: LeftOut) -> bool:
 
 
 def _missing(path: Path) -> DataError:
+    if path.is_symlink():
+        return DataError(
+            f"{path} is a link that leads to no file",
+            why=f"it names {path.readlink()}, which does not exist or leads back to it",
+            fix="pass the file itself, or mend the link",
+        )
     folder = path.parent
     if not folder.is_dir():
         why, fix = f"the folder {folder} does not exist either", "check the spelling of the path"
@@ -203,7 +193,7 @@ def _missing(path: Path) -> DataError:
 
 
 def _texts_in(
-    folder: Path, notes: list[str], block_size: int, left_out: LeftOut, *, tables: bool
+    folder: Path, notes: list[str], like: Source, left_out: LeftOut, *, tables: bool
 ) -> list[Source]:
     files, skipped = _files_below(folder)
     if not files and skipped:
@@ -214,7 +204,7 @@ def _texts_in(
         raise DataError(what, why=why, fix="pass another one")
     texts, others = [], []
     for path in files:
-        source = Source(str(path), path, block_size=block_size)
+        source = replace(like, name=str(path), path=path, meter=Meter())
         if (table_format(path.name) is not None) if tables else _is_text(source.head(1 << 13)):
             texts.append(source)
         else:
