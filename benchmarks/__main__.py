@@ -25,6 +25,7 @@ NAMES = {
     "quality": "losses of a recipe, seed by seed (--recipe flash, best or record)",
     "verdicts": "whether the advice of verdicts helps when it is followed, and whether inspect distinguishes four faults",
     "signals": "the cost of recording every parameter's statistics during training",
+    "corpora": "corpora of any size: speed and memory of prepare, and steps per second from 1 MB and 1 GB (--text enwik8)",
     "scratch": "training speed of NumPy and of the online trainer against systems D and E as published",
 }
 

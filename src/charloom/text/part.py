@@ -20,7 +20,7 @@ from charloom.kernels.sha256 import Sha256
 from charloom.kernels.utf8 import Ending, Kind, count_numbers
 from charloom.text.changes import Changes
 from charloom.text.documents import Splitter
-from charloom.text.places import Places
+from charloom.text.places import FirstPlaces
 from charloom.text.segments import Spans
 from charloom.text.symbols import Symbols
 from charloom.text.vocabulary import BOUNDARY_CODE, byte_counts, to_bytes
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from numpy import ndarray as Array
 
 _BETWEEN_DOCUMENTS = "\x1e"  # in the hash of documents that are not in files; in ASCII, the record separator
+_NEWLINE = 0x0A
 _BLOCK = 1 << 20  # symbols processed at a time
 
 
@@ -52,14 +53,14 @@ class Part:
     length: int = 0
     counts: Int64[Array, " symbols"] = field(default_factory=lambda: np.zeros(0, np.int64))
     held_out: Bool[Array, " documents"] | None = None
-    places: Places = field(init=False)
+    places: FirstPlaces = field(init=False)
     changes: Changes = field(default_factory=Changes)
     splitter: Splitter = field(init=False)
     _ended: bool = True  # whether the last character was a newline, or nothing was read yet
 
     def __post_init__(self) -> None:
         self.splitter = Splitter(self.config.documents, self.config.keep_separator)
-        self.places = Places(self.symbols, wanted=self.config.unit == "char")
+        self.places = FirstPlaces(self.symbols, wanted=self.config.unit == "char")
         self._spans = Spans(self.config, self.changes)
 
     @property
@@ -75,10 +76,10 @@ class Part:
         Raises:
             UnicodeDecodeError: it is not UTF-8.
         """
-        simple = self.config.documents == "none" and self.config.take_chars is None
-        if simple and self.config.unit == "char":
+        whole = self.config.take_chars is None
+        if whole and self.config.unit == "char" and self.config.documents in ("none", "line"):
             self._feed_unchanged(data)
-        elif simple and self.config.is_raw:
+        elif whole and self.config.is_raw and self.config.documents == "none":
             self._count(data, len(data.decode("utf-8", "surrogateescape")))
             self._ended = data.endswith(b"\n") if data else self._ended
             self._append(self.symbols.numbers(data, Kind.BYTES))
@@ -199,8 +200,13 @@ class Part:
             numbers = self.symbols.room_for(b"")[:num_numbers]
             self._count(data, num_numbers)
             self._ended = data.endswith(b"\n")
-            self._append(numbers)
-            self.places.pass_over(data, b"\n", "line")
+            is_end = numbers == self.symbols.number(_NEWLINE)
+            if self.splitter.is_stream:
+                self._append(numbers)
+            else:
+                boundary = self.symbols.number(BOUNDARY_CODE)
+                self._append(self.splitter.feed_lines(numbers, is_end, boundary))
+            self.places.pass_over(data, b"\n", "line", int(np.count_nonzero(is_end)))
 
     def _counted(self, piece: str) -> bytes:
         """Count and hash a piece of cleaned text; return its bytes."""

@@ -10,12 +10,12 @@ from charloom.text.symbols import Symbols
 from charloom.text.vocabulary import BOUNDARY_CODE
 
 
-class Places:
+class FirstPlaces:
     """Follows a text and notes the first place of each new symbol that deserves it.
 
     Example:
         >>> symbols = Symbols()
-        >>> places = Places(symbols)
+        >>> places = FirstPlaces(symbols)
         >>> places.begin("a.txt")
         >>> symbols.add([0x61, 0x0A, 0xFFFD])
         >>> places.pass_over("a\\n\\ufffd".encode(), b"\\n", "line")
@@ -36,8 +36,15 @@ class Places:
         if label != self.label:
             self.label, self.line = label, 1
 
-    def pass_over(self, data: bytes, end: bytes, what: str) -> None:
-        """Take the next piece of cleaned text, whose symbols are numbered; `end` ends each line, or each document."""
+    def pass_over(self, data: bytes, end: bytes, what: str, num_ends: int | None = None) -> None:
+        """Take the next piece of cleaned text, whose symbols are numbered.
+
+        Args:
+            data: the piece.
+            end: what ends each line, or each document.
+            what: line or document.
+            num_ends: how many of them the piece has; None = count them.
+        """
         if len(self._symbols) > self._num_known:
             new, self._num_known = self._symbols.codes_from(self._num_known), len(self._symbols)
             self._sought += [code for code in new if code != BOUNDARY_CODE and is_notable(code)]
@@ -46,7 +53,7 @@ class Places:
             if offset >= 0:
                 self._sought.remove(code)
                 self.first[code] = f"in {what} {self.line + data.count(end, 0, offset):,} of {self.label}"
-        self.line += data.count(end)
+        self.line += data.count(end) if num_ends is None else num_ends
 
     def state(self) -> dict[str, Any]:
         """What has been noted, as JSON."""

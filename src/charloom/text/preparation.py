@@ -75,21 +75,16 @@ def prepare(
     """
     out, config, started = Path(out), config or TextConfig(), time.perf_counter()
     sources, known = with_known_corpora(sources)
+    how: dict[str, Any] = {"block_size": block_size, "max_expansion": max_expansion}
 
     def found_inputs() -> tuple[dict[str, Sequence[TextInput]], list[str]]:
-        how: dict[str, Any] = {"block_size": block_size, "max_expansion": max_expansion}
         return find_inputs(sources, config, val=val, test=test, stdin=stdin, **how)
 
     inputs, notes = found_inputs()
     before = [stamp_of(text.source.path) for text in _readings(inputs) if text.source.path is not None]
     once = any(can_be_read_once(source) for source in (*sources, val or "", test or ""))
-    job = {
-        "config": asdict(config),
-        "sources": [*absolute(sources), str(val), str(test)],
-        "stamps": [asdict(stamp) for stamp in before if stamp is not None],
-        "block_size": block_size,
-    }
-    with Workspace(out, None if once else job) as space:
+    names = [*absolute(sources), str(val), str(test)]
+    with Workspace(out, None if once else _job(config, names, before, block_size)) as space:
         journal = _Journal(space, inputs, report)
         try:
             encoded = encode_parts(inputs, config, space.spool, journal)
@@ -105,7 +100,7 @@ def prepare(
         space.finish(lambda handle: write_ids(handle, corpus, blocks, _extents(encoded), stamps=stamps))
     num_bytes = sum(text.num_bytes for text in _readings(inputs))
     return {
-        "chars": encoded.parts[TEXT].num_chars,
+        "chars": corpus.num_chars,
         "bytes": num_bytes,
         "vocab_size": len(encoded.vocab),
         "bytes_per_s": (num_bytes - journal.resumed_bytes) / (time.perf_counter() - started),
@@ -113,6 +108,14 @@ def prepare(
         "resumed_bytes": journal.resumed_bytes,
         "notes": [*notes, *_changed_meanwhile(before, stamps)],
     }
+
+
+def _job(
+    config: TextConfig, names: list[str], stamps: Sequence[Stamp | None], block_size: int
+) -> dict[str, Any]:
+    """What decides the result of a preparation: work on another job is not taken up."""
+    files = [asdict(stamp) for stamp in stamps if stamp is not None]
+    return {"config": asdict(config), "sources": names, "stamps": files, "block_size": block_size}
 
 
 def check_prepared(path: str | Path, report: Report | None = None) -> dict[str, Any]:

@@ -28,8 +28,9 @@ TRAIN_LOSS_CHARS = 20_000
 OVERLAP_TRAIN_CHARS, OVERLAP_HELD_OUT_CHARS = 4_000_000, 1_000_000
 
 GROWTH_NOISE = 0.01
-_BLOCK = 1 << 22  # ids counted at a time
 """Nats of growth of the gap that are within the noise of the training loss."""
+
+_BLOCK = 1 << 22  # ids counted at a time
 
 History = tuple[tuple[int, float], ...]
 
