@@ -201,7 +201,7 @@ class Encoder:
             "symbols": self._symbols.codes.tolist(),
             "digest": self._digest.state(),
             "parts": {role: part.state() for role, part in self._parts.items()},
-            "finished": [[text.num_bytes, text.crc] for text in self._before(*self._at[:2])],
+            "finished": [[text.num_bytes, text.crc, text.ended] for text in self._before(*self._at[:2])],
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -212,8 +212,8 @@ class Encoder:
         for name, part_state in state["parts"].items():
             self._parts[name] = Part(self._symbols, self._config, self._new_spool(name), self._digest)
             self._parts[name].restore(part_state)
-        for text, (num_bytes, crc) in zip(self._before(role, number), state["finished"], strict=True):
-            text.num_bytes, text.crc, text.ended = num_bytes, crc, True
+        for text, (num_bytes, crc, ended) in zip(self._before(role, number), state["finished"], strict=True):
+            text.num_bytes, text.crc, text.ended = num_bytes, crc, ended
         at = self._inputs[role][number]
         assert isinstance(at, SourceText)
         at.restore(state["text"])

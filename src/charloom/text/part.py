@@ -219,16 +219,7 @@ class Part:
         self.digest.update(data)
 
     def _write(self, text: str, starts: Int64[Array, " n"]) -> None:
-        if self.config.unit == "byte":
-            data, kind = to_bytes(text), Kind.BYTES
-            if len(starts):
-                starts = np.concatenate([[0], np.cumsum(byte_counts(text))])[starts]
-        else:
-            data, kind = text.encode("utf-8", "surrogatepass"), Kind.SURROGATES_TOO
-        numbers = self.symbols.numbers(data, kind)
-        if len(starts):
-            numbers = np.insert(numbers, starts, self.symbols.number(BOUNDARY_CODE))
-        self._append(numbers)
+        self._append(_numbered(self.symbols, text, starts, self.config.unit))
 
     def _append(self, numbers: UInt16[Array, " n"]) -> None:
         if len(self.counts) < len(self.symbols):
@@ -238,6 +229,19 @@ class Part:
         count_numbers(numbers, self.counts)
         self.spool.write(numbers.data)
         self.length += len(numbers)
+
+
+def _numbered(
+    symbols: Symbols, text: str, starts: Int64[Array, " n"], unit: str
+) -> UInt16[Array, " m"]:
+    """The numbers of a text with a boundary before each character, or byte, where a document begins."""
+    if unit == "byte":
+        numbers = symbols.numbers(to_bytes(text), Kind.BYTES)
+        if len(starts):
+            starts = np.concatenate([[0], np.cumsum(byte_counts(text))])[starts]
+    else:
+        numbers = symbols.numbers(text.encode("utf-8", "surrogatepass"), Kind.SURROGATES_TOO)
+    return np.insert(numbers, starts, symbols.number(BOUNDARY_CODE)) if len(starts) else numbers
 
 
 def hashed_bytes(text: str, config: TextConfig) -> bytes:

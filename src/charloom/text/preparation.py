@@ -170,7 +170,7 @@ class _Journal:
         if state is None:
             return None
         encoder: dict[str, Any] = state["encoder"]
-        finished = sum(num_bytes for num_bytes, _ in encoder["finished"])
+        finished = sum(num_bytes for num_bytes, _, _ in encoder["finished"])
         self._earlier_bytes = self._earlier_progress = finished
         self.resumed_bytes = self._saved_at = finished + encoder["text"]["num_bytes"]
         return encoder
