@@ -12,7 +12,16 @@ from charloom.kernels.utf8 import Ending, Kind, count_numbers, ids_of_numbers, u
 STOP = 1 << 16
 NUM_CODES = 0x110000
 PIECES = ["a", "bcdefghij", "é", "漢", "\U0001f600", "\n", "\x7f", "\u07ff", "\uffff"]
-BROKEN = [b"\xff", b"\x80", b"\xc0\xaf", b"\xe0\x80\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xf5", b"\xc3"]
+BROKEN = [
+    b"\xff",
+    b"\x80",
+    b"\xc0\xaf",
+    b"\xe0\x80\x80",
+    b"\xed\xa0\x80",
+    b"\xf4\x90\x80\x80",
+    b"\xf5",
+    b"\xc3",
+]
 BROKEN += [b"\xe6\xbc", b"\xf0\x9f\x98", b"\xf0\x80", b"\xe0\x9f"]
 
 

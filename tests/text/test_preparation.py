@@ -2,6 +2,7 @@
 
 import io
 import json
+import lzma
 import os
 import random
 import signal
@@ -20,7 +21,19 @@ from charloom.text.prepared import open_prepared
 
 from .test_load import same
 
-PIECES = ["the fox ", "e\u0301te\u0301 ", "漢字", "\r\n", "\n\n", "\n", "\r", "ﬁ ", "\u200d", "0123456789 ", "\ufeff"]
+PIECES = [
+    "the fox ",
+    "e\u0301te\u0301 ",
+    "漢字",
+    "\r\n",
+    "\n\n",
+    "\n",
+    "\r",
+    "ﬁ ",
+    "\u200d",
+    "0123456789 ",
+    "\ufeff",
+]
 CONFIGS = [
     TextConfig(),
     TextConfig(documents="line", split="random"),
@@ -43,8 +56,6 @@ def often(monkeypatch):
 @pytest.fixture
 def texts(tmp_path):
     """Four files, one of them compressed or in another encoding than the others, and a file to validate on."""
-    import lzma
-
     drawn = random.Random(4)
     names = []
     for number, encoding in enumerate(["utf-8", "utf-16", "utf-8-sig", "utf-8"]):
@@ -126,7 +137,10 @@ def test_a_source_changed_behind_its_date_begins_again(tmp_path, texts, monkeypa
 
 def test_other_settings_begin_again(tmp_path, texts, monkeypatch):
     stop_once(monkeypatch, texts, tmp_path / "out")
-    assert prepare(texts, tmp_path / "out", TextConfig(normalization="nfd"), block_size=700)["resumed_bytes"] == 0
+    assert (
+        prepare(texts, tmp_path / "out", TextConfig(normalization="nfd"), block_size=700)["resumed_bytes"]
+        == 0
+    )
 
 
 def test_after_a_power_cut_it_begins_again(tmp_path, texts, monkeypatch):

@@ -15,7 +15,14 @@ from charloom.text.part import Part
 from charloom.text.segments import Cutter
 from charloom.text.symbols import Symbols
 
-PIECES = [*"ab \r\n\té\u0301\u0323\u0307ḍ각\u1100\u1161\u11a8漢か\u3099\ufeff\u00ad\u2126ﬁ’\u0340\ufffd\U0001d15e", "\r\n", "\n\n", "e\u0301", "\u0323\u0307", "xyz"]
+PIECES = [
+    *"ab \r\n\té\u0301\u0323\u0307ḍ각\u1100\u1161\u11a8漢か\u3099\ufeff\u00ad\u2126ﬁ’\u0340\ufffd\U0001d15e",
+    "\r\n",
+    "\n\n",
+    "e\u0301",
+    "\u0323\u0307",
+    "xyz",
+]
 CONFIGS = [
     TextConfig(),
     *(TextConfig(normalization=form) for form in ("nfd", "nfkc", "nfkd", "none")),

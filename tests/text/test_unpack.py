@@ -72,7 +72,7 @@ def test_a_bomb_is_refused_early_and_the_cap_can_be_raised(suffix, monkeypatch, 
     assert "more than 250 bytes for each" in caught.value.why
     assert "--max-expansion" in caught.value.fix
     (tmp_path / "text.gz").write_bytes(PACKERS[suffix](b"a line\n" * 200_000))
-    with pytest.raises(DataError, match="--max-expansion|decompresses"):
+    with pytest.raises(DataError, match="decompresses from"):
         read_corpus([tmp_path / "text.gz"], TextConfig())
     facts = prepare([tmp_path / "text.gz"], tmp_path / "out", max_expansion=100_000)
     assert facts["bytes"] == 1_400_000

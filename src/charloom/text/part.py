@@ -231,9 +231,7 @@ class Part:
         self.length += len(numbers)
 
 
-def _numbered(
-    symbols: Symbols, text: str, starts: Int64[Array, " n"], unit: str
-) -> UInt16[Array, " m"]:
+def _numbered(symbols: Symbols, text: str, starts: Int64[Array, " n"], unit: str) -> UInt16[Array, " m"]:
     """The numbers of a text with a boundary before each character, or byte, where a document begins."""
     if unit == "byte":
         numbers = symbols.numbers(to_bytes(text), Kind.BYTES)
