@@ -37,7 +37,8 @@ def test_a_check_takes_one_file_and_writes_none(charloom, workspace):
 
 
 def test_a_work_folder_is_taken_up(charloom, workspace, monkeypatch):
-    from charloom.text import preparation, workspace as work
+    from charloom.text import preparation
+    from charloom.text import workspace as work
 
     monkeypatch.setattr(preparation, "EVERY_BYTES", 1)
     (workspace / "long.txt").write_bytes((workspace / "tales.txt").read_bytes() * 2_000)

@@ -53,8 +53,7 @@ def test_training_notices_damage_when_it_comes_to_it(corpus_file, batching):
     config = TrainConfig(batch_size=1, bptt_length=10, batching=batching, stride=10, stream_offset="fixed")
     plan = Plan(open_prepared(corpus_file).train, config)
     with pytest.raises(DataError, match="bytes 640 to 704"):
-        for step in range(200):
-            assert plan.window(step, range(1)).inputs.shape == (1, 10)
+        list(map(plan.window, range(200), [range(1)] * 200))
     with pytest.raises(DataError, match="bytes 640 to 704"):
         Plan(open_prepared(corpus_file).train, config).places(0, 400)
 

@@ -202,6 +202,25 @@ def test_an_error_leaves_nothing_and_keeps_the_old_file(tmp_path, texts):
     assert work_folders(tmp_path) == []
 
 
+@pytest.mark.parametrize("place", [10, 70_000, 150_000, 199_999])
+def test_a_file_that_is_not_utf_8_after_all_is_read_again(tmp_path, place, monkeypatch):
+    data = bytearray(b"la plage en \n" * 20_000)
+    data[place : place + 1] = "é".encode("cp1252")
+    (tmp_path / "a").write_bytes(b"text " * 100)
+    (tmp_path / "b").write_bytes(data)
+    paths = [tmp_path / "a", tmp_path / "b", tmp_path / "b"]
+    facts = prepare(paths, tmp_path / "out", block_size=70_000)
+    assert same(open_prepared(tmp_path / "out"), read_corpus(paths, TextConfig()))
+    assert sum("read as cp1252" in note for note in facts["notes"]) == 2
+
+
+def test_a_long_file_is_read_once(tmp_path, monkeypatch):
+    (tmp_path / "a").write_bytes("été à la plage\n".encode() * 20_000)
+    monkeypatch.delattr("charloom.text.source_text.detect")
+    for block_size in (70_000, 70_001, 70_002):
+        prepare([tmp_path / "a"], tmp_path / "out", block_size=block_size)
+
+
 def test_progress_rises_to_the_end(tmp_path, texts):
     shares = []
     prepare(texts, tmp_path / "out", block_size=700, report=shares.append)

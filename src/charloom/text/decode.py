@@ -118,6 +118,22 @@ def detect(blocks: Iterable[bytes], *, encoding: str | None, source: str) -> Enc
     return _guess(sample, source, offset=offset, lead=offset - start)
 
 
+def is_utf8_so_far(head: bytes, source: str) -> bool:
+    """Whether a text that begins like this is most likely UTF-8 without a mark: no other sign is in its first bytes.
+
+    Raises:
+        DataError: it begins like something that is not text.
+    """
+    if any(head.startswith(mark) for mark, _ in _BOMS) or b"\0" in head[:_HEAD]:
+        return False
+    _refuse_signatures(head, source)
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return not looks_binary(head)
+
+
 def decode_blocks(blocks: Iterable[bytes], encoding: str, source: str) -> Iterator[str]:
     """Decode a stream block by block, strictly, without its byte-order mark.
 

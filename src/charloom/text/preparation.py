@@ -77,12 +77,16 @@ def prepare(
     sources, known = with_known_corpora(sources)
     how: dict[str, Any] = {"block_size": block_size, "max_expansion": max_expansion}
 
-    def found_inputs() -> tuple[dict[str, Sequence[TextInput]], list[str]]:
-        return find_inputs(sources, config, val=val, test=test, stdin=stdin, **how)
-
-    inputs, notes = found_inputs()
-    before = [stamp_of(text.source.path) for text in _readings(inputs) if text.source.path is not None]
     once = any(can_be_read_once(source) for source in (*sources, val or "", test or ""))
+
+    def found_inputs(*, may_assume: bool) -> tuple[dict[str, Sequence[TextInput]], list[str]]:
+        found = find_inputs(sources, config, val=val, test=test, stdin=stdin, **how)
+        for text in _readings(found[0]):
+            text.may_assume = may_assume
+        return found
+
+    inputs, notes = found_inputs(may_assume=not once)
+    before = [stamp_of(text.source.path) for text in _readings(inputs) if text.source.path is not None]
     names = [*absolute(sources), str(val), str(test)]
     with Workspace(out, None if once else _job(config, names, before, block_size)) as space:
         journal = _Journal(space, inputs, report)
@@ -90,7 +94,7 @@ def prepare(
             encoded = encode_parts(inputs, config, space.spool, journal)
         except OutdatedError:
             space.start_over()
-            inputs, notes = found_inputs()
+            inputs, notes = found_inputs(may_assume=False)
             journal = _Journal(space, inputs, report)
             encoded = encode_parts(inputs, config, space.spool, journal)
         notes = [*known, *notes, *encoded.notes]

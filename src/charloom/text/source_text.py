@@ -10,21 +10,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from charloom.config import TextConfig
-from charloom.errors import DataError, DecodeError
+from charloom.errors import DataError
 from charloom.text.changes import Changes
-from charloom.text.decode import decode_blocks, detect, raw_pieces, undecodable
+from charloom.text.decode import decode_blocks, detect, is_utf8_so_far, raw_pieces, undecodable
 from charloom.text.mojibake import mojibake_note
 from charloom.text.normalise import Cleaner
 from charloom.text.segments import Cutter, Segment
 from charloom.text.sources import Source
 
 _UTF8 = ("utf-8", "utf-8-sig")
+_LONG = 1 << 16  # bytes of a file from which on reading it twice takes long
 _SAMPLE = 1 << 20  # bytes searched for mojibake
-_STATE = ("num_bytes", "crc", "encoding", "notes", "cut", "streamed")
+_STATE = ("num_bytes", "crc", "encoding", "is_assumed", "notes", "cut", "streamed")
 
 
 class OutdatedError(DataError):
-    """A source is not what it was when its reading began."""
+    """A source is not what it was when its reading began, or was taken to be: read all again, without assumptions."""
 
 
 @dataclass
@@ -33,7 +34,8 @@ class Reading:
 
     `num_bytes` counts the decompressed bytes read so far and `crc` is their CRC-32; `encoding`, the detected codec, is
     empty until the first piece; `notes` for the user are complete after the last piece. `ended` says
-    whether all of it has been read. `cut` and `streamed` are used by `SourceText`.
+    whether all of it has been read. `cut`, `streamed` and `may_assume` are used by
+    `SourceText`.
     """
 
     source: Source
@@ -45,6 +47,7 @@ class Reading:
     cut: int = 0
     streamed: int = 0
     ended: bool = False
+    may_assume: bool = False
 
     @property
     def progress(self) -> int:
@@ -67,8 +70,11 @@ class Reading:
 class SourceText(Reading):
     """A source as one text, in cleaned pieces or in segments.
 
-    A stream of segments can be taken up again: of its `streamed` bytes, those up to `cut` were in segments.
+    A stream of segments can be taken up again: of its `streamed` bytes, those up to `cut` were in segments. If it
+    `may_assume` so, a long file that begins as UTF-8 is not read once before to be sure of it.
     """
+
+    is_assumed: bool = False
 
     @property
     def label(self) -> str:
@@ -132,13 +138,22 @@ class SourceText(Reading):
                 self.cut, self.streamed = segment.end, cutter.read
                 yield Segment(data, segment.end)
 
-    def invalid_utf8(self, error: UnicodeDecodeError, segment: Segment) -> DecodeError:
+    def invalid_utf8(self, error: UnicodeDecodeError, segment: Segment) -> DataError:
         """The error for a segment that is not UTF-8."""
+        if self.is_assumed:
+            return OutdatedError(
+                f"{self.source.name} is not UTF-8", why="it began so", fix="detect its encoding"
+            )
         start = segment.end - len(segment.data)
         name = self.encoding.removesuffix("-sig")
         return undecodable(error, name, self.source.name, start + error.start)
 
     def _detect(self) -> None:
+        if self.may_assume and self.config.encoding is None:
+            head = self.source.head(self.source.block_size)
+            if len(head) >= _LONG and is_utf8_so_far(head, self.source.name):
+                self.encoding, self.is_assumed = _UTF8[0], True
+                return
         found = detect(self.source.blocks(), encoding=self.config.encoding, source=self.source.name)
         self.encoding = found.name
         self._note(found.note)
