@@ -171,6 +171,14 @@ def test_what_is_left_is_not_trusted_if_it_is_damaged(tmp_path, texts, damage, m
     assert same(open_prepared(tmp_path / "out"), read_corpus(texts, TextConfig()))
 
 
+def test_numbers_written_after_the_last_state_are_dropped(tmp_path, texts, monkeypatch):
+    stop_once(monkeypatch, texts, tmp_path / "out")
+    with (tmp_path / ".out.prepare" / "text.numbers").open("ab") as numbers:
+        numbers.write(b"abc")
+    assert prepare(texts, tmp_path / "out", block_size=700)["resumed_bytes"] > 0
+    assert same(open_prepared(tmp_path / "out"), read_corpus(texts, TextConfig()))
+
+
 def test_standard_input_and_a_missing_library_are_not_taken_up(tmp_path, texts, monkeypatch):
     data = texts[0].read_bytes()
     prepare(["-"], tmp_path / "out", stdin=io.BytesIO(data), block_size=700)
