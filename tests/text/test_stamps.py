@@ -7,6 +7,7 @@ import pytest
 
 from charloom.config import TextConfig
 from charloom.errors import DataError
+from charloom.text import prepared
 from charloom.text.preparation import check_prepared, prepare
 from charloom.text.stamps import Stamp
 
@@ -65,6 +66,16 @@ def test_a_source_that_was_read_in_part_is_compared_in_that_part(tmp_path):
     assert finding(path) == "unchanged"
     path.write_text("X" + TEXT, "utf-8")
     assert finding(path) == "changed"
+
+
+def test_stamps_that_a_header_cannot_hold_are_left_out(tmp_path, monkeypatch):
+    for number in range(40):
+        (tmp_path / f"{number}.txt").write_text(TEXT, "utf-8")
+    paths = sorted(tmp_path.glob("*.txt"))
+    monkeypatch.setattr(prepared, "_MAX_HEADER", 8_000)
+    facts = prepare(paths, tmp_path / "out")
+    assert "there are too many sources" in facts["notes"][-1]
+    assert check_prepared(tmp_path / "out")["sources"] == {}
 
 
 @pytest.mark.parametrize(

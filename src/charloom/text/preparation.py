@@ -23,7 +23,7 @@ from charloom.text.corpus import Corpus
 from charloom.text.encode import Encoded, encode_parts, id_blocks
 from charloom.text.inputs import TEXT, TextInput, absolute, corpus_name, find_inputs
 from charloom.text.pipes import can_be_read_once
-from charloom.text.prepared import open_prepared, stored_stamps, write_ids
+from charloom.text.prepared import is_room_for, open_prepared, stored_stamps, write_ids
 from charloom.text.source_text import OutdatedError, Reading
 from charloom.text.sources import BLOCK
 from charloom.text.stamps import Stamp, stamp_of, stamps_of
@@ -33,6 +33,7 @@ from charloom.text.workspace import EVERY_BYTES, Workspace
 Report = Callable[[float], None]
 """Is told the share of the work that is done, from 0 to 1."""
 
+_TOO_MANY = ["there are too many sources to keep a checksum of each: --check compares the ids only"]
 _READING = 0.85  # of the time, about; the rest is for writing the ids
 
 
@@ -89,19 +90,17 @@ def prepare(
     before = [stamp_of(text.source.path) for text in _readings(inputs) if text.source.path is not None]
     names = [*absolute(sources), str(val), str(test)]
     with Workspace(out, None if once else _job(config, names, before, block_size)) as space:
-        journal = _Journal(space, inputs, report)
         try:
-            encoded = encode_parts(inputs, config, space.spool, journal)
+            journal, encoded = _encode(inputs, config, space, report)
         except OutdatedError:
             space.start_over()
             inputs, notes = found_inputs(may_assume=False)
-            journal = _Journal(space, inputs, report)
-            encoded = encode_parts(inputs, config, space.spool, journal)
+            journal, encoded = _encode(inputs, config, space, report)
         notes = [*known, *notes, *encoded.notes]
         corpus = _without_ids(encoded, config, corpus_name(sources), absolute(sources), notes)
         stamps = stamps_of(_readings(inputs))
-        blocks = _reported(encoded, report)
-        space.finish(lambda handle: write_ids(handle, corpus, blocks, _extents(encoded), stamps=stamps))
+        kept, blocks = stamps if is_room_for(stamps) else [], _reported(encoded, report)
+        space.finish(lambda handle: write_ids(handle, corpus, blocks, _extents(encoded), stamps=kept))
     num_bytes = sum(text.num_bytes for text in _readings(inputs))
     return {
         "chars": corpus.num_chars,
@@ -110,7 +109,7 @@ def prepare(
         "bytes_per_s": (num_bytes - journal.resumed_bytes) / (time.perf_counter() - started),
         "peak_rss_bytes": peak_rss_bytes(),
         "resumed_bytes": journal.resumed_bytes,
-        "notes": [*notes, *_changed_meanwhile(before, stamps)],
+        "notes": [*notes, *_changed_meanwhile(before, stamps), *_TOO_MANY[: len(stamps) - len(kept)]],
     }
 
 
@@ -192,6 +191,13 @@ class _Journal:
             self._saved_at = num_bytes
         if self._report is not None and self._total:
             self._report(_READING * min(1.0, (self._earlier_progress + text.progress) / self._total))
+
+
+def _encode(
+    inputs: Mapping[str, Sequence[TextInput]], config: TextConfig, space: Workspace, report: Report | None
+) -> tuple[_Journal, Encoded]:
+    journal = _Journal(space, inputs, report)
+    return journal, encode_parts(inputs, config, space.spool, journal)
 
 
 def _readings(inputs: Mapping[str, Sequence[TextInput]]) -> list[Reading]:

@@ -161,6 +161,11 @@ def open_for(sources: Sequence[str | Path], config: TextConfig, *, held_out: str
     return corpus
 
 
+def is_room_for(stamps: Sequence[Stamp]) -> bool:
+    """Whether a header can hold these stamps; the longest header is 16 MiB."""
+    return sum(len(json.dumps(stamp.to_json())) for stamp in stamps) <= _MAX_HEADER // 2
+
+
 def stored_stamps(path: Path) -> list[Stamp]:
     """The stamps of the sources of a prepared file; none if it was written before there were any.
 
