@@ -200,13 +200,19 @@ class Part:
             numbers = self.symbols.room_for(b"")[:num_numbers]
             self._count(data, num_numbers)
             self._ended = data.endswith(b"\n")
-            is_end = numbers == self.symbols.number(_NEWLINE)
+            newline = self.symbols.number(_NEWLINE)
             if self.splitter.is_stream:
+                num_ends = -self._count_of(newline)
                 self._append(numbers)
+                num_ends += self._count_of(newline)
             else:
-                boundary = self.symbols.number(BOUNDARY_CODE)
+                is_end, boundary = numbers == newline, self.symbols.number(BOUNDARY_CODE)
                 self._append(self.splitter.feed_lines(numbers, is_end, boundary))
-            self.places.pass_over(data, b"\n", "line", int(np.count_nonzero(is_end)))
+                num_ends = int(np.count_nonzero(is_end))
+            self.places.pass_over(data, b"\n", "line", num_ends)
+
+    def _count_of(self, number: int) -> int:
+        return int(self.counts[number]) if number < len(self.counts) else 0
 
     def _counted(self, piece: str) -> bytes:
         """Count and hash a piece of cleaned text; return its bytes."""
