@@ -178,7 +178,7 @@ class Part:
 
     def _feed_unchanged(self, data: bytes) -> None:
         """Number the stretches that cleaning leaves as they are in one pass, and clean the spans between them."""
-        done = position = written = 0
+        done = position = written = span = 0
         while True:
             read = self.symbols.read_unchanged(data, position, written, self._spans.is_changeable)
             if read.ending == Ending.ALL_READ:
@@ -188,7 +188,8 @@ class Part:
                 data.decode("utf-8")
                 raise AssertionError("Python reads as UTF-8 what charloom does not")
             begin = self._spans.begin(data, done, read.num_bytes)
-            end = self._spans.end(data, read.num_bytes)
+            span = self._spans.widened(span, read.num_bytes - done)
+            end = self._spans.end(data, read.num_bytes, span)
             dropped = len(data[begin : read.num_bytes].decode("utf-8"))
             self._take(data[done:begin], read.num_numbers - dropped)
             self.feed(self._spans.cleaner.feed(data[begin:end].decode("utf-8"), final=True))
@@ -202,17 +203,14 @@ class Part:
             self._ended = data.endswith(b"\n")
             newline = self.symbols.number(_NEWLINE)
             if self.splitter.is_stream:
-                num_ends = -self._count_of(newline)
+                before = int(self.counts[newline : newline + 1].sum())
                 self._append(numbers)
-                num_ends += self._count_of(newline)
+                num_ends = int(self.counts[newline]) - before
             else:
                 is_end, boundary = numbers == newline, self.symbols.number(BOUNDARY_CODE)
                 self._append(self.splitter.feed_lines(numbers, is_end, boundary))
                 num_ends = int(np.count_nonzero(is_end))
             self.places.pass_over(data, b"\n", "line", num_ends)
-
-    def _count_of(self, number: int) -> int:
-        return int(self.counts[number]) if number < len(self.counts) else 0
 
     def _counted(self, piece: str) -> bytes:
         """Count and hash a piece of cleaned text; return its bytes."""

@@ -26,6 +26,7 @@ _NEAR = 1 << 16  # bytes at the end searched for a safe character
 _NEAR_CHARS = 4096  # characters at the end searched for one that joins nothing
 _MAX_CARRY = 1 << 24
 _SPAN = 4096  # bytes cleaned at a time, from a character on that cleaning may change
+_WIDER, _WIDEST_SPAN = 4, 1 << 18  # where such characters are frequent
 _NEAR_SPAN = 64  # bytes searched backwards for the beginning of such a span
 
 
@@ -143,7 +144,11 @@ class Spans:
         begin = near + len(data[near:position].rstrip(self._unsafe)) - 1
         return begin if begin >= near else first
 
-    def end(self, data: bytes, position: int) -> int:
-        """Where the span around the byte at `position` may end."""
-        found = self._safe.search(data, position + _SPAN)
+    def widened(self, span: int, stretch: int) -> int:
+        """The bytes of the next span: more after a `stretch` that is shorter than the last one, if there was one."""
+        return min(_WIDER * span, _WIDEST_SPAN) if stretch < span else _SPAN
+
+    def end(self, data: bytes, position: int, span: int) -> int:
+        """Where the span of that many bytes from the one at `position` on may end."""
+        found = self._safe.search(data, position + span)
         return len(data) if found is None else found.start()
