@@ -83,6 +83,7 @@ def pretend_fetched(folder, texts, monkeypatch):
         ("docs/how-to/copied-text.md", 1),
         ("docs/how-to/find-typos.md", 3),
         ("docs/how-to/fine-tune.md", 2),
+        ("docs/how-to/large-texts.md", 3),
         ("docs/how-to/many-samples.md", 4),
         ("docs/how-to/own-text.md", 6),
         ("docs/how-to/several-machines.md", 4),
@@ -105,6 +106,10 @@ def test_every_command_of_a_page_runs_in_the_order_given(page, least, tmp_path, 
     (tmp_path / "more.txt").write_text(tale[:500], encoding="utf-8")
     (tmp_path / "poems.txt").write_text("Twice upon a rhyme there was a time. " * 90, encoding="utf-8")
     (tmp_path / "huge.txt.xz").write_bytes(lzma.compress(tale.encode()))
+    for folder, name in (("dumps", "a.txt.xz"), ("more", "b.txt")):
+        (tmp_path / folder).mkdir()
+        data = tale.encode()
+        (tmp_path / folder / name).write_bytes(lzma.compress(data) if name.endswith("xz") else data)
     (tmp_path / "names.txt").write_text("emma\nolivia\nava\nisabella\nsophia\n" * 100, encoding="utf-8")
     rows = "".join(f'{number},"Once upon a time, ""{number}"" of us"\n' for number in range(200))
     (tmp_path / "reviews.csv").write_text(f"id,text\n{rows}", encoding="utf-8")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charloom import rng as randomness
-from charloom.rng import Purpose, normals, permutation, philox, random_bits, uniforms
+from charloom.rng import Purpose, normals, permutation, permuted, philox, random_bits, uniforms
 
 SIGMAS = 5  # a mean of n draws is further from its expectation once in two million
 
@@ -124,3 +124,28 @@ def test_permutations_are_uniform():
     for epoch in range(2000):
         counts[np.arange(4), permutation(0, Purpose.ORDER, epoch, 4)] += 1
     assert np.abs(counts / 2000 - 0.25).max() < SIGMAS * np.sqrt(0.25 * 0.75 / 2000)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 9, 10, 97, 1000, 4097])
+def test_a_computed_permutation_is_one(size):
+    found = permuted(3, Purpose.ORDER, 1, size, np.arange(size))
+    assert sorted(found.tolist()) == list(range(size))
+    np.testing.assert_array_equal(permuted(3, Purpose.ORDER, 1, size, np.arange(size)[::3]), found[::3])
+
+
+def test_a_computed_permutation_looks_drawn():
+    size, count = 10**12, 20_000
+    found = permuted(7, Purpose.ORDER, 0, size, np.arange(count))
+    other_epoch = permuted(7, Purpose.ORDER, 1, size, np.arange(count))
+    other_seed = permuted(8, Purpose.ORDER, 0, size, np.arange(count))
+    assert found.min() >= 0
+    assert found.max() < size
+    for step in (found[1:] - found[:-1], found - other_epoch, found - other_seed):
+        assert (step == 0).mean() < 0.001
+    for divisor in (10, 1000):
+        tenths = np.bincount(found // (size // 10), minlength=10)
+        rests = np.bincount(found % divisor * 10 // divisor, minlength=10)
+        for counts in (tenths, rests):
+            assert abs(counts - count / 10).max() < SIGMAS * np.sqrt(count * 0.09)
+    rising = (found[1:] > found[:-1]).mean()
+    assert abs(rising - 0.5) < SIGMAS * np.sqrt(1 / 12 / count)  # neighbouring pairs share an element

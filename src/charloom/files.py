@@ -138,6 +138,16 @@ def _temporary_for(path: Path) -> Iterator[tuple[BinaryIO, str]]:
             Path(name).unlink()
 
 
+def replace_durably(path: Path, final: Path) -> None:
+    """Rename a file that was written and fsynced, in the same file system, so that the rename survives a power cut.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    path.replace(final)
+    _fsync_folder(final.parent)
+
+
 def _fsync_folder(folder: Path) -> None:
     if os.name == "nt":  # Windows cannot fsync a folder
         return
@@ -206,10 +216,11 @@ class Lock:
 
 
 def _holder() -> dict[str, object]:
-    return {"pid": os.getpid(), "host": socket.gethostname(), "boot": _boot_id()}
+    return {"pid": os.getpid(), "host": socket.gethostname(), "boot": boot_id()}
 
 
-def _boot_id() -> str:
+def boot_id() -> str:
+    """What identifies the time since this machine was started; empty where the system does not say."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     except OSError:
@@ -221,7 +232,7 @@ def _alive(holder: Holder) -> bool:
     pid = holder.pid
     if holder.host != socket.gethostname():
         return True
-    if holder.boot != _boot_id() or pid == os.getpid():
+    if holder.boot != boot_id() or pid == os.getpid():
         return False
     if os.name == "nt":  # os.kill(pid, 0) would end the process there
         return True

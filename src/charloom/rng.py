@@ -12,6 +12,7 @@ known-answer vectors of the authors' Random123 library.
 
 from __future__ import annotations
 
+import math
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jaxtyping import Float64, Int, UInt32, UInt64
+    from jaxtyping import Float64, Int, Int64, UInt32, UInt64
     from numpy import ndarray as Array
 
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
@@ -28,6 +29,7 @@ _WEYL = (0x9E3779B9, 0xBB67AE85)
 _LOW = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
 ROUNDS = 10
+_PAIRS_OF_ROUNDS = 4  # of `permuted`
 
 
 class Purpose(IntEnum):
@@ -128,3 +130,47 @@ def permutation(seed: int, purpose: int, step: int, size: int) -> np.ndarray:
     """A permutation of 0 … size−1: the sorting order of `size` random 64-bit numbers."""
     words = random_bits(seed, purpose, step, [0], 2 * size)[0].astype(np.uint64)
     return np.argsort((words[0::2] << _SHIFT) | words[1::2], kind="stable")
+
+
+def permuted(seed: int, purpose: int, step: int, size: int, places: Int[Array, " n"]) -> Int64[Array, " n"]:
+    """The elements of a permutation of 0 … size−1 at some places, computed one by one: nothing is stored.
+
+    A place is a pair (l, r) with l < a, r < b and a·b just above `size`; each round adds to one of the two a hash of
+    the other. What comes to lie at `size` or above goes through the rounds again, which happens once in √size times.
+
+    Args:
+        seed: as in `random_bits`.
+        purpose: likewise.
+        step: likewise; another step is another permutation.
+        size: of the permutation, at most 2⁶².
+        places: from 0 to size−1.
+
+    Example:
+        >>> sorted(permuted(0, Purpose.ORDER, 0, 7, np.arange(7)).tolist())
+        [0, 1, 2, 3, 4, 5, 6]
+
+    Source: Black & Rogaway (2002), "Ciphers with arbitrary finite domains", methods 2 (cycle walking) and 3
+    (generalised Feistel); the hash is the finaliser of SplitMix64 (Steele, Lea & Flood 2014).
+    """
+    keys = random_bits(seed, purpose, step, [0], 4 * _PAIRS_OF_ROUNDS)[0].astype(np.uint64)
+    keys = keys[0::2] << _SHIFT | keys[1::2]
+    a = np.uint64(math.isqrt(max(size - 1, 0)) + 1)
+    b = np.uint64(-(-size // int(a)))
+    found = np.asarray(places, np.uint64).copy()
+    todo = np.arange(len(found))
+    while len(todo):
+        left, right = found[todo] // b, found[todo] % b
+        for pair in range(_PAIRS_OF_ROUNDS):
+            left = (left + _mixed(right + keys[2 * pair])) % a
+            right = (right + _mixed(left + keys[2 * pair + 1])) % b
+        found[todo] = left * b + right
+        todo = todo[found[todo] >= np.uint64(size)]
+    return found.astype(np.int64)
+
+
+def _mixed(x: UInt64[Array, " n"]) -> UInt64[Array, " n"]:
+    """A hash of 62 bits, so that what is added to it does not overflow."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: Array = (x ^ (x >> np.uint64(31))) >> np.uint64(2)
+    return mixed

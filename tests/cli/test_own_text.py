@@ -72,10 +72,10 @@ def test_a_column_of_a_table_is_trained_on(charloom, here):
 
 
 def test_a_replaced_character_is_replaced_in_prompts_too(charloom, here):
-    (here / "f.txt").write_text(TEXT + "Zo\ufffdë\n", "utf-8")
+    (here / "f.txt").write_text(TEXT + "Zo\ufffdë\ufffd\ufffd\ufffd\ufffd\n", "utf-8")
     refused = charloom(["train", "f.txt", *SHORT, "--out", "r"])
     assert refused.code == 1
-    assert "U+FFFD 1 time, first in line 61 of f.txt" in refused.err
+    assert "U+FFFD 5 times, first in line 61 of f.txt" in refused.err
     assert "--replace-chars U+FFFD=" in refused.err
     assert charloom(["train", "f.txt", *SHORT, "--out", "r", "--replace-chars", "U+FFFD="]).code == 0
     assert charloom(["sample", "r", "--prompt", "Z\ufffdë", "--length", "3"]).code == 0

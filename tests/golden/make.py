@@ -20,7 +20,7 @@ from pathlib import Path
 import charloom
 from charloom import jobs
 from charloom.modelfile import read_model
-from charloom.text.prepared import prepare
+from charloom.text.preparation import prepare
 
 CELLS = ("elman", "lstm", "gru", "mingru")
 SMALL = {"hidden_size": 12, "embedding_size": 6, "batch_size": 4, "bptt_length": 16, "threads": 1, "seed": 7}

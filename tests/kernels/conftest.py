@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from charloom.kernels import linear_scan, masks, suffix_automaton
+from charloom.kernels import linear_scan, masks, sha256, suffix_automaton, utf8
 
 NATIVE = Path(__file__).parent / "native"
 
@@ -18,7 +18,7 @@ def without_library(monkeypatch):
     """A call after which NumPy, or Python, computes in place of the compiled library."""
 
     def switch_off():
-        for module in (linear_scan, masks, suffix_automaton):
+        for module in (linear_scan, masks, sha256, suffix_automaton, utf8):
             monkeypatch.setattr(module, "library", lambda: None)
 
     return switch_off

@@ -1,6 +1,7 @@
 """Every batching against a plain reference, and properties of all: no window leaves the text, none is lost."""
 
 import math
+import tracemalloc
 from collections import Counter
 from dataclasses import replace
 
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from charloom.config import TrainConfig
 from charloom.errors import DataError
-from charloom.rng import Purpose, permutation, uniforms
+from charloom.rng import Purpose, permutation, permuted, uniforms
+from charloom.text import batching
 from charloom.text.batching import Plan, fit_batch
 
 SIGMAS = 5  # standard deviations
@@ -283,6 +285,41 @@ def test_a_memory_map_is_read_like_an_array(tmp_path):
     for step in range(4):
         one, other = (Plan(ids, config()).window(step, range(3)) for ids in (mapped, np.arange(60)))
         np.testing.assert_array_equal(one.targets, other.targets)
+
+
+@pytest.mark.parametrize(("num_ids", "batch_size"), [(50, 3), (400, 3), (1500, 7)])
+def test_a_computed_order_shows_every_window_once_and_follows_its_definition(
+    num_ids, batch_size, monkeypatch
+):
+    monkeypatch.setattr(batching, "STORED_ORDER", 10)
+    settings = config(batching="sliding", stride=2, order="shuffled", batch_size=batch_size)
+    plan = Plan(np.arange(num_ids), settings)
+    num_windows = len(range(0, num_ids - 4, 2))
+    seen = {}
+    for epoch in (0, 1):
+        steps = range(epoch * plan.steps_per_epoch, (epoch + 1) * plan.steps_per_epoch)
+        windows = [plan.window(step, range(batch_size)).inputs[:, 0] for step in steps]
+        seen[epoch] = np.concatenate(windows) // 2
+        assert sorted(seen[epoch]) == list(range(num_windows))
+        order = permuted(settings.seed, Purpose.ORDER, epoch, num_windows, np.arange(num_windows))
+        np.testing.assert_array_equal(seen[epoch], order)
+        lane = plan.places(steps.start, len(steps) - 1, lane=1).starts // 2
+        np.testing.assert_array_equal(lane, [window[1] // 2 for window in windows[:-1]])
+    assert (seen[0] != seen[1]).mean() > 0.9
+    whole, part = (plan.window(3, lanes).inputs for lanes in (range(batch_size), range(1, 3)))
+    np.testing.assert_array_equal(whole[1:3], part)
+
+
+def test_a_plan_over_a_billion_windows_takes_no_memory_for_them():
+    ids = np.broadcast_to(np.zeros(1, np.uint8), 10**9)
+    settings = TrainConfig(batching="sliding", stride=1, order="shuffled", batch_size=8, bptt_length=16)
+    tracemalloc.start()
+    plan = Plan(ids, settings)
+    for step in (0, 10**6, plan.steps_per_epoch - 1):
+        plan.window(step, range(8))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 20
 
 
 # ---------------------------------------------------------------------------------------------- fitting

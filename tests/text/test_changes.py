@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charloom.config import TextConfig
-from charloom.text import corpus_from_text, read_corpus, read_text
+from charloom.text import changes, corpus_from_text, read_corpus, read_text
 from charloom.text.changes import Changes
 from charloom.text.mojibake import is_invisible
 
+ALL_OF_UNICODE = range(0x110000)
 HEBREW = "\u05e9\u05bc\u05c1"  # shin, dagesh, shin dot: in canonical order after normalisation
 NUKTA = "\u0958"  # excluded from composition: becomes two code points
 JAMO = "\u1112\u1161\u11ab"
@@ -116,3 +117,15 @@ def test_joiners_are_counted_but_never_to_be_left_out():
     (note,) = notes_of("\u0645\u06cc\u200c\u0631\u0648\u062f\n" * 3)
     assert note.startswith("3 invisible characters, learnt like any other: U+200C (3")
     assert "--replace-chars" not in note
+
+
+def test_no_composed_character_is_outside_the_ranges_searched():
+    composed = [
+        code
+        for code in ALL_OF_UNICODE
+        if (parts := unicodedata.decomposition(chr(code)).split())
+        and len(parts) == 2
+        and not parts[0].startswith("<")
+    ]
+    assert all(any(code in found for found in changes._COMPOSED) for code in composed)
+    assert len(composed) > 900

@@ -131,7 +131,7 @@ def test_a_named_pipe_is_read_once(tmp_path):
 
 
 def test_long_standard_input_goes_to_disk(monkeypatch):
-    monkeypatch.setattr("charloom.text.sources._SPOOL", 100)
+    monkeypatch.setattr("charloom.text.pipes._SPOOL", 100)
     monkeypatch.setattr("charloom.text.sources.BLOCK", 64)
     corpus = read_corpus(["-"], TextConfig(), stdin=io.BytesIO(TEXT.encode()))
     assert same(corpus, corpus_from_text(TEXT))
@@ -306,7 +306,7 @@ def test_a_truncated_archive_is_refused(tmp_path, packer):
 
 
 def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("charloom.text.sources._BOMB_SIZE", 1 << 20)
+    monkeypatch.setattr("charloom.text.unpack.BOMB_SIZE", 1 << 20)
     path = tmp_path / "bomb.xz"
     path.write_bytes(lzma.compress(b"a" * (1 << 22)))
     with pytest.raises(DataError, match=r"decompresses from .* to more than"):

@@ -9,7 +9,8 @@ import pytest
 from charloom.config import TextConfig
 from charloom.errors import DataError, RunError
 from charloom.text.load import read_corpus
-from charloom.text.prepared import MAGIC, is_prepared, open_prepared, prepare
+from charloom.text.preparation import prepare
+from charloom.text.prepared import MAGIC, is_prepared, open_prepared
 
 from .test_load import PARTS, TEXT, same, write
 
@@ -168,7 +169,7 @@ def test_memory_is_bounded(tmp_path):
         for _ in range(60):
             handle.write((TEXT + "e\u0301 漢字\n").encode() * 4_300)
     code = (
-        "import sys; from charloom.text.prepared import prepare, peak_rss_bytes; before = peak_rss_bytes();"
+        "import sys; from charloom.text.preparation import prepare, peak_rss_bytes; before = peak_rss_bytes();"
         "report = prepare([sys.argv[1]], sys.argv[2]); print(report['bytes'], report['peak_rss_bytes'] - before)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "big"), str(tmp_path / "out")]

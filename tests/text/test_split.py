@@ -65,7 +65,7 @@ def test_a_count_holds_out_that_many_documents(split, count):
 
 def test_a_random_split_does_not_depend_on_the_blocks(monkeypatch):
     whole = split_of(NAMES, split="random")
-    monkeypatch.setattr("charloom.text.encode._BLOCK", 7)
+    monkeypatch.setattr("charloom.text.part._BLOCK", 7)
     assert split_of(NAMES, split="random") == whole
 
 

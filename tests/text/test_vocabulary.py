@@ -172,7 +172,7 @@ def test_too_large_a_vocabulary_is_refused():
 
 
 def test_replacement_characters_are_refused_unless_dropped():
-    text = "a\ufffdaab\ufffd"
+    text = "a\ufffdaab\ufffd"  # more than one in a thousand
     with pytest.raises(DataError) as caught:
         Vocabulary.from_text(text)
     assert caught.value.what == "the text contains the replacement character U+FFFD 2 times"
@@ -192,6 +192,18 @@ def test_the_advice_on_replacement_characters_changes_no_other_character():
 def test_the_first_replacement_character_is_located():
     with pytest.raises(DataError, match=r"U\+FFFD 2 times, first in line 3 of t"):
         corpus_from_text("one\ntwo\r\nthr\ufffde\ufffd\n", name="t")
+
+
+@pytest.mark.parametrize(("num_chars", "is_refused"), [(2000, True), (2001, False)])
+def test_one_replacement_character_in_a_thousand_is_too_many(num_chars, is_refused):
+    text = "ab\ufffdcd\n\ufffd".ljust(num_chars, "x")
+    if is_refused:
+        with pytest.raises(DataError, match="one in 1,000 characters"):
+            corpus_from_text(text, name="t")
+    else:
+        expected = "2 replacement characters U+FFFD, first in line 1 of t: some program could not decode the original"
+        assert expected in corpus_from_text(text, name="t").notes
+        assert 0xFFFD in corpus_from_text(text).vocab.symbols
 
 
 def test_an_empty_vocabulary_is_refused():

@@ -105,7 +105,7 @@ def _training_share(model: Model, text: str) -> float | None:
     from charloom.evaluation.overlap import copied_share
     from charloom.run_corpus import corpus_of
     from charloom.text import clean, encode_for_scoring
-    from charloom.text.encode import hashed_bytes
+    from charloom.text.part import hashed_bytes
 
     corpus, config = model.card.get("corpus", {}), model.file.text_config
     if model.run is not None and corpus.get("num_chars", 0) <= _MOST_CORPUS_CHARS:

@@ -63,8 +63,11 @@ class Library(NamedTuple):
 
     def function(self, name: str, flavour: str) -> Callable[..., Any]:
         """A function of the header for float32, float64 or portable; it runs without the interpreter's lock."""
-        found: Any = getattr(self.handle, f"{name}_{FLAVOURS[flavour]}_{self.level}")
-        found.restype, found.argtypes = self.functions[name]
+        full_name = f"{name}_{FLAVOURS[flavour]}_{self.level}"
+        found: Any = vars(self.handle).get(full_name)  # ctypes keeps there what it has looked up
+        if found is None:
+            found = getattr(self.handle, full_name)
+            found.restype, found.argtypes = self.functions[name]
         return found  # type: ignore[no-any-return]
 
     def has_tiles(self) -> bool:

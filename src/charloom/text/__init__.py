@@ -11,8 +11,9 @@ from charloom.text.inputs import is_documents
 from charloom.text.load import builtin_corpus, corpus_from_text, read_corpus, read_text, read_texts
 from charloom.text.normalise import clean
 from charloom.text.oov import Scoring, encode_for_scoring, unseen_nats
-from charloom.text.prepared import is_prepared, open_prepared, prepare, write_prepared
-from charloom.text.sources import can_be_read_once
+from charloom.text.pipes import can_be_read_once
+from charloom.text.preparation import check_prepared, prepare
+from charloom.text.prepared import is_prepared, open_prepared, write_prepared
 from charloom.text.vocabulary import BOUNDARY, UNK, Vocabulary, build_vocabulary, bytes_per_id
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "builtin_corpus",
     "bytes_per_id",
     "can_be_read_once",
+    "check_prepared",
     "clean",
     "corpus_from_text",
     "decode_bytes",

@@ -19,13 +19,16 @@ import numpy as np
 
 from charloom.config import TrainConfig
 from charloom.errors import DataError
-from charloom.rng import Purpose, permutation, uniforms, uniforms_at
+from charloom.rng import Purpose, permutation, permuted, uniforms, uniforms_at
+from charloom.text.checksums import verify_windows
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float64, Int
     from numpy import ndarray as Array
 
 _BLOCK = 64
+STORED_ORDER = 1 << 20
+"""The most windows whose shuffled order is stored; of more, each is computed (see `charloom.rng.permuted`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,7 @@ class Plan:
         assert N > T, "call fit_batch first"
         shifts = config.stream_offset == "random" and config.state_reset == "epoch"
         self._offset_of, self._draws_of = (-1, 0), ((-1, range(0)), np.empty((0, 0)))
+        self._order_of = (-1, -1, range(0)), np.empty((0, 0), np.int64)
         self._slack = min(T - 1, N - 1 - B * T) if shifts and N - 1 > B * T else 0
         self._lane_length = (N - 1 - self._slack) // B
         self._num_windows = _num_sliding(N, T, config.stride)
@@ -129,6 +133,7 @@ class Plan:
             Arrays of (lanes, T); a stream epoch's last window may be shorter.
         """
         starts, length, reset_at_start = self._rows(step, lanes)
+        verify_windows(self.ids, starts, length + 1)
         block = self.ids[starts[:, None] + np.arange(length + 1)].astype(np.int64)
         inputs, targets = block[:, :-1], block[:, 1:]
         resets = np.zeros(inputs.shape, bool) if self.boundary_id is None else inputs == self.boundary_id
@@ -160,11 +165,38 @@ class Plan:
         """
         steps = np.arange(first_step, first_step + num_steps)
         epochs, order = np.divmod(steps, self.steps_per_epoch)
-        if self.carries and (epochs == epochs[:1]).all():
-            return self._places_in_epoch(first_step - int(order[0]), order, lane)
-        rows = [self._rows(step, range(lane, lane + 1)) for step in steps.tolist()]
-        starts, lengths, resets = zip(*rows, strict=True)
-        return Places(np.concatenate(starts), np.array(lengths, np.int64), np.concatenate(resets))
+        if self.carries:
+            found = [
+                self._places_in_epoch(int(epoch) * self.steps_per_epoch, order[epochs == epoch], lane)
+                for epoch in np.unique(epochs)
+            ]
+            starts, lengths, resets = (
+                np.concatenate([getattr(part, name) for part in found])
+                for name in ("starts", "lengths", "reset_at_start")
+            )
+        else:
+            starts = self._starts_of_lane(steps, epochs, order, lane)
+            lengths = np.full(len(starts), self.config.bptt_length, np.int64)
+            resets = np.ones(len(starts), bool)
+        if len(lengths):
+            verify_windows(self.ids, starts, int(lengths.max()) + 1)
+        return Places(starts, lengths, resets)
+
+    def _starts_of_lane(
+        self, steps: Int[Array, " S"], epochs: Int[Array, " S"], order: Int[Array, " S"], lane: int
+    ) -> Int[Array, " R"]:
+        """The first position of one lane's window in each step that has one; random and sliding."""
+        seed, N = self.config.seed, len(self.ids)
+        if self.config.batching == "random":
+            u = uniforms_at(seed, Purpose.WINDOW, steps, np.full(len(steps), lane))
+            return (u * (N - self.config.bptt_length)).astype(np.int64)
+        rows = lane + order * self.batch_size
+        epochs, rows = epochs[rows < self._num_windows], rows[rows < self._num_windows]
+        if self.config.order == "shuffled":
+            for epoch in np.unique(epochs):
+                inside = epochs == epoch
+                rows[inside] = self._in_order(int(epoch), rows[inside])
+        return rows * self.config.stride
 
     def _places_in_epoch(self, epoch_start: int, order: Int[Array, " S"], lane: int) -> Places:
         config, T, lanes = self.config, self.config.bptt_length, range(lane, lane + 1)
@@ -232,8 +264,29 @@ class Plan:
         rows = np.arange(lanes.start, lanes.stop) + place * self.batch_size
         rows = rows[rows < self._num_windows]
         if self.config.order == "shuffled":
-            rows = _shuffled(self.config.seed, epoch, self._num_windows)[rows]
+            is_stored = self._num_windows <= STORED_ORDER
+            rows = (
+                self._in_order(epoch, rows) if is_stored else self._computed(epoch, place, lanes, len(rows))
+            )
         return rows * self.config.stride, self.config.bptt_length, np.ones(len(rows), bool)
+
+    def _computed(self, epoch: int, place: int, lanes: range, count: int) -> Int[Array, " L"]:
+        """`_in_order` of a step's first `count` lanes, for `_BLOCK` steps at once, as in `_reset_draws`."""
+        block, row = divmod(place, _BLOCK)
+        if self._order_of[0] != (epoch, block, lanes):
+            steps = np.arange(block * _BLOCK, (block + 1) * _BLOCK)
+            rows = steps[:, None] * self.batch_size + np.arange(lanes.start, lanes.stop)
+            found = self._in_order(epoch, np.minimum(rows, self._num_windows - 1).ravel())
+            self._order_of = (epoch, block, lanes), found.reshape(_BLOCK, len(lanes))
+        computed: Array = self._order_of[1][row, :count]
+        return computed
+
+    def _in_order(self, epoch: int, rows: Int[Array, " R"]) -> Int[Array, " R"]:
+        """The windows at some places of an epoch's order: stored if they are few, computed if they are many."""
+        if self._num_windows <= STORED_ORDER:
+            found: Array = _shuffled(self.config.seed, epoch, self._num_windows)[rows]
+            return found
+        return permuted(self.config.seed, Purpose.ORDER, epoch, self._num_windows, rows)
 
 
 @functools.lru_cache(maxsize=2)

@@ -118,6 +118,22 @@ def detect(blocks: Iterable[bytes], *, encoding: str | None, source: str) -> Enc
     return _guess(sample, source, offset=offset, lead=offset - start)
 
 
+def is_utf8_so_far(head: bytes, source: str) -> bool:
+    """Whether a text that begins like this is most likely UTF-8 without a mark: no other sign is in its first bytes.
+
+    Raises:
+        DataError: it begins like something that is not text.
+    """
+    if any(head.startswith(mark) for mark, _ in _BOMS) or b"\0" in head[:_HEAD]:
+        return False
+    _refuse_signatures(head, source)
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return not looks_binary(head)
+
+
 def decode_blocks(blocks: Iterable[bytes], encoding: str, source: str) -> Iterator[str]:
     """Decode a stream block by block, strictly, without its byte-order mark.
 
@@ -130,9 +146,9 @@ def decode_blocks(blocks: Iterable[bytes], encoding: str, source: str) -> Iterat
         try:
             text = decoder.decode(block, final=not block)
         except UnicodeDecodeError as error:
-            raise _undecodable(error, encoding, source, offset + len(block) - _rest(error)) from error
+            raise undecodable(error, encoding, source, offset + len(block) - _rest(error)) from error
         except UnicodeError as error:  # from a codec that gives no position
-            raise _undecodable(error, encoding, source, offset) from error
+            raise undecodable(error, encoding, source, offset) from error
         offset += len(block)
         if text:
             yield text.removeprefix("\ufeff") if first else text
@@ -286,7 +302,8 @@ def _guess(sample: bytes, source: str, *, offset: int, lead: int) -> Encoding:
     )
 
 
-def _undecodable(error: UnicodeError, encoding: str, source: str, offset: int) -> DecodeError:
+def undecodable(error: UnicodeError, encoding: str, source: str, offset: int) -> DecodeError:
+    """The error for a byte, at `offset` of the whole text, that does not fit the encoding."""
     byte, likely = "", None
     if isinstance(error, UnicodeDecodeError):
         byte = f" (0x{error.object[error.start]:02X})"

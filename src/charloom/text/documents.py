@@ -19,14 +19,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from charloom.config import NAMED_SEPARATORS, unescaped
 
 if TYPE_CHECKING:
-    from jaxtyping import Int
+    from jaxtyping import Bool, Int, UInt
     from numpy import ndarray as Array
 
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
@@ -86,6 +86,48 @@ class Splitter:
         assert self._mode == "file"
         assert not self._inside
         return self._mark([*(document.strip("\n") for document in documents), ""])
+
+    def feed_lines(
+        self, symbols: UInt[Array, " n"], is_end: Bool[Array, " n"], boundary: int
+    ) -> UInt[Array, " m"]:
+        """`feed` in mode line for a text that is numbers already.
+
+        Args:
+            symbols: the next piece, not empty.
+            is_end: which of them are newlines.
+            boundary: the number of the boundary.
+
+        Returns:
+            The piece with a boundary before each document, and without newlines.
+
+        Example:
+            >>> splitter, text = Splitter("line"), np.array([5, 5, 0, 0, 7])
+            >>> splitter.feed_lines(text, text == 0, 9).tolist(), splitter.num_documents, splitter.num_empty
+            ([9, 5, 5, 9, 7], 2, 1)
+        """
+        assert self._mode == "line"
+        after_end = np.empty_like(is_end)
+        after_end[0], after_end[1:] = not self._inside, is_end[:-1]
+        begins = after_end & ~is_end
+        self.num_empty += int(np.count_nonzero(after_end & is_end))
+        self.num_documents += int(np.count_nonzero(begins))
+        self.num_breaks += int(np.count_nonzero(is_end))
+        self._inside = not is_end[-1]
+        kept = ~is_end
+        kept[:-1] |= begins[1:]  # the newline before a document becomes its boundary
+        marked: Array = np.where(is_end, symbols.dtype.type(boundary), symbols)[kept]
+        return np.concatenate([[symbols.dtype.type(boundary)], marked]) if begins[0] else marked
+
+    def state(self) -> dict[str, Any]:
+        """What has been counted and held back, as JSON."""
+        counts = {name: getattr(self, name) for name in ("num_documents", "num_empty", "num_breaks")}
+        return {**counts, "held": self._held, "newlines": self._newlines, "inside": self._inside}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Return to what `state` described."""
+        self.num_documents, self.num_empty = state["num_documents"], state["num_empty"]
+        self.num_breaks = state["num_breaks"]
+        self._held, self._newlines, self._inside = state["held"], state["newlines"], state["inside"]
 
     def _trimmed(self, parts: list[str]) -> list[str]:
         pieces = [part.strip("\n") for part in parts]

@@ -8,212 +8,44 @@ are mapped to ids when all symbols are known.
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import numpy as np
 
 from charloom.config import TextConfig
 from charloom.errors import DataError
-from charloom.text.changes import Changes
-from charloom.text.documents import Splitter, missing_separator_note
+from charloom.kernels.sha256 import Sha256
+from charloom.kernels.utf8 import count_numbers, ids_of_numbers
+from charloom.text.documents import missing_separator_note
 from charloom.text.inputs import TEXT, VALIDATION, TextInput
-from charloom.text.mojibake import count_notes, is_notable
+from charloom.text.mojibake import count_notes
+from charloom.text.part import Part
+from charloom.text.source_text import Reading, SourceText
 from charloom.text.split import find_cut, refuse_split_of, sorted_note
-from charloom.text.vocabulary import (
-    BOUNDARY_CODE,
-    Vocabulary,
-    build_vocabulary,
-    byte_counts,
-    codes_of,
-    to_bytes,
-)
+from charloom.text.symbols import Symbols
+from charloom.text.vocabulary import BOUNDARY_CODE, Vocabulary, build_vocabulary
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Int32, Int64, UInt16, UInt32
+    from jaxtyping import Int64
     from numpy import ndarray as Array
 
-_MAX_DISTINCT = 1 << 16  # the range of uint16; no real text has more
-_BETWEEN_DOCUMENTS = "\x1e"  # in the hash of documents that are not in files; in ASCII, the record separator
-_BLOCK = 1 << 22  # symbols processed at a time
 
-
-class Symbols:
-    """The distinct symbols seen so far, numbered in order of appearance.
-
-    Example:
-        >>> symbols = Symbols()
-        >>> symbols.number(np.array([98, 97, 98], np.uint32)).tolist()
-        [1, 0, 1]
-        >>> symbols.codes.tolist()
-        [97, 98]
-    """
-
-    def __init__(self) -> None:
-        self.codes: UInt32[Array, " n"] = np.empty(0, np.uint32)
-        self._table = np.full(BOUNDARY_CODE + 1, -1, np.int32)
-
-    def __len__(self) -> int:
-        return len(self.codes)
-
-    def number(self, codes: UInt32[Array, " n"]) -> UInt16[Array, " n"]:
-        """The number of each code; new codes get the next ones.
-
-        Raises:
-            DataError: there are more than 65,536 distinct ones.
-        """
-        numbers: Int32[Array, " n"] = self._table[codes]
-        if (numbers < 0).any():
-            new = np.unique(codes[numbers < 0])
-            self._table[new] = np.arange(len(self), len(self) + len(new))
-            self.codes = np.concatenate([self.codes, new.astype(np.uint32)])
-            if len(self) > _MAX_DISTINCT:
-                raise DataError(
-                    f"the text has more than {_MAX_DISTINCT:,} distinct characters",
-                    why="no real text has that many, so this is not text or was decoded with the wrong encoding",
-                    fix="give the encoding with --encoding, or use --unit byte",
-                )
-            numbers = self._table[codes]
-        return numbers.astype(np.uint16)
-
-
-@dataclass
-class Part:
-    """One part of a corpus (training text, or a validation file), spooled as provisional numbers.
-
-    All parts share `symbols`, the numbering, and `digest`, the hash of the text as UTF-8. `num_chars` counts the
-    characters of the cleaned text, breaks between documents included; `length` the symbols, boundaries included.
-    `held_out` tells for each document whether it was drawn for validation: such documents come after all others.
-    `places` says where each character that deserves a note occurs first, `changes` what cleaning changed.
-    """
-
-    symbols: Symbols
-    config: TextConfig
-    spool: BinaryIO
-    digest: hashlib._Hash
-    num_chars: int = 0
-    length: int = 0
-    held_out: Bool[Array, " documents"] | None = None
-    places: dict[int, str] = field(default_factory=dict)
-    changes: Changes = field(default_factory=Changes)
-    splitter: Splitter = field(init=False)
-    _ended: bool = True  # whether the last character was a newline, or nothing was read yet
-    _label: str = ""
-    _line: int = 1  # of the current file; of documents in memory or in a table, the document
-
-    def __post_init__(self) -> None:
-        self.splitter = Splitter(self.config.documents, self.config.keep_separator)
-
-    @property
-    def full(self) -> bool:
-        """Whether `take_chars` characters have been read."""
-        return self.config.take_chars is not None and self.num_chars >= self.config.take_chars
-
-    def feed(self, text: str) -> None:
-        """Take the next piece of cleaned text."""
-        if self.config.take_chars is not None:
-            text = text[: max(self.config.take_chars - self.num_chars, 0)]
-        if text:
-            self._ended = text.endswith("\n")
-        for start in range(0, len(text), _BLOCK):
-            piece = text[start : start + _BLOCK]
-            self._count(piece)
-            num_symbols = len(self.symbols)
-            self._write(*self.splitter.feed(piece))
-            self._note_places(piece, num_symbols, "\n", "line")
-
-    def feed_documents(self, documents: Sequence[str]) -> None:
-        """Take whole documents; in the modes that split a text, each is split further."""
-        if self.config.documents == "file" and self.config.take_chars is None:
-            if not documents:
-                return
-            joined = _BETWEEN_DOCUMENTS.join(documents)
-            self._count(_BETWEEN_DOCUMENTS + joined if self.length else joined)
-            num_symbols = len(self.symbols)
-            self._write(*self.splitter.feed_whole(documents))
-            self._note_places(joined, num_symbols, _BETWEEN_DOCUMENTS, "document")
-            self._line += 1
-            return
-        for document in documents:
-            self.begin_file(self._label)
-            self.feed(document)
-            self.end_file()
-            if self.full:
-                return
-
-    def end_file(self) -> None:
-        """End the current file, and with it the last document."""
-        self._write(*self.splitter.feed("", final=True))
-
-    def begin_file(self, label: str) -> None:
-        """Begin another file: its first line does not continue the last line of the previous one."""
-        if not self._ended:
-            self.feed("\n")
-        if label != self._label:
-            self._label, self._line = label, 1
-
-    def blocks(self) -> Iterator[UInt16[Array, " n"]]:
-        """The numbers in blocks: those for training, then those held out."""
-        if self.held_out is None:
-            yield from self.blocks_in_text_order()
-            return
-        for wanted in (False, True):
-            for block, documents in self.blocks_with_documents():
-                yield block[self.held_out[documents] == wanted]
-
-    def blocks_in_text_order(self) -> Iterator[UInt16[Array, " n"]]:
-        """The numbers from the start of the text, in blocks."""
-        self.spool.seek(0)
-        while data := self.spool.read(2 * _BLOCK):
-            yield np.frombuffer(data, np.uint16)
-
-    def blocks_with_documents(self) -> Iterator[tuple[UInt16[Array, " n"], Int64[Array, " n"]]]:
-        """The numbers in the order of the text, each with the index of its document."""
-        last = -1
-        for block in self.blocks_in_text_order():
-            documents = last + np.cumsum(self.symbols.codes[block] == BOUNDARY_CODE)
-            yield block, documents
-            last = int(documents[-1])
-
-    def _count(self, piece: str) -> None:
-        self.num_chars += len(piece)
-        self.digest.update(hashed_bytes(piece, self.config))
-
-    def _note_places(self, piece: str, num_symbols: int, end: str, what: str) -> None:
-        """Note where characters that are new in this piece occur first, if they deserve it; count the ends of its lines."""
-        if self.config.unit == "char":
-            for code in self.symbols.codes[num_symbols:].tolist():
-                if code != BOUNDARY_CODE and is_notable(code) and (offset := piece.find(chr(code))) >= 0:
-                    number = self._line + piece.count(end, 0, offset)
-                    self.places[code] = f"in {what} {number:,} of {self._label}"
-        self._line += piece.count(end)
-
-    def _write(self, text: str, starts: Int64[Array, " n"]) -> None:
-        codes = codes_of(text, self.config.unit)
-        if self.config.unit == "byte":
-            starts = np.concatenate([[0], np.cumsum(byte_counts(text))])[starts]
-        marked = np.insert(codes, starts, BOUNDARY_CODE) if len(starts) else codes
-        self.spool.write(self.symbols.number(marked).tobytes())
-        self.length += len(marked)
-
-
-def hashed_bytes(text: str, config: TextConfig) -> bytes:
-    """The bytes of a cleaned text that the hash of a corpus is about: UTF-8, or the file's own."""
-    return to_bytes(text) if config.is_raw else text.encode("utf-8", "surrogatepass")
-
-
-def count_symbols(parts: list[tuple[Part, int]]) -> dict[int, int]:
-    """The count of each code in the given number of leading symbols of each part."""
-    symbols = parts[0][0].symbols
-    counts = np.zeros(len(symbols), np.int64)
-    for part, stop in parts:
-        position = 0
-        for block in part.blocks():
-            counts += np.bincount(block[: max(stop - position, 0)], minlength=len(symbols))
-            position += len(block)
-    return {code: count for code, count in zip(symbols.codes.tolist(), counts.tolist(), strict=True) if count}
+def count_symbols(part: Part, stop: int) -> Int64[Array, " symbols"]:
+    """How often each of the shared numbers is among the first `stop` symbols of a part."""
+    counts = np.zeros(len(part.symbols), np.int64)
+    if stop == part.length:
+        counts[: len(part.counts)] += part.counts
+        return counts
+    position = 0
+    for block in part.blocks():
+        count_numbers(block[: max(stop - position, 0)], counts)
+        position += len(block)
+        if position >= stop:
+            break
+    return counts
 
 
 def id_blocks(part: Part, vocab: Vocabulary) -> Iterator[Array]:
@@ -221,11 +53,13 @@ def id_blocks(part: Part, vocab: Vocabulary) -> Iterator[Array]:
     ids = {code: number for number, code in enumerate(vocab.symbols)}
     if vocab.boundary_id is not None:
         ids[BOUNDARY_CODE] = vocab.boundary_id
-    id_of_number = [ids.get(code, vocab.unk_id) for code in part.symbols.codes.tolist()]
-    assert None not in id_of_number, "the vocabulary built from these symbols lacks one of them"
-    table = np.array(id_of_number, vocab.dtype)
+    unused = (
+        0 if vocab.unk_id is None else vocab.unk_id
+    )  # of a symbol that cleaning replaced wherever it stood
+    id_of_number = [ids.get(code, unused) for code in part.symbols.codes.tolist()]
+    table = np.array(id_of_number, np.uint32)
     for block in part.blocks():
-        yield table[block]
+        yield ids_of_numbers(block, table, vocab.dtype)
 
 
 @dataclass(frozen=True)
@@ -247,56 +81,175 @@ class Encoded:
         return {"train": (TEXT, 0, self.cut), **extents}
 
 
-def encode_parts(
-    inputs_by_role: Mapping[str, Sequence[TextInput]], config: TextConfig, new_spool: Callable[[], BinaryIO]
-) -> Encoded:
-    """Read every text once and determine the split and the vocabulary.
+class Journal(Protocol):
+    """Where a reading that may be interrupted writes down how far it has come."""
 
-    The texts are under `TEXT` and, if given, `VALIDATION` and `TEST`; `new_spool` opens an empty temporary file.
+    def begin(self) -> dict[str, Any] | None:
+        """What the interrupted reading wrote down last, if there was one."""
+
+    def note(self, text: Reading, state: Callable[[], dict[str, Any]]) -> None:
+        """Called after each segment of a text; writes the state down when it is due."""
+
+
+class Encoder:
+    """Reads every text of a corpus once; what it has read so far can be written down and taken up again.
+
+    Args:
+        inputs_by_role: the texts of each part, under `TEXT` and, if given, `VALIDATION` and `TEST`.
+        config: how to clean, split and number them.
+        new_spool: opens the temporary file of a part, by its role; with what is in it if a reading is taken up.
+    """
+
+    def __init__(
+        self,
+        inputs_by_role: Mapping[str, Sequence[TextInput]],
+        config: TextConfig,
+        new_spool: Callable[[str], BinaryIO],
+    ) -> None:
+        if VALIDATION in inputs_by_role:
+            refuse_split_of(config)
+        self._inputs, self._config, self._new_spool = inputs_by_role, config, new_spool
+        self._symbols, self._digest = Symbols(), Sha256()
+        self._parts: dict[str, Part] = {}
+        self._notes: list[str] = []
+        self._at: tuple[str, int, int] = (
+            "",
+            0,
+            0,
+        )  # the role, the number of its text, characters before this text
+
+    def read(self, journal: Journal | None = None) -> None:
+        """Read all texts.
+
+        Raises:
+            DataError: a text is empty or not text, or has changed since it was read (`OutdatedError`).
+        """
+        state = journal.begin() if journal is not None else None
+        if state is not None:
+            self._restore(state)
+        roles = list(self._inputs)
+        for role in roles[roles.index(self._at[0]) if state is not None else 0 :]:
+            self._read_part(role, journal, taken_up=state is not None and role == self._at[0])
+
+    def finish(self) -> Encoded:
+        """Determine the split and the vocabulary.
+
+        Raises:
+            DataError: a text is too short to be split, or seems to have been decoded wrongly.
+        """
+        parts, config, notes = self._parts, self._config, self._notes
+        cut = parts[TEXT].length if VALIDATION in parts else find_cut(parts[TEXT])
+        _check_length(parts[TEXT], cut)
+        notes += [] if VALIDATION in parts else sorted_note(parts[TEXT], cut)
+        everything = self._by_code(sum(count_symbols(part, part.length) for part in parts.values()))
+        of_train = config.vocab_from == "train"
+        counts = self._by_code(count_symbols(parts[TEXT], cut)) if of_train else everything
+        places = {
+            code: place for part in reversed(parts.values()) for code, place in part.places.first.items()
+        }
+        vocab = build_vocabulary(counts, config, places)
+        notes += [] if config.unit == "byte" else count_notes(everything, places)
+        notes += _unk_note(everything, vocab)
+        return Encoded(parts, cut, vocab, self._digest.hexdigest(), tuple(notes))
+
+    def _by_code(self, counts: Any) -> dict[int, int]:
+        codes = self._symbols.codes.tolist()
+        return {code: count for code, count in zip(codes, counts.tolist(), strict=True) if count}
+
+    def _read_part(self, role: str, journal: Journal | None, *, taken_up: bool) -> None:
+        texts = self._inputs[role]
+        if not taken_up:
+            self._parts[role] = Part(self._symbols, self._config, self._new_spool(role), self._digest)
+        part, first = self._parts[role], self._at[1] if taken_up else 0
+        for number, text in enumerate(texts[first:], first):
+            if not (taken_up and number == first):
+                self._at = role, number, part.num_chars
+                part.begin_file(text.label)
+            self._read_text(part, text, journal)
+            part.end_file()
+            self._notes += text.notes
+            if part.full:
+                break
+            if part.num_chars == self._at[2]:
+                self._notes.append(f"{text.label} is empty")
+        self._notes += _part_notes(part, texts)
+
+    def _read_text(self, part: Part, text: TextInput, journal: Journal | None) -> None:
+        if not isinstance(text, SourceText):
+            for piece in text.pieces(part.changes):
+                part.feed(piece) if isinstance(piece, str) else part.feed_documents(piece)
+                if part.full:
+                    return
+            return
+        with contextlib.closing(text.segments()) as segments:
+            for segment in segments:
+                try:
+                    part.feed_utf8(segment.data)
+                except UnicodeDecodeError as error:
+                    raise text.invalid_utf8(error, segment) from error
+                if part.full:
+                    return
+                if journal is not None:
+                    journal.note(text, lambda: self._state(text))
+
+    def _state(self, text: SourceText) -> dict[str, Any]:
+        """What has been read, as JSON; the numbers are in the spools."""
+        return {
+            "at": list(self._at),
+            "text": text.state(),
+            "notes": self._notes,
+            "symbols": self._symbols.codes.tolist(),
+            "digest": self._digest.state(),
+            "parts": {role: part.state() for role, part in self._parts.items()},
+            "finished": [[text.num_bytes, text.crc, text.ended] for text in self._before(*self._at[:2])],
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        role, number, before = state["at"]
+        self._at, self._notes = (role, number, before), list(state["notes"])
+        self._symbols.add(state["symbols"])
+        self._digest = Sha256(state["digest"])
+        for name, part_state in state["parts"].items():
+            self._parts[name] = Part(self._symbols, self._config, self._new_spool(name), self._digest)
+            self._parts[name].restore(part_state)
+        for text, (num_bytes, crc, ended) in zip(self._before(role, number), state["finished"], strict=True):
+            text.num_bytes, text.crc, text.ended = num_bytes, crc, ended
+        at = self._inputs[role][number]
+        assert isinstance(at, SourceText)
+        at.restore(state["text"])
+
+    def _before(self, role: str, number: int) -> list[Reading]:
+        """The sources that are read before one of a part."""
+        roles = list(self._inputs)
+        texts = [text for name in roles[: roles.index(role)] for text in self._inputs[name]]
+        return [text for text in [*texts, *self._inputs[role][:number]] if isinstance(text, Reading)]
+
+
+def encode_parts(
+    inputs_by_role: Mapping[str, Sequence[TextInput]],
+    config: TextConfig,
+    new_spool: Callable[[str], BinaryIO],
+    journal: Journal | None = None,
+) -> Encoded:
+    """Read every text once and determine the split and the vocabulary; arguments as of `Encoder`.
 
     Raises:
         DataError: a text is empty, too short to be split, or not text.
     """
-    if VALIDATION in inputs_by_role:
-        refuse_split_of(config)
-    symbols, digest = Symbols(), hashlib.sha256()
-    parts: dict[str, Part] = {}
-    notes: list[str] = []
-    for role, texts in inputs_by_role.items():
-        parts[role] = Part(symbols, config, new_spool(), digest)
-        notes += _fill(parts[role], texts)
-    cut = parts[TEXT].length if VALIDATION in parts else find_cut(parts[TEXT])
-    _check_length(parts[TEXT], cut)
-    notes += [] if VALIDATION in parts else sorted_note(parts[TEXT], cut)
-    everything = count_symbols([(part, part.length) for part in parts.values()])
-    counts = count_symbols([(parts[TEXT], cut)]) if config.vocab_from == "train" else everything
-    places = {code: place for part in reversed(parts.values()) for code, place in part.places.items()}
-    vocab = build_vocabulary(counts, config, places)
-    notes += [] if config.unit == "byte" else count_notes(everything, places)
-    notes += _unk_note(everything, vocab)
-    return Encoded(parts, cut, vocab, digest.hexdigest(), tuple(notes))
+    encoder = Encoder(inputs_by_role, config, new_spool)
+    encoder.read(journal)
+    return encoder.finish()
 
 
-def _fill(part: Part, texts: Sequence[TextInput]) -> list[str]:
-    notes = []
-    for text in texts:
-        before = part.num_chars
-        part.begin_file(text.label)
-        for piece in text.pieces(part.changes):
-            if isinstance(piece, str):
-                part.feed(piece)
-            else:
-                part.feed_documents(piece)
-            if part.full:
-                break
-        part.end_file()
-        notes += text.notes
-        if part.full:
-            break
-        if part.num_chars == before:
-            notes.append(f"{text.label} is empty")
+def _part_notes(part: Part, texts: Sequence[TextInput]) -> list[str]:
+    """Notes on a part that has been read to its end.
+
+    Raises:
+        DataError: there is nothing in it.
+    """
     names = ", ".join(text.label for text in texts[:3]) + (", …" if len(texts) > 3 else "")
     _check_content(part, names)
+    notes = []
     if part.splitter.num_empty:
         notes.append(f"{names}: {part.splitter.num_empty:,} empty documents left out")
     if note := missing_separator_note(part.config.documents, part.splitter):

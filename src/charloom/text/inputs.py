@@ -15,8 +15,10 @@ from charloom.text.changes import Changes
 from charloom.text.decode import decode_bytes, raw_pieces
 from charloom.text.mojibake import mojibake_note
 from charloom.text.normalise import Cleaner
-from charloom.text.sources import Reading, Source, SourceText, find_sources
+from charloom.text.source_text import Reading, SourceText
+from charloom.text.sources import Source, find_sources
 from charloom.text.tables import cells_of_parquet, cells_of_text, is_missing, table_format
+from charloom.text.unpack import MAX_EXPANSION
 
 TEXT, VALIDATION, TEST = "text", "validation", "test"
 BUILTIN_NAME = "python-reference"
@@ -104,15 +106,15 @@ class TableText(Reading):
             )
         if kind == "parquet":
             with tempfile.TemporaryFile() as handle:  # it is read from its end, and may be compressed
-                for block in self.source.blocks():
+                for block in self._counted():
                     handle.write(block)
-                    self.num_bytes += len(block)
                 yield from cells_of_parquet(handle, column, name)
             return
         text = SourceText(self.source, self.config, notes=self.notes)
         for cell in cells_of_text(text.decoded(), kind, column, name):
             self.num_bytes, self.encoding = text.num_bytes, text.encoding
             yield cell
+        self.num_bytes, self.crc, self.ended = text.num_bytes, text.crc, text.ended
 
 
 def _batches(
@@ -196,6 +198,7 @@ def find_inputs(
     test: str | Path | None,
     stdin: BinaryIO | None,
     block_size: int,
+    max_expansion: int = MAX_EXPANSION,
 ) -> tuple[dict[str, Sequence[TextInput]], list[str]]:
     """The texts of each part, ready to be read, and notes on skipped files.
 
@@ -207,7 +210,9 @@ def find_inputs(
     for role, names in ((TEXT, sources), (VALIDATION, [val]), (TEST, [test])):
         given = [name for name in names if name is not None]
         tables = config.column is not None
-        found, skipped = find_sources(given, stdin=stdin, block_size=block_size, tables=tables)
+        found, skipped = find_sources(
+            given, stdin=stdin, block_size=block_size, tables=tables, max_expansion=max_expansion
+        )
         notes += skipped
         if found:
             inputs_by_role[role] = [source_input(source, config) for source in found]

@@ -16,7 +16,7 @@ from charloom.errors import DataError
 from charloom.text.catalogue import with_known_corpora
 from charloom.text.changes import Changes
 from charloom.text.corpus import Corpus
-from charloom.text.encode import Encoded, Part, encode_parts, id_blocks
+from charloom.text.encode import Encoded, encode_parts, id_blocks
 from charloom.text.inputs import (
     BUILTIN_NAME,
     TEST,
@@ -32,8 +32,10 @@ from charloom.text.inputs import (
     memory_input,
     source_input,
 )
+from charloom.text.part import Part
 from charloom.text.prepared import is_prepared, open_for
-from charloom.text.sources import BLOCK, SourceText, find_sources
+from charloom.text.source_text import SourceText
+from charloom.text.sources import BLOCK, find_sources
 from charloom.text.tables import table_format
 from charloom.text.vocabulary import Vocabulary
 
@@ -74,7 +76,7 @@ def read_corpus(
         return open_for(sources, config, held_out=val if val is not None else test)
     sources, known = with_known_corpora(sources)
     inputs, notes = find_inputs(sources, config, val=val, test=test, stdin=stdin, block_size=block_size)
-    encoded = encode_parts(inputs, config, io.BytesIO)
+    encoded = encode_parts(inputs, config, lambda _: io.BytesIO())
     corpus = _in_memory(encoded, config, corpus_name(sources), absolute(sources), [*known, *notes])
     found = (text.encoding for text in inputs[TEXT] if isinstance(text, SourceText | TableText))
     return replace(corpus, encodings=tuple(dict.fromkeys(filter(None, found))))
@@ -114,7 +116,7 @@ def corpus_from_text(
     if val is not None or test is not None:
         found, notes = find_inputs([], config, val=val, test=test, stdin=None, block_size=BLOCK)
         inputs |= {role: found[role] for role in (VALIDATION, TEST) if role in found}
-    return _in_memory(encode_parts(inputs, config, io.BytesIO), config, name, (), notes)
+    return _in_memory(encode_parts(inputs, config, lambda _: io.BytesIO()), config, name, (), notes)
 
 
 def builtin_corpus(config: TextConfig | None = None) -> Corpus:

@@ -47,16 +47,21 @@ def mojibake_note(text: str) -> str | None:
     sample = text[:_SAMPLE]
     if sample.isascii():
         return None
-    foreign = sum(char > "\x7f" for char in sample)
+    foreign = _num_foreign(sample)
     for codec in _MISREADINGS:
         again = sample.encode(codec, "ignore").decode("utf-8", "replace")
         wrong = again.count("\N{REPLACEMENT CHARACTER}")
-        places = sum(char > "\x7f" for char in again) - wrong
+        places = _num_foreign(again) - wrong
         if places >= _MIN_PLACES and places > 4 * wrong and 4 * places > foreign:
             return (
                 f"looks like UTF-8 that was once read as {codec} ({places} places): repair it before training"
             )
     return None
+
+
+def _num_foreign(text: str) -> int:
+    """How many characters are not ASCII."""
+    return len(text) - len(text.encode("ascii", "ignore"))
 
 
 def character_notes(text: str) -> list[str]:
@@ -92,6 +97,8 @@ def count_notes(counts: Mapping[int, int], places: Mapping[int, str] | None = No
         total = sum(found.values())
         if total:
             named = "" if noun.startswith(("replacement", "NUL")) else ": " + _listed(found, places or {})
+            if noun.startswith("replacement") and places and codes[0] in places:
+                rest = f" U+FFFD, first {places[codes[0]]}: some program could not decode the original"
             drop = ",".join(f"U+{code:04X}=" for code in found if code in invisible and code not in _SPELLING)
             advice = f"; --replace-chars {drop} leaves out what is not wanted" if drop else ""
             notes.append(f"{total:,} {noun}{'s' * (total > 1)}{rest}{named}{advice}")

@@ -12,10 +12,14 @@ from __future__ import annotations
 import unicodedata
 
 from charloom.config import TextConfig, parse_replacements
+from charloom.errors import DataError
 from charloom.text.changes import Changes, Form, joins_backwards
 
 _FIRST_MARK = "\u0300"  # no character below it combines with, or is reordered before, the preceding one
-_FORMS: dict[str, Form | None] = {"nfc": "NFC", "nfd": "NFD", "nfkc": "NFKC", "nfkd": "NFKD", "none": None}
+FORMS: dict[str, Form | None] = {"nfc": "NFC", "nfd": "NFD", "nfkc": "NFKC", "nfkd": "NFKD", "none": None}
+"""The form that each normalization stands for, as Python names it."""
+
+_MOST_MARKS = 8192  # in a row; sorting more would take minutes, with the square of their number
 _NEAR = 4096  # characters searched backwards for such a one before the slower test
 
 
@@ -41,8 +45,10 @@ class Cleaner:
     def __init__(self, config: TextConfig, changes: Changes | None = None) -> None:
         self._config = config
         self._changes = changes
-        self._form = _FORMS[config.normalization]
+        self._form = FORMS[config.normalization]
         replaced = {} if config.replace_chars is None else parse_replacements(config.replace_chars)
+        self.replaced: frozenset[str] = frozenset(replaced)
+        self.makes_line_ends = any("\r" in text for text in replaced.values())
         self._replaced = {ord(char): text for char, text in replaced.items()}
         self._stages = ("", "")  # what each of the two passes holds back
 
@@ -67,6 +73,7 @@ class Cleaner:
             text = text.replace("\r\n", "\n").replace("\r", "\n")
         if self._form is None or text.isascii():
             return text, rest
+        _refuse_endless_marks(text)
         normal = unicodedata.normalize(self._form, text)
         if self._changes is not None and normal != text:
             self._changes.add_normalised(text, self._form)
@@ -82,3 +89,20 @@ class Cleaner:
             if text[position - 1] != "\r" and not joins_backwards(text[position]):
                 return position
         return 0
+
+
+def _refuse_endless_marks(text: str) -> None:
+    """Refuse thousands of combining marks in a row, which a normal form sorts; only every 4,096th character is looked at."""
+    step = _MOST_MARKS // 2
+    looked_at = text[step - 1 :: step]
+    if len(looked_at) < 2 or not any(map(unicodedata.combining, looked_at)):
+        return
+    for number, char in enumerate(looked_at[:-1], 1):
+        first = number * step - 1
+        run = text[first : first + step + 1]
+        if unicodedata.combining(char) and all(map(unicodedata.combining, run)):
+            raise DataError(
+                f"there are more than {step:,} combining marks in a row, such as U+{ord(char):04X}",
+                why="no text has that, and a normal form would sort them",
+                fix="repair the text, or read it as it is (--normalization none, or --unit byte)",
+            )

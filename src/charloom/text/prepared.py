@@ -1,85 +1,48 @@
 """Prepared corpora: a text encoded once into a file of ids that training maps into memory.
 
-    8 bytes   "CHARLOOM"
-    8 bytes   length of the header, little-endian
-    header    JSON: format_version, vocab, text (TextConfig), extents, num_chars, sha256, sources, name, notes, …
-    ids       from the next multiple of 64 bytes on, little-endian, `vocab.dtype`
-
-Writing takes bounded memory: one pass over the text, then one over provisional numbers in a temporary file, which
-takes two bytes per character in addition to the result.
+8 bytes   "CHARLOOM"
+8 bytes   length of the header, little-endian
+header    JSON: format_version, vocab, text (TextConfig), extents, num_chars, sha256, sources, name, notes,
+          checksums (of the ids), stamps (of the sources), …
+ids       from the next multiple of 64 bytes on, little-endian, `vocab.dtype`
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import tempfile
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from charloom.config import TextConfig, stored_text_config
 from charloom.errors import ConfigError, DataError, ModelFileError
-from charloom.files import atomic_write, unwritable
+from charloom.files import atomic_write
 from charloom.schema import MalformedError, json_value
-from charloom.text.catalogue import with_known_corpora
+from charloom.text.checksums import (
+    CheckedIds,
+    Checksums,
+    ChecksumWriter,
+    checksums_to_json,
+    chunk_bytes_for,
+    num_chunks,
+)
 from charloom.text.corpus import Corpus
-from charloom.text.encode import Encoded, encode_parts, id_blocks
-from charloom.text.inputs import TEXT, absolute, corpus_name, find_inputs
-from charloom.text.sources import BLOCK, unreadable
+from charloom.text.pipes import unreadable
+from charloom.text.stamps import Stamp
 from charloom.text.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from jaxtyping import UInt
+    from numpy import ndarray as Array
 
 MAGIC = b"CHARLOOM"
 FORMAT_VERSION = 1
 _ALIGNMENT = 64
 _MAX_HEADER = 1 << 24
 _PARTS = ("train", "validation", "test")
-
-
-def prepare(
-    sources: Sequence[str | Path],
-    out: str | Path,
-    config: TextConfig | None = None,
-    *,
-    val: str | Path | None = None,
-    test: str | Path | None = None,
-    stdin: BinaryIO | None = None,
-    block_size: int = BLOCK,
-) -> dict[str, Any]:
-    """Encode texts to an id file, in bounded memory; `out` appears complete or not at all.
-
-    The arguments are those of `read_corpus`, except `out`, the file to write, in a folder that must exist. The file
-    records `config`, which can no longer be changed.
-
-    Returns:
-        ``chars``, ``bytes`` (of text, decompressed), ``vocab_size``, ``bytes_per_s``, ``peak_rss_bytes`` (of the
-        whole process; None if the system does not report it) and ``notes``.
-
-    Raises:
-        DataError: as `read_corpus`.
-        RunError: `out` cannot be written.
-    """
-    out, config, started = Path(out), config or TextConfig(), time.perf_counter()
-    sources, known = with_known_corpora(sources)
-    inputs, notes = find_inputs(sources, config, val=val, test=test, stdin=stdin, block_size=block_size)
-    with contextlib.ExitStack() as stack:
-        encoded = encode_parts(inputs, config, lambda: stack.enter_context(_temporary(out)))
-        notes = [*known, *notes, *encoded.notes]
-        header = _prepared(encoded, config, name=corpus_name(sources), sources=absolute(sources), notes=notes)
-        atomic_write(out, lambda handle: _write(handle, header, encoded))
-    num_bytes = sum(getattr(text, "num_bytes", 0) for texts in inputs.values() for text in texts)
-    return {
-        "chars": encoded.parts[TEXT].num_chars,
-        "bytes": num_bytes,
-        "vocab_size": len(encoded.vocab),
-        "bytes_per_s": num_bytes / (time.perf_counter() - started),
-        "peak_rss_bytes": peak_rss_bytes(),
-        "notes": notes,
-    }
 
 
 def write_prepared(corpus: Corpus, out: str | Path) -> None:
@@ -91,19 +54,48 @@ def write_prepared(corpus: Corpus, out: str | Path) -> None:
     parts = {name: ids for name in _PARTS if (ids := getattr(corpus, name)) is not None}
     stops = np.cumsum([len(ids) for ids in parts.values()]).tolist()
     extents = {name: [stop - len(ids), stop] for (name, ids), stop in zip(parts.items(), stops, strict=True)}
-    header = _header(corpus, extents, num_ids=stops[-1])
+    atomic_write(Path(out), lambda handle: write_ids(handle, corpus, parts.values(), extents))
+
+
+def write_ids(
+    handle: BinaryIO,
+    corpus: Corpus,
+    blocks: Iterable[UInt[Array, " n"]],
+    extents: Mapping[str, Sequence[int]],
+    *,
+    stamps: Sequence[Stamp] = (),
+) -> None:
+    """Write a prepared file: the header, the ids, and then the header again with their checksums.
+
+    Args:
+        handle: an empty file, open for writing, in which one can seek.
+        corpus: for the header; its own ids are not used.
+        blocks: all ids, in the order of the file.
+        extents: name of each part → its first id and the one after its last.
+        stamps: of the sources.
+    """
     little = corpus.vocab.dtype.newbyteorder("<")
+    num_ids = max(stop for _, stop in extents.values())
+    size = chunk_bytes_for(num_ids * little.itemsize)
+    count = num_chunks(num_ids * little.itemsize, size)
 
-    def write(handle: BinaryIO) -> None:
-        handle.write(header)
-        for ids in parts.values():
-            handle.write(ids.astype(little, copy=False).tobytes())
+    def header(values: list[int]) -> bytes:
+        return _header(
+            corpus, extents, num_ids=num_ids, checksums=checksums_to_json(values, size), stamps=stamps
+        )
 
-    atomic_write(Path(out), write)
+    handle.write(header([0] * count))
+    writer = ChecksumWriter(size)
+    for block in blocks:
+        data = np.ascontiguousarray(block, little).data
+        writer.update(data)
+        handle.write(data)
+    handle.seek(0)
+    handle.write(header(writer.finish()))
 
 
 def open_prepared(path: str | Path) -> Corpus:
-    """Map a prepared file into memory.
+    """Map a prepared file into memory; its checksums are compared where it is read (see `checksums`).
 
     Raises:
         DataError: it is not a prepared corpus, or is truncated or damaged.
@@ -117,17 +109,19 @@ def open_prepared(path: str | Path) -> Corpus:
         num_ids = int(header["num_ids"])
         sources, notes = tuple(map(str, header["sources"])), tuple(map(str, header["notes"]))
         name, sha256, num_chars = str(header["name"]), str(header["sha256"]), int(header["num_chars"])
+        num_bytes = num_ids * vocab.dtype.itemsize
+        checksums = Checksums.from_json(header.get("checksums"), path, num_bytes)
     except (KeyError, TypeError, ValueError, AttributeError, ConfigError, ModelFileError) as error:
         raise _damaged(path, f"its header is invalid ({error})") from error
-    expected = offset + num_ids * vocab.dtype.itemsize
+    expected = offset + num_bytes
     if path.stat().st_size != expected:
         raise _damaged(path, f"it has {path.stat().st_size:,} bytes, but its header says {expected:,}")
     if not {"train"} <= set(extents) <= set(_PARTS) or not all(
         0 <= start < stop <= num_ids for start, stop in extents.values()
     ):
         raise _damaged(path, f"its parts {extents} are not within its {num_ids:,} ids")
-    ids = np.memmap(path, vocab.dtype.newbyteorder("<"), "r", offset, (num_ids,))
-    parts = {part: ids[start:stop] for part, (start, stop) in extents.items()}
+    ids = CheckedIds(path, vocab.dtype.newbyteorder("<"), "r", offset, (num_ids,)).checked_by(checksums)
+    parts = {part: ids.part(start, stop) for part, (start, stop) in extents.items()}
     return Corpus(
         name=name,
         vocab=vocab,
@@ -168,6 +162,27 @@ def open_for(sources: Sequence[str | Path], config: TextConfig, *, held_out: str
     return corpus
 
 
+def is_room_for(stamps: Sequence[Stamp]) -> bool:
+    """Whether a header can hold these stamps; the longest header is 16 MiB."""
+    return sum(len(json.dumps(stamp.to_json())) for stamp in stamps) <= _MAX_HEADER // 2
+
+
+def stored_stamps(path: Path) -> list[Stamp]:
+    """The stamps of the sources of a prepared file; none if it was written before there were any.
+
+    Raises:
+        DataError: it is not a prepared corpus, or is damaged.
+    """
+    header, _ = _read_header(path)
+    found = header.get("stamps", [])
+    try:
+        if not isinstance(found, list):
+            raise ValueError("stamps must be a list")
+        return [Stamp.from_json(document) for document in found]
+    except ValueError as error:
+        raise _damaged(path, f"its header is invalid ({error})") from error
+
+
 def is_prepared(source: str | Path) -> bool:
     """Whether `source` is a prepared file."""
     path = Path(source)
@@ -180,54 +195,14 @@ def is_prepared(source: str | Path) -> bool:
         return False
 
 
-def peak_rss_bytes() -> int | None:
-    """The peak memory of this process; None on Windows, which does not report it."""
-    try:
-        import resource
-        import sys
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _temporary(out: Path) -> BinaryIO:
-    """An unnamed temporary file in the folder of the result, so that both use the same disk."""
-    try:
-        return cast("BinaryIO", tempfile.TemporaryFile(dir=out.parent))  # `prepare` closes it
-    except OSError as error:
-        raise unwritable(out, error) from error
-
-
-def _prepared(
-    encoded: Encoded, config: TextConfig, *, name: str, sources: tuple[str, ...], notes: list[str]
+def _header(
+    corpus: Corpus,
+    extents: Mapping[str, Sequence[int]],
+    *,
+    num_ids: int,
+    checksums: Mapping[str, Any],
+    stamps: Sequence[Stamp],
 ) -> bytes:
-    """The header of a corpus that is still in spools."""
-    starts, num_ids = {}, 0
-    for role, part in encoded.parts.items():
-        starts[role] = num_ids
-        num_ids += part.length
-    extents = {
-        part: [starts[role] + start, starts[role] + stop]
-        for part, (role, start, stop) in encoded.extents.items()
-    }
-    nothing = np.empty(0, encoded.vocab.dtype)
-    facts = Corpus(
-        name=name,
-        vocab=encoded.vocab,
-        config=config,
-        train=nothing,
-        validation=None,
-        test=None,
-        sha256=encoded.sha256,
-        num_chars=encoded.parts[TEXT].num_chars,
-        sources=sources,
-        notes=tuple(notes),
-    )
-    return _header(facts, extents, num_ids=num_ids)
-
-
-def _header(corpus: Corpus, extents: Mapping[str, Sequence[int]], *, num_ids: int) -> bytes:
     """The bytes before the ids, padded so that these begin at a multiple of `_ALIGNMENT`."""
     document = {
         "format_version": FORMAT_VERSION,
@@ -240,18 +215,12 @@ def _header(corpus: Corpus, extents: Mapping[str, Sequence[int]], *, num_ids: in
         "sha256": corpus.sha256,
         "sources": corpus.sources,
         "notes": corpus.notes,
+        "checksums": checksums,
+        "stamps": [stamp.to_json() for stamp in stamps],
     }
     header = json.dumps(document).encode("utf-8")
     header += b" " * (-(len(MAGIC) + 8 + len(header)) % _ALIGNMENT)
     return MAGIC + len(header).to_bytes(8, "little") + header
-
-
-def _write(handle: BinaryIO, header: bytes, encoded: Encoded) -> None:
-    handle.write(header)
-    little = encoded.vocab.dtype.newbyteorder("<")
-    for part in encoded.parts.values():
-        for block in id_blocks(part, encoded.vocab):
-            handle.write(block.astype(little, copy=False).tobytes())
 
 
 def _read_header(path: Path) -> tuple[Mapping[str, Any], int]:

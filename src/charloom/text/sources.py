@@ -5,53 +5,50 @@ A source can be opened more than once, because a first pass detects its encoding
 
 from __future__ import annotations
 
-import bz2
 import contextlib
 import difflib
 import glob
-import gzip
 import itertools
-import lzma
 import os
-import shutil
 import sys
-import tempfile
-import zlib
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
-from charloom.config import TextConfig
 from charloom.errors import DataError
 from charloom.text.catalogue import ALIASES, KNOWN
-from charloom.text.changes import Changes
-from charloom.text.decode import decode_blocks, detect, looks_binary, raw_pieces
+from charloom.text.decode import looks_binary
 from charloom.text.left_out import LeftOut, reason_to_leave_out, reason_to_leave_out_named
-from charloom.text.mojibake import mojibake_note
-from charloom.text.normalise import Cleaner
 from charloom.text.passed_itself import how_to_pass, is_text_itself, passed_itself
+from charloom.text.pipes import spooled_pipe, spooled_stream, unreadable
 from charloom.text.tables import table_format
+from charloom.text.unpack import MAX_EXPANSION, packed_format, unpacked
 
 BLOCK = 1 << 20  # bytes read at a time
-_SPOOL = 1 << 26  # bytes of standard input kept in memory before they go to a temporary file
-_BOMB_SIZE = 1 << 30  # decompressed bytes above which the ratio is checked
-_BOMB_RATIO = 250  # decompressed bytes per compressed byte; text reaches 10, logs 50
-_DAMAGED = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, OSError)
-_PACKED = ((b"\x1f\x8b", gzip.open), (b"\xfd7zXZ\0", lzma.open), (b"BZh", bz2.open))
+
+
+@dataclass
+class Meter:
+    """How many bytes of a file, compressed or not, have been read."""
+
+    num_bytes: int = 0
 
 
 @dataclass(frozen=True)
 class Source:
     """One text to read: a file (`path`), or standard input (`spool`, its spooled bytes).
 
-    Messages refer to it by `name`; `block_size` is the number of bytes read at a time.
+    Messages refer to it by `name`; `block_size` is the number of bytes read at a time, `max_expansion` the
+    decompressed bytes per compressed byte that are still believed.
     """
 
     name: str
     path: Path | None = None
     spool: BinaryIO | None = field(default=None, repr=False)
     block_size: int = BLOCK
+    max_expansion: int = MAX_EXPANSION
+    meter: Meter = field(default_factory=Meter, repr=False, compare=False)
 
     def blocks(self) -> Generator[bytes, None, None]:
         """The bytes, decompressed, from the start.
@@ -84,95 +81,16 @@ class Source:
     def _decompressed(self, handle: BinaryIO) -> Iterator[bytes]:
         start = handle.read(6)
         handle.seek(0)
-        opener = next((opener for magic, opener in _PACKED if start.startswith(magic)), None)
-        if opener is None:
-            while block := handle.read(self.block_size):
+        packed = packed_format(start)
+        if packed is not None:
+            sizes = {"block_size": self.block_size, "max_expansion": self.max_expansion}
+            for block in unpacked(handle, packed, self.name, **sizes):
+                self.meter.num_bytes = handle.tell()
                 yield block
             return
-        decompressed = cast("BinaryIO", opener(handle))
-        total = 0
-        while block := self._next_block(decompressed):
-            total += len(block)
-            packed = max(handle.tell(), 1)
-            if total > _BOMB_SIZE and total > _BOMB_RATIO * packed:
-                raise DataError(
-                    f"{self.name} decompresses from {packed:,} to more than {total:,} bytes",
-                    why=f"no text compresses {_BOMB_RATIO}-fold, so this is a mistake or a decompression bomb",
-                    fix="if this is intended, decompress it yourself and pass the result",
-                )
+        while block := handle.read(self.block_size):
+            self.meter.num_bytes = handle.tell()
             yield block
-
-    def _next_block(self, decompressed: BinaryIO) -> bytes:
-        try:
-            return decompressed.read(self.block_size)
-        except _DAMAGED as error:
-            raise DataError(
-                f"{self.name} cannot be decompressed to the end",
-                why=f"{error}".rstrip(".") or "it is truncated or damaged",
-                fix="copy or download the file again; its size or checksum will differ",
-            ) from error
-
-
-@dataclass
-class Reading:
-    """One source being read, and information gathered while reading.
-
-    `num_bytes` counts the decompressed bytes read so far; `encoding`, the detected codec, is empty until the first
-    piece; `notes` for the user are complete after the last piece.
-    """
-
-    source: Source
-    config: TextConfig
-    num_bytes: int = 0
-    encoding: str = ""
-    notes: list[str] = field(default_factory=list)
-
-
-@dataclass
-class SourceText(Reading):
-    """A source as one text, in cleaned pieces."""
-
-    @property
-    def label(self) -> str:
-        """Its name in messages."""
-        return self.source.name
-
-    def pieces(self, changes: Changes) -> Iterator[str]:
-        """Decode and clean, piece by piece; joined, the pieces equal the cleaned whole.
-
-        Args:
-            changes: counts what cleaning changes.
-
-        Raises:
-            DecodeError: a byte does not fit the encoding.
-            DataError: it cannot be read or is not text.
-        """
-        with contextlib.closing(self.source):
-            if self.config.is_raw:
-                yield from raw_pieces(self._counted())
-                return
-            cleaner = Cleaner(self.config, changes)
-            yield from map(cleaner.feed, self.decoded())
-            yield cleaner.feed("", final=True)
-
-    def decoded(self) -> Iterator[str]:
-        """The text as it stands in the source, piece by piece; raises as `pieces`."""
-        encoding = detect(self.source.blocks(), encoding=self.config.encoding, source=self.source.name)
-        self.encoding = encoding.name
-        self._note(encoding.note)
-        for number, text in enumerate(decode_blocks(self._counted(), encoding.name, self.source.name)):
-            if number == 0:
-                self._note(mojibake_note(text))
-            yield text
-
-    def _counted(self) -> Iterator[bytes]:
-        for block in self.source.blocks():
-            self.num_bytes += len(block)
-            yield block
-
-    def _note(self, note: str | None) -> None:
-        if note:
-            self.notes.append(f"{self.source.name}: {note}")
 
 
 def find_sources(
@@ -181,6 +99,7 @@ def find_sources(
     stdin: BinaryIO | None = None,
     block_size: int = BLOCK,
     tables: bool = False,
+    max_expansion: int = MAX_EXPANSION,
 ) -> tuple[list[Source], list[str]]:
     """Find the texts that file names, folders, globs and ``-`` (`stdin`, or the process's standard input) refer to.
 
@@ -196,20 +115,21 @@ def find_sources(
     sources: list[Source] = []
     notes: list[str] = []
     left_out = LeftOut()
+    like = Source("", block_size=block_size, max_expansion=max_expansion)
     for name in names:
         if str(name) == "-":
-            spool = _spooled(stdin if stdin is not None else sys.stdin.buffer)
-            sources.append(Source("standard input", spool=spool, block_size=block_size))
+            spool = spooled_stream(stdin if stdin is not None else sys.stdin.buffer)
+            sources.append(replace(like, name="standard input", spool=spool))
             continue
         for path in _matches(str(name), left_out):
             if (reason := reason_to_leave_out_named(path)) is not None:
                 left_out.add(reason, str(path))
             elif path.is_dir():
-                sources += _texts_in(path, notes, block_size, left_out, tables=tables)
+                sources += _texts_in(path, notes, like, left_out, tables=tables)
             elif path.is_file():
-                sources.append(Source(str(path), path, block_size=block_size))
+                sources.append(replace(like, name=str(path), path=path, meter=Meter()))
             else:
-                sources.append(Source(str(path), spool=_spooled_pipe(path), block_size=block_size))
+                sources.append(replace(like, name=str(path), spool=spooled_pipe(path), meter=Meter()))
     if left_out and not sources:
         raise DataError(
             f"{', '.join(map(str, names))} contains no text",
@@ -219,33 +139,6 @@ def find_sources(
     if left_out:
         notes.append(f"left out {left_out}")
     return sources, notes
-
-
-def can_be_read_once(source: str | Path) -> bool:
-    """Whether a source is standard input, ``-``, or a pipe such as ``<(command)``, whose text is gone once it is read."""
-    return str(source) == "-" or Path(source).is_fifo()
-
-
-def unreadable(name: str, error: OSError) -> DataError:
-    """The error for a file that the system refuses to read."""
-    why = error.strerror or str(error)
-    return DataError(f"cannot read {name}", why=why, fix="check the file's permissions and its disk")
-
-
-def _spooled(stdin: BinaryIO) -> BinaryIO:
-    """Standard input, kept so that it can be read twice: in memory, or on disk if it is long."""
-    spool = tempfile.SpooledTemporaryFile(_SPOOL)  # noqa: SIM115 - `SourceText.pieces` closes it
-    shutil.copyfileobj(stdin, spool, BLOCK)
-    return cast("BinaryIO", spool)
-
-
-def _spooled_pipe(path: Path) -> BinaryIO:
-    """A named pipe, such as ``<(command)``: like standard input, it can be read only once."""
-    try:
-        with path.open("rb") as pipe:
-            return _spooled(pipe)
-    except OSError as error:
-        raise unreadable(str(path), error) from error
 
 
 def _matches(name: str, left_out: LeftOut) -> list[Path]:
@@ -278,6 +171,12 @@ def _is_left_out(match: Path, pattern: str, left_out: LeftOut) -> bool:
 
 
 def _missing(path: Path) -> DataError:
+    if path.is_symlink():
+        return DataError(
+            f"{path} is a link that leads to no file",
+            why=f"it names {path.readlink()}, which does not exist or leads back to it",
+            fix="pass the file itself, or mend the link",
+        )
     folder = path.parent
     if not folder.is_dir():
         why, fix = f"the folder {folder} does not exist either", "check the spelling of the path"
@@ -294,7 +193,7 @@ def _missing(path: Path) -> DataError:
 
 
 def _texts_in(
-    folder: Path, notes: list[str], block_size: int, left_out: LeftOut, *, tables: bool
+    folder: Path, notes: list[str], like: Source, left_out: LeftOut, *, tables: bool
 ) -> list[Source]:
     files, skipped = _files_below(folder)
     if not files and skipped:
@@ -305,7 +204,7 @@ def _texts_in(
         raise DataError(what, why=why, fix="pass another one")
     texts, others = [], []
     for path in files:
-        source = Source(str(path), path, block_size=block_size)
+        source = replace(like, name=str(path), path=path, meter=Meter())
         if (table_format(path.name) is not None) if tables else _is_text(source.head(1 << 13)):
             texts.append(source)
         else:

@@ -18,10 +18,10 @@ from charloom.rng import Purpose, permutation
 from charloom.text.vocabulary import BOUNDARY_CODE
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Int64, UInt32
+    from jaxtyping import Bool, Int64, UInt16, UInt32
     from numpy import ndarray as Array
 
-    from charloom.text.encode import Part
+    from charloom.text.part import Part
 
 _SORTED_SHARE = 0.8
 """Neighbours in order, as a share of all that differ, from which a list counts as sorted: by chance it is a half."""
@@ -72,20 +72,23 @@ def find_cut(part: Part) -> int:
         return _hold_out_documents(part)
     if not as_bytes and not documents:
         return floor_share(part.length, 1 - fraction)
-    units = part.length
-    if as_bytes:
-        units = sum(int(begins_char(part.symbols.codes[block]).sum()) for block in part.blocks())
+    codes = part.symbols.codes
+    is_unit = units_of(codes, config.unit)
+    is_allowed = codes == BOUNDARY_CODE if documents else is_unit
+    units = int(part.counts[is_unit[: len(part.counts)]].sum())
     index = max(floor_share(units, 1 - fraction), int(documents))  # the first document is always for training
     last, position = 0, 0
     for block in part.blocks():
-        codes = part.symbols.codes[block]
-        is_unit = units_of(codes, config.unit)
-        allowed = np.flatnonzero(codes == BOUNDARY_CODE if documents else is_unit)
-        after = allowed[np.cumsum(is_unit)[allowed] - 1 >= index]
-        if len(after):
-            return position + int(after[0])
-        last = position + int(allowed[-1]) if len(allowed) else last
-        index -= int(is_unit.sum())
+        units = len(block) if not as_bytes else int(np.count_nonzero(is_unit[block]))
+        allowed_here = is_allowed[block]
+        if units > index:
+            allowed = np.flatnonzero(allowed_here)
+            after = allowed[np.cumsum(is_unit[block])[allowed] - 1 >= index]
+            if len(after):
+                return position + int(after[0])
+        from_end = int(allowed_here[::-1].argmax())
+        last = position + len(block) - 1 - from_end if allowed_here[-1 - from_end] else last
+        index -= units
         position += len(block)
     if last == 0:
         raise _single_document()
@@ -168,10 +171,10 @@ def sorted_note(part: Part, cut: int) -> list[str]:
 def _is_sorted(part: Part) -> bool:
     """Whether most documents that differ from the one before come after it, or most before, in code-point order."""
     rises = falls = 0
+    is_boundary = part.symbols.codes == BOUNDARY_CODE
     for block in part.blocks_in_text_order():
-        codes = part.symbols.codes[block]
-        starts = np.flatnonzero(codes == BOUNDARY_CODE)
-        keys = _keys(codes, starts)
+        starts = np.flatnonzero(is_boundary[block])
+        keys = _keys(part.symbols.codes, block, starts)
         differs = keys[1:] != keys[:-1]
         pair, first = (
             np.arange(len(differs)),
@@ -182,8 +185,10 @@ def _is_sorted(part: Part) -> bool:
     return max(rises, falls) >= max(_SORTED_SHARE * (rises + falls), _FEWEST_PAIRS)
 
 
-def _keys(codes: UInt32[Array, " n"], starts: Int64[Array, " d"]) -> UInt32[Array, "e K"]:
+def _keys(
+    codes: UInt32[Array, " symbols"], block: UInt16[Array, " n"], starts: Int64[Array, " d"]
+) -> UInt32[Array, "e K"]:
     """The first characters of each document but the last, which the block may cut; 0 after its end."""
     places = starts[:-1, None] + 1 + np.arange(_KEY_CHARS)
     inside = places < starts[1:, None]
-    return np.where(inside, codes[np.minimum(places, len(codes) - 1)], 0).astype(np.uint32)
+    return np.where(inside, codes[block[np.minimum(places, len(block) - 1)]], 0).astype(np.uint32)

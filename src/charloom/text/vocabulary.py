@@ -36,6 +36,8 @@ BOUNDARY_CODE = NUM_CODE_POINTS
 """The boundary in arrays of code points: one above the last code point of Unicode."""
 MAX_SYMBOLS = 20_000
 REPLACEMENT = 0xFFFD
+REPLACEMENT_RARITY = 1000
+"""A text with one U+FFFD in this many characters is refused; with fewer, a note says so."""
 
 
 def code_points(text: str) -> UInt32[Array, " n"]:
@@ -358,15 +360,17 @@ def check_plausible(
     """Refuse a vocabulary that only a wrongly decoded text would have.
 
     Raises:
-        DataError: U+FFFD is among the symbols and `replace_chars` does not keep it, or there are more than 20,000.
+        DataError: one character in 1,000 is U+FFFD and `replace_chars` does not keep it, or there are more than 20,000.
     """
     kept = parse_replacements(config.replace_chars) if config.replace_chars is not None else {}
-    if REPLACEMENT in symbols and chr(REPLACEMENT) not in "".join(kept.values()):
+    times, total = counts.get(REPLACEMENT, 0), sum(counts.values()) - counts.get(BOUNDARY_CODE, 0)
+    too_often = times * REPLACEMENT_RARITY >= total
+    if REPLACEMENT in symbols and too_often and chr(REPLACEMENT) not in "".join(kept.values()):
         first = f", first {places[REPLACEMENT]}" if REPLACEMENT in places else ""
-        times = counts[REPLACEMENT]
         raise DataError(
             f"the text contains the replacement character U+FFFD {times:,} time{'s' * (times > 1)}{first}",
-            why="some program wrote it where it could not decode the original, so the text is damaged there",
+            why=f"that is one in {total // times:,} characters, more than one in {REPLACEMENT_RARITY:,}: some program "
+            "could not decode the original, so the text is damaged there",
             fix="get the original and give its --encoding, or add --replace-chars U+FFFD= to leave it out, "
             "--replace-chars U+FFFD=? to put ? in its place, or --replace-chars U+FFFD=U+FFFD to keep it",
         )

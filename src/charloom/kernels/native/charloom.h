@@ -341,6 +341,14 @@ int64_t automaton_build(const int32_t *columns, int64_t n, int64_t num_columns, 
 void automaton_read(const int32_t *columns, int64_t n, int64_t num_columns, const int32_t *length, const int32_t *link, const int32_t *edges, int32_t *best, int64_t *end, int64_t *seen, int64_t *at);
 void automaton_spread(const int32_t *order, int64_t n, const int32_t *length, const int32_t *link, int32_t *best, int64_t *end, int64_t *seen);
 
+/* Text to numbers, and numbers to ids; see utf8.c. */
+int64_t utf8_numbers(const uint8_t *data, int64_t n, int64_t kind, const int32_t *slots, int32_t stops, uint16_t *numbers, int64_t *at);
+void count_numbers(const uint16_t *numbers, int64_t n, int64_t *counts, int64_t size);
+void ids_of_numbers(const uint16_t *numbers, int64_t n, const uint32_t *table, int64_t width, void *ids);
+
+/* SHA-256 of whole blocks; see sha256.c. */
+void sha256_blocks(uint32_t *state, const uint8_t *data, int64_t num_blocks, int64_t plain);
+
 /* Take the updates of a StepRange up to a non-finite loss or gradient; return the number taken.
  *
  * `tape` fits the longest window, the state h (H') is updated, `count` counts earlier updates. */

@@ -23,6 +23,8 @@
 #include "masks.c"
 #include "linear_scan.c"
 #include "suffix_automaton.c"
+#include "utf8.c"
+#include "sha256.c"
 #include "online_products.h"
 #include "online_elman.h"
 #include "online_rules.h"
