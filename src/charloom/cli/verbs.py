@@ -25,6 +25,7 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "serve": "Serve models over HTTP, to programs that speak OpenAI's interface.",
         "runs": "List the runs in a folder.",
         "compare": "Compare runs in a table or a plot.",
+        "search": "Search for the best settings on a text, with any number of workers.",
         "recipes": "List the named recipes and the table of default settings.",
         "reproduce": "Reproduce a published system, compare the figures and list its mistakes.",
         "demo": "Train on a text included with Python and show a sample.",
