@@ -81,6 +81,7 @@ def pretend_fetched(folder, texts, monkeypatch):
         ("docs/tutorial/why-does-my-rnn-forget.md", 8),
         ("docs/how-to/compare-runs.md", 3),
         ("docs/how-to/copied-text.md", 1),
+        ("docs/how-to/ensembles.md", 4),
         ("docs/how-to/find-typos.md", 3),
         ("docs/how-to/fine-tune.md", 2),
         ("docs/how-to/many-samples.md", 4),

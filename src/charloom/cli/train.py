@@ -31,6 +31,13 @@ Seeds = Annotated[
     int | None,
     option("train N runs, with the seeds --seed, --seed + 1, …, in folders named after them", metavar="N"),
 ]
+Members = Annotated[
+    int | None,
+    option(
+        "train N runs as --seeds does, several at the same time, and combine them into an ensemble",
+        metavar="N",
+    ),
+]
 MovedTo = Annotated[list[str] | None, path_option("with --resume: where the text is now", name="--text")]
 RecipeName = Annotated[str | None, path_option("name of a recipe, a TOML file, or an earlier run to repeat")]
 TestFile = Annotated[str | None, path_option("file set aside for `charloom eval --split test`")]
@@ -51,6 +58,7 @@ def train(
     out: RunFolder = None,
     resume: Resume = None,
     seeds: Seeds = None,
+    members: Members = None,
     moved_to: MovedTo = None,
     val: ValidationFile = None,
     test: TestFile = None,
@@ -72,7 +80,10 @@ def train(
     how: dict[str, Any] = {**places, "keep_text": keep_text, "log": log}
     if resume is not None:
         other = (
-            seeds is not None or keep_text is not None or any(place is not None for place in places.values())
+            seeds is not None
+            or members is not None
+            or keep_text is not None
+            or any(place is not None for place in places.values())
         )
         job = _resumed(resume, sources, settings, other=other, log=log)
         if job is None:
@@ -81,6 +92,10 @@ def train(
         what, why = f"--steps +{steps} without --resume", "only an existing run can be extended"
         raise UsageError(what, why=why, fix=f"give --steps {steps}, or add --resume DIR")
     else:
+        if members is not None:
+            from charloom.cli.train_members import train_ensemble
+
+            return train_ensemble(show, sources, members, seeds=seeds, how=how, settings=settings)
         if seeds is not None:
             return _train_seeds(show, jobs.new_jobs(*sources, seeds=seeds, **how, **settings), seeds)
         job = jobs.new_job(*sources, **how, **settings)
@@ -190,7 +205,7 @@ app = verb(
     TextConfig,
     ModelConfig,
     TrainConfig,
-    usage="train [TEXT...] [--recipe NAME|FILE] [--out DIR] [--seeds N] [--resume DIR] [settings]",
+    usage="train [TEXT...] [--recipe NAME|FILE] [--out DIR] [--seeds N] [--members N] [--resume DIR] [settings]",
     examples="""
         charloom train names --documents line --minutes 2
         charloom train tales.txt --minutes 2
@@ -199,6 +214,7 @@ app = verb(
         cat tales.txt | charloom train - --steps 20 --quiet
         charloom train tales.txt --steps 20 --log tensorboard
         charloom train tales.txt --steps 40 --seeds 3 --out runs/trio
+        charloom train tales.txt --steps 40 --members 2 --out runs/duo
         charloom train --resume runs/tales --steps +20
         charloom train more.txt --init-from runs/tales --steps 20
     """,

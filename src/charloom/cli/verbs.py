@@ -22,6 +22,7 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "explain": "Show step by step how a text becomes a prediction.",
         "info": "Describe a model: settings, parameters, vocabulary and results.",
         "export": "Share a model: a page that writes offline, ONNX, a folder for the Hub, a card.",
+        "ensemble": "Combine models into one that predicts with the mean of their probabilities.",
         "serve": "Serve models over HTTP, to programs that speak OpenAI's interface.",
         "runs": "List the runs in a folder.",
         "compare": "Compare runs in a table or a plot.",
