@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
+from charloom import threads
 from charloom.api.keywords import refuse_unknown, takes_settings
 from charloom.api.settings import SampleSettings
 from charloom.config import SampleConfig, TextConfig, from_dict
@@ -242,8 +243,16 @@ def _network_of(file: ModelFile | EnsembleFile) -> tuple[str, int]:
 def _bind(file: ModelFile | EnsembleFile, engine: Engine, **how: Any) -> EngineModel:
     """Bind a network, or every member of an ensemble, to an engine."""
     files = file.members if isinstance(file, EnsembleFile) else (file,)
-    models = [engine.model(one.parameters, one.model_config, **how) for one in files]
-    return models[0] if len(models) == 1 else EnsembleModel(models)
+    models: list[Any] = [engine.model(one.parameters, one.model_config, **how) for one in files]
+    if len(models) == 1:
+        only: EngineModel = models[0]
+        return only
+    if engine.name != "fused":
+        return EnsembleModel(models)
+    from charloom.engines.fused.ensemble import FusedEnsemble
+
+    most = threads.available() if how.get("threads") is None else how["threads"]
+    return FusedEnsemble(models, threads=most, portable=how.get("portable", False))
 
 
 def torch_module_code() -> Any:
