@@ -5,6 +5,7 @@ import tomllib
 
 import pytest
 
+from charloom import threads
 from charloom.tuning import objective as trial_objective
 
 pytest.importorskip("optuna", reason="searching needs optuna")
@@ -35,12 +36,14 @@ def test_the_best_trial_is_a_recipe_that_repeats_to_the_digit(charloom, workspac
 
 
 def test_minutes_become_a_number_of_steps_that_fit(charloom, workspace):
-    found = charloom(f"search tales.txt --trials 2 --minutes 0.06 {SMALL} --objective loss,size --json")
+    small = SMALL.replace("--threads 1", "")
+    found = charloom(f"search tales.txt --trials 2 --minutes 0.06 {small} --objective loss,size --json")
     assert found.code == 0, found.err
     for name in found.json["recipes"]:
         recipe = tomllib.loads((workspace / name).read_text("utf-8"))
         assert recipe["train"]["steps"] >= 5
         assert "minutes" not in recipe["train"]
+        assert recipe["train"]["threads"] == threads.available()  # the bits of a run depend on it
     assert not list((workspace / "searches" / "tales").glob("*-speed"))
 
 

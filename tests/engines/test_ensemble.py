@@ -145,7 +145,8 @@ def test_rows_on_several_threads_write_the_same():
     found = []
     for threads in (1, 3):
         model = compiled_ensemble(threads, "float32")
-        found.append(model.decode(prefill_batch(model, prompts, numbers, 0), SamplingParams(5), 25).ids)
+        rules = [SamplingParams(5, temperature=0.2 + 0.1 * number) for number in numbers]
+        found.append(model.decode(prefill_batch(model, prompts, numbers, 0), rules, 25).ids)
     np.testing.assert_array_equal(*found)
 
 

@@ -55,6 +55,7 @@ def test_a_search_repeats_with_its_seed(tmp_path):
         found.append([row.params for row in findings_of(store).trials])
         store.close()
     assert found[0] == found[1] != found[2]
+    assert len({params["learning_rate"] for params in found[0]}) == 14  # each trial draws its own
 
 
 def test_a_finished_search_has_nothing_to_do_and_can_be_extended(store):

@@ -54,4 +54,4 @@ def _toml(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, float):
         return repr(value)
-    return str(value) if isinstance(value, int) else json.dumps(str(value)).replace("\x7f", "\\u007f")
+    return str(value) if isinstance(value, int) else json.dumps(str(value))
