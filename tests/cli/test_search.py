@@ -97,3 +97,23 @@ def test_what_cannot_be_searched_is_refused_before_the_first_trial(charloom, wor
 
 def test_standard_input_is_refused(charloom, workspace):
     assert "every trial reads the text again" in charloom("search - --steps 3", stdin=b"abc").err
+
+
+def test_what_another_machine_wrote_is_escaped(charloom, workspace):
+    from charloom.errors import RunError
+    from charloom.tuning import open_store, start_search, work
+    from tests.tuning.workers import plan_of_trials
+
+    def fail(number, settings, **how):
+        raise RunError("a\x1b[31mred", why="b", fix="c")
+
+    place = workspace / "searches" / "tales"
+    place.mkdir(parents=True)
+    store = open_store(place)
+    study, plan = start_search(store, plan_of_trials(1))
+    assert [end.outcome for end in work(store, study, plan, fail)] == ["fail"]
+    store.close()
+    shown = charloom("search tales.txt --show")
+    assert "trials failed" in shown.err
+    assert "\x1b" not in shown.err + shown.out
+    assert "no trial is complete" in shown.err

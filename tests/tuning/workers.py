@@ -30,7 +30,7 @@ def loss_of(settings):
 
 def synthetic(number, settings, *, seconds, watch, check):
     """Compute for a moment, report a curve, and return the number."""
-    for progress in (0.3, 0.6):
+    for progress in (0.1, 0.3):
         time.sleep(0.002 * random.random())
         check()
         watch(progress, loss_of(settings) + 1 - progress)

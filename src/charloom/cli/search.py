@@ -132,11 +132,13 @@ def _search(
 
 
 def _ended(end: TrialEnd, num_trials: int) -> str:
+    from charloom.generation.escape import visible
+
     values = ", ".join(f"{name} {_figure(name, value)}" for name, value in end.values.items())
     said = {
         "complete": values,
         "pruned": "pruned: its curve was worse than that of most others",
-        "fail": f"failed: {end.failure}",
+        "fail": f"failed: {visible(end.failure)}",
         "lost": "taken over by another worker",
         "stopped": "given back: the time is up",
     }[end.outcome]
@@ -150,6 +152,7 @@ def _figure(name: str, value: float) -> str:
 def _report(show: Show, store: Any, folder: Path, text: Sequence[str], *, draws: bool) -> None:
     """Print the best trials, write their recipes and, if asked, the page."""
     from charloom.cli.tables import text_table
+    from charloom.generation.escape import visible
     from charloom.tuning import findings_of
 
     found = findings_of(store)
@@ -158,7 +161,7 @@ def _report(show: Show, store: Any, folder: Path, text: Sequence[str], *, draws:
         show.line(text_table(rows, list(rows[0])))
     _say_failures(show, found)
     for name, share in list(found.importance.items())[:5]:
-        show.line(f"importance of {name}: {share:.0%}")
+        show.line(f"importance of {visible(name)}: {share:.0%}")
     written = _write_recipes(found, folder)
     page = _write_page(found, folder) if draws else None
     show.note(
@@ -203,9 +206,11 @@ def _has_speed(found: Findings) -> bool:
 
 
 def _say_failures(show: Show, found: Findings) -> None:
+    from charloom.generation.escape import visible
+
     failed = [one for one in found.trials if one.state == "fail"]
     if failed:
-        show.notes(f"{len(failed)} trials failed; trial {failed[0].number}: {failed[0].failure}")
+        show.notes(f"{len(failed)} trials failed; trial {failed[0].number}: {visible(failed[0].failure)}")
     if not found.best:
         show.notes("no trial is complete yet")
 

@@ -11,7 +11,7 @@ from charloom.tuning.plan import OBJECTIVES, SearchPlan
 from charloom.tuning.recipe import recipe_toml
 from charloom.tuning.start import plan_of
 from charloom.tuning.store import SearchStore
-from charloom.tuning.study import existing_study, quiet_optuna
+from charloom.tuning.study import FACTS, existing_study, quiet_optuna
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -123,7 +123,7 @@ def _key(row: TrialRow, objectives: Sequence[str]) -> tuple[float, ...] | None:
 
 def _row(trial: FrozenTrial) -> TrialRow:
     """A trial as the storage has it, with what another machine may have written checked for its type."""
-    facts = trial.user_attrs
+    facts = _mapping(trial.user_attrs.get(FACTS))
     values = {
         str(name): float(value)
         for name, value in _mapping(facts.get("values")).items()

@@ -25,6 +25,9 @@ PLAN = "plan"
 DEADLINE = "deadline"
 """Entries of the study: the plan, and when the search's time is up by the store's clock."""
 
+FACTS = "facts"
+"""The entry of a trial with what was measured besides its objectives."""
+
 STARTUP_TRIALS = 10
 """Trials with random settings before the estimator chooses, and before the pruner compares."""
 
@@ -127,8 +130,7 @@ def tell(
     from optuna.trial import TrialState
 
     try:
-        for name, value in facts.items():
-            trial.set_user_attr(name, value)
+        trial.set_user_attr(FACTS, dict(facts))
         study.tell(trial.number, values, TrialState[outcome.upper()])
     except (UpdateFinishedTrialError, ValueError):
         if not study._storage.get_trial(trial._trial_id).state.is_finished():
