@@ -69,35 +69,30 @@ class Killed(BaseException):
     """What ends a worker at once, as SIGKILL does: nothing is given back."""
 
 
-def kill(store, plan, monkeypatch):
-    """A worker that is killed in its first trial; returns the settings that were chosen for it."""
-    chosen = []
+def test_a_killed_worker_s_trial_is_taken_over_with_its_settings(store, monkeypatch):
+    """Its lease lasts for a minute of the store's clock, which the last of the other trials lets pass."""
+    now, chosen, done = [1000.0], {}, {}
+    monkeypatch.setattr(type(store), "now", lambda _: now[0])
+    study, plan = start_search(store, plan_of_trials(3))
 
     def die(number, settings, **how):
-        chosen.append(settings)
+        chosen.update(settings)
         raise Killed
 
     with monkeypatch.context() as patch:
         patch.setattr(type(store), "release", lambda *_: None)
         with pytest.raises(Killed):
-            all_ends(store, plan, die)
-    return chosen[0]
-
-
-def test_a_killed_worker_s_trial_is_taken_over_with_its_settings(store, monkeypatch):
-    plan = plan_of_trials(3)
-    chosen = kill(store, plan, monkeypatch)
-    assert store.held().keys() == {-1, 0}  # also the lease under which the search was set up
-    monkeypatch.setattr("charloom.tuning.start.LEASE_S", LEASE_S)
-    store.release(-1, store.held()[-1])
-    done = {}
+            list(work(store, study, plan, die, lease_s=60))
+    assert store.held().keys() == {0}
 
     def record(number, settings, **how):
         done[number] = settings
+        if number == 2:
+            now[0] += 61
         return synthetic(number, settings, **how)
 
-    ends = all_ends(store, plan, record)
-    assert [end.number for end in ends] == [1, 2, 0]  # the others first: its lease has to expire
+    ends = list(work(store, study, plan, record, lease_s=60))
+    assert [end.number for end in ends] == [1, 2, 0]
     assert done[0] == chosen
     assert findings_of(store).count("complete") == 3
 
