@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 TOOLS := axe-playwright-python hatchling editables httpx hypothesis ipykernel jaxtyping mypy nbclient onnx onnxruntime openai playwright pytest pytest-randomly pytest-xdist ruff tensorboard typeguard
-.PHONY: demo test check sanitize bench clean
+.PHONY: demo test test-clients check sanitize bench clean
 
 demo: $(VENV)/kernels
 	$(BIN)/charloom demo
@@ -20,6 +20,23 @@ PLAIN := tests/engines/scratch tests/engines/torch/test_network.py tests/engines
 test: $(VENV)/tools
 	$(TESTS)
 	CHARLOOM_CPU=none $(TESTS) $(PLAIN)
+
+# The server against other people's programs, which bring a gigabyte of packages: an environment of their own on top of
+# this one, and one with the oldest openai package.
+CLIENTS := llm litellm langchain-openai lm-eval
+
+test-clients: $(VENV)/clients/installed
+	PYTHONPATH=src CHARLOOM_OLD_OPENAI=$(VENV)/openai-1/bin/python \
+		$(VENV)/clients/bin/python -m pytest -q -rs tests/serve/test_clients.py
+
+$(VENV)/clients/installed: $(VENV)/tools
+	$(BIN)/python -m venv $(VENV)/clients
+	$(BIN)/python -c 'import site; print(*site.getsitepackages())' \
+		> $$($(VENV)/clients/bin/python -c 'import site; print(*site.getsitepackages())')/tools.pth
+	$(VENV)/clients/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(CLIENTS)
+	$(BIN)/python -m venv $(VENV)/openai-1
+	$(VENV)/openai-1/bin/python -m pip install --quiet --disable-pip-version-check 'openai==1.0.0' 'httpx<0.28'
+	touch $@
 
 check: $(VENV)/tools
 	$(BIN)/ruff format --check .

@@ -14,6 +14,7 @@ NAMES = {
     "gpu": "on a GPU: training speed against cuDNN, time to reach 1.4697, and the losses of the recipes",
     "generation": "sampling speed of the fused engine against plain PyTorch and the bandwidth of the caches",
     "wasm": "generation in WebAssembly under Node against the native library, one stream",
+    "page": "an exported page in Chromium on one core: the speed that it shows, and its size",
     "serve": "the server: characters per second, time to the first one and memory for 1, 8 and 64 streams, and a burst",
     "limits": "limits of recurrent networks: a measurement for each point of system E's closing list",
     "commits": "speed of this tree against another commit of it, training and generation (--against REV)",

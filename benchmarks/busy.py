@@ -2,6 +2,7 @@
 
 python -m benchmarks busy               three rounds, about 15 minutes
 python -m benchmarks busy --rounds 1    a quick look
+python -m benchmarks busy --only eval   these verbs; the others keep their rows, each with its date
 
 A process that only counts is pinned to core 0. Each verb then runs as a process of its own, as a user calls it, in turn
 without and with it; the ratio is of the medians. Half of two cores is gone, so work that uses both cannot cost less
@@ -11,22 +12,31 @@ than a factor of 2, and a factor above it is time spent waiting for a core inste
 from __future__ import annotations
 
 import argparse
+import datetime
+import itertools
+import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from benchmarks.harness import rounded, write_results
+from benchmarks.harness import RESULTS, rounded, write_results
 from benchmarks.overhead import head_of_text
 
 LIMIT = 2.2
 SMALL = ["--cell", "gru", "--hidden-size", "64"]
-SPIN = "import os\nif hasattr(os, 'sched_setaffinity'): os.sched_setaffinity(0, {0})\nwhile True: pass"
+SPIN = """
+import os
+if hasattr(os, 'sched_setaffinity'): os.sched_setaffinity(0, {0})
+parent = os.getppid()
+while os.getppid() == parent: sum(range(10_000))
+"""
 
 VERBS: dict[str, list[str]] = {
     "train, default network": ["train", "text.txt", "--steps", "60", "--out", "{new}"],
@@ -76,13 +86,39 @@ def seconds(words: list[str], folder: Path, number: int) -> float:
     return time.perf_counter() - began
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Measure, print and write ``results/busy.json``."""
+def measured(verb: str, folder: Path, rounds: int, numbers: Iterator[int]) -> dict[str, Any]:
+    """The row of one verb: medians of its wall times, idle and beside the spinning process."""
+    idle, busy = [], []
+    seconds(VERBS[verb], folder, next(numbers))  # what it reads from disk for the first time
+    for _ in range(rounds):
+        idle.append(seconds(VERBS[verb], folder, next(numbers)))
+        with spinning():
+            busy.append(seconds(VERBS[verb], folder, next(numbers)))
+    idle_s, busy_s = statistics.median(idle), statistics.median(busy)
+    print(f"{verb:26} idle {idle_s:7.4g} s  busy {busy_s:7.4g} s  {busy_s / idle_s:.2f}", flush=True)
+    return {
+        "verb": verb,
+        "idle_s": rounded(idle_s),
+        "busy_s": rounded(busy_s),
+        "ratio": rounded(busy_s / idle_s),
+        "within": busy_s / idle_s <= LIMIT,
+        "rounds": rounds,
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def main(arguments: Sequence[str] = ()) -> None:
+    """Measure, print and write ``results/busy.json`` after each verb."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks busy")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", default="", help="verbs whose name holds this text")
-    options = parser.parse_args(arguments)
-    rows, number = [], 0
+    parser.add_argument(
+        "--only", default="", help="verbs whose name holds this text; the others keep their rows"
+    )
+    options = parser.parse_args(list(arguments))
+    path = RESULTS / "busy.json"
+    kept = json.loads(path.read_text("utf-8"))["rows"] if options.only and path.exists() else []
+    rows = {row["verb"]: row for row in kept}
+    numbers = itertools.count(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         text = head_of_text(300_000)
@@ -90,30 +126,11 @@ def main(arguments: list[str] | None = None) -> None:
         (folder / "piece.txt").write_text(text[-12_000:], encoding="utf-8")
         seconds(["train", "text.txt", "--steps", "5", "--out", "default"], folder, 0)
         seconds(["train", "text.txt", *SMALL, "--steps", "100", "--out", "small"], folder, 0)
-        for verb, words in VERBS.items():
-            if options.only not in verb:
-                continue
-            idle, busy = [], []
-            seconds(words, folder, number := number + 1)  # what it compiles and reads from disk
-            for _ in range(options.rounds):
-                idle.append(seconds(words, folder, number := number + 1))
-                with spinning():
-                    busy.append(seconds(words, folder, number := number + 1))
-            ratio = statistics.median(busy) / statistics.median(idle)
-            rows.append(
-                {
-                    "verb": verb,
-                    "idle_s": rounded(statistics.median(idle)),
-                    "busy_s": rounded(statistics.median(busy)),
-                    "ratio": rounded(ratio),
-                    "within": ratio <= LIMIT,
-                }
-            )
-            print(
-                f"{verb:26} idle {rows[-1]['idle_s']:7} s  busy {rows[-1]['busy_s']:7} s  {ratio:.2f}",
-                flush=True,
-            )
-    print(write_results("busy", {"limit": LIMIT, "rounds": options.rounds, "rows": rows}))
+        for verb in VERBS:
+            if options.only in verb:
+                rows[verb] = measured(verb, folder, options.rounds, numbers)
+                write_results("busy", {"limit": LIMIT, "rows": [rows[one] for one in VERBS if one in rows]})
+    print(path)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,13 +117,13 @@ class Worker:
         self.process.wait()
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: Sequence[str] = ()) -> None:
     """Compare, print and write ``results/commits.json``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks commits")
     parser.add_argument("--against", required=True, help="a commit of this repository")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--only", default="", help="cases whose name holds this text")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(list(arguments))
     old_rev, new_rev = revision(options.against), revision("HEAD")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -158,4 +159,4 @@ def extracted(rev: str, folder: Path) -> Path:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -1,9 +1,10 @@
-"""What a training spends its time on: updates, start-up, validations and samples, and the final report.
+"""What a training spends its time on: updates, start-up, validations and samples, and the final report; and help.
 
 python -m benchmarks overhead
 
 Each training is a process of its own, as a user starts it, on the first 300,000 characters of Molière; medians of three.
-A budget in minutes promises the wall time of the whole command.
+A budget in minutes promises the wall time of the whole command. The time of help is compared with that of starting
+Python and doing nothing, in the same run.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import rounded, write_results
+from benchmarks.harness import interleave, rounded, write_results
 from benchmarks.trials import data_file
 
 ROUNDS = 3
@@ -46,7 +48,24 @@ def one(flags: list[str], folder: Path, number: int) -> dict[str, float]:
     return {"wall_s": wall_s, "updates_s": results["train_time_s"], "loop_s": results["wall_time_s"]}
 
 
-def main(arguments: list[str] | None = None) -> None:
+HELP = {
+    "python": ["-c", "pass"],
+    "--help": ["-m", "charloom", "--help"],
+    "train --help": ["-m", "charloom", "train", "--help"],
+}
+
+
+def help_times() -> dict[str, Any]:
+    """Median wall times of help and of an empty program, taking turns."""
+
+    def starting(words: list[str]) -> Callable[[], object]:
+        return lambda: subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
+
+    seconds = interleave({name: starting(words) for name, words in HELP.items()}, rounds=5)
+    return {f"{name} (s)": rounded(statistics.median(times)) for name, times in seconds.items()}
+
+
+def main(arguments: Sequence[str] = ()) -> None:
     """Measure, print and write ``results/overhead.json``."""
     del arguments
     rows, number = [], 0
@@ -63,7 +82,9 @@ def main(arguments: list[str] | None = None) -> None:
                 row["updates_to_promise"] = rounded(median["updates_s"] / how["promise_s"])
             rows.append(row)
             print(row, flush=True)
-    print(write_results("overhead", {"rounds": ROUNDS, "rows": rows}))
+    found = help_times()
+    print(found)
+    print(write_results("overhead", {"rounds": ROUNDS, "rows": rows, "help": found}))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The server under load: characters per second, time to the first character and memory for 1, 8 and 64 streams.
 
 The server runs in a process of its own; this process reads the streams from loopback, so its work takes a share of the
-same cores. After that, a burst of more requests than the server holds: how many are answered, how fast the others are
-refused, and what memory remains.
+same cores. After that, bursts of more requests than the server holds: how many are answered, how fast the others are
+refused, and what memory remains after each.
 
     python -m benchmarks serve [--seconds 30]
 """
@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +36,7 @@ from charloom.text import Vocabulary
 
 STREAMS = (1, 8, 64)
 LENGTH, PROMPT = 2000, "Once upon a time there was a tale. " * 6
-BURST = 400
+BURST, BURSTS = 400, 3
 LARGE = ModelConfig(cell="lstm", hidden_size=512, num_layers=2)
 TEXT = re.compile(rb'"text":("(?:[^"\\]|\\.)*")')
 
@@ -55,6 +56,14 @@ class Server:
             return None
         line = next(line for line in status.read_text("ascii").splitlines() if line.startswith(what))
         return round(int(line.split()[1]) / 1024, 1)
+
+
+def cached_states_mb(server: Server) -> float:
+    """The memory of the states that the server keeps to continue texts from, as its metrics tell."""
+    with urllib.request.urlopen(f"http://{server.host}:{server.port}/metrics", timeout=10) as answer:
+        found = re.search(r"^charloom_cached_state_bytes ([\d.e+]+)$", answer.read().decode(), re.MULTILINE)
+    assert found is not None
+    return round(float(found[1]) / 2**20, 1)
 
 
 @dataclass
@@ -163,7 +172,7 @@ def measure(model: Path, precision: str, seconds: float) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     with serving(model, "--precision", precision) as server:
         asyncio.run(keep_reading(server, 2, min(2.0, seconds)))  # every page of memory is touched once
-        idle = server.memory_mb()
+        idle, idle_cache = server.memory_mb(), cached_states_mb(server)
         for streams in STREAMS:
             measured = asyncio.run(keep_reading(server, streams, seconds))
             row = {
@@ -176,8 +185,11 @@ def measure(model: Path, precision: str, seconds: float) -> dict[str, Any]:
             }
             rows.append(row)
             print(f"  {precision:8} {row}", flush=True)
-        crowd = asyncio.run(burst(server))
-        time.sleep(1)
+        crowd, after_each = Measured(), []
+        for _ in range(BURSTS):
+            crowd = asyncio.run(burst(server))
+            time.sleep(1)
+            after_each.append(server.memory_mb())
         after = {
             "requests": BURST,
             "answered": crowd.answered,
@@ -185,7 +197,9 @@ def measure(model: Path, precision: str, seconds: float) -> dict[str, Any]:
             "refusal": milliseconds(crowd.refused_s) if crowd.refused_s else None,
             "highest_memory_mb": server.memory_mb("VmHWM"),
             "memory_before_mb": idle,
-            "memory_after_mb": server.memory_mb(),
+            "memory_after_each_burst_mb": after_each,
+            "cached_states_before_mb": idle_cache,
+            "cached_states_after_mb": cached_states_mb(server),
         }
         print(f"  {precision:8} burst {after}", flush=True)
     ratio = rows[-1]["chars_per_s"] / rows[0]["chars_per_s"]

@@ -63,7 +63,7 @@ class Trained:
 
 def data_file(name: str) -> Path:
     """A text in the data folder: ``$CHARLOOM_DATA``, or the folder next to the checkout."""
-    return Path(os.environ.get("CHARLOOM_DATA", BESIDE)) / f"{name}.txt"
+    return Path(os.environ.get("CHARLOOM_DATA", BESIDE)).absolute() / f"{name}.txt"
 
 
 def whole(name: str) -> tuple[Corpus, Corpus]:

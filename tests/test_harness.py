@@ -1,11 +1,14 @@
 """Timing and result files shared by all benchmarks."""
 
 import doctest
+import importlib
+import inspect
 import json
 import os
 
 import pytest
 
+from benchmarks import __main__ as command
 from benchmarks import blowup, harness
 
 
@@ -14,6 +17,13 @@ def test_the_examples_hold(module):
     found = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert found.attempted
     assert not found.failed
+
+
+@pytest.mark.parametrize("name", command.NAMES)
+def test_a_benchmark_run_by_name_takes_no_options_from_the_command_line(name):
+    main = importlib.import_module(f"benchmarks.{name}").main
+    defaults = [parameter.default for parameter in inspect.signature(main).parameters.values()]
+    assert all(isinstance(default, tuple) for default in defaults), "None would make argparse read sys.argv"
 
 
 def test_results_are_read_back_as_written():

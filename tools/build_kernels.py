@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import platform
 import subprocess
 import sys
@@ -133,9 +134,7 @@ def build(name: str, out: Path, *, sanitize: bool = False) -> Path:
             extra.append(f"-Wl,-install_name,@rpath/{target.library}")
         math = [] if "windows" in target.triple else ["-lm"]
         _run([*_zig(target, "base"), "-shared", "-s", *extra, *objects, "-o", str(library), *math])
-        path = out / target.library
-        path.write_bytes(library.read_bytes())
-    return path
+        return _put_in_place(library, out / target.library)
 
 
 def build_wasm(out: Path) -> Path:
@@ -147,8 +146,14 @@ def build_wasm(out: Path) -> Path:
         _run([*_zig(WASM, "base"), *flags, "-c", "wasm.c", "-o", str(compiled)])
         linking = ["-nostdlib", "-s", "-Wl,--no-entry", "-Wl,--export-memory", "-Wl,-z,stack-size=65536"]
         _run([*_zig(WASM, "base"), *linking, str(compiled), "-o", str(module)])
-        path = out / WASM.library
-        path.write_bytes(module.read_bytes())
+        return _put_in_place(module, out / WASM.library)
+
+
+def _put_in_place(built: Path, path: Path) -> Path:
+    """Replace a file in one step: a process that has mapped the old library goes on with it."""
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.part")
+    fresh.write_bytes(built.read_bytes())
+    fresh.replace(path)
     return path
 
 

@@ -85,7 +85,7 @@ class TrainingJob:
             "versions": config["versions"],
             "created": config["created"],
         }
-        card |= {"init_from": config["init_from"]} if "init_from" in config else {}
+        card |= {origin: config[origin] for origin in ("init_from", "branched_from") if origin in config}
         events = run_training(
             self.corpus,
             self.resolved.model_config,

@@ -31,8 +31,8 @@ from charloom.cli.verbs import build_app
         ("sample runs/x --stream --count 2", "--stream with --count 2"),
         ("sample runs/x --prompt a --prompt-file b", "--prompt and --prompt-file"),
         ("eval runs/x --learning-rate 0.1", "--learning-rate with --protocol stream"),
-        ("train --resume runs/x --hidden-size 4", "--resume cannot be combined with other settings"),
-        ("train --resume runs/x --steps 400", "--resume cannot be combined with other settings"),
+        ("train --resume runs/x --hidden-size 4", "--resume cannot be combined with --hidden-size"),
+        ("train --resume runs/x --steps 400", "--resume cannot be combined with --steps 400"),
         ("train --steps +20", "--steps +20 without --resume"),
     ],
 )

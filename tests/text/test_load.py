@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from charloom.config import TextConfig
 from charloom.errors import DataError, DecodeError
+from charloom.text.inputs import builtin_text
 from charloom.text.load import builtin_corpus, corpus_from_text, read_corpus, read_text
 from charloom.text.split import floor_share
 from charloom.text.vocabulary import BOUNDARY, UNK
@@ -189,8 +190,13 @@ def test_sources_read_the_same_corpus_again(tmp_path, monkeypatch):
 
 def test_the_builtin_text_is_available():
     corpus = read_corpus([], TextConfig())
-    assert corpus.num_chars > 400_000
+    assert corpus.num_chars > 300_000
     assert (corpus.name, corpus.sources) == ("python-reference", ())
+
+
+def test_the_builtin_text_has_each_paragraph_once():
+    paragraphs = builtin_text().removesuffix("\n").split("\n\n")
+    assert len(set(paragraphs)) == len(paragraphs) > 1000
 
 
 def test_held_out_files_are_read_with_the_text(tmp_path):

@@ -13,6 +13,7 @@ from charloom.api.keywords import refuse_unknown, takes_settings
 from charloom.api.model import Model, load
 from charloom.api.seeds import SeedModels
 from charloom.api.settings import TrainSettings
+from charloom.branching import branch_job
 from charloom.config import ModelConfig, TextConfig, TrainConfig
 from charloom.jobs import Text, TrainingJob, new_job, new_jobs, resume_job
 from charloom.progress import reporter
@@ -91,24 +92,36 @@ def train(
 def resume(
     path: Source,
     *,
+    out: Source | None = None,
     more_steps: int | None = None,
     text: Sequence[Source] | None = None,
     on_event: Callable[[Event], None] | None = None,
     quiet: bool = False,
     log: Literal["tensorboard"] | None = None,
+    **settings: Any,
 ) -> Model:
     """Continue a run from its newest valid checkpoint and return the model with the best validation loss.
 
-    A finished run that is neither extended nor moved is returned as it is.
+    A finished run that is neither extended nor moved is returned as it is. With settings, or `out`, a new run branches off
+    and the old one stays as it is: see `charloom.branching`.
 
     Args:
         path: the run folder.
+        out: the folder of the branch; None = the run's name with the step, beside it.
         more_steps: extend the run by this many steps.
         text: where the corpus is now, if it moved.
         on_event: called with every event of the training.
         quiet: show no progress.
         log: as in `train`.
+        **settings: what changes in the branch, such as ``learning_rate=0.001``.
+
+    Raises:
+        ConfigError: a setting cannot change in a run that is continued.
+        RunError: there is nothing to continue from, or nothing left to train.
     """
+    if settings or out is not None:
+        job = branch_job(path, out=out, more_steps=more_steps, text=text, log=log, **settings)
+        return _finish(job, on_event, quiet=quiet)
     if more_steps is None and text is None and Run.open(Path(path)).is_finished:
         return load(path)
     job = resume_job(path, more_steps=more_steps, text=text, log=log)

@@ -79,13 +79,13 @@ def train(
     places = {"recipe": recipe, "out": out, "val": val, "test": test, "init_from": init_from}
     how: dict[str, Any] = {**places, "keep_text": keep_text, "log": log}
     if resume is not None:
-        other = (
-            seeds is not None
-            or members is not None
-            or keep_text is not None
-            or any(place is not None for place in places.values())
-        )
-        job = _resumed(resume, sources, settings, other=other, log=log)
+        del places["out"]
+        other = [
+            name
+            for name, value in {**places, "seeds": seeds, "members": members, "keep_text": keep_text}.items()
+            if value is not None
+        ]
+        job = _resumed(resume, sources, settings, out=out, other=other, log=log)
         if job is None:
             return _say_finished(show, resume)
     elif isinstance(steps := settings.get("steps"), MoreSteps):
@@ -153,22 +153,35 @@ def _say_finished(show: Show, path: Path) -> None:
 
 
 def _resumed(
-    run: Path, text: list[str], settings: dict[str, Any], *, other: bool, log: str | None
+    run: Path,
+    text: list[str],
+    settings: dict[str, Any],
+    *,
+    out: Path | None,
+    other: list[str],
+    log: str | None,
 ) -> TrainingJob | None:
-    """The run to continue; None if it is finished and not extended."""
-    from charloom import jobs
+    """The run to continue, or a branch of it if settings change; None if it is finished and not extended."""
+    from charloom import branching, jobs
     from charloom.runs import Run
 
     steps = settings.pop("steps", None)
-    if settings or other or (steps is not None and not isinstance(steps, MoreSteps)):
+    other = [*other, *(name for name in settings if name not in branching.CHANGEABLE)]
+    if other or (steps is not None and not isinstance(steps, MoreSteps)):
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in other) or f"--steps {steps}"
         raise UsageError(
-            "--resume cannot be combined with other settings",
-            why="a resumed run keeps the settings it was started with",
-            fix=f"run charloom train --resume {quoted(run)}; add --steps +500 to extend it, --text PATH if the text moved",
+            f"--resume cannot be combined with {named}",
+            why="a resumed run keeps its text, its network, its batch and its steps",
+            fix=f"run charloom train --resume {quoted(run)}; add --steps +500 to extend it, --text PATH if the text moved, "
+            "--learning-rate X to branch off with another rate",
         )
-    if steps is None and not text and Run.open(run).is_finished:
-        return None
     more_steps = None if steps is None else int(steps)
+    if settings or out is not None:
+        return branching.branch_job(
+            run, out=out, more_steps=more_steps, text=text or None, log=log, **settings
+        )
+    if more_steps is None and not text and Run.open(run).is_finished:
+        return None
     return jobs.resume_job(run, more_steps=more_steps, text=text or None, log=log)
 
 
@@ -216,6 +229,7 @@ app = verb(
         charloom train tales.txt --steps 40 --seeds 3 --out runs/trio
         charloom train tales.txt --steps 40 --members 2 --out runs/duo
         charloom train --resume runs/tales --steps +20
+        charloom train --resume runs/tales --steps +20 --learning-rate 0.001
         charloom train more.txt --init-from runs/tales --steps 20
     """,
 )(train)

@@ -220,6 +220,10 @@ def _training(file: ModelFile) -> Iterator[str]:
             yield f"- {label}: {seconds:,.0f} s"
     if (start := _of(card, "init_from")) is not None:
         yield f"- Started from the weights of: {inline(_of(start, 'path') or 'another model')}"
+    if (start := _of(card, "branched_from")) is not None:
+        run, step = _of(start, "path") or "another run", _number(start, "step")
+        at = "" if step is None else f" at step {step:,.0f}"
+        yield f"- Went on, with other settings, from: {inline(run)}{at}"
 
 
 def _loading(file: ModelFile, example: str | None) -> Iterator[str]:

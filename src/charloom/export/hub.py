@@ -115,12 +115,13 @@ def push_hub_folder(folder: Path, repo: str) -> str:
 
 
 def shareable(file: ModelFile) -> ModelFile:
-    """The model without the folders that its card names: of the recipe, and of the model that it started from."""
+    """The model without the folders that its card names: of the recipe, and of the model or run that it came from."""
     card = dict(file.card)
     if isinstance(card.get("recipe"), str):
         card["recipe"] = _last_part(card["recipe"])
-    if isinstance(start := card.get("init_from"), dict) and isinstance(start.get("path"), str):
-        card["init_from"] = start | {"path": _last_part(start["path"])}
+    for origin in ("init_from", "branched_from"):
+        if isinstance(start := card.get(origin), dict) and isinstance(start.get("path"), str):
+            card[origin] = start | {"path": _last_part(start["path"])}
     return replace(file, card=card)
 
 

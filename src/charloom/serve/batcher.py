@@ -23,7 +23,7 @@ from charloom.serve.refusal import Refusal, busy, internal, stopping, too_late
 from charloom.serve.schedule import Schedule
 from charloom.serve.served_model import ServedModel
 
-PIECE_EVERY_S, PIECES_PER_S = 0.04, 640
+PIECE_EVERY_S, PIECES_PER_S = 0.04, 320
 """Shortest time between two pieces of a text, and most pieces of all texts: a piece costs more than its characters."""
 
 LOOK_EVERY_S = 0.25
@@ -195,6 +195,6 @@ def _deliver_all(deliveries: list[tuple[Job, list[TextPart]]]) -> None:
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *arguments: object) -> None:
-    """RowOutput a function in an event loop, unless the loop is closed, as the server's is when it has stopped."""
+    """Run a function in an event loop, unless the loop is closed, as the server's is when it has stopped."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(function, *arguments)

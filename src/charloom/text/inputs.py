@@ -226,11 +226,13 @@ def source_input(source: Source, config: TextConfig) -> SourceText | TableText:
 def builtin_text() -> str:
     """The text that ships with every Python: the topics of its language reference, sorted by name.
 
-    It differs between versions of Python, so it is only for trying things out; no figure is quoted for it.
+    Many topics hold the same paragraphs; each paragraph is taken once, because copies in the held-out part would measure
+    memory. The text differs between versions of Python, so it is only for trying things out; no figure is quoted for it.
     """
     from pydoc_data.topics import topics
 
-    return "".join(topics[key] for key in sorted(topics))
+    paragraphs = (part for key in sorted(topics) for part in topics[key].strip("\n").split("\n\n"))
+    return "\n\n".join(dict.fromkeys(paragraphs)) + "\n"
 
 
 def corpus_name(sources: Sequence[str | Path]) -> str:

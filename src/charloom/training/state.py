@@ -10,7 +10,7 @@ from typing import Any
 FEWEST_VALIDATION_CHARS, MOST_VALIDATION_CHARS = 3_000, 30_000
 """Bounds of the number of characters scored per validation."""
 
-VALIDATION_SHARE = 0.05
+VALIDATION_SHARE = 0.04
 """Characters scored per validation, as a share of those trained on between two: about 3 % of the time."""
 
 FEWEST_REPORT_CHARS, MOST_REPORT_CHARS = 10_000, 1_000_000

@@ -11,7 +11,8 @@ import numpy as np
 from charloom.engines import DecodeOutput, DecodeState, SamplingParams
 from charloom.engines.contract import unflatten_state
 from charloom.engines.ensemble import EnsembleModel
-from charloom.engines.fused.model import ROWS_A_THREAD, FusedModel, not_a_distribution, run_in_threads
+from charloom.engines.fused.helper_threads import HelperThreads
+from charloom.engines.fused.model import ROWS_A_THREAD, FusedModel, not_a_distribution
 from charloom.engines.fused.passes import new_samples, new_thread_contexts, new_workspace, sampling_rules
 from charloom.kernels.library import declarations, library, pointer
 
@@ -25,6 +26,7 @@ class FusedEnsemble(EnsembleModel):
     def __init__(self, members: Sequence[FusedModel], *, threads: int, portable: bool = False) -> None:
         super().__init__(members)
         self._fused, self._threads, self.dtype = tuple(members), threads, members[0].dtype
+        self._helpers = HelperThreads()
         compiled = library()
         assert compiled is not None, "load_engine asks first"
         flavour = "portable" if portable else "float64" if self.dtype == np.float64 else "float32"
@@ -58,7 +60,7 @@ class FusedEnsemble(EnsembleModel):
             outputs = (pointer(ids[rows]), pointer(scores[rows]) if log_probs else None)
             calls.append((*passed, self.vocab_size, num_chars, *outputs))
             kept.append((owners, found, samples))
-        if run_in_threads(self._decode, calls) < 0:
+        if self._helpers.run(self._decode, calls) < 0:
             raise not_a_distribution()
         state = [
             layer

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from ctypes import byref
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import numpy as np
 from charloom.config import ModelConfig
 from charloom.engines import DecodeOutput, DecodeState, SamplingParams, State
 from charloom.engines.contract import NumpyStates, unflatten_state, zero_state
+from charloom.engines.fused.helper_threads import HelperThreads
 from charloom.engines.fused.packing import pack
 from charloom.engines.fused.passes import (
     SamplingRules,
@@ -73,6 +73,7 @@ class FusedModel(NumpyStates):
         self.config, self.vocab_size, self.dtype = config, len(params["out.bias"]), DTYPES[precision]
         self._row_threads = threads_available() if threads is None else threads
         self._tuner = ThreadTuner(1 if threads is None else threads)
+        self._threads = HelperThreads()
         self._parameters = {name: np.array(p, self.dtype) for name, p in params.items()}
         self.net = pack(params, config, dtype=self.dtype, int8=precision == "int8")
         self._rules: SamplingRules | None = None
@@ -101,7 +102,7 @@ class FusedModel(NumpyStates):
             self._read(ids[:, rows], marks[:, rows], flat[rows], logits[rows])
             return 0
 
-        run_in_threads(read_rows, [(rows,) for rows in self._rows(B, T * B)])
+        self._threads.run(read_rows, [(rows,) for rows in self._rows(B, T * B)])
         return logits, unflatten_state(self.config, flat)
 
     def _rows(self, B: int, num_chars: int) -> list[slice]:
@@ -173,7 +174,7 @@ class FusedModel(NumpyStates):
             passed += [rules.row(first), byref(rows)]
             outputs = (pointer(own_ids), pointer(own_scores) if log_probs else None)
             calls.append((*passed, num_chars, *outputs))
-        count = run_in_threads(self._decode, calls)
+        count = self._threads.run(self._decode, calls)
         if count < 0:
             raise not_a_distribution()
         if B == 1:
@@ -230,15 +231,6 @@ def not_a_distribution() -> DivergedError:
         why="only finite logits define a distribution over characters",
         fix="check the model file; if training diverged, use an earlier checkpoint or a lower learning rate",
     )
-
-
-def run_in_threads(loop: Callable[..., int], calls: Sequence[tuple[Any, ...]]) -> int:
-    """Call a compiled loop once per thread, including this thread; return the smallest result."""
-    if len(calls) == 1:
-        return int(loop(*calls[0]))
-    with ThreadPoolExecutor(len(calls) - 1) as pool:
-        others = [pool.submit(loop, *call) for call in calls[1:]]
-        return min(int(loop(*calls[0])), *(int(other.result()) for other in others))
 
 
 def check_ids(ids: Int[Array, "..."], vocab_size: int) -> None:

@@ -155,9 +155,11 @@ class _Packing:
         if self.config.block == "residual" or V * len(bias) > FOLDED_UP_TO:
             return embedding, False
         # summed in one order, so that an exported page packs the same bits
-        table = np.zeros((V, len(bias)))
-        for column, weights in zip(embedding.T, w_ih.T, strict=True):
-            table += np.multiply.outer(column, weights, dtype=np.float64)
+        table, product = np.zeros((V, len(bias))), np.empty((V, len(bias)))
+        columns, weights = (np.ascontiguousarray(factor.T, np.float64) for factor in (embedding, w_ih))
+        for column, row in zip(columns, weights, strict=True):
+            np.multiply(column[:, None], row, out=product)
+            table += product
         return table + bias, True
 
     def _layer(self, layer: Any, prefix: str, *, reads_table: bool) -> None:
