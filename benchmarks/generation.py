@@ -102,7 +102,7 @@ def writer(case: Case) -> tuple[Callable[[int], object], int]:
         params, case.config, precision=case.precision, threads=case.threads
     )
     rows = prefill_batch(model, [np.zeros(1, np.int64)] * case.batch, range(case.batch), 0)
-    return lambda length: model.decode(rows, SamplingParams(0), length), weight_bytes(model._net)
+    return lambda length: model.decode(rows, SamplingParams(0), length), weight_bytes(model.net)
 
 
 def long_enough(write: Callable[[int], object]) -> int:

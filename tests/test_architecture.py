@@ -199,7 +199,7 @@ SAME_MEANING = {
         *("norm", "unroll", "zero_state"),
     },
     "a verb of the command line, of the Python interface and of the room that does it": {
-        *("explain", "inspect", "prepare", "sample", "train"),
+        *("ensemble", "explain", "inspect", "prepare", "sample", "train"),
     },
     "a measurement and its plot": {"far_context", "training_curve"},
     "an object as JSON": {"to_json"},

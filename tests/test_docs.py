@@ -81,6 +81,7 @@ def pretend_fetched(folder, texts, monkeypatch):
         ("docs/tutorial/why-does-my-rnn-forget.md", 8),
         ("docs/how-to/compare-runs.md", 3),
         ("docs/how-to/copied-text.md", 1),
+        ("docs/how-to/ensembles.md", 4),
         ("docs/how-to/find-typos.md", 3),
         ("docs/how-to/fine-tune.md", 2),
         ("docs/how-to/large-texts.md", 3),
@@ -88,6 +89,7 @@ def pretend_fetched(folder, texts, monkeypatch):
         ("docs/how-to/own-text.md", 6),
         ("docs/how-to/several-machines.md", 4),
         ("docs/how-to/share.md", 5),
+        ("docs/how-to/search.md", 5),
         ("docs/how-to/serve.md", 4),
         ("docs/how-to/take-the-tour.md", 6),
         ("docs/how-to/write-together.md", 1),
@@ -99,8 +101,9 @@ def test_every_command_of_a_page_runs_in_the_order_given(page, least, tmp_path, 
     if page.endswith("/serve.md"):
         request.getfixturevalue("ending_server")
     pytest.importorskip("matplotlib")
-    if page == "docs/how-to/share.md":
-        pytest.importorskip("onnx")
+    needed = {"docs/how-to/share.md": "onnx", "docs/how-to/search.md": "optuna"}
+    if page in needed:
+        pytest.importorskip(needed[page])
     tale = "Once upon a time there was a tale. The end. " * 160
     (tmp_path / "tales.txt").write_text(tale, encoding="utf-8")
     (tmp_path / "more.txt").write_text(tale[:500], encoding="utf-8")
@@ -140,11 +143,11 @@ def test_what_a_page_installs_draws_and_trains(page):
     wanted = {
         extra
         for named in extras.split(",")
-        for extra in {"all": ["train", "plot", "serve"]}.get(named, [named])
+        for extra in {"all": ["train", "plot", "serve", "search"]}.get(named, [named])
     }
     libraries = {re.match(r"\w+", library)[0] for extra in wanted for library in offered[extra]}
     assert {"torch", "matplotlib"} <= libraries
-    assert offered["all"] == ["charloom[train,plot,serve]"]
+    assert offered["all"] == ["charloom[train,plot,serve,search]"]
 
 
 def test_every_tutorial_and_how_to_with_commands_is_tested():

@@ -24,6 +24,8 @@ FURTHER = {
     "IPython": {"progress"},
     "starlette": {"serve"},
     "uvicorn": {"serve"},
+    "optuna": {"tuning"},
+    "psycopg": {"tuning"},
 }
 
 

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from charloom.api import Model, explain, from_torch, gradients, inspect, load, resume, train
+    from charloom.api import Model, ensemble, explain, from_torch, gradients, inspect, load, resume, train
     from charloom.config import ModelConfig, SampleConfig, TextConfig, TrainConfig
     from charloom.errors import CharloomError
     from charloom.text.vocabulary import Vocabulary
@@ -27,6 +27,7 @@ __all__ = [
     "TextConfig",
     "TrainConfig",
     "Vocabulary",
+    "ensemble",
     "explain",
     "from_torch",
     "gradients",
@@ -37,7 +38,17 @@ __all__ = [
 ]
 
 _HOMES = {
-    "charloom.api": ("Model", "explain", "from_torch", "gradients", "inspect", "load", "resume", "train"),
+    "charloom.api": (
+        "Model",
+        "ensemble",
+        "explain",
+        "from_torch",
+        "gradients",
+        "inspect",
+        "load",
+        "resume",
+        "train",
+    ),
     "charloom.config": ("ModelConfig", "SampleConfig", "TextConfig", "TrainConfig"),
     "charloom.errors": ("CharloomError",),
     "charloom.text.vocabulary": ("Vocabulary",),

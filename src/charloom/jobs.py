@@ -208,11 +208,33 @@ def set_up(
 ) -> tuple[Corpus, Resolved]:
     """The corpus, and the settings for it and for this machine, or for the processes of a launch."""
     named, corpus = _read(sources, recipe, settings, start, text=text, val=val, test=test)
-    recipe_settings = named.settings if named else {}
+    resolved = settings_for(corpus, named, settings, launch=launch)
+    if start is not None:
+        start.check(resolved.model_config)
+        corpus = start.widened(corpus)
+    idle = without_effect(
+        {**(named.settings if named else {}), **settings},
+        corpus.config,
+        resolved.model_config,
+        resolved.train_config,
+        validates_on_file=val is not None,
+    )
+    return corpus, replace(resolved, notes=idle)
+
+
+def settings_for(
+    corpus: Corpus, recipe: Recipe | None, settings: Mapping[str, Any], *, launch: Launch | None = None
+) -> Resolved:
+    """Resolve all settings for a corpus and this machine, or the processes of a launch, and check that the engine can train them.
+
+    Raises:
+        ConfigError: they are not allowed, or the engine cannot train such a network.
+    """
+    recipe_settings = recipe.settings if recipe else {}
     asked = {key: settings.get(key) or recipe_settings.get(key) or "auto" for key in ("engine", "device")}
     engine = load_engine(asked["engine"])
     resolved = resolve(
-        named,
+        recipe,
         {**settings, "engine": engine.name},
         num_chars=len(corpus.train),
         device=engine.resolve_device(asked["device"]),
@@ -224,17 +246,18 @@ def set_up(
         device = engine.resolve_device(device).partition(":")[0]
         resolved = replace(resolved, train_config=for_ranks(resolved.train_config, launch, device=device)[0])
     engine.check(resolved.model_config, resolved.train_config)
-    if start is not None:
-        start.check(resolved.model_config)
-        corpus = start.widened(corpus)
-    idle = without_effect(
-        {**recipe_settings, **settings},
-        corpus.config,
-        resolved.model_config,
-        resolved.train_config,
-        validates_on_file=val is not None,
-    )
-    return corpus, replace(resolved, notes=idle)
+    return resolved
+
+
+def check_job(
+    *sources: Source,
+    recipe: str | None = None,
+    val: Source | None = None,
+    test: Source | None = None,
+    **settings: Any,
+) -> tuple[Corpus, Resolved]:
+    """Return the corpus and settings that `new_job` would use, with all its checks; no folder is created."""
+    return set_up(sources, recipe, settings, None, text=None, val=val, test=test)
 
 
 def resolve_job(source: Source, *, recipe: str | None = None, **settings: Any) -> tuple[Corpus, Resolved]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from numpy import ndarray as Array
 
 FORMAT, FORMAT_VERSION = "charloom", "1"
+ENSEMBLE_FORMAT = "charloom-ensemble"
 MAX_HEADER_BYTES = 64 << 20
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 _METADATA = ("config", "text", "vocab", "card")
@@ -94,6 +95,8 @@ def read_model(path: Path) -> ModelFile:
     """
     path = Path(path)
     header, metadata = read_header(path)
+    if metadata.get("format") == ENSEMBLE_FORMAT:
+        raise single_network_needed(str(path))
     if metadata.get("format") != FORMAT:
         raise damaged(path, "its header does not name the charloom format", "give a file written by charloom")
     if (version := metadata.get("format_version")) != FORMAT_VERSION:
@@ -102,6 +105,15 @@ def read_model(path: Path) -> ModelFile:
     config, text, vocab, card = _read_metadata(path, metadata)
     check_tensors(path, header, parameter_shapes(config, len(vocab)))
     return ModelFile(load_tensors(path), config, text, vocab, card)
+
+
+def single_network_needed(name: str) -> ModelFileError:
+    """The error for an ensemble where one network is needed."""
+    return ModelFileError(
+        f"{name} is an ensemble",
+        why="this needs the weights and the settings of a single network",
+        fix="name one of its members; sample, eval, score and info take ensembles",
+    )
 
 
 def read_header(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:

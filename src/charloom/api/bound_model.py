@@ -10,13 +10,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
+from charloom import threads
 from charloom.api.keywords import refuse_unknown, takes_settings
 from charloom.api.settings import SampleSettings
 from charloom.config import SampleConfig, TextConfig, from_dict
-from charloom.engines import EngineModel, load_engine
+from charloom.engines import Engine, EngineModel, load_engine
+from charloom.engines.ensemble import EnsembleModel
+from charloom.ensemblefile import EnsembleFile, write_ensemble
 from charloom.errors import CharloomError, RunError, missing_extra
 from charloom.files import atomic_write
-from charloom.modelfile import ModelFile, write_model
+from charloom.modelfile import ModelFile, single_network_needed, write_model
 from charloom.run_corpus import Source, corpus_of
 from charloom.runs import Run, results_line
 from charloom.summary import Summarised, Summary
@@ -31,7 +34,7 @@ class BoundModel(Summarised):
     """A model file whose parameters are bound to an engine on first use; `Model` adds the verbs.
 
     Attributes:
-        file: parameters, configurations, vocabulary and card.
+        file: parameters, configurations, vocabulary and card; of an ensemble, those of its members.
         run: the run folder the model was loaded from, or None.
         engine: torch, scratch or fused; auto is fused on a CPU, and scores with torch on other devices.
         device: auto, cpu, cuda, cuda:N or mps.
@@ -39,7 +42,7 @@ class BoundModel(Summarised):
         trained_on: the corpus it was trained on in this process, or None; `corpus` returns or reads it.
     """
 
-    file: ModelFile
+    file: ModelFile | EnsembleFile
     run: Run | None = None
     engine: str = "auto"
     device: str = "cpu"
@@ -49,10 +52,9 @@ class BoundModel(Summarised):
 
     def summary(self) -> Summary:
         """The network, its results on held-out text, its corpus and its run."""
-        network, card = self.file.model_config, self.card
-        layers = f"{network.num_layers} x {network.cell} of {network.hidden_size}, {network.block}"
-        num_params = sum(array.size for array in self.file.parameters.values())
-        title = f"Model: {layers}, {num_params:,} parameters, vocabulary of {len(self.vocab)}"
+        card = self.card
+        what, num_params = _network_of(self.file)
+        title = f"{what}, {num_params:,} parameters, vocabulary of {len(self.vocab)}"
         results, corpus = card.get("results", {}), card.get("corpus", {})
         rows = [
             ("held out", results_line(results, self.vocab.unit)),
@@ -72,13 +74,23 @@ class BoundModel(Summarised):
         """The corpus, settings and results of its training."""
         return self.file.card
 
+    @property
+    def network(self) -> ModelFile:
+        """The file of a single network.
+
+        Raises:
+            ModelFileError: the model is an ensemble.
+        """
+        if isinstance(self.file, EnsembleFile):
+            raise single_network_needed("the model")
+        return self.file
+
     @cached_property
     def bound(self) -> EngineModel:
         """The parameters bound to the scoring engine, with `initial_state`, `forward` and `step`."""
         task: Literal["training", "scoring"] = "scoring" if self.device == "cpu" else "training"
-        return load_engine(self.engine, task=task).model(
-            self.file.parameters, self.file.model_config, device=self.device, precision=self.precision
-        )
+        engine = load_engine(self.engine, task=task)
+        return _bind(self.file, engine, device=self.device, precision=self.precision)
 
     def decoder(self, config: SampleConfig) -> EngineModel:
         """Bind the parameters to the engine that generates, which `config` may name; cached for the next call."""
@@ -87,10 +99,9 @@ class BoundModel(Summarised):
         precision = self.precision if config.precision == "float32" else config.precision
         key = (engine, precision, config.threads, config.portable)
         if key not in self._decoders:
-            params, network = self.file.parameters, self.file.model_config
-            self._decoders[key] = load_engine(engine, task=task).model(
-                params,
-                network,
+            self._decoders[key] = _bind(
+                self.file,
+                load_engine(engine, task=task),
                 device=self.device,
                 precision=precision,
                 threads=config.threads,
@@ -112,8 +123,11 @@ class BoundModel(Summarised):
         return from_dict(SampleConfig, {**defaults, **settings}, source="sample")
 
     def save(self, path: Source) -> None:
-        """Write the model as one safetensors file."""
-        write_model(Path(path), self.file)
+        """Write the model, or the ensemble with all its members, as one safetensors file."""
+        if isinstance(self.file, EnsembleFile):
+            write_ensemble(Path(path), self.file)
+        else:
+            write_model(Path(path), self.file)
 
     def export_onnx(self, path: Source) -> None:
         """Write the network as one ONNX file, with its state as inputs and outputs (see `charloom.export.onnx`).
@@ -124,7 +138,7 @@ class BoundModel(Summarised):
         """
         from charloom.export import shareable, write_onnx
 
-        write_onnx(Path(path), shareable(self.file))
+        write_onnx(Path(path), shareable(self.network))
 
     def export_html(
         self,
@@ -178,7 +192,9 @@ class BoundModel(Summarised):
 
     def torch_module(self) -> Any:
         """Return the network as a `torch.nn.Module`: ``logits, state = module(ids, state)``."""
-        return torch_module_code().CharModule(self.file.model_config, self.file.parameters, len(self.vocab))
+        return torch_module_code().CharModule(
+            self.network.model_config, self.network.parameters, len(self.vocab)
+        )
 
     def reading(self, encoding: str | None = None) -> TextConfig:
         """Return how to read another text for this model: as its training text, but completely.
@@ -211,6 +227,32 @@ class BoundModel(Summarised):
         except CharloomError as error:
             on_note(f"cannot {cannot}: {error.what}")
             return None
+
+
+def _network_of(file: ModelFile | EnsembleFile) -> tuple[str, int]:
+    """What a file contains, and its number of parameters."""
+    if isinstance(file, EnsembleFile):
+        return f"Ensemble of {len(file.members)} models", file.num_params
+    network, num_params = file.model_config, sum(int(array.size) for array in file.parameters.values())
+    return (
+        f"Model: {network.num_layers} x {network.cell} of {network.hidden_size}, {network.block}",
+        num_params,
+    )
+
+
+def _bind(file: ModelFile | EnsembleFile, engine: Engine, **how: Any) -> EngineModel:
+    """Bind a network, or every member of an ensemble, to an engine."""
+    files = file.members if isinstance(file, EnsembleFile) else (file,)
+    models: list[Any] = [engine.model(one.parameters, one.model_config, **how) for one in files]
+    if len(models) == 1:
+        only: EngineModel = models[0]
+        return only
+    if engine.name != "fused":
+        return EnsembleModel(models)
+    from charloom.engines.fused.ensemble import FusedEnsemble
+
+    most = threads.available() if how.get("threads") is None else how["threads"]
+    return FusedEnsemble(models, threads=most, portable=how.get("portable", False))
 
 
 def torch_module_code() -> Any:

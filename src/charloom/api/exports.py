@@ -35,7 +35,7 @@ def card_of(
 ) -> str:
     """Generate text, look for copies in it, and write the card."""
     return model_card(
-        shareable(model.file), title=title, demonstration=demonstrate(model, on_note), example=example
+        shareable(model.network), title=title, demonstration=demonstrate(model, on_note), example=example
     )
 
 
@@ -43,7 +43,7 @@ def page_with_facts(
     model: BoundModel, *, title: str, precision: PagePrecision, on_note: Callable[[str], None]
 ) -> str:
     """Look for copies in generated text, and render the page."""
-    file = shareable(model.file)
+    file = shareable(model.network)
     shown = demonstrate(model, on_note)
     facts = facts_of(file, longest_copy=shown.longest_copy_chars, num_chars=shown.num_chars)
     text = PageText(title, model.default_prompt, model.card.get("sample", {}), facts)
@@ -103,6 +103,6 @@ def _shown(samples: Sequence[Sample]) -> str:
 def write_hub_export(model: BoundModel, folder: Path, *, on_note: Callable[[str], None]) -> list[Path]:
     """Write the folder for the Hub, with its card; see `charloom.export.write_hub_folder`."""
     temperature = max(card_settings(model).temperature, _NEARLY_GREEDY)
-    example = torch_example(model.file, prompt=model.default_prompt, temperature=temperature)
+    example = torch_example(model.network, prompt=model.default_prompt, temperature=temperature)
     card = card_of(model, title=folder.resolve().name, on_note=on_note, example=example)
-    return write_hub_folder(folder, shareable(model.file), card=card)
+    return write_hub_folder(folder, shareable(model.network), card=card)

@@ -118,9 +118,9 @@ def _tour_of_model(
     return take_tour(
         corpus,
         model.vocab,
-        model.file.model_config,
+        model.network.model_config,
         from_dict(TrainConfig, _training_of(model), source="the model's card"),
-        parameters=model.file.parameters,
+        parameters=model.network.parameters,
         prompt=ids,
         settings_from=f"recipe {model.card['recipe']}" if model.card.get("recipe") else "",
         **filters,
@@ -174,7 +174,7 @@ def inspect(
     if text is None and facts is not None and facts.val_loss is not None:
         score = (facts.val_loss, facts.train_loss)  # of the same text, by the same protocol
     return inspect_file(
-        loaded.file,
+        loaded.network,
         held_out,
         train=None if trained_on is None else trained_on.train,
         bptt_length=values.get("bptt_length"),
@@ -193,7 +193,7 @@ def recorded_facts(model: Model, corpus: Corpus | None) -> Facts | None:
         model: a model; its card has the results.
         corpus: the text it was trained on, to measure what an older run did not record; None = unavailable.
     """
-    results, config = model.card.get("results"), model.file.model_config
+    results, config = model.card.get("results"), model.network.model_config
     if results is None:
         return None
     training = from_dict(TrainConfig, _training_of(model), source="the model's card")
@@ -220,7 +220,7 @@ def gradients(
     """Measure how far back a model's gradients reach, to compare models; arguments as in `inspect`."""
     loaded = model if isinstance(model, Model) else load(model)
     held_out, _ = _texts(loaded, text, on_note if on_note is not None else lambda _: None)
-    return flow_of(loaded.file, held_out, seed=seed, sizes=sizes)
+    return flow_of(loaded.network, held_out, seed=seed, sizes=sizes)
 
 
 def _texts(model: Model, text: Source | None, notes: Callable[[str], None]) -> tuple[Any, Corpus | None]:

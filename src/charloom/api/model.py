@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import secrets
 import typing
@@ -19,7 +20,8 @@ from charloom.api.sampling import start_samples
 from charloom.api.scoring import measured_score, scoring_of
 from charloom.api.settings import LearningSettings, SampleSettings
 from charloom.config import SampleConfig, TextConfig, TrainConfig
-from charloom.errors import ConfigError
+from charloom.ensemblefile import EnsembleFile, read_model_or_ensemble
+from charloom.errors import ConfigError, RunError
 from charloom.evaluation.memorisation import COPY_FROM_CHARS, Novelty, TrainingText, novelty_of
 from charloom.evaluation.protocols import Protocol, Score
 from charloom.evaluation.surprisal import Surprisals, surprisals_of
@@ -31,7 +33,7 @@ from charloom.generation import (
     Session,
     encode_prompt,
 )
-from charloom.modelfile import ModelFile, read_model
+from charloom.modelfile import ModelFile
 from charloom.run_corpus import Source
 from charloom.runs import Run, is_shared_folder
 from charloom.text import Vocabulary
@@ -235,7 +237,7 @@ def _check_protocol(protocol: str, settings: Iterable[str]) -> None:
 
 
 def load(path: Source, *, engine: str = "auto", device: str = "cpu", precision: str = "float32") -> Model:
-    """Load a model from a run folder, a model file, or a folder for the Hugging Face Hub.
+    """Load a model or an ensemble from a run folder, a model file, or a folder for the Hugging Face Hub.
 
     Args:
         path: the folder or file.
@@ -250,8 +252,23 @@ def load(path: Source, *, engine: str = "auto", device: str = "cpu", precision: 
     place = Path(path)
     place = Run(place).model_path if is_shared_folder(place) else place
     run = Run.open(place) if place.is_dir() else None
-    file = read_model(run.model_path if run is not None else place)
+    file = read_model_or_ensemble(run.model_path if run is not None else place)
+    if isinstance(file, EnsembleFile):
+        run = _run_of(file, place)
     return Model(file, run, engine, device, precision)
+
+
+def _run_of(file: EnsembleFile, place: Path) -> Run | None:
+    """A run whose corpus is that of the whole ensemble, if the file names one that is still there."""
+    corpus, names = file.card.get("corpus"), file.card.get("runs")
+    if not isinstance(corpus, dict) or not isinstance(names, list):
+        return None
+    for name in names:
+        run = Run(place.parent / str(name))
+        with contextlib.suppress(RunError, KeyError, TypeError):
+            if run.config_path.is_file() and run.config()["corpus"]["sha256"] == corpus.get("sha256"):
+                return run
+    return None
 
 
 def from_torch(module: Any, vocabulary: Vocabulary, *, text_config: TextConfig | None = None) -> Model:

@@ -73,8 +73,8 @@ def measured_score(
         score = Score(protocol, 0, 0.0)  # nothing to read, and something to charge
     elif protocol == "dynamic":
         score = dynamic_score(
-            model.file.parameters,
-            model.file.model_config,
+            model.network.parameters,
+            model.network.model_config,
             ids,
             settings=settings,
             engine=model.engine,

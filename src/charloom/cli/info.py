@@ -9,6 +9,7 @@ from charloom.cli.flags import ModelPath, verb
 from charloom.cli.output import Show
 
 if TYPE_CHECKING:
+    from charloom.ensemblefile import EnsembleFile
     from charloom.modelfile import ModelFile
 
 
@@ -17,27 +18,40 @@ def info(show: Show, model: ModelPath, /) -> None:
 
     Everything is read from the model file; neither the corpus nor torch is needed.
     """
-    from charloom.modelfile import read_model
+    from charloom.ensemblefile import EnsembleFile, read_model_or_ensemble
     from charloom.runs import Run, is_shared_folder
 
     path = place = Path(model)
     if path.is_dir():
         path = Run(path).model_path if is_shared_folder(path) else Run.open(path).model_path
-    facts = _facts(path, read_model(path))
-    _print(show, facts, place)
+    file = read_model_or_ensemble(path)
+    if isinstance(file, EnsembleFile):
+        facts = _facts_of_ensemble(path, file)
+        _print_ensemble(show, facts, place)
+    else:
+        facts = _facts(path, file)
+        _print(show, facts, place)
     show.object(facts)
 
 
 def _facts(path: Path, file: ModelFile) -> dict[str, Any]:
     from charloom.config import to_dict
 
+    return {
+        "num_params": sum(int(array.size) for array in file.parameters.values()),
+        "parameters": {name: list(array.shape) for name, array in file.parameters.items()},
+        "config": to_dict(file.model_config),
+        **_facts_of_text(path, file),
+    }
+
+
+def _facts_of_text(path: Path, file: ModelFile | EnsembleFile) -> dict[str, Any]:
+    from charloom.config import to_dict
+
     vocab = file.vocab
     return {
         "model": str(path),
         "bytes": path.stat().st_size,
-        "num_params": sum(int(array.size) for array in file.parameters.values()),
-        "parameters": {name: list(array.shape) for name, array in file.parameters.items()},
-        "config": to_dict(file.model_config),
         "text": to_dict(file.text_config),
         "unit": vocab.unit,
         "vocab_size": len(vocab),
@@ -47,20 +61,54 @@ def _facts(path: Path, file: ModelFile) -> dict[str, Any]:
     }
 
 
-def _print(show: Show, facts: dict[str, Any], place: Path) -> None:
+def _facts_of_ensemble(path: Path, file: EnsembleFile) -> dict[str, Any]:
+    members = [_facts(path, member) for member in file.members]
+    kept = ("num_params", "parameters", "config", "card")
+    return {
+        **_facts_of_text(path, file),
+        "num_params": file.num_params,
+        "members": [{name: member[name] for name in kept} for member in members],
+    }
+
+
+def _print_ensemble(show: Show, facts: dict[str, Any], place: Path) -> None:
+    from charloom.cli.output import quoted
+
+    members = facts["members"]
+    show.line(f"model:    an ensemble of {len(members)}: the mean of their probabilities")
+    size = (
+        f"{facts['num_params']:,} parameters, {facts['bytes']:,} bytes, vocabulary of {facts['vocab_size']:,}"
+    )
+    show.line(f"size:     {size}")
+    show.line(f"sample:   charloom sample {quoted(place)} --length 300 --temperature 0.7")
+    for number, member in enumerate(members, 1):
+        show.line()
+        show.line(f"member {number}")
+        lines = _headline({**facts, **member}, place)
+        show.line("\n".join(line for line in lines if not line.startswith(("size:", "sample:"))))
+        show.line(f"size:     {member['num_params']:,} parameters")
+    show.line()
+    _print_vocabulary(show, facts)
+
+
+def _print_vocabulary(show: Show, facts: dict[str, Any]) -> None:
     from charloom.generation.escape import visible
 
+    _print_settings(show, "text", facts["text"])
+    specials = f", and {' '.join(facts['specials'])}" if facts["specials"] else ""
+    show.line(f"vocabulary: {facts['vocab_size']:,} ids, one per {facts['unit']}{specials}")
+    if facts["vocab"] is not None:
+        show.line(visible(facts["vocab"].replace("\n", "␊")))
+
+
+def _print(show: Show, facts: dict[str, Any], place: Path) -> None:
     show.line("\n".join(_headline(facts, place)))
     show.line()
     _print_settings(show, "model", facts["config"])
     show.line("parameters:")
     for name, shape in facts["parameters"].items():
         show.line(f"  {name:<24} {' x '.join(map(str, shape))}")
-    _print_settings(show, "text", facts["text"])
-    specials = f", and {' '.join(facts['specials'])}" if facts["specials"] else ""
-    show.line(f"vocabulary: {facts['vocab_size']:,} ids, one per {facts['unit']}{specials}")
-    if facts["vocab"] is not None:
-        show.line(visible(facts["vocab"].replace("\n", "␊")))
+    _print_vocabulary(show, facts)
     _print_card(show, facts["card"])
 
 

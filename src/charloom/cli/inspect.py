@@ -129,7 +129,7 @@ def _published(model: Model) -> list[tuple[int, int, str]]:
 
 
 def _summary(model: Model, found: Inspection, text: str | None) -> list[str]:
-    config = model.file.model_config
+    config = model.network.model_config
     network = f"{config.block} {config.cell}, {config.num_layers} × {config.hidden_size}"
     return [network, _loss(found, _source(text))]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -33,6 +33,13 @@ Seeds = Annotated[
     int | None,
     option("train N runs, with the seeds --seed, --seed + 1, …, in folders named after them", metavar="N"),
 ]
+Members = Annotated[
+    int | None,
+    option(
+        "train N runs as --seeds does, several at the same time, and combine them into an ensemble",
+        metavar="N",
+    ),
+]
 MovedTo = Annotated[list[str] | None, path_option("with --resume: where the text is now", name="--text")]
 RecipeName = Annotated[str | None, path_option("name of a recipe, a TOML file, or an earlier run to repeat")]
 TestFile = Annotated[str | None, path_option("file set aside for `charloom eval --split test`")]
@@ -53,6 +60,7 @@ def train(
     out: RunFolder = None,
     resume: Resume = None,
     seeds: Seeds = None,
+    members: Members = None,
     moved_to: MovedTo = None,
     val: ValidationFile = None,
     test: TestFile = None,
@@ -76,13 +84,9 @@ def train(
     with _shown_by_one(show), joined() as ranks:
         if ranks is not None and ranks.rank > 0:
             return follow_job(ranks, sources, how, settings, moved=() if resume is None else sources)
-        if resume is None and seeds is not None:
-            _refuse_more_steps(settings)
-            if ranks is not None:
-                what, why = "--seeds under torchrun", "the ranks share one training"
-                raise UsageError(what, why=why, fix="leave out --seeds, or run it without torchrun")
-            return _train_seeds(show, jobs.new_jobs(*sources, seeds=seeds, **how, **settings), seeds)
-        job = _job(ranks, sources, how, settings, resume=resume, seeds=seeds)
+        if resume is None and (seeds is not None or members is not None):
+            return _train_several(show, ranks, sources, how, settings, seeds=seeds, members=members)
+        job = _job(ranks, sources, how, settings, resume=resume, several={"seeds": seeds, "members": members})
         if isinstance(job, Path):
             return _say_finished(show, job)
         run_job(show, job)
@@ -91,6 +95,31 @@ def train(
     print_report(show, results, command=command, documents=job.corpus.vocab.boundary_id is not None)
     show.object(results)
     return None
+
+
+def _train_several(
+    show: Show,
+    ranks: Ranks | None,
+    sources: list[str],
+    how: dict[str, Any],
+    settings: dict[str, Any],
+    *,
+    seeds: int | None,
+    members: int | None,
+) -> None:
+    """Train runs that differ in their seed: one after the other, or side by side as the members of an ensemble."""
+    from charloom import jobs
+    from charloom.cli.train_members import train_ensemble
+
+    _refuse_more_steps(settings)
+    if ranks is not None:
+        flag = "--seeds" if members is None else "--members"
+        what, why = f"{flag} under torchrun", "the ranks share one training"
+        raise UsageError(what, why=why, fix=f"leave out {flag}, or run it without torchrun")
+    if members is not None:
+        train_ensemble(show, sources, members, seeds=seeds, how=how, settings=settings)
+    elif seeds is not None:
+        _train_seeds(show, jobs.new_jobs(*sources, seeds=seeds, **how, **settings), seeds)
 
 
 @contextlib.contextmanager
@@ -108,7 +137,7 @@ def _job(
     settings: dict[str, Any],
     *,
     resume: Path | None,
-    seeds: int | None,
+    several: Mapping[str, int | None],
 ) -> TrainingJob | Path:
     """The training that the command asks for; the folder of a run that is finished and not extended."""
     from charloom.ranked_jobs import continued_folder, end_job, leading_job
@@ -116,7 +145,7 @@ def _job(
 
     moved, more = [], settings.get("steps")
     if resume is not None:
-        given = {**how, "seeds": seeds}
+        given = {**how, **several}
         others = [name for name in given if name not in ("log", "out") and given[name] is not None]
         _check_resumed(resume, settings, others)
         if settings.keys() - {"steps"} or how["out"] is not None:
@@ -254,7 +283,7 @@ app = verb(
     TextConfig,
     ModelConfig,
     TrainConfig,
-    usage="train [TEXT...] [--recipe NAME|FILE] [--out DIR] [--seeds N] [--resume DIR] [settings]",
+    usage="train [TEXT...] [--recipe NAME|FILE] [--out DIR] [--seeds N] [--members N] [--resume DIR] [settings]",
     examples="""
         charloom train names --documents line --minutes 2
         charloom train tales.txt --minutes 2
@@ -263,6 +292,7 @@ app = verb(
         cat tales.txt | charloom train - --steps 20 --quiet
         charloom train tales.txt --steps 20 --log tensorboard
         charloom train tales.txt --steps 40 --seeds 3 --out runs/trio
+        charloom train tales.txt --steps 40 --members 2 --out runs/duo
         charloom train --resume runs/tales --steps +20
         charloom train --resume runs/tales --steps +20 --learning-rate 0.001
         charloom train more.txt --init-from runs/tales --steps 20

@@ -7,7 +7,6 @@ ranks still answer, and names those that do not.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import socket
@@ -20,6 +19,7 @@ from typing import Any
 
 from charloom.errors import CharloomError, RankError
 from charloom.files import json_text
+from charloom.schema import json_value
 
 SETTLE_S = 3.0
 """After a failed operation, how long a rank waits for the others to report that they run."""
@@ -94,7 +94,7 @@ class Failures:
         until = time.monotonic() + SETTLE_S
         while True:
             if self.store.check(["failure"]):
-                posted: dict[str, Any] = json.loads(self.store.get("failure"))
+                posted: dict[str, Any] = json_value(self.store.get("failure"))
                 return posted, []
             answering = [r for r in range(self.size) if self.store.check([f"answers/{r}"])]
             if len(answering) == self.size or time.monotonic() > until:

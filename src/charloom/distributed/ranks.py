@@ -13,7 +13,6 @@ Source: https://docs.pytorch.org/docs/stable/distributed.html.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import socket
 import time
@@ -34,6 +33,7 @@ from charloom.distributed.launch import Launch
 from charloom.distributed.meeting import meet
 from charloom.errors import CharloomError, RankError
 from charloom.files import json_text
+from charloom.schema import json_value
 
 if TYPE_CHECKING:
     from numpy import ndarray as Array
@@ -221,7 +221,7 @@ def _bytes(data: bytes) -> Tensor:
 
 def _unpacked(head: Tensor, body: Tensor) -> tuple[Message, Arrays]:
     """What `_packed` has packed, checked: the layout must fill the contents exactly."""
-    found = json.loads(head.numpy().tobytes())
+    found = json_value(head.numpy().tobytes())
     data, at = body.numpy(), 0
     arrays: Arrays = {}
     for name, kind, shape in found["arrays"]:

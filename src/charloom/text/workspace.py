@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from typing import Any, BinaryIO, cast
 
 from charloom.errors import CharloomError
 from charloom.files import Lock, boot_id, json_text, make_folder, replace_durably, unwritable
+from charloom.schema import json_value
 
 EVERY_BYTES = 1 << 26
 """Bytes of text between two states: what a killed preparation reads again."""
@@ -135,13 +135,13 @@ class Workspace:
             digest, _, text = (self._folder / _STATE).read_bytes().partition(b"\n")
             if hashlib.sha256(text).hexdigest().encode() != digest:
                 return None
-            document: dict[str, Any] = json.loads(text)
+            document: dict[str, Any] = json_value(text)
             if document["job"] != self._job or document["boot"] != boot_id():
                 return None
             for role, size in document["spools"].items():
                 if (self._folder / f"{role}.numbers").stat().st_size < size:
                     return None
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
         return document
 

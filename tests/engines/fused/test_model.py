@@ -94,7 +94,7 @@ def test_an_embedding_too_large_to_fold_is_multiplied(monkeypatch, rng):
     folded = FusedModel(params, config, precision="float64")
     monkeypatch.setattr(packing, "FOLDED_UP_TO", 0)
     unfolded = FusedModel(params, config, precision="float64")
-    assert (folded._net.folded, unfolded._net.folded) == (True, False)
+    assert (folded.net.folded, unfolded.net.folded) == (True, False)
     np.testing.assert_allclose(
         folded.forward(ids, folded.initial_state(3))[0],
         unfolded.forward(ids, unfolded.initial_state(3))[0],

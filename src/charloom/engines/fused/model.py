@@ -75,7 +75,7 @@ class FusedModel(NumpyStates):
         self._tuner = ThreadTuner(1 if threads is None else threads)
         self._threads = HelperThreads()
         self._parameters = {name: np.array(p, self.dtype) for name, p in params.items()}
-        self._net = pack(params, config, dtype=self.dtype, int8=precision == "int8")
+        self.net = pack(params, config, dtype=self.dtype, int8=precision == "int8")
         self._rules: SamplingRules | None = None
         compiled = library()
         assert compiled is not None, "load_engine asks first"
@@ -94,7 +94,7 @@ class FusedModel(NumpyStates):
         """Read T characters per row; return the logits after each character and the state after the last."""
         check_ids(ids, self.vocab_size)
         ids = np.ascontiguousarray(np.asarray(ids).T, np.int64)
-        (T, B), flat = ids.shape, self._flat(state)
+        (T, B), flat = ids.shape, self.flat_state(state)
         marks = np.zeros((T, B), np.bool_) if resets is None else np.ascontiguousarray(resets.T, np.bool_)
         logits = np.empty((B, T, self.vocab_size), self.dtype)
 
@@ -122,10 +122,10 @@ class FusedModel(NumpyStates):
         T, B = ids.shape
         length = max(1, PASS_ROWS // B)
         most = min(T, length)
-        (context,), work = new_thread_contexts(self._net, most * B, 1), new_workspace(self._net, most * B)
+        (context,), work = new_thread_contexts(self.net, most * B, 1), new_workspace(self.net, most * B)
         ids, marks = np.ascontiguousarray(ids), np.ascontiguousarray(marks)
         found = np.empty((most, B, self.vocab_size), self.dtype)
-        net = self._net.struct
+        net = self.net.struct
         for t in range(0, T, length):
             now, resets = ids[t : t + length], marks[t : t + length]
             arrays = (pointer(now), pointer(resets), pointer(flat), 0, pointer(found))
@@ -159,7 +159,7 @@ class FusedModel(NumpyStates):
         ids, scores = np.empty((B, num_chars), np.int64), np.empty((B, num_chars * log_probs))
         samples = (
             np.array(before.logits, self.dtype, order="C"),
-            self._flat(before.state),
+            self.flat_state(before.state),
             np.array(before.recent, np.int64, order="C"),
             np.array(before.positions, np.int64),
             np.array(before.samples, np.int64),
@@ -169,18 +169,14 @@ class FusedModel(NumpyStates):
         shares = self._share_one(samples, ids, scores) if B == 1 else self._share_many(samples, ids, scores)
         calls = []
         for context, first, own, own_ids, own_scores in shares:
-            work, rows = new_workspace(self._net, len(own_ids)), new_samples(*own)
-            passed = [byref(part) for part in (self._net.struct, work, context)]
+            work, rows = new_workspace(self.net, len(own_ids)), new_samples(*own)
+            passed = [byref(part) for part in (self.net.struct, work, context)]
             passed += [rules.row(first), byref(rows)]
             outputs = (pointer(own_ids), pointer(own_scores) if log_probs else None)
             calls.append((*passed, num_chars, *outputs))
         count = self._threads.run(self._decode, calls)
         if count < 0:
-            raise DivergedError(
-                "the largest logit of the next character is not finite",
-                why="only finite logits define a distribution over characters",
-                fix="check the model file; if training diverged, use an earlier checkpoint or a lower learning rate",
-            )
+            raise not_a_distribution()
         if B == 1:
             self._tuner.note(len(calls), (time.perf_counter() - began) / max(1, count))
         logits, flat, recent, positions, _ = samples
@@ -202,7 +198,7 @@ class FusedModel(NumpyStates):
         edges = [B * part // parts for part in range(parts + 1)]
         return [
             (
-                new_thread_contexts(self._net, last - first, 1)[0],
+                new_thread_contexts(self.net, last - first, 1)[0],
                 first,
                 tuple(array[first:last] for array in samples),
                 ids[first:last],
@@ -215,17 +211,26 @@ class FusedModel(NumpyStates):
         """Divide the panels of every product among threads; each decodes its own copy of the sample."""
         parts, own = self._tuner.threads, (samples, ids, scores)
         copies = [own, *(copy.deepcopy(own) for _ in range(1, parts))]
-        contexts = new_thread_contexts(self._net, 1, parts)
+        contexts = new_thread_contexts(self.net, 1, parts)
         return [(context, 0, *mine) for context, mine in zip(contexts, copies, strict=True)]
 
     def parameters(self) -> dict[str, Array]:
         """Copies of the parameters, under their names."""
         return {name: p.copy() for name, p in self._parameters.items()}
 
-    def _flat(self, state: State) -> Float[Array, "B S"]:
+    def flat_state(self, state: State) -> Float[Array, "B S"]:
         """A new array with the state of every row, layer after layer."""
         leaves = [np.asarray(leaf, self.dtype) for layer in state for leaf in layer.values()]
         return np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
+
+
+def not_a_distribution() -> DivergedError:
+    """The error for logits of which the largest is not finite."""
+    return DivergedError(
+        "the largest logit of the next character is not finite",
+        why="only finite logits define a distribution over characters",
+        fix="check the model file; if training diverged, use an earlier checkpoint or a lower learning rate",
+    )
 
 
 def check_ids(ids: Int[Array, "..."], vocab_size: int) -> None:

@@ -121,6 +121,14 @@ typedef struct {
     int64_t *heap;        /* scratch space, (V) */
 } Samples;
 
+/* One network of an ensemble, with what a thread needs to read with it. */
+typedef struct {
+    const Network *net;
+    const Workspace *work;
+    ThreadContext *context;
+    number *state; /* (B, S) */
+} Member;
+
 /* A window of training: its arrays forward and backward; d_u is d_a except for a GRU. */
 typedef struct {
     int64_t cell;
@@ -328,6 +336,9 @@ void read_window(const Network *net, const Workspace *work, ThreadContext *conte
 
 /* Generate up to n characters in each row by its own rule (B); return how many each gained, or −1 if a logit was not finite. */
 int64_t decode(const Network *net, const Workspace *work, ThreadContext *context, const SamplingRule *rules, const Samples *rows, int64_t n, int64_t *ids, double *log_probs);
+
+/* The same for the mean of the probabilities of K networks; found (K, B, V) is scratch space. */
+int64_t decode_ensemble(const Member *members, int64_t K, number *found, const SamplingRule *rules, const Samples *rows, int64_t V, int64_t n, int64_t *ids, double *log_probs);
 
 /* Write the loss of each target in nats, (n); the logits (n, V) are overwritten. */
 void nats_of_targets(number *logits, const int64_t *targets, number *nats, int64_t n, int64_t V);

@@ -1,0 +1,210 @@
+"""Train the members of an ensemble: runs that differ in their seed, each in a process of its own.
+
+As many train at the same time as there are cores for, and a member that ends makes room for the next. Each process sets
+up its own job, reads the text itself and writes its own run folder, so that a member that is killed can be resumed with
+``charloom train --resume``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charloom import threads
+from charloom.errors import CharloomError, ConfigError, RunError
+from charloom.jobs import RUNS_FOLDER, check_job, new_job
+from charloom.run_corpus import Source
+from charloom.runs import Run, new_run_path
+from charloom.training import Progress
+from charloom.training.stop_signals import StopSignals, TrainingStopped
+
+if TYPE_CHECKING:
+    from multiprocessing.context import SpawnProcess
+
+MOST_MEMBERS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class MembersPlan:
+    """What is trained.
+
+    Attributes:
+        paths: {seed: run folder}.
+        sources: of the text.
+        settings: keywords of `new_job`, without seed and threads.
+        workers: how many train at the same time.
+        threads_each: threads of each.
+    """
+
+    paths: Mapping[int, Path]
+    sources: tuple[str, ...]
+    settings: Mapping[str, Any]
+    workers: int
+    threads_each: int
+
+
+def plan_members(sources: Sequence[Source], members: int, out: Source | None, **settings: Any) -> MembersPlan:
+    """Check everything and decide how the cores are shared; nothing is written.
+
+    Args:
+        sources: of the text, not standard input.
+        members: how many; their seeds are `seed`, `seed` + 1, ….
+        out: the run folders are named after it, with ``-seed0``, …; None = a new name.
+        **settings: keywords of `new_job`.
+
+    Raises:
+        ConfigError: the number or a setting is not allowed, or a source is standard input.
+        RunError: one of the folders already contains a run.
+    """
+    if not 2 <= members <= MOST_MEMBERS:
+        what, why = f"members is {members}", f"an ensemble has 2 to {MOST_MEMBERS} members"
+        raise ConfigError(what, why=why, fix="give --members 4, or leave it out to train one model")
+    if "-" in map(str, (*sources, settings.get("val"), settings.get("test"))):
+        what, why = (
+            "the members cannot read standard input",
+            "each member reads the text in a process of its own",
+        )
+        raise ConfigError(what, why=why, fix="write the text to a file first")
+    how = {name: value for name, value in settings.items() if value is not None or name not in _PLACES}
+    _, resolved = check_job(
+        *sources, **{k: v for k, v in how.items() if k not in ("init_from", "keep_text", "log")}
+    )
+    first, config = resolved.train_config.seed, resolved.train_config
+    place = Path(out) if out is not None else new_run_path(Path(RUNS_FOLDER), _stem(sources))
+    paths = {seed: place.with_name(f"{place.name}-seed{seed}") for seed in range(first, first + members)}
+    for path in paths.values():
+        Run(path).refuse_existing()
+    cores = threads.available()
+    workers = min(members, max(1, cores // config.threads) if config.threads is not None else cores)
+    if config.device not in ("auto", "cpu"):
+        workers = 1  # they would share the device's memory
+    each = config.threads if config.threads is not None else max(1, cores // workers)
+    kept = {name: value for name, value in how.items() if name not in ("seed", "threads")}
+    return MembersPlan(paths, tuple(map(str, sources)), kept, workers, each)
+
+
+_PLACES = ("recipe", "val", "test", "init_from", "keep_text", "log")
+
+
+def _stem(sources: Sequence[Source]) -> str:
+    return Path(sources[0]).name.partition(".")[0] if sources else "text"
+
+
+def train_members(plan: MembersPlan, *, on_share: Callable[[float], None] | None = None) -> list[Run]:
+    """Train all members; returns their runs in the order of the seeds.
+
+    Args:
+        plan: from `plan_members`.
+        on_share: called with the share of all steps that is done.
+
+    Raises:
+        CharloomError: a member failed; the others were stopped, each with a checkpoint.
+        RunError: a member's process was killed.
+        TrainingStopped: a signal to end arrived; every member has saved a checkpoint.
+    """
+    team = _Team(plan, on_share or (lambda _: None))
+    with StopSignals() as signals:
+        try:
+            while team.is_busy:
+                team.begin_more()
+                team.listen()
+                if signals.number is not None:
+                    raise TrainingStopped(signals.number)
+        finally:
+            team.stop()
+    return [Run(path) for path in plan.paths.values()]
+
+
+class _Team:
+    """The processes that train, and what they have said."""
+
+    def __init__(self, plan: MembersPlan, on_share: Callable[[float], None]) -> None:
+        self._plan, self._on_share = plan, on_share
+        self._waiting = list(plan.paths.items())
+        self._running: dict[Connection, tuple[int, SpawnProcess]] = {}
+        self._shares = dict.fromkeys(plan.paths, 0.0)
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._waiting or self._running)
+
+    def begin_more(self) -> None:
+        """Start members while there is room."""
+        context = multiprocessing.get_context("spawn")
+        while self._waiting and len(self._running) < self._plan.workers:
+            seed, path = self._waiting.pop(0)
+            ours, theirs = context.Pipe(duplex=False)
+            settings = {**self._plan.settings, "seed": seed, "threads": self._plan.threads_each}
+            process = context.Process(
+                target=_train_one, args=(theirs, self._plan.sources, str(path), settings)
+            )
+            process.start()
+            theirs.close()
+            self._running[ours] = seed, process
+
+    def listen(self) -> None:
+        """Wait a moment for what the members say.
+
+        Raises:
+            CharloomError: a member failed.
+        """
+        for connection in wait(list(self._running), timeout=0.2):
+            assert isinstance(connection, Connection)
+            seed, process = self._running[connection]
+            try:
+                said = connection.recv()
+            except EOFError:
+                self._end(connection, seed, process)
+                continue
+            if isinstance(said, CharloomError):
+                raise said
+            self._shares[seed] = float(said)
+        self._on_share(sum(self._shares.values()) / len(self._shares))
+
+    def _end(self, connection: Connection, seed: int, process: SpawnProcess) -> None:
+        del self._running[connection]
+        connection.close()
+        process.join()
+        self._shares[seed] = 1.0
+        if process.exitcode:
+            code = process.exitcode
+            how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            raise RunError(
+                f"the process of the member with seed {seed} ended with {how}",
+                why="it was killed, perhaps because the memory was full, or it failed without an explanation",
+                fix=f"continue it with charloom train --resume {self._plan.paths[seed]}",
+            )
+
+    def stop(self) -> None:
+        """Ask those that still train to save a checkpoint and end."""
+        for _, process in self._running.values():
+            process.terminate()
+        for connection, (_, process) in self._running.items():
+            process.join()
+            connection.close()
+        self._running.clear()
+        self._waiting.clear()
+
+
+def _train_one(
+    connection: Connection, sources: tuple[str, ...], out: str, settings: Mapping[str, Any]
+) -> None:
+    """Train one member in its process, and say how far it is."""
+    threads.calm_blas()
+    try:
+        job = new_job(*sources, out=out, **settings)
+        with StopSignals() as signals, contextlib.closing(job.events()) as events:
+            for event in events:
+                if isinstance(event, Progress):
+                    connection.send(event.progress)
+                signals.check(event)
+    except CharloomError as error:
+        connection.send(error)
+    except (KeyboardInterrupt, BrokenPipeError):  # the parent has been stopped too
+        return
