@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,12 +114,12 @@ def steps_by_size(small: Path, large: Path) -> dict[str, Any]:
     return rows
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: Sequence[str] = ()) -> None:
     """Measure, print and write ``results/corpora.json``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks corpora")
     parser.add_argument("--text", type=Path, required=True, help="a text of 100 MB, such as enwik8")
     parser.add_argument("--times", type=int, default=10)
-    asked = parser.parse_args(arguments)
+    asked = parser.parse_args(list(arguments))
     rows: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -3,7 +3,7 @@
 
 def test_runs(charloom, workspace):
     (workspace / "runs/names/events.jsonl").write_text(
-        '{"event": "validation", "step": 7}\n', encoding="utf-8"
+        '{"event": "validation", "step": 7, "loss": 2.0, "train_loss": 1.0, "best": true}\n', encoding="utf-8"
     )
     (workspace / "runs/broken").mkdir()
     (workspace / "runs/broken/config.json").write_text("{}", encoding="utf-8")

@@ -106,7 +106,9 @@ def test_a_separator_stands_between_samples_instead_of_headings(charloom, shared
     for typed, meant in ((r"\n%%\n", "\n%%\n"), (r"\0", "\0"), (r"\\n", r"\n")):
         done = charloom([*said, "--separator", typed])
         assert done.out == meant.join(texts) + "\n"
-    assert "3 of the samples contain the separator" in charloom([*said, "--separator", "e"]).err
+    number = sum("e" in text for text in texts)
+    assert number > 1
+    assert f"{number} of the samples contain the separator" in charloom([*said, "--separator", "e"]).err
     names = charloom("sample runs/names --count 3 --seed 3 --separator ,").out
     assert names.count(",") == 2
     for other in (["--json"], ["--html", "p.html"], ["--out-dir", "d"]):

@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import shlex
 import sys
 import time
@@ -16,6 +17,8 @@ from typing import Any, TextIO
 from charloom.progress import is_live
 
 SCHEMA = 1
+_ISOLATES = ("\u2068", "\u2069")
+_BY_ISOLATE = re.compile("([\u2068\u2069])")
 _DIM, _MARK, _PLAIN = "\x1b[2m", "\x1b[1;4m", "\x1b[0m"  # a mark is bold and underlined, without colour
 
 
@@ -127,12 +130,15 @@ class Show:
 
 
 def _safe(text: str) -> str:
-    """The text without what a terminal would obey: escapes, overrides of the direction, lone surrogates."""
+    """The text without what a terminal would obey: escapes, overrides of the direction, lone surrogates.
+
+    The isolates that we put around text of another direction stay; they end with their line.
+    """
     if text.isascii() and text.isprintable():
         return text
     from charloom.generation.escape import visible
 
-    return visible(text)
+    return "".join(part if part in _ISOLATES else visible(part) for part in _BY_ISOLATE.split(text))
 
 
 def print_json(values: Mapping[str, Any]) -> None:

@@ -195,7 +195,7 @@ class Plan:
         if self.config.order == "shuffled":
             for epoch in np.unique(epochs):
                 inside = epochs == epoch
-                rows[inside] = self._in_order(int(epoch), rows[inside])
+                rows[inside] = _in_order(seed, int(epoch), self._num_windows, rows[inside])
         return rows * self.config.stride
 
     def _places_in_epoch(self, epoch_start: int, order: Int[Array, " S"], lane: int) -> Places:
@@ -264,10 +264,10 @@ class Plan:
         rows = np.arange(lanes.start, lanes.stop) + place * self.batch_size
         rows = rows[rows < self._num_windows]
         if self.config.order == "shuffled":
-            is_stored = self._num_windows <= STORED_ORDER
-            rows = (
-                self._in_order(epoch, rows) if is_stored else self._computed(epoch, place, lanes, len(rows))
-            )
+            if self._num_windows <= STORED_ORDER:
+                rows = _in_order(self.config.seed, epoch, self._num_windows, rows)
+            else:
+                rows = self._computed(epoch, place, lanes, len(rows))
         return rows * self.config.stride, self.config.bptt_length, np.ones(len(rows), bool)
 
     def _computed(self, epoch: int, place: int, lanes: range, count: int) -> Int[Array, " L"]:
@@ -276,17 +276,19 @@ class Plan:
         if self._order_of[0] != (epoch, block, lanes):
             steps = np.arange(block * _BLOCK, (block + 1) * _BLOCK)
             rows = steps[:, None] * self.batch_size + np.arange(lanes.start, lanes.stop)
-            found = self._in_order(epoch, np.minimum(rows, self._num_windows - 1).ravel())
+            last = self._num_windows - 1
+            found = _in_order(self.config.seed, epoch, last + 1, np.minimum(rows, last).ravel())
             self._order_of = (epoch, block, lanes), found.reshape(_BLOCK, len(lanes))
         computed: Array = self._order_of[1][row, :count]
         return computed
 
-    def _in_order(self, epoch: int, rows: Int[Array, " R"]) -> Int[Array, " R"]:
-        """The windows at some places of an epoch's order: stored if they are few, computed if they are many."""
-        if self._num_windows <= STORED_ORDER:
-            found: Array = _shuffled(self.config.seed, epoch, self._num_windows)[rows]
-            return found
-        return permuted(self.config.seed, Purpose.ORDER, epoch, self._num_windows, rows)
+
+def _in_order(seed: int, epoch: int, size: int, rows: Int[Array, " R"]) -> Int[Array, " R"]:
+    """The windows at some places of an epoch's order: stored if they are few, computed if they are many."""
+    if size <= STORED_ORDER:
+        found: Array = _shuffled(seed, epoch, size)[rows]
+        return found
+    return permuted(seed, Purpose.ORDER, epoch, size, rows)
 
 
 @functools.lru_cache(maxsize=2)
