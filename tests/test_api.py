@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import charloom
-from charloom import jobs
 from charloom.errors import CharloomError, ConfigError, DataError, RunError, UnknownCharacterError
 from charloom.evaluation.protocols import stream_loss
 from charloom.insight import Sizes
+from charloom.run_results import results_json
 from charloom.text import Vocabulary
 
 from .training.small import SYMBOLS, bigram_source, bigram_text, kinds
@@ -339,7 +339,7 @@ def test_bits_per_byte_are_bits_over_the_utf8_bytes_of_the_normalised_text(docum
     held_out = model.vocab.decode(model.corpus().validation)
     assert "é" in held_out
     per_char = len(held_out.encode("utf-8")) / len(held_out)
-    score, results = model.evaluate(), jobs.results_json(model.run)
+    score, results = model.evaluate(), results_json(model.run)
     assert score.bytes_per_char == pytest.approx(per_char, rel=1e-12)
     assert score.bits_per_byte == pytest.approx(score.bits_per_char / per_char, rel=1e-12)
     assert results["val_bits_per_byte"] == pytest.approx(results["val_bits_per_char"] / per_char, rel=1e-12)
@@ -353,7 +353,7 @@ def test_bits_per_byte_of_a_byte_model_are_its_bits(tmp_path):
 
 
 def test_results_have_the_documented_keys(model):
-    found = jobs.results_json(model.run)
+    found = results_json(model.run)
     for key in [
         "run",
         "model",
@@ -380,7 +380,7 @@ def test_the_number_of_parameters_is_that_of_the_model_file(tmp_path, settings):
     small = {"hidden_size": 8, "batch_size": 2, "bptt_length": 8, "steps": 2, "threads": 1}
     trained = charloom.train(text=TEXT[:500], out=tmp_path / "run", **small, **settings)
     num_params = sum(p.size for p in trained.file.parameters.values())
-    assert jobs.results_json(trained.run)["num_params"] == num_params
+    assert results_json(trained.run)["num_params"] == num_params
 
 
 def test_a_text_is_scored_character_by_character(model, corpus_file):

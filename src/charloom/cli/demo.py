@@ -48,11 +48,12 @@ def demo(
     from charloom.cli.output import quoted
     from charloom.cli.train import run_job
     from charloom.cli.train_summary import figures
+    from charloom.run_results import results_json
 
     show.note(f"training for {minutes:g} min on the language reference included with this Python")
     job = jobs.new_job(out=out, minutes=minutes, seed=seed)
     run_job(show, job)
-    results = jobs.results_json(job.run)
+    results = results_json(job.run)
     best = best_candidate(
         candidates(api.load(job.run.path), job.corpus.vocab.decode(job.corpus.train), seed=seed)
     )

@@ -75,8 +75,8 @@ def train(
     text, time allowed and device. The defaults below apply to all others. The model with the best validation
     loss is kept, and its bits per character are listed with those of an n-gram and of xz. Ctrl-C saves a checkpoint.
     """
-    from charloom import jobs
     from charloom.ranked_jobs import follow_job, joined
+    from charloom.run_results import results_json
 
     sources = [*text, *(moved_to or [])]
     places = {"recipe": recipe, "out": out, "val": val, "test": test, "init_from": init_from}
@@ -90,7 +90,7 @@ def train(
         if isinstance(job, Path):
             return _say_finished(show, job)
         run_job(show, job)
-    results = jobs.results_json(job.run)
+    results = results_json(job.run)
     command = next_command(results["verdicts"], job.run.path, job.run.complete_config()["corpus"])
     print_report(show, results, command=command, documents=job.corpus.vocab.boundary_id is not None)
     show.object(results)
@@ -189,15 +189,15 @@ def _refuse_more_steps(settings: dict[str, Any]) -> None:
 
 def _train_seeds(show: Show, training: Iterator[TrainingJob], num: int) -> None:
     """Train runs that differ in their seed, and print the figure of each and their spread."""
-    from charloom import jobs
     from charloom.cli.compare import plus_minus
+    from charloom.run_results import results_json
 
     found: list[dict[str, Any]] = []
     for job in training:
         seed = job.resolved.train_config.seed
         show.note(f"run {len(found) + 1} of {num}, seed {seed}")
         run_job(show, job)
-        found.append({"seed": seed, **jobs.results_json(job.run)})
+        found.append({"seed": seed, **results_json(job.run)})
     bits, nats = ([one[name] for one in found] for name in ("val_bits_per_char", "val_loss_nats"))
     measured = None not in bits
     for one in found:
@@ -222,11 +222,11 @@ def _spread_json(name: str, values: list[Any]) -> dict[str, float | None]:
 
 def _say_finished(show: Show, path: Path) -> None:
     """Report the results of a finished run, and how to extend it."""
-    from charloom import jobs
+    from charloom.run_results import results_json
     from charloom.runs import Run
 
     run = Run.open(path)
-    results = jobs.results_json(run)
+    results = results_json(run)
     show.note(f"{path} is finished, after {results['steps']:,} steps; --steps +N adds N steps")
     print_report(
         show, results, command=next_command(results["verdicts"], path, run.complete_config()["corpus"])

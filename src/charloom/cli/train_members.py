@@ -66,9 +66,9 @@ def _trained(show: Show, plan: MembersPlan) -> list[Run]:
 
 
 def _results(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    from charloom import jobs
+    from charloom.run_results import results_json
 
-    return [jobs.results_json(run) for run in runs]
+    return [results_json(run) for run in runs]
 
 
 def _loss_of_all(show: Show, combined: Any, found: Sequence[Mapping[str, Any]]) -> float | None:

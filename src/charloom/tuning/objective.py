@@ -18,8 +18,9 @@ from charloom.config import SampleConfig
 from charloom.engines import load_engine
 from charloom.errors import ConfigError
 from charloom.generation import sample
-from charloom.jobs import TrainingJob, new_job, results_json
+from charloom.jobs import TrainingJob, new_job
 from charloom.modelfile import read_model
+from charloom.run_results import results_json
 from charloom.training import Event, Progress, Validation
 from charloom.training.stop_signals import StopSignals
 

@@ -11,7 +11,7 @@ import numpy as np
 from charloom.engines import DecodeOutput, DecodeState, SamplingParams
 from charloom.engines.contract import unflatten_state
 from charloom.engines.ensemble import EnsembleModel
-from charloom.engines.fused.helper_threads import HelperThreads
+from charloom.engines.fused.helper_threads import HelperThreads, shares
 from charloom.engines.fused.model import ROWS_A_THREAD, FusedModel, not_a_distribution
 from charloom.engines.fused.passes import new_samples, new_thread_contexts, new_workspace, sampling_rules
 from charloom.kernels.library import declarations, library, pointer
@@ -52,7 +52,7 @@ class FusedEnsemble(EnsembleModel):
         each = [params] * B if isinstance(params, SamplingParams) else params
         rules = sampling_rules(each, self.vocab_size)
         calls, kept = [], []
-        for rows in self._shares(B):
+        for rows in shares(B, min(self._threads, B // ROWS_A_THREAD)):
             members, owners = self._members([state[rows] for state in states], rows.stop - rows.start)
             samples = new_samples(logits[rows], states[0][rows], recent[rows], positions[rows], numbers[rows])
             found = np.empty((len(members), rows.stop - rows.start, self.vocab_size), self.dtype)
@@ -69,12 +69,6 @@ class FusedEnsemble(EnsembleModel):
         ]
         after = DecodeState(logits, state, recent, positions, before.samples)
         return DecodeOutput(after, ids, positions - before.positions, scores)
-
-    def _shares(self, B: int) -> list[slice]:
-        """The rows of each thread."""
-        parts = max(1, min(self._threads, B // ROWS_A_THREAD))
-        edges = [B * part // parts for part in range(parts + 1)]
-        return [slice(first, last) for first, last in zip(edges, edges[1:])]
 
     def _members(self, states: Sequence[Array], num_rows: int) -> tuple[Any, list[Any]]:
         """The members as the compiled loop reads them, and the owners of the memory that they point to."""

@@ -61,3 +61,15 @@ class HelperThreads:
 def _run(pool: ThreadPoolExecutor, loop: Callable[..., int], calls: Calls) -> int:
     others = [pool.submit(loop, *call) for call in calls[1:]]
     return min(int(loop(*calls[0])), *(int(other.result()) for other in others))
+
+
+def shares(count: int, parts: int) -> list[slice]:
+    """Divide `count` rows into contiguous parts, as evenly as possible; at least one.
+
+    Example:
+        >>> shares(5, 2), shares(3, 0)
+        ([slice(0, 2, None), slice(2, 5, None)], [slice(0, 3, None)])
+    """
+    parts = max(1, parts)
+    edges = [count * part // parts for part in range(parts + 1)]
+    return [slice(first, last) for first, last in zip(edges, edges[1:])]

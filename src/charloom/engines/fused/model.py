@@ -13,7 +13,7 @@ import numpy as np
 from charloom.config import ModelConfig
 from charloom.engines import DecodeOutput, DecodeState, SamplingParams, State
 from charloom.engines.contract import NumpyStates, unflatten_state, zero_state
-from charloom.engines.fused.helper_threads import HelperThreads
+from charloom.engines.fused.helper_threads import HelperThreads, shares
 from charloom.engines.fused.packing import pack
 from charloom.engines.fused.passes import (
     SamplingRules,
@@ -107,9 +107,7 @@ class FusedModel(NumpyStates):
 
     def _rows(self, B: int, num_chars: int) -> list[slice]:
         """Divide the rows of a window among threads, if there is enough to read."""
-        parts = max(1, min(self._row_threads, B, num_chars // CHARS_A_THREAD))
-        edges = [B * part // parts for part in range(parts + 1)]
-        return [slice(first, last) for first, last in zip(edges, edges[1:])]
+        return shares(B, min(self._row_threads, B, num_chars // CHARS_A_THREAD))
 
     def _read(
         self,
@@ -194,17 +192,15 @@ class FusedModel(NumpyStates):
     def _share_many(self, samples: Samples, ids: Array, scores: Array) -> list[tuple[Any, ...]]:
         """Divide the samples among threads: context, number of the first sample, samples and outputs of each."""
         B = len(ids)
-        parts = max(1, min(self._row_threads, B // ROWS_A_THREAD))
-        edges = [B * part // parts for part in range(parts + 1)]
         return [
             (
-                new_thread_contexts(self.net, last - first, 1)[0],
-                first,
-                tuple(array[first:last] for array in samples),
-                ids[first:last],
-                scores[first:last],
+                new_thread_contexts(self.net, rows.stop - rows.start, 1)[0],
+                rows.start,
+                tuple(array[rows] for array in samples),
+                ids[rows],
+                scores[rows],
             )
-            for first, last in zip(edges, edges[1:])
+            for rows in shares(B, min(self._row_threads, B // ROWS_A_THREAD))
         ]
 
     def _share_one(self, samples: Samples, ids: Array, scores: Array) -> list[tuple[Any, ...]]:
