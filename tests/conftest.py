@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from tests import attacks as attack_counts
 from tests.browser import CHROMIUM
 
 atexit.register(shutil.rmtree, os.environ["MPLCONFIGDIR"], ignore_errors=True)
@@ -28,6 +29,23 @@ settings.register_profile("charloom", deadline=None)  # the machine may be busy
 settings.load_profile("charloom")
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure(config):
+    """One file of counts for the run, made by its first process."""
+    attack_counts.begin()
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print how many attacks there were, and how many lost something."""
+    for kind, total in attack_counts.totals().items():
+        terminalreporter.write_line(f"{kind}: {total['cases']:,} cases, {total['losses']:,} losses")
+
+
+@pytest.fixture
+def attacks(request):
+    """The attacks of this test: see `tests.attacks`."""
+    return attack_counts.attacks(request.node.nodeid)
 
 
 @pytest.fixture

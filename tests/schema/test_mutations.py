@@ -233,6 +233,7 @@ def test_some_mutations_are_explained(kind, tmp_path, rng):
 
 @pytest.mark.reliability
 @pytest.mark.parametrize("kind", kinds(), ids=repr)
-def test_ten_thousand_mutations_are_explained(kind, tmp_path, rng):
-    refused = attack(kind, MANY, tmp_path, rng)
+def test_ten_thousand_mutations_are_explained(kind, tmp_path, attacks):
+    refused = attack(kind, MANY, tmp_path, attacks.rng)
+    attacks.count(f"mutations, {kind}", MANY)
     print(f"{kind}: {MANY:,} mutations, {refused:,} refused, the others read")
