@@ -137,7 +137,7 @@ def matrix_peak() -> Callable[[], object]:
 
 def speed() -> dict[str, Any]:
     """Measure every case, its plain program and the matrix peak in the same rounds."""
-    from charloom.engines.torch.precision import has_tiles
+    from charloom.engines.torch.precision import fast_way
 
     ids = np.random.default_rng(0).integers(0, V, 400_000).astype(np.uint8)
     rows = []
@@ -148,7 +148,7 @@ def speed() -> dict[str, Any]:
         )
         plan = Plan(ids, train_config)
         runs = {"peak": matrix_peak(), "charloom": charloom_run(config, plan, train_config)}
-        if has_tiles():
+        if fast_way():
             runs["bfloat16"] = charloom_run(config, plan, replace(train_config, precision="bfloat16"))
         with apart(plain_run, config, plan) if has_plain else nullcontext() as plain:
             seconds = interleave(runs | ({"plain": plain} if plain else {}), rounds=ROUNDS, warm=True)

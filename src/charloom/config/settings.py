@@ -324,7 +324,7 @@ class TrainConfig:
     engine: Literal["auto", "torch", "scratch", "fused"] = setting("auto", "auto, torch, scratch or fused")
     precision: Literal["float32", "float64", "bfloat16"] = setting(
         "float32",
-        "arithmetic of training; bfloat16 rounds the factors of matrix products if a GPU or a CPU with AMX multiplies them faster",
+        "arithmetic of training; bfloat16 rounds the factors of matrix products if a GPU or a CPU (AMX, AVX-512 BF16) multiplies them faster",
     )
     threads: int | None = setting(
         None, "CPU threads; none = one per core available to this process", at_least=1, at_most=4096

@@ -70,9 +70,9 @@ class Library(NamedTuple):
             found.restype, found.argtypes = self.functions[name]
         return found  # type: ignore[no-any-return]
 
-    def has_tiles(self) -> bool:
-        """Whether it can multiply in tiles of bfloat16 (AMX) here; asks the system for their registers."""
-        return self.level in ("v4", "vnni") and bool(self.handle.charloom_tiles())
+    def tiles(self) -> int:
+        """How it multiplies bfloat16 fast here, as in `Window.tiles`; 0 if it does not. Asks the system for AMX's registers."""
+        return int(self.handle.charloom_tiles()) if self.level in ("v4", "vnni") else 0
 
 
 def parse_header(text: str) -> Declarations:

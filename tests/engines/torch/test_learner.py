@@ -119,17 +119,18 @@ def test_gpu_autocast_trains_every_cell_with_float32_weights(config, monkeypatch
 
 
 @every_stack
-def test_bfloat16_without_tiles_equals_float32(config, monkeypatch):
-    monkeypatch.setattr(precision, "has_tiles", lambda: False)
+def test_bfloat16_equals_float32_where_it_is_not_faster(config, monkeypatch):
+    monkeypatch.setattr(precision, "fast_way", lambda: 0)
     expected, _ = trained_in("float32", config)
     found, _ = trained_in("bfloat16", config)
     for name, x in expected.items():
         np.testing.assert_array_equal(found[name], x, err_msg=name)
 
 
-@pytest.mark.skipif(not precision.has_tiles(), reason="this CPU has no tiles of bfloat16")
 @every_stack
-def test_tiles_round_only_products(config):
+def test_bfloat16_rounds_only_products(config, monkeypatch):
+    way = precision.fast_way() or precision.IN_C
+    monkeypatch.setattr(precision, "fast_way", lambda: way)
     _, exact = trained_in("float32", config)
     _, rounded = trained_in("bfloat16", config)
     assert (rounded.loss != exact.loss).any()
@@ -137,14 +138,14 @@ def test_tiles_round_only_products(config):
 
 
 def test_products_are_rounded_only_during_updates(rng, monkeypatch):
-    monkeypatch.setattr(precision, "has_tiles", lambda: True)
+    monkeypatch.setattr(precision, "fast_way", lambda: precision.IN_C)
     seen = []
     learner, train = make("torch", SMALL, rng, precision="bfloat16")
-    monkeypatch.setattr(learner, "gradients", lambda *_, **__: seen.append(precision.in_tiles()) or 1 / 0)
+    monkeypatch.setattr(learner, "gradients", lambda *_, **__: seen.append(precision.rounding()) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         learner.advance(Plan(random_text(rng), train), 0, 1, learner.initial_state(range(3)))
-    assert seen == [True]
-    assert not precision.in_tiles()
+    assert seen == [precision.IN_C]
+    assert not precision.rounding()
 
 
 def test_the_evaluated_network_is_the_trained_one(rng):

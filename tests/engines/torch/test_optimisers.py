@@ -118,12 +118,12 @@ def test_orthogonalised_matrices_are_nearly_orthogonal(rounds, rng):
 
 
 @pytest.mark.parametrize("asked", ["float32", "bfloat16"])
-@pytest.mark.parametrize("tiles", [False, True])
-def test_muon_rounds_if_the_network_rounds_its_products(asked, tiles, monkeypatch):
-    monkeypatch.setattr(precision, "has_tiles", lambda: tiles)
+@pytest.mark.parametrize("way", [0, precision.IN_DOTS])
+def test_muon_rounds_if_the_network_rounds_its_products(asked, way, monkeypatch):
+    monkeypatch.setattr(precision, "fast_way", lambda: way)
     params = {name: torch.zeros(2, 2, requires_grad=True) for name in ("layers.0.proj", "out.weight")}
     _, muon = Optimiser(params, TrainConfig(optimizer="muon", precision=asked)).parts
-    assert muon.rounds == (tiles and asked == "bfloat16")
+    assert muon.rounds == (way != 0 and asked == "bfloat16")
 
 
 EVEN = {"layers.0.proj": (20, 20), "layers.1.proj": (20, 20), "out.weight": (40, 20), "out.bias": (40,)}

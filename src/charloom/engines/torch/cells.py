@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from charloom.config import ModelConfig
 from charloom.engines.torch import elman, gru, lstm, mingru
-from charloom.engines.torch.cpu import ops, rnn
+from charloom.engines.torch.cpu import gemm, ops, rnn
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -38,7 +38,7 @@ def project(
     """Compute the input part of the gates for a whole window: one product, or a row look-up if `x` holds ids (T, B)."""
     if x.dtype == torch.int64:
         return F.embedding(x, w_ih.t().contiguous() if bias is None else w_ih.t() + bias)
-    return F.linear(x, w_ih, bias)
+    return gemm.linear(x, w_ih, bias)
 
 
 def step(

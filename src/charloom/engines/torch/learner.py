@@ -83,7 +83,10 @@ class TorchLearner:
         last = first_step + num_steps - 1
         measured, counts, before = [], [], None
         one_thread = self.row_threads.leading(self.device)
-        with one_thread, precision.tiles(self.device, wanted=self.train_config.precision == "bfloat16"):
+        with (
+            one_thread,
+            precision.rounded_products(self.device, wanted=self.train_config.precision == "bfloat16"),
+        ):
             for step in range(first_step, last + 1):
                 before = self.copy_of_params() if observe and step == last else None
                 share = self.share(plan.num_rows(step))

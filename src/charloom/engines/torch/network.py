@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from charloom.config import ModelConfig
 from charloom.engines.torch import cells, residual
 from charloom.engines.torch.batch import Resets
+from charloom.engines.torch.cpu import gemm
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -78,4 +79,4 @@ def forward(
     x = x[-1:] if last_only else x
     x = residual.norm(x, params["norm"]) if config.block == "residual" else x
     out = params["embedding"] if config.tie_embeddings else params["out.weight"]
-    return F.linear(dropout("output", 0, x), out, params["out.bias"]).transpose(0, 1), after
+    return gemm.linear(dropout("output", 0, x), out, params["out.bias"]).transpose(0, 1), after

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from charloom.config import ModelConfig
 from charloom.engines.torch import cells
-from charloom.engines.torch.cpu import ops
+from charloom.engines.torch.cpu import gemm, ops
 from charloom.parameters import NORM_EPSILON
 
 if TYPE_CHECKING:
@@ -57,12 +57,12 @@ def block(
     own = {name.removeprefix("cell."): p for name, p in params.items() if name.startswith("cell.")}
     cell_state = {key: s for key, s in state.items() if key != "conv"}
     o, after = cells.unroll(config, own, u, cell_state, resets, reset_state)  # (2)
-    x = x + drop(F.linear(o, params["proj"]))  # (3)
+    x = x + drop(gemm.linear(o, params["proj"]))  # (3)
     if "mlp.up" in params:
         v = norm(x, params["mlp_norm"])  # (4)
-        gate, up = F.linear(v, params["mlp.gate"]), F.linear(v, params["mlp.up"])
+        gate, up = gemm.linear(v, params["mlp.gate"]), gemm.linear(v, params["mlp.up"])
         gated = ops.swiglu(gate, up) if ops.fit(x) else F.silu(gate) * up
-        x = x + drop(F.linear(gated, params["mlp.down"]))  # (5)
+        x = x + drop(gemm.linear(gated, params["mlp.down"]))  # (5)
     return x, after | {"conv": conv}
 
 

@@ -138,7 +138,7 @@ typedef struct {
     int64_t H;
     int64_t gates;           /* G · H */
     int64_t w_stride;        /* between the rows of w */
-    int64_t tiles;           /* 1, 2: factors rounded to bfloat16 (float32 only), multiplied in C, in AMX; else 0 */
+    int64_t tiles;           /* 1, 2, 3: factors rounded to bfloat16 (float32 only), multiplied in C, in AMX, in dot products of pairs; else 0 */
     const void *gemm;        /* the BLAS's function for this type of numbers, or 0 for our own */
     const number *x;         /* W_ih x, (R, G·H) */
     const number *bias;      /* (G·H) */
@@ -323,7 +323,8 @@ void transpose(const number *x, int64_t R, int64_t C, number *out, int64_t out_s
 
 /* The same product of factors rounded to bfloat16, float32 only; see tiles.h. */
 void lay_out_tiles(const number *w, int64_t K, int64_t N, int64_t k_stride, int64_t n_stride, uint16_t *panels);
-void multiply_in_tiles(const number *a, const uint16_t *panels, uint16_t *left, number *out, int64_t M, int64_t K, int64_t N, int64_t out_stride, int64_t adds, int64_t amx);
+void multiply_in_tiles(const number *a, const uint16_t *panels, uint16_t *left, number *out, int64_t M, int64_t K, int64_t N, int64_t out_stride, int64_t adds, int64_t way);
+void multiply_laid_out_tiles(const uint16_t *left, const uint16_t *panels, number *out, int64_t M, int64_t K, int64_t N, int64_t out_stride, int64_t adds, int64_t way);
 
 /* Compute the states and gates of every time step of a window. */
 void rnn_forward(const Window *window);

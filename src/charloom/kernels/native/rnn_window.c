@@ -15,7 +15,7 @@ static void multiply_by_recurrent(const Window *window, const number *a, int64_t
 #ifndef DOUBLE
     if (window->tiles) {
         FN(multiply_in_tiles)(
-            a, window->panels, window->left, out, window->B, K, N, N, adds, window->tiles == IN_AMX);
+            a, window->panels, window->left, out, window->B, K, N, N, adds, window->tiles);
         return;
     }
 #endif

@@ -1,4 +1,5 @@
-/* Products of factors rounded to bfloat16, summed in float32, in tiles: Intel's AMX, or the same sums in C.
+/* Products of factors rounded to bfloat16, summed in float32: in tiles of Intel's AMX, by AVX-512's dot products of pairs,
+ * or in C (amx.h, dots.h).
  *
  *     out_mn (+)= Σ_k round(a_mk) round(w_kn)                     (1)
  *
@@ -7,10 +8,8 @@
  *
  *     panels[n / 32][k / 32][n % 32 / 16][k % 32 / 2][n % 16][k % 2] = w_kn, padded with zeros      (2)
  *
- * A block of (1) has 2 × 2 tiles of sums: each tile that is loaded takes part in two products. Sums over even and odd k
- * are kept apart within a tile, then added: so does the processor.
- *
- * Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapter 18; TDPBF16PS in volume 2.
+ * A product with a transposed left factor transposes nothing: its left factor is laid out as (2) too, its columns being
+ * the rows of the product.
  */
 #ifndef TILES_H
 #define TILES_H
@@ -22,7 +21,8 @@ enum {
     DEPTH = 32,              /* factors in a row */
     BLOCK = 2 * TILE,        /* rows and columns of a block of sums */
     TILE_SIZE = TILE * DEPTH, /* factors in a tile */
-    IN_AMX = 2               /* a value of Window.tiles */
+    IN_AMX = 2,              /* values of Window.tiles */
+    IN_DOTS = 3
 };
 
 #if defined(__AVX512F__) && defined(__linux__)
@@ -48,17 +48,71 @@ static float widened(uint16_t half)
     return x;
 }
 
+/* The pairs of a tile, and the 16 of one line: the first factor of a pair is its lower half. */
+typedef uint32_t pairs_v __attribute__((vector_size(TILE * 4), aligned(4)));
+
+/* Write line i to column i, for 16 lines of 16 pairs: four times, the lines of both halves are interleaved. */
+static void transpose_pairs(pairs_v lines[TILE])
+{
+    for (int step = 0; step < 4; step++) {
+        pairs_v mixed[TILE];
+        for (int i = 0; i < TILE / 2; i++) {
+            pairs_v a = lines[i], b = lines[i + TILE / 2];
+            mixed[2 * i] = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            mixed[2 * i + 1] =
+                __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+        }
+        memcpy(lines, mixed, sizeof mixed);
+    }
+}
+
+/* Write a whole tile of (2) whose columns are contiguous: pairs of rows of w. */
+static void lay_out_columns(const number *w, int64_t k_stride, uint16_t *tile)
+{
+    for (int k = 0; k < DEPTH; k += 2) {
+        const number *even = w + k * k_stride, *odd = even + k_stride;
+        uint32_t line[TILE];
+        for (int n = 0; n < TILE; n++)
+            line[n] = rounded(even[n]) | (uint32_t)rounded(odd[n]) << 16;
+        memcpy(tile + k * TILE, line, sizeof line);
+    }
+}
+
+/* Write a whole tile of (2) whose factors of one column are contiguous. */
+static void lay_out_rows(const number *w, int64_t n_stride, uint16_t *tile)
+{
+    pairs_v lines[TILE];
+    for (int n = 0; n < TILE; n++) {
+        uint16_t line[DEPTH];
+        for (int k = 0; k < DEPTH; k++)
+            line[k] = rounded(w[n * n_stride + k]);
+        memcpy(lines + n, line, sizeof line);
+    }
+    transpose_pairs(lines);
+    memcpy(tile, lines, sizeof lines);
+}
+
 /* Write (2): w (K, N) with any strides. */
 EXPORT void FN(lay_out_tiles)(
     const number *w, int64_t K, int64_t N, int64_t k_stride, int64_t n_stride, uint16_t *panels)
 {
-    int64_t depth = in_blocks(K, DEPTH);
-    memset(panels, 0, (size_t)(in_blocks(N, BLOCK) * depth * 2 * TILE_SIZE) * sizeof(uint16_t));
-    for (int64_t n = 0; n < N; n++)
-        for (int64_t k = 0; k < K; k++) {
-            int64_t tile = (n / BLOCK * depth + k / DEPTH) * 2 + n % BLOCK / TILE;
-            panels[tile * TILE_SIZE + k % DEPTH / 2 * DEPTH + n % TILE * 2 + k % 2] =
-                rounded(w[k * k_stride + n * n_stride]);
+    int64_t depth = in_blocks(K, DEPTH), tiles = in_blocks(N, BLOCK) * 2;
+    for (int64_t j = 0; j < tiles; j++)
+        for (int64_t d = 0; d < depth; d++) {
+            uint16_t *tile = panels + (j / 2 * depth * 2 + 2 * d + j % 2) * TILE_SIZE;
+            const number *first = w + d * DEPTH * k_stride + j * TILE * n_stride;
+            int64_t columns = N - j * TILE, rows = K - d * DEPTH;
+            int whole = columns >= TILE && rows >= DEPTH;
+            if (whole && n_stride == 1)
+                lay_out_columns(first, k_stride, tile);
+            else if (whole && k_stride == 1)
+                lay_out_rows(first, n_stride, tile);
+            else {
+                memset(tile, 0, TILE_SIZE * sizeof(uint16_t));
+                for (int64_t n = 0; n < TILE && n < columns; n++)
+                    for (int64_t k = 0; k < DEPTH && k < rows; k++)
+                        tile[k / 2 * DEPTH + n * 2 + k % 2] = rounded(first[k * k_stride + n * n_stride]);
+            }
         }
 }
 
@@ -73,107 +127,6 @@ static void round_left(const float *restrict a, int64_t M, int64_t K, uint16_t *
     }
     memset(left + M * stride, 0, (size_t)((padded - M) * stride) * sizeof(uint16_t));
 }
-
-/* What TDPBF16PS does: add to `sums` (16, 16) the product of two tiles; rows of `left` are `stride` factors apart. */
-static void add_tile(const uint16_t *left, int64_t stride, const uint16_t *right, float *sums, int64_t sums_stride)
-{
-    for (int m = 0; m < TILE; m++) {
-        float even[TILE] = {0}, odd[TILE] = {0};
-        for (int k = 0; k < DEPTH / 2; k++) {
-            float a_even = widened(left[m * stride + 2 * k]), a_odd = widened(left[m * stride + 2 * k + 1]);
-            const uint16_t *row = right + k * DEPTH;
-            for (int n = 0; n < TILE; n++) {
-                even[n] += a_even * widened(row[2 * n]);
-                odd[n] += a_odd * widened(row[2 * n + 1]);
-            }
-        }
-        for (int n = 0; n < TILE; n++)
-            sums[m * sums_stride + n] += even[n] + odd[n];
-    }
-}
-
-/* Add a block to `sums`, rows `sums_stride` apart: one or two tiles of rows by two of columns. */
-static void add_block(
-    const uint16_t *left, int64_t stride, const uint16_t *panel, int64_t depth, int both, float *sums,
-    int64_t sums_stride)
-{
-    for (int64_t d = 0; d < depth; d++)
-        for (int i = 0; i <= both; i++)
-            for (int j = 0; j < 2; j++)
-                add_tile(
-                    left + i * TILE * stride + d * DEPTH, stride, panel + (2 * d + j) * TILE_SIZE,
-                    sums + i * TILE * sums_stride + j * TILE, sums_stride);
-}
-
-#ifdef HAS_AMX
-
-#define IN_TILES __attribute__((target("amx-tile,amx-bf16")))
-
-/* The layout of the registers of this thread: eight tiles of 16 rows of 64 bytes. */
-IN_TILES static void begin_tiles(void)
-{
-    struct {
-        uint8_t palette, start_row, reserved[14];
-        uint16_t bytes_in_row[16];
-        uint8_t rows[16];
-    } layout = {.palette = 1};
-    for (int i = 0; i < 8; i++) {
-        layout.bytes_in_row[i] = 64;
-        layout.rows[i] = TILE;
-    }
-    _tile_loadconfig(&layout);
-}
-
-/* Give the registers back, before another library's kernel sets a layout of its own. */
-IN_TILES static void end_tiles(void) { _tile_release(); }
-
-/* `add_block` in AMX: sums in tiles 0 to 3, the left factor in 4 and 5, the right in 6 and 7. */
-IN_TILES static void add_block_amx(
-    const uint16_t *left, int64_t stride, const uint16_t *panel, int64_t depth, int both, float *sums,
-    int64_t sums_stride)
-{
-    float *below = sums + TILE * sums_stride;
-    int64_t line = stride * (int64_t)sizeof(uint16_t), sums_line = sums_stride * (int64_t)sizeof(float);
-    _tile_loadd(0, sums, sums_line);
-    _tile_loadd(1, sums + TILE, sums_line);
-    if (both) {
-        _tile_loadd(2, below, sums_line);
-        _tile_loadd(3, below + TILE, sums_line);
-    }
-    for (int64_t d = 0; d < depth; d++, left += DEPTH, panel += 2 * TILE_SIZE) {
-        _tile_loadd(4, left, line);
-        _tile_loadd(6, panel, 64);
-        _tile_loadd(7, panel + TILE_SIZE, 64);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_dpbf16ps(1, 4, 7);
-        if (both) {
-            _tile_loadd(5, left + TILE * stride, line);
-            _tile_dpbf16ps(2, 5, 6);
-            _tile_dpbf16ps(3, 5, 7);
-        }
-    }
-    _tile_stored(0, sums, sums_line);
-    _tile_stored(1, sums + TILE, sums_line);
-    if (both) {
-        _tile_stored(2, below, sums_line);
-        _tile_stored(3, below + TILE, sums_line);
-    }
-}
-
-#else
-
-static void begin_tiles(void) {}
-
-static void end_tiles(void) {}
-
-static void add_block_amx(
-    const uint16_t *left, int64_t stride, const uint16_t *panel, int64_t depth, int both, float *sums,
-    int64_t sums_stride)
-{
-    add_block(left, stride, panel, depth, both, sums, sums_stride);
-}
-
-#endif
 
 /* Begin a block's sums in `out` with zeros. */
 static void clear_rows(float *out, int64_t rows, int64_t out_stride)
@@ -191,37 +144,39 @@ static void copy_edge(
             out[i * out_stride + j] = (adds ? out[i * out_stride + j] : 0) + edge[i * BLOCK + j];
 }
 
-/* Write (1) to `out` (M, N) with rows `out_stride` apart, or add it if `adds`.
+#include "dots.h"
+
+#include "amx.h"
+
+/* Write (1) to `out` (M, N) with rows `out_stride` apart, or add it if `adds`, in one of the three ways.
  *
  * a (M, K); `left` is scratch space, M and K padded to whole tiles. Blocks at the edges are computed in memory of their own.
  */
 EXPORT void FN(multiply_in_tiles)(
     const number *a, const uint16_t *panels, uint16_t *left, number *out, int64_t M, int64_t K, int64_t N,
-    int64_t out_stride, int64_t adds, int64_t amx)
+    int64_t out_stride, int64_t adds, int64_t way)
 {
-    int64_t depth = in_blocks(K, DEPTH), stride = depth * DEPTH;
-    float edge[BLOCK * BLOCK];
+    int64_t stride = in_blocks(K, DEPTH) * DEPTH;
+    const Left rows = {left, BLOCK * stride, TILE * stride, stride, 2, DEPTH};
     round_left(a, M, K, left);
-    if (amx)
-        begin_tiles();
-    for (int64_t n = 0; n < N; n += BLOCK)
-        for (int64_t m = 0; m < M; m += BLOCK) {
-            int64_t rows = M - m < BLOCK ? M - m : BLOCK, columns = N - n < BLOCK ? N - n : BLOCK;
-            int whole = columns == BLOCK && rows % TILE == 0;
-            number *place = out + m * out_stride + n, *sums = whole ? place : edge;
-            int64_t sums_stride = whole ? out_stride : BLOCK;
-            if (!whole)
-                memset(edge, 0, sizeof edge);
-            else if (!adds)
-                clear_rows(place, rows, out_stride);
-            (amx ? add_block_amx : add_block)(
-                left + m * stride, stride, panels + n / BLOCK * depth * 2 * TILE_SIZE, depth, rows > TILE, sums,
-                sums_stride);
-            if (!whole)
-                copy_edge(edge, place, rows, columns, out_stride, adds != 0);
-        }
-    if (amx)
-        end_tiles();
+    if (way == IN_AMX)
+        multiply_amx(left, stride, panels, out, M, N, out_stride, adds);
+    else if (way == IN_DOTS)
+        multiply_dots(1, &rows, panels, out, M, K, N, out_stride, adds);
+    else
+        multiply_dots(0, &rows, panels, out, M, K, N, out_stride, adds);
+}
+
+/* The same of a left factor that is laid out as (2), its columns being the rows of the product; not in AMX. */
+EXPORT void FN(multiply_laid_out_tiles)(
+    const uint16_t *left, const uint16_t *panels, number *out, int64_t M, int64_t K, int64_t N, int64_t out_stride,
+    int64_t adds, int64_t way)
+{
+    const Left rows = {left, in_blocks(K, DEPTH) * 2 * TILE_SIZE, TILE_SIZE, 2, DEPTH, 2 * TILE_SIZE};
+    if (way == IN_DOTS)
+        multiply_dots(1, &rows, panels, out, M, K, N, out_stride, adds);
+    else
+        multiply_dots(0, &rows, panels, out, M, K, N, out_stride, adds);
 }
 
 #endif

@@ -69,8 +69,7 @@ def unrolled(cell, rng, *, has_resets=True):
 @pytest.mark.parametrize("cell", ["elman", "lstm", "gru"])
 def test_rounded_products_change_a_window_by_their_rounding(cell, has_resets, monkeypatch):
     exact = unrolled(cell, np.random.default_rng(0), has_resets=has_resets)
-    monkeypatch.setattr(precision, "in_tiles", lambda: True)
-    monkeypatch.setattr(gemm, "_IN_AMX", gemm._IN_AMX if precision.has_tiles() else 1)
+    monkeypatch.setattr(precision, "rounding", lambda: precision.fast_way() or precision.IN_C)
     found = unrolled(cell, np.random.default_rng(0), has_resets=has_resets)
     for mine, theirs in zip(found, exact, strict=True):
         assert (mine - theirs).norm() < ROUNDED * theirs.norm()
@@ -86,18 +85,70 @@ def test_a_window_without_a_blas_is_the_same_but_for_rounding(cell, monkeypatch)
 
 
 def test_float64_is_never_rounded(monkeypatch):
-    monkeypatch.setattr(precision, "in_tiles", lambda: True)
+    monkeypatch.setattr(precision, "rounding", lambda: precision.IN_C)
     assert gemm.right_factor(torch.ones(3, 2, dtype=torch.float64), 4)["w"].dtype == np.float64
 
 
-needs_tiles = pytest.mark.skipif(not precision.has_tiles(), reason="this CPU has no tiles of bfloat16")
+def rounded(x):
+    return x.bfloat16().float()
 
 
-@needs_tiles
+WAYS = sorted({precision.IN_C, precision.fast_way()} - {0, precision.IN_AMX})
+SUMMED = 1e-5
+"""Sums of at most 600 terms of about 1 in float32, in another order."""
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("shape", [(1, 1, 1), (33, 70, 65), (64, 600, 48)], ids=str)
+@pytest.mark.parametrize("transposed", ["neither", "left", "right"])
+def test_a_product_is_that_of_the_rounded_matrices(transposed, shape, way, monkeypatch):
+    torch.manual_seed(0)
+    monkeypatch.setattr(precision, "rounding", lambda: way)
+    M, K, N = shape
+    a, b = torch.randn(M, K), torch.randn(K, N)
+    expected = rounded(a) @ rounded(b)
+    given = {"transpose_a": transposed == "left", "transpose_b": transposed == "right"}
+    left, right = (x.t() if flip else x for x, flip in zip((a, b), given.values(), strict=True))
+    found = gemm.product(left.contiguous(), right.contiguous(), **given)
+    torch.testing.assert_close(found, expected, rtol=SUMMED, atol=SUMMED * max(1, K / 50))
+    into = torch.full_like(expected, float("nan"))
+    assert gemm.product(left, right, **given, out=into) is into  # also from matrices that are not contiguous
+    torch.testing.assert_close(into, found, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("bias", [False, True], ids=["no bias", "bias"])
+def test_the_gradients_of_a_linear_map_are_products_of_rounded_factors(bias, way, monkeypatch):
+    torch.manual_seed(0)
+    x, w, b, d_y = torch.randn(5, 7, 40), torch.randn(24, 40), torch.randn(24), torch.randn(5, 7, 24)
+    x, w, b = (t.requires_grad_() for t in (x, w, b))
+    monkeypatch.setattr(precision, "rounding", lambda: way)
+    y = gemm.linear(x, w, b if bias else None)
+    wanted = [x, w, b] if bias else [x, w]
+    d_x, d_w, *d_b = torch.autograd.grad((y * d_y).sum(), wanted)
+    close = {"rtol": SUMMED, "atol": SUMMED}
+    torch.testing.assert_close(y, rounded(x) @ rounded(w).t() + (b if bias else 0), **close)
+    torch.testing.assert_close(d_x, rounded(d_y) @ rounded(w), **close)
+    torch.testing.assert_close(d_w, rounded(d_y).flatten(0, 1).t() @ rounded(x).flatten(0, 1), **close)
+    assert not bias or torch.equal(d_b[0], d_y.flatten(0, 1).sum(0))
+
+
+def test_products_are_those_of_torch_unless_they_round(monkeypatch):
+    x, w = torch.randn(6, 40), torch.randn(24, 40)
+    assert torch.equal(gemm.linear(x, w), x @ w.t())
+    monkeypatch.setattr(precision, "rounding", lambda: precision.IN_C)
+    assert not torch.equal(gemm.linear(x, w), x @ w.t())
+    assert torch.equal(gemm.linear(x.double(), w.double()), x.double() @ w.double().t())
+
+
+needs_amx = pytest.mark.skipif(precision.fast_way() != precision.IN_AMX, reason="this CPU has no AMX")
+
+
+@needs_amx
 def test_torch_products_still_work_after_one_in_tiles(rng):
     # a product configures the tiles of its thread; without a release, oneDNN's next kernel fails
     left, w = torch.randn(64, 256), torch.randn(256, 512)
-    with precision.tiles(torch.device("cpu"), wanted=True):
+    with precision.rounded_products(torch.device("cpu"), wanted=True):
         expected = left @ w
         for _ in range(3):
             unrolled("lstm", np.random.default_rng(0))

@@ -1,9 +1,12 @@
-"""The products of a window's time steps: how their right factor is laid out, and what multiplies.
+"""Matrix products on a CPU: how their right factor is laid out, and what multiplies.
 
 A time step's product takes a tenth of a millisecond; called through Python, two threads wait for the interpreter's
 lock. So the compiled loop over time (`kernels/native/rnn_window.c`) calls the BLAS in torch's library (MKL, OpenBLAS or
-Accelerate) by its address; without one it multiplies by itself. While factors are rounded to bfloat16, it multiplies in
-AMX tiles. A matrix that is multiplied at every time step is laid out once for the one or the other.
+Accelerate) by its address; without one it multiplies by itself. While factors are rounded to bfloat16, it multiplies by
+`kernels/native/tiles.h`. A matrix that is multiplied at every time step is laid out once for the one or the other.
+
+The products of a whole window (`linear`, `product`) are torch's, unless factors are rounded on a processor for which
+torch has no such product: there, `kernels/native/tiles.h` computes these too.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from charloom.engines.torch import precision
 from charloom.kernels.library import library, pointer
@@ -30,17 +35,77 @@ CACHE_LINE = 64
 
 _SYMBOLS = {np.dtype(np.float32): "sgemm_", np.dtype(np.float64): "dgemm_"}
 _TILE, _DEPTH = 16, 32
-_IN_AMX = 2
+
+
+def linear(
+    x: Float[Tensor, "... K"], w: Float[Tensor, "N K"], bias: Float[Tensor, "N"] | None = None
+) -> Float[Tensor, "... N"]:
+    """Compute x Wᵀ + b, differentiable; its factors and those of its gradients are rounded if products are."""
+    if not _is_ours(x):
+        return F.linear(x, w, bias)
+    y: Tensor = _Linear.apply(x, w, bias)  # type: ignore[no-untyped-call]
+    return y
+
+
+def product(
+    a: Float[Tensor, "..."],
+    b: Float[Tensor, "..."],
+    *,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    out: Float[Tensor, "M N"] | None = None,
+) -> Float[Tensor, "M N"]:
+    """The product of two matrices or their transposes, rounded if products are; to `out` if it is given."""
+    if not _is_ours(a):
+        return torch.mm(a.t() if transpose_a else a, b.t() if transpose_b else b, out=out)
+    left, right = (x.detach().contiguous().numpy() for x in (a, b))
+    K, M = left.shape if transpose_a else left.shape[::-1]
+    N = right.shape[0 if transpose_b else 1]
+    out = a.new_empty(M, N) if out is None else out
+    laid_out, compiled = panels(right, transposed=transpose_b), library()
+    assert compiled is not None
+    assert out.is_contiguous(), "the compiled product writes rows one after the other"
+    sizes = (M, K, N, N, 0, precision.rounding())
+    if transpose_a:
+        factors = [panels(left), laid_out]
+    else:
+        factors = [left, laid_out, np.empty((_up(M, _TILE), _up(K, _DEPTH)), np.uint16)]
+    name = "multiply_laid_out_tiles" if transpose_a else "multiply_in_tiles"
+    compiled.function(name, "float32")(*map(pointer, factors), out.data_ptr(), *sizes)
+    return out
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, w)
+        y = product(x.flatten(0, -2), w, transpose_b=True)
+        return (y if bias is None else y.add_(bias)).view(*x.shape[:-1], len(w))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor | None, ...]:
+        x, w = ctx.saved_tensors
+        needs_x, needs_w, needs_bias = ctx.needs_input_grad
+        rows = d_y.flatten(0, -2)
+        d_x = product(rows, w).view(x.shape) if needs_x else None
+        d_w = product(rows, x.flatten(0, -2), transpose_a=True) if needs_w else None
+        return d_x, d_w, rows.sum(0) if needs_bias else None
+
+
+def _is_ours(x: Tensor) -> bool:
+    """Whether the compiled kernels compute the products of a tensor."""
+    return precision.rounding() in (precision.IN_C, precision.IN_DOTS) and x.dtype == torch.float32
 
 
 def right_factor(w: Float[Tensor, "R C"], num_rows: int, *, transposed: bool = False) -> dict[str, Any]:
     """The fields of a `Window` for products of `num_rows` rows by w, or by its transpose."""
     given: Array = w.detach().contiguous().numpy()
-    if precision.in_tiles() and w.dtype == torch.float32:
+    if precision.rounding() and w.dtype == torch.float32:
         laid_out = panels(given, transposed=transposed)
         depth = w.shape[1] if transposed else w.shape[0]
         left = np.empty((_up(num_rows, _TILE), _up(depth, _DEPTH)), np.uint16)
-        return {"tiles": _IN_AMX, "panels": laid_out, "left": left}
+        return {"tiles": precision.rounding(), "panels": laid_out, "left": left}
     copy = spread(given, transposed=transposed)
     return {"w": copy, "w_stride": copy.shape[1], "gemm": address(given.dtype)}
 

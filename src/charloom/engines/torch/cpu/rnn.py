@@ -92,12 +92,12 @@ class _Rnn(torch.autograd.Function):
         if window.kind == "gru":
             d_bias_hn = d_u[:, :, 2 * d_h.shape[2] :].sum((0, 1))
         flat = d_a.flatten(0, 1)
-        d_w_hh = d_u.flatten(0, 1).t() @ window.h.read.flatten(0, 1)  # (2)
+        d_w_hh = gemm.product(d_u.flatten(0, 1), window.h.read.flatten(0, 1), transpose_a=True)  # (2)
         if _is_one_hot(x):
             d_x, d_w_ih = None, d_rows.t()
         else:
-            d_x = (flat @ w_ih).view(x.shape) if ctx.needs_input_grad[3] else None
-            d_w_ih = flat.t() @ x.flatten(0, 1)  # (2)
+            d_x = gemm.product(flat, w_ih).view(x.shape) if ctx.needs_input_grad[3] else None
+            d_w_ih = gemm.product(flat, x.flatten(0, 1), transpose_a=True)  # (2)
         window.free()
         _buffers.give(d_a, *([] if d_u is d_a else [d_u]))
         return None, None, None, d_x, d_w_ih, d_w_hh, d_bias, d_bias_hn, carried, d_c
@@ -135,7 +135,8 @@ class _Window:
         if _is_one_hot(x):
             projected = w_ih.t().contiguous()
         else:  # the gates will overwrite it: each row is read once
-            projected = torch.mm(x.flatten(0, 1), w_ih.t(), out=self.gates.view(-1, len(w_hh)))  # (1)
+            gates = self.gates.view(-1, len(w_hh))
+            projected = gemm.product(x.flatten(0, 1), w_ih, transpose_b=True, out=gates)  # (1)
         arrays = self._arrays(x) | gemm.right_factor(w_hh, x.shape[1], transposed=True)
         arrays |= {"x": array_in(projected), "bias": array_in(bias)}
         arrays |= {"room": array_out(torch.empty_like(self.gates[0]))}
