@@ -11,7 +11,6 @@ state of every lane have to fit.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from charloom.config import (
 )
 from charloom.engines import load_engine
 from charloom.errors import ConfigError, RunError
-from charloom.files import atomic_write
+from charloom.files import copy_file
 from charloom.jobs import TrainingJob, resume_job
 from charloom.run_corpus import Source
 from charloom.runs import Checkpoint, Run, no_checkpoint
@@ -171,17 +170,11 @@ def _new_folder(branch: Branch, out: Source | None, model: ModelConfig, training
         for event in parent.events():
             if event.get("step", 0) <= step and event.get("event") != "finished":
                 run.append(event)
-        if parent.corpus_path.exists():
-            _copy(parent.corpus_path, run.corpus_path)
-        if parent.model_path.exists():
-            _copy(parent.model_path, run.model_path)
+        for name in ("corpus_path", "model_path", "teacher_path"):
+            if (old := getattr(parent, name)).exists():
+                copy_file(old, getattr(run, name))
         run.write_checkpoint(branch.checkpoint)
     return run
-
-
-def _copy(old: Path, new: Path) -> None:
-    with old.open("rb") as source:
-        atomic_write(new, lambda target: shutil.copyfileobj(source, target))
 
 
 def _beside(parent: Run, step: int) -> Path:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
@@ -47,6 +48,12 @@ def atomic_write(path: Path, data: bytes | str | Callable[[BinaryIO], None]) -> 
         _fsync_folder(path.parent)
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def copy_file(old: Path, new: Path) -> None:
+    """Copy a file as `atomic_write` writes one."""
+    with old.open("rb") as source:
+        atomic_write(new, lambda target: shutil.copyfileobj(source, target))
 
 
 def text_of_file(path: Path | Traversable) -> str:

@@ -38,6 +38,7 @@ from charloom.text import (
 from charloom.text.inputs import absolute
 from charloom.training import Event, extend
 from charloom.training import train as run_training
+from charloom.training.distillation import Teacher, teacher_for
 from charloom.training.ranks import continued, for_ranks
 from charloom.versions import versions
 
@@ -68,6 +69,7 @@ class TrainingJob:
         began: `time.monotonic` when the user's call began; its budget in minutes counts from then.
         log: where else the events are written: tensorboard, or None.
         ranks: the processes to lead, or None.
+        teacher: the model whose probabilities are part of the targets, or None.
     """
 
     corpus: Corpus
@@ -78,6 +80,7 @@ class TrainingJob:
     began: float | None = None
     log: str | None = None
     ranks: Ranks | None = None
+    teacher: Teacher | None = None
 
     def events(self) -> Generator[Event, None, None]:
         """Train; see `charloom.training.train`. Closing the generator saves a checkpoint."""
@@ -90,7 +93,9 @@ class TrainingJob:
             "versions": config["versions"],
             "created": config["created"],
         }
-        card |= {origin: config[origin] for origin in ("init_from", "branched_from") if origin in config}
+        card |= {
+            origin: config[origin] for origin in ("init_from", "branched_from", "teacher") if origin in config
+        }
         events = run_training(
             self.corpus,
             self.resolved.model_config,
@@ -102,6 +107,7 @@ class TrainingJob:
             monitor=self._monitor(),
             began=self.began,
             ranks=self.ranks,
+            teacher=self.teacher,
         )
         return logged(events, self.run) if self.log == "tensorboard" else events
 
@@ -125,6 +131,7 @@ def new_job(
     val: Source | None = None,
     test: Source | None = None,
     init_from: Source | None = None,
+    teacher: Source | None = None,
     keep_text: bool | None = None,
     log: str | None = None,
     ranks: Ranks | None = None,
@@ -138,12 +145,16 @@ def new_job(
     began = time.monotonic()
     start = None if init_from is None else StartingModel.read(init_from)
     launch = None if ranks is None else ranks.launch
-    corpus, resolved = set_up(sources, recipe, settings, start, text=text, val=val, test=test, launch=launch)
+    places: dict[str, Any] = {"text": text, "val": val, "test": test, "is_taught": teacher is not None}
+    corpus, resolved = set_up(sources, recipe, settings, start, **places, launch=launch)
+    taught = teacher_for(teacher, corpus, resolved.train_config, ranks)
     place = _place(out, corpus)
     keep, notes = keeps_text(corpus, keep_text, [*sources, val, test], in_memory=text is not None)
-    run = new_run(place, corpus, _record(corpus, resolved, val, test, start), keep=keep)
+    run = new_run(
+        place, corpus, _record(corpus, resolved, val, test, start, taught), keep=keep, teacher=taught
+    )
     resolved = replace(resolved, notes=(*resolved.notes, *notes))
-    return TrainingJob(corpus, resolved, run, start=start, began=began, log=log, ranks=ranks)
+    return TrainingJob(corpus, resolved, run, start=start, began=began, log=log, ranks=ranks, teacher=taught)
 
 
 def new_jobs(
@@ -155,6 +166,7 @@ def new_jobs(
     val: Source | None = None,
     test: Source | None = None,
     init_from: Source | None = None,
+    teacher: Source | None = None,
     keep_text: bool | None = None,
     log: str | None = None,
     **settings: Any,
@@ -173,7 +185,9 @@ def new_jobs(
         raise ConfigError(what, why=why, fix="give --seeds 3, or --seed N for a single run")
     _check_log(log)
     start = None if init_from is None else StartingModel.read(init_from)
-    corpus, resolved = set_up(sources, recipe, settings, start, text=text, val=val, test=test)
+    places: dict[str, Any] = {"text": text, "val": val, "test": test, "is_taught": teacher is not None}
+    corpus, resolved = set_up(sources, recipe, settings, start, **places)
+    taught = teacher_for(teacher, corpus, resolved.train_config)
     place, first = _place(out, corpus), resolved.train_config.seed
     paths = {seed: place.with_name(f"{place.name}-seed{seed}") for seed in range(first, first + seeds)}
     for path in paths.values():
@@ -183,8 +197,10 @@ def new_jobs(
 
     def job_of(seed: int, path: Path) -> TrainingJob:
         of_seed = replace(resolved, train_config=replace(resolved.train_config, seed=seed))
-        run = new_run(path, corpus, _record(corpus, of_seed, val, test, start), keep=keep)
-        return TrainingJob(corpus, of_seed, run, start=start, began=time.monotonic(), log=log)
+        run = new_run(
+            path, corpus, _record(corpus, of_seed, val, test, start, taught), keep=keep, teacher=taught
+        )
+        return TrainingJob(corpus, of_seed, run, start=start, began=time.monotonic(), log=log, teacher=taught)
 
     return (job_of(seed, path) for seed, path in paths.items())
 
@@ -202,6 +218,7 @@ def set_up(
     text: Text | None,
     val: Source | None,
     test: Source | None,
+    is_taught: bool = False,
     launch: Launch | None = None,
 ) -> tuple[Corpus, Resolved]:
     """The corpus, and the settings for it and for this machine, or for the processes of a launch."""
@@ -216,6 +233,7 @@ def set_up(
         resolved.model_config,
         resolved.train_config,
         validates_on_file=val is not None,
+        is_taught=is_taught,
     )
     return corpus, replace(resolved, notes=idle)
 
@@ -252,10 +270,11 @@ def check_job(
     recipe: str | None = None,
     val: Source | None = None,
     test: Source | None = None,
+    is_taught: bool = False,
     **settings: Any,
 ) -> tuple[Corpus, Resolved]:
-    """Return the corpus and settings that `new_job` would use, with all its checks; no folder is created."""
-    return set_up(sources, recipe, settings, None, text=None, val=val, test=test)
+    """Return the corpus and settings that `new_job` would use, with all its checks but the teacher's; no folder is created."""
+    return set_up(sources, recipe, settings, None, text=None, val=val, test=test, is_taught=is_taught)
 
 
 def resolve_job(source: Source, *, recipe: str | None = None, **settings: Any) -> tuple[Corpus, Resolved]:
@@ -353,9 +372,10 @@ def resume_job(
         notes=notes,
     )
     corpus = corpus_of(run, text)
+    teacher = Teacher.read(run.teacher_path) if "teacher" in config else None
     if more_steps is not None:
         run.write_config(config | {"train": to_dict(train_config)})
-    return TrainingJob(corpus, resolved, run, resume=True, began=began, log=log, ranks=ranks)
+    return TrainingJob(corpus, resolved, run, resume=True, began=began, log=log, ranks=ranks, teacher=teacher)
 
 
 def _record(
@@ -364,9 +384,11 @@ def _record(
     val: Source | None,
     test: Source | None,
     start: StartingModel | None = None,
+    teacher: Teacher | None = None,
 ) -> dict[str, Any]:
     """The initial contents of ``config.json``."""
     began_with = {} if start is None else {"init_from": start.to_json()}
+    began_with |= {} if teacher is None else {"teacher": teacher.to_json()}
     return {
         **began_with,
         "schema": 1,

@@ -1,6 +1,7 @@
 """Train the members of an ensemble: runs that differ in their seed, each in a process of its own.
 
-As many train at the same time as there are cores for, and a member that ends makes room for the next. Each process sets
+In a chain, each member also learns from the one before (`training.distillation`), so they train one after the other.
+Otherwise, as many train at the same time as there are cores for, and a member that ends makes room for the next. Each process sets
 up its own job, reads the text itself and writes its own run folder, so that a member that is killed can be resumed with
 ``charloom train --resume``.
 """
@@ -40,6 +41,7 @@ class MembersPlan:
         settings: keywords of `new_job`, without seed and threads.
         workers: how many train at the same time.
         threads_each: threads of each.
+        chain: whether each is the teacher of the next.
     """
 
     paths: Mapping[int, Path]
@@ -47,15 +49,19 @@ class MembersPlan:
     settings: Mapping[str, Any]
     workers: int
     threads_each: int
+    chain: bool = False
 
 
-def plan_members(sources: Sequence[Source], members: int, out: Source | None, **settings: Any) -> MembersPlan:
+def plan_members(
+    sources: Sequence[Source], members: int, out: Source | None, *, chain: bool = False, **settings: Any
+) -> MembersPlan:
     """Check everything and decide how the cores are shared; nothing is written.
 
     Args:
         sources: of the text, not standard input.
         members: how many; their seeds are `seed`, `seed` + 1, ….
         out: the run folders are named after it, with ``-seed0``, …; None = a new name.
+        chain: whether each is the teacher of the next.
         **settings: keywords of `new_job`.
 
     Raises:
@@ -72,8 +78,9 @@ def plan_members(sources: Sequence[Source], members: int, out: Source | None, **
         )
         raise ConfigError(what, why=why, fix="write the text to a file first")
     how = {name: value for name, value in settings.items() if value is not None or name not in _PLACES}
+    unread = ("init_from", "teacher", "keep_text", "log")
     _, resolved = check_job(
-        *sources, **{k: v for k, v in how.items() if k not in ("init_from", "keep_text", "log")}
+        *sources, **{k: v for k, v in how.items() if k not in unread}, is_taught=chain or "teacher" in how
     )
     first, config = resolved.train_config.seed, resolved.train_config
     place = Path(out) if out is not None else new_run_path(Path(RUNS_FOLDER), _stem(sources))
@@ -82,14 +89,14 @@ def plan_members(sources: Sequence[Source], members: int, out: Source | None, **
         Run(path).refuse_existing()
     cores = threads.available()
     workers = min(members, max(1, cores // config.threads) if config.threads is not None else cores)
-    if config.device not in ("auto", "cpu"):
-        workers = 1  # they would share the device's memory
+    if chain or config.device not in ("auto", "cpu"):
+        workers = 1  # on another device they would share its memory
     each = config.threads if config.threads is not None else max(1, cores // workers)
     kept = {name: value for name, value in how.items() if name not in ("seed", "threads")}
-    return MembersPlan(paths, tuple(map(str, sources)), kept, workers, each)
+    return MembersPlan(paths, tuple(map(str, sources)), kept, workers, each, chain)
 
 
-_PLACES = ("recipe", "val", "test", "init_from", "keep_text", "log")
+_PLACES = ("recipe", "val", "test", "init_from", "teacher", "keep_text", "log")
 
 
 def _stem(sources: Sequence[Source]) -> str:
@@ -129,6 +136,7 @@ class _Team:
         self._waiting = list(plan.paths.items())
         self._running: dict[Connection, tuple[int, SpawnProcess]] = {}
         self._shares = dict.fromkeys(plan.paths, 0.0)
+        self._last: Path | None = None
 
     @property
     def is_busy(self) -> bool:
@@ -141,6 +149,9 @@ class _Team:
             seed, path = self._waiting.pop(0)
             ours, theirs = context.Pipe(duplex=False)
             settings = {**self._plan.settings, "seed": seed, "threads": self._plan.threads_each}
+            if self._plan.chain and self._last is not None:
+                settings["teacher"] = str(self._last)
+            self._last = path
             process = context.Process(
                 target=_train_one, args=(theirs, self._plan.sources, str(path), settings)
             )

@@ -9,8 +9,10 @@ from typing import Any
 
 from charloom.config import stored_text_config
 from charloom.errors import DataError, RunError
+from charloom.files import copy_file
 from charloom.runs import Run
 from charloom.text import Corpus, can_be_read_once, open_prepared, read_corpus, write_prepared
+from charloom.training.distillation import Teacher
 
 Source = str | Path
 
@@ -18,12 +20,16 @@ KEPT_BYTES = 16 << 20
 """The largest text that a run keeps without being asked, if it cannot be read again."""
 
 
-def new_run(place: Path, corpus: Corpus, record: Mapping[str, Any], *, keep: bool) -> Run:
-    """Create the run folder, with the text in it if it is kept."""
+def new_run(
+    place: Path, corpus: Corpus, record: Mapping[str, Any], *, keep: bool, teacher: Teacher | None = None
+) -> Run:
+    """Create the run folder, with the text in it if it is kept, and with the teacher, which a resume needs."""
     run = Run.create(place, record)
-    if keep:
-        with run.removed_if_unused():
+    with run.removed_if_unused():
+        if keep:
             write_prepared(corpus, run.corpus_path)
+        if teacher is not None:
+            copy_file(teacher.path, run.teacher_path)
     return run
 
 

@@ -4,6 +4,7 @@
     events.jsonl        append-only; a resume writes {"resumed_from": step}, readers drop the events it supersedes
     checkpoints/        the newest two, with everything needed to resume
     model.safetensors   the best model by validation, self-describing
+    teacher.safetensors the model that teaches this one, if there is one
     corpus.chars        the text as a prepared corpus, if it is kept: by default one that cannot be read again
     lock                present while a process writes here
 
@@ -86,6 +87,7 @@ class Run(Summarised):
         self.events_path = self.path / "events.jsonl"
         self.model_path = self.path / "model.safetensors"
         self.corpus_path = self.path / "corpus.chars"
+        self.teacher_path = self.path / "teacher.safetensors"
         self.checkpoint_folder = self.path / "checkpoints"
         self.made: tuple[Path, ...] = ()  # by `create`; innermost first
 
@@ -116,7 +118,7 @@ class Run(Summarised):
             return
         if any(event.get("step", 0) for _, event in _numbered_events(self.events_path)):
             return
-        for path in (self.config_path, self.events_path, self.corpus_path):
+        for path in (self.config_path, self.events_path, self.corpus_path, self.teacher_path):
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
         for folder in self.made:

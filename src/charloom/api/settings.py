@@ -85,6 +85,7 @@ class TrainSettings(TypedDict, total=False):
     state_reset_probability: float
     initial_state: Literal["zeros", "normal"]
     initial_state_scale: float
+    teacher_weight: float
     freeze: str | None
     bias: Literal["single", "pair"]
     seed: int
@@ -159,6 +160,7 @@ class LearningSettings(TypedDict, total=False):
     state_reset_probability: float
     initial_state: Literal["zeros", "normal"]
     initial_state_scale: float
+    teacher_weight: float
     freeze: str | None
     bias: Literal["single", "pair"]
     device: str

@@ -36,6 +36,7 @@ def train(
     val: Source | None = None,
     test: Source | None = None,
     init_from: Source | None = None,
+    teacher: Source | None = None,
     keep_text: bool | None = None,
     seeds: int | None = None,
     on_event: Callable[[Event], None] | None = None,
@@ -55,6 +56,7 @@ def train(
         val: file to validate on, instead of the end of the text.
         test: file set aside for ``evaluate(split="test")``.
         init_from: start from the weights of this run or model file; the network and, unless given, the settings are its.
+        teacher: run, model file or ensemble whose probabilities are part of the targets, by `teacher_weight`.
         keep_text: whether the run folder keeps the text; None = up to 16 MB of one that cannot be read again.
         seeds: train that many models instead, with the seeds `seed`, `seed` + 1, …, each in its own run folder.
         on_event: called with every event of the training.
@@ -79,6 +81,7 @@ def train(
         "val": val,
         "test": test,
         "init_from": init_from,
+        "teacher": teacher,
         "keep_text": keep_text,
         "log": log,
     }

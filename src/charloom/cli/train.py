@@ -44,6 +44,18 @@ MovedTo = Annotated[list[str] | None, path_option("with --resume: where the text
 RecipeName = Annotated[str | None, path_option("name of a recipe, a TOML file, or an earlier run to repeat")]
 TestFile = Annotated[str | None, path_option("file set aside for `charloom eval --split test`")]
 InitFrom = Annotated[Path | None, option("start from the weights of this run or model file", metavar="MODEL")]
+TeacherModel = Annotated[
+    Path | None,
+    option(
+        "learn from this run, model file or ensemble as well as from the text (knowledge distillation)",
+        metavar="MODEL",
+        name="--teacher",
+    ),
+]
+Chain = Annotated[
+    bool,
+    option("with --members: each member is the teacher of the next, one after the other", name="--chain"),
+]
 KeepText = Annotated[
     bool | None,
     option("keep the text in the run folder [default: up to 16 MB of one that came through a pipe]"),
@@ -65,6 +77,8 @@ def train(
     val: ValidationFile = None,
     test: TestFile = None,
     init_from: InitFrom = None,
+    teacher: TeacherModel = None,
+    chain: Chain = False,
     keep_text: KeepText = None,
     log: Log = None,
     **settings: Any,
@@ -79,13 +93,27 @@ def train(
     from charloom.run_results import results_json
 
     sources = [*text, *(moved_to or [])]
-    places = {"recipe": recipe, "out": out, "val": val, "test": test, "init_from": init_from}
+    places = {
+        "recipe": recipe,
+        "out": out,
+        "val": val,
+        "test": test,
+        "init_from": init_from,
+        "teacher": teacher,
+    }
     how: dict[str, Any] = {**places, "keep_text": keep_text, "log": log}
     with _shown_by_one(show), joined() as ranks:
         if ranks is not None and ranks.rank > 0:
             return follow_job(ranks, sources, how, settings, moved=() if resume is None else sources)
         if resume is None and (seeds is not None or members is not None):
-            return _train_several(show, ranks, sources, how, settings, seeds=seeds, members=members)
+            return _train_several(
+                show, ranks, sources, how, settings, seeds=seeds, members=members, chain=chain
+            )
+        if chain:
+            what, why = "--chain without --members", "a chain has two members or more"
+            raise UsageError(
+                what, why=why, fix="give --members 4 --chain, or --teacher MODEL for one more network"
+            )
         job = _job(ranks, sources, how, settings, resume=resume, several={"seeds": seeds, "members": members})
         if isinstance(job, Path):
             return _say_finished(show, job)
@@ -106,6 +134,7 @@ def _train_several(
     *,
     seeds: int | None,
     members: int | None,
+    chain: bool,
 ) -> None:
     """Train runs that differ in their seed: one after the other, or side by side as the members of an ensemble."""
     from charloom import jobs
@@ -117,7 +146,7 @@ def _train_several(
         what, why = f"{flag} under torchrun", "the ranks share one training"
         raise UsageError(what, why=why, fix=f"leave out {flag}, or run it without torchrun")
     if members is not None:
-        train_ensemble(show, sources, members, seeds=seeds, how=how, settings=settings)
+        train_ensemble(show, sources, members, seeds=seeds, chain=chain, how=how, settings=settings)
     elif seeds is not None:
         _train_seeds(show, jobs.new_jobs(*sources, seeds=seeds, **how, **settings), seeds)
 
@@ -293,6 +322,8 @@ app = verb(
         charloom train tales.txt --steps 20 --log tensorboard
         charloom train tales.txt --steps 40 --seeds 3 --out runs/trio
         charloom train tales.txt --steps 40 --members 2 --out runs/duo
+        charloom train tales.txt --steps 40 --members 2 --chain --out runs/chain
+        charloom train tales.txt --steps 40 --teacher runs/tales --out runs/student
         charloom train --resume runs/tales --steps +20
         charloom train --resume runs/tales --steps +20 --learning-rate 0.001
         charloom train more.txt --init-from runs/tales --steps 20

@@ -20,6 +20,7 @@ def train_ensemble(
     members: int,
     *,
     seeds: int | None,
+    chain: bool,
     how: Mapping[str, Any],
     settings: Mapping[str, Any],
 ) -> None:
@@ -33,8 +34,9 @@ def train_ensemble(
         raise UsageError(
             what, why=why, fix="keep one of them; --seeds trains one after another, without an ensemble"
         )
-    plan = plan_members(sources, members, **how, **settings)
-    show.note(f"{members} members, {plan.workers} at the same time, {plan.threads_each} threads each")
+    plan = plan_members(sources, members, chain=chain, **how, **settings)
+    order = "each taught by the one before" if chain else f"{plan.workers} at the same time"
+    show.note(f"{members} members, {order}, {plan.threads_each} threads each")
     runs = _trained(show, plan)
     combined, path = api.ensemble(*(run.path for run in runs)), ensemble_path([run.path for run in runs])
     combined.save(path)

@@ -23,6 +23,7 @@ def without_effect(
     training: TrainConfig,
     *,
     validates_on_file: bool = False,
+    is_taught: bool = False,
 ) -> tuple[str, ...]:
     """A sentence for each named setting that changes nothing in a training.
 
@@ -32,6 +33,7 @@ def without_effect(
         model: the network.
         training: the training.
         validates_on_file: whether another file is the held-out text.
+        is_taught: whether there is a teacher.
 
     Example:
         >>> without_effect({"dropout_layer": 0.5}, TextConfig(), ModelConfig(dropout_layer=0.5), TrainConfig())
@@ -42,6 +44,8 @@ def without_effect(
     )
     if not validates_on_file and text.val_fraction == 0 and text.val_count is None:
         reasons |= dict.fromkeys(("patience", "validate_every"), "nothing is held out")
+    if not is_taught:
+        reasons["teacher_weight"] = "there is no teacher"
     return _sentences(named, reasons, setting_names())
 
 

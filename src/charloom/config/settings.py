@@ -313,6 +313,12 @@ class TrainConfig:
     )
     initial_state: Literal["zeros", "normal"] = setting("zeros", "the state after a reset")
     initial_state_scale: float = setting(0.1, "standard deviation for initial_state normal", above=0.0)
+    teacher_weight: float = setting(
+        0.5,
+        "with a teacher: the share of its distribution in the targets, the rest being the text's own characters",
+        at_least=0.0,
+        at_most=1.0,
+    )
     freeze: str | None = setting(
         None, "parameters not to train: names or patterns with *, separated by commas; none = train all"
     )

@@ -148,6 +148,7 @@ class RunConfig(Struct, frozen=True):
     as_taken: AsTaken | UnsetType = UNSET
     init_from: Origin | UnsetType = UNSET
     branched_from: Origin | UnsetType = UNSET
+    teacher: Origin | UnsetType = UNSET
 
 
 class CompleteRunConfig(RunConfig, frozen=True, kw_only=True):
@@ -194,6 +195,7 @@ class Card(Struct, frozen=True):
     results: CardResults = CardResults()
     init_from: Origin | None = None
     branched_from: Origin | None = None
+    teacher: Origin | None = None
 
 
 class OtherLine(Struct, frozen=True):

@@ -23,7 +23,7 @@ from charloom.rng import Purpose, permutation, permuted, uniforms, uniforms_at
 from charloom.text.checksums import verify_windows
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float64, Int
+    from jaxtyping import Bool, Float16, Float64, Int
     from numpy import ndarray as Array
 
 _BLOCK = 64
@@ -33,11 +33,15 @@ STORED_ORDER = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One step's batch: ids to read, ids to predict, and whether the state is reset before inputs[:, t]; L lanes."""
+    """One step's batch: ids to read, ids to predict, and whether the state is reset before inputs[:, t]; L lanes.
+
+    With a teacher, `soft_targets` has its probabilities of all V symbols in the place of each target.
+    """
 
     inputs: Int[Array, "L T"]
     targets: Int[Array, "L T"]
     resets: Bool[Array, "L T"]
+    soft_targets: Float16[Array, "L T V"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,7 @@ class Plan:
         ids: the training part, (N,).
         config: batching, sizes, offsets, resets and seed; must fit (see `fit_batch`).
         boundary_id: the symbol that begins a document, or None.
+        soft_targets: a teacher's probabilities of the character after each but the last, (N − 1, V), or None.
 
     Attributes:
         batch_size: rows of a full window.
@@ -103,8 +108,15 @@ class Plan:
         [[2, 3], [6, 7]]
     """
 
-    def __init__(self, ids: Int[Array, " N"], config: TrainConfig, *, boundary_id: int | None = None) -> None:
-        self.ids, self.config, self.boundary_id = ids, config, boundary_id
+    def __init__(
+        self,
+        ids: Int[Array, " N"],
+        config: TrainConfig,
+        *,
+        boundary_id: int | None = None,
+        soft_targets: Float16[Array, "M V"] | None = None,
+    ) -> None:
+        self.ids, self.config, self.boundary_id, self.soft_targets = ids, config, boundary_id, soft_targets
         self.batch_size = config.batch_size
         self.carries = config.batching == "stream"
         N, B, T = len(ids), config.batch_size, config.bptt_length
@@ -134,14 +146,16 @@ class Plan:
         """
         starts, length, reset_at_start = self._rows(step, lanes)
         verify_windows(self.ids, starts, length + 1)
-        block = self.ids[starts[:, None] + np.arange(length + 1)].astype(np.int64)
+        positions = starts[:, None] + np.arange(length + 1)
+        block = self.ids[positions].astype(np.int64)
         inputs, targets = block[:, :-1], block[:, 1:]
         resets = np.zeros(inputs.shape, bool) if self.boundary_id is None else inputs == self.boundary_id
         resets[:, 0] |= reset_at_start
         if self.config.wrap_targets and (step + 1) % self.steps_per_epoch == 0:
             firsts, _, _ = self._rows(step + 1 - self.steps_per_epoch, lanes)
             targets = np.concatenate([targets[:, :-1], self.ids[firsts][:, None].astype(np.int64)], axis=1)
-        return Window(inputs, targets, resets)
+        soft = None if self.soft_targets is None else self.soft_targets[positions[:, :-1]]
+        return Window(inputs, targets, resets, soft)
 
     def num_rows(self, step: int) -> int:
         """The rows of a step's batch: `batch_size`, or fewer in the last batch of a sliding epoch.

@@ -27,6 +27,7 @@ from charloom.text.batching import Plan, fit_batch
 from charloom.text.corpus import Corpus
 from charloom.training.baselines import BaselineMeasurement
 from charloom.training.budget import Budget
+from charloom.training.distillation import Teacher, soft_targets_for
 from charloom.training.events import EpochEnd, Event, Progress, Sampled, Started, Validation, Watched
 from charloom.training.exactness import lapse_of_exactness
 from charloom.training.facts import TRAIN_LOSS_CHARS
@@ -43,7 +44,7 @@ FIXED_REPORT_S = 0.3
 """What the final report takes besides reading text: files, the model, the end of the baselines."""
 
 if TYPE_CHECKING:
-    from jaxtyping import Int
+    from jaxtyping import Float16, Int
     from numpy import ndarray as Array
 
     from charloom.distributed.ranks import Ranks
@@ -67,6 +68,7 @@ def train(
     clock: Clock = time.monotonic,
     began: float | None = None,
     ranks: Ranks | None = None,
+    teacher: Teacher | None = None,
 ) -> Generator[Event, None, None]:
     """Train a model on a corpus and record everything in a run folder.
 
@@ -85,6 +87,7 @@ def train(
         clock: returns seconds; tests pass their own.
         began: the clock when the user's call began, whose time counts towards a budget in minutes; None = now.
         ranks: the processes to lead, as rank 0; the others call `training.ranks.follow`. None = this process alone.
+        teacher: the model whose probabilities are part of the targets; it must fit (see `Teacher.check`).
 
     Yields:
         Events; each but `Closing` is already in ``events.jsonl`` when it is yielded.
@@ -103,7 +106,10 @@ def train(
         if ranks is not None:
             learner = LeadingLearner(ranks, learner, corpus, model_config, fitted)
         recorder = RunRecorder(run, corpus, model_config, learner, card=card or {}, clock=clock)
-        loop = TrainingLoop(corpus, fitted, learner, recorder, monitor or (lambda _: {}))
+        expected = None if teacher is None else soft_targets_for(teacher, corpus)
+        loop = TrainingLoop(
+            corpus, fitted, learner, recorder, monitor or (lambda _: {}), soft_targets=expected
+        )
         loop.before_s = 0.0 if began is None else clock() - began
         loop.spare_cores = threads.available() - num_threads
         if resume:
@@ -137,11 +143,19 @@ class TrainingLoop:
     """
 
     def __init__(
-        self, corpus: Corpus, config: TrainConfig, learner: Learner, recorder: RunRecorder, monitor: Monitor
+        self,
+        corpus: Corpus,
+        config: TrainConfig,
+        learner: Learner,
+        recorder: RunRecorder,
+        monitor: Monitor,
+        *,
+        soft_targets: Float16[Array, "M V"] | None = None,
     ) -> None:
         self.corpus, self.config, self.learner, self.recorder = corpus, config, learner, recorder
         self.monitor, self.clock = monitor, recorder.clock
-        self.plan = Plan(corpus.train, config, boundary_id=corpus.vocab.boundary_id)
+        boundary_id = corpus.vocab.boundary_id
+        self.plan = Plan(corpus.train, config, boundary_id=boundary_id, soft_targets=soft_targets)
         self.budget = Budget(config, self.plan.steps_per_epoch)
         self.milestones = Milestones(config, self.budget, self.plan.steps_per_epoch)
         self.progress = LoopState(validation_chars=0, report_chars=0)

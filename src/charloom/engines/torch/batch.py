@@ -10,7 +10,7 @@ import torch
 from charloom.text.batching import Window
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Int
+    from jaxtyping import Bool, Float, Int
     from numpy import ndarray as Array
     from torch import Tensor
 
@@ -32,6 +32,7 @@ class Batch:
     inputs: Int[Tensor, "B T"]
     targets: Int[Tensor, "B T"]
     resets: Resets | None  # None if no row's state is reset
+    soft_targets: Float[Tensor, "B T V"] | None = None  # the teacher's probabilities, if there is one
 
 
 def to_device(array: Array, device: torch.device) -> Tensor:
@@ -53,4 +54,5 @@ def resets_on(device: torch.device, resets: Bool[Array, "B T"]) -> Resets | None
 def upload(window: Window, rows: slice, device: torch.device) -> Batch:
     """Copy some rows of a window to a device."""
     inputs, targets = (to_device(ids[rows], device) for ids in (window.inputs, window.targets))
-    return Batch(inputs, targets, resets_on(device, window.resets[rows]))
+    soft = None if window.soft_targets is None else to_device(window.soft_targets[rows], device)
+    return Batch(inputs, targets, resets_on(device, window.resets[rows]), soft)

@@ -94,7 +94,8 @@ class GraphRecorder:
         return torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
     def _record(self, update: Update, batch: Batch, state: State, rates: Tensor) -> _Recorded:
-        own = Batch(batch.inputs.clone(), batch.targets.clone(), _cloned(batch.resets))
+        soft = None if batch.soft_targets is None else batch.soft_targets.clone()
+        own = Batch(batch.inputs.clone(), batch.targets.clone(), _cloned(batch.resets), soft)
         start, own_rates, graph = map_state(state, torch.clone), rates.clone(), torch.cuda.CUDAGraph()
         if self.noise is not None:
             graph.register_generator_state(self.noise)
@@ -127,7 +128,7 @@ def _cloned(resets: Resets | None) -> Resets | None:
 
 def _tensors(batch: Batch) -> list[Any]:
     resets = (None, None) if batch.resets is None else (batch.resets.first, batch.resets.inside)
-    return [batch.inputs, batch.targets, *resets]
+    return [batch.inputs, batch.targets, *resets, batch.soft_targets]
 
 
 def _copy(into: State, state: State) -> None:
