@@ -1,24 +1,36 @@
 """Losses of a recipe on tiny Shakespeare, seed by seed: the figures quoted in docs/results.md.
 
 python -m benchmarks quality --recipe best [--seeds 3] [--minutes 3] [--text tinyshakespeare] [--dynamic]
+python -m benchmarks quality --recipe record-chain --members 4 [--models FOLDER] [--dynamic]
 
 Each seed trains on the first nine tenths, and the final model is evaluated on the last tenth, which training
 never sees. Losses are in nats per character: 200 × 64 random windows of 64 and of 256 characters from a zero
 state, the stream, and the stream with dynamic evaluation, which trains on the text after scoring it
 (--dynamic; takes minutes).
+
+With --members, the networks form a chain: each is taught by the one before, and each row also has the losses of the
+ensemble of all networks so far. Finished networks are kept in FOLDER, where an interrupted chain continues.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import tempfile
+import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import RESULTS, as_text, machine, mean_and_sd, rounded
-from benchmarks.trials import judged, trained, whole
+from benchmarks.trials import Trained, judged, trained, whole
 from charloom import threads
+from charloom.engines import load_engine
+from charloom.engines.ensemble import EnsembleModel
 from charloom.evaluation.dynamic import dynamic_score
+from charloom.modelfile import ModelFile, read_model, write_model
+from charloom.text import Corpus
+from charloom.training.distillation import Teacher
 
 WINDOWS = 200 * 64
 PROTOCOLS = ("windows_64", "windows_256", "stream", "dynamic")
@@ -28,21 +40,58 @@ def row_of(settings: Mapping[str, Any], text: str, *, dynamic: bool) -> dict[str
     """Train one seed and return its losses."""
     corpus, _ = whole(text)
     done = trained(corpus, settings)
-    losses = judged(done.model, corpus, num_windows=WINDOWS)
-    if dynamic:
-        assert corpus.validation is not None
-        kept = done.kept
-        losses["dynamic"] = dynamic_score(kept.parameters, kept.model_config, corpus.validation).loss_nats
+    return facts_of(done, corpus) | losses_of(done.kept, corpus, dynamic=dynamic)
+
+
+def facts_of(done: Trained, corpus: Corpus) -> dict[str, Any]:
+    """What a training took."""
     return {
-        "seed": settings["seed"],
+        "seed": done.settings["seed"],
         "num_params": done.num_params,
         "steps": done.finished.step,
         "epochs": rounded(done.finished.chars_seen / len(corpus.train)),
         "train_time_s": rounded(done.finished.train_time_s),
         "wall_time_s": rounded(done.finished.wall_time_s),
         "chars_per_s": round(done.finished.chars_seen / done.finished.train_time_s),
-        **{protocol: rounded(loss) for protocol, loss in losses.items()},
     }
+
+
+def losses_of(kept: ModelFile, corpus: Corpus, *, dynamic: bool) -> dict[str, float]:
+    """The losses of a model on the held-out part, by protocol."""
+    model = load_engine("auto").model(kept.parameters, kept.model_config)
+    losses = judged(model, corpus, num_windows=WINDOWS)
+    if dynamic:
+        assert corpus.validation is not None
+        losses["dynamic"] = dynamic_score(kept.parameters, kept.model_config, corpus.validation).loss_nats
+    return {protocol: rounded(loss) for protocol, loss in losses.items()}
+
+
+def chain(
+    settings: Mapping[str, Any], text: str, members: int, folder: Path, *, dynamic: bool
+) -> list[dict[str, Any]]:
+    """Train a chain of networks; a row for each, with the losses of the ensemble of all so far, printed as it is made."""
+    corpus, _ = whole(text)
+    rows: list[dict[str, Any]] = []
+    files: list[ModelFile] = []
+    for seed in range(members):
+        path, record = folder / f"{seed}.safetensors", folder / f"{seed}.json"
+        if not record.exists():
+            before = folder / f"{seed - 1}.safetensors"
+            teacher = Teacher(before, read_model(before)) if seed else None
+            began = time.process_time()
+            done = trained(corpus, {**settings, "seed": seed}, teacher=teacher)
+            took = {"cpu_hours": rounded((time.process_time() - began) / 3600)}
+            write_model(path, done.kept)
+            losses = losses_of(done.kept, corpus, dynamic=dynamic)
+            record.write_text(json.dumps(facts_of(done, corpus) | took | losses), encoding="utf-8")
+        files.append(read_model(path))
+        rows.append(json.loads(record.read_text("utf-8")))
+        if seed:
+            models = [load_engine("auto").model(one.parameters, one.model_config) for one in files]
+            together = judged(EnsembleModel(models), corpus, num_windows=WINDOWS)
+            rows[-1]["ensemble"] = {name: rounded(loss) for name, loss in together.items()}
+        print(json.dumps(rows[-1]), flush=True)
+    return rows
 
 
 def main(arguments: Sequence[str] = ()) -> None:
@@ -53,11 +102,31 @@ def main(arguments: Sequence[str] = ()) -> None:
     parser.add_argument("--minutes", type=float, help="budget, instead of the recipe's own")
     parser.add_argument("--text", default="tinyshakespeare")
     parser.add_argument("--dynamic", action="store_true")
+    parser.add_argument("--members", type=int, help="networks of a chain, each taught by the one before")
+    parser.add_argument(
+        "--models", type=Path, help="folder of a chain's networks, to continue an interrupted one"
+    )
     asked = parser.parse_args(arguments)
     own = {"recipe": asked.recipe} | ({"minutes": asked.minutes} if asked.minutes else {})
     suffix = f"-{asked.minutes:g}min" if asked.minutes else ""
     suffix += "" if asked.text == "tinyshakespeare" else f"-{asked.text}"
     path, rows = RESULTS / f"quality-{asked.recipe}{suffix}.json", []
+    if asked.members:
+        with tempfile.TemporaryDirectory() as place, threads.limit(None):
+            folder = asked.models or Path(place)
+            folder.mkdir(parents=True, exist_ok=True)
+            rows = chain(own, asked.text, asked.members, folder, dynamic=asked.dynamic)
+        hours = sum(row["cpu_hours"] for row in rows)
+        found = {
+            "machine": machine(),
+            "text": asked.text,
+            **own,
+            "windows": WINDOWS,
+            "cpu_hours": rounded(hours),
+        }
+        path.write_text(as_text({**found, "rows": rows}), encoding="utf-8")
+        print(path)
+        return
     for seed in range(asked.seeds):
         with threads.limit(None):
             rows.append(row_of({**own, "seed": seed}, asked.text, dynamic=asked.dynamic))

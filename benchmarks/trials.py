@@ -34,6 +34,7 @@ from charloom.reproduce.systems import BESIDE
 from charloom.runs import Run
 from charloom.text import Corpus, read_corpus
 from charloom.training import train
+from charloom.training.distillation import Teacher
 from charloom.training.events import Finished
 
 LOG = RESULTS / "trials.jsonl"
@@ -81,12 +82,13 @@ def resolved(settings: Mapping[str, Any], num_chars: int) -> Resolved:
     return resolve(recipe, {"patience": None, **flags}, num_chars=num_chars)
 
 
-def trained(corpus: Corpus, settings: Mapping[str, Any]) -> Trained:
-    """Train on a corpus without using its held-out part."""
+def trained(corpus: Corpus, settings: Mapping[str, Any], *, teacher: Teacher | None = None) -> Trained:
+    """Train on a corpus without using its held-out part, taught by another network if one is given."""
     own = resolved(settings, len(corpus.train))
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder) / "run", {})
-        for event in train(replace(corpus, validation=None), own.model_config, own.train_config, run):
+        text = replace(corpus, validation=None)
+        for event in train(text, own.model_config, own.train_config, run, teacher=teacher):
             finished = event
         kept = read_model(run.model_path)
     assert isinstance(finished, Finished)
