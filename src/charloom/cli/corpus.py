@@ -25,7 +25,7 @@ def corpus(
 
     A download is saved under its name only if its SHA-256 is correct.
     """
-    from charloom.text import get_corpus, list_corpora
+    from charloom.text import corpus_parts, get_corpus, list_corpora
 
     if action == "list":
         rows = list_corpora(folder=folder)
@@ -40,7 +40,11 @@ def corpus(
         )
     path = get_corpus(name, folder=folder, url=url)
     show.line(str(path))
-    show.object({"name": name, "path": str(path), "bytes": path.stat().st_size})
+    parts = corpus_parts(path, name)
+    for part in parts.values():
+        show.line(str(part))
+    sizes = {"path": str(path), "bytes": path.stat().st_size}
+    show.object({"name": name, **sizes, "parts": {part: str(place) for part, place in parts.items()}})
 
 
 app = verb(

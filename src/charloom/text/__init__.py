@@ -4,7 +4,7 @@
 the vocabulary and splits the ids. `prepare` does the same for texts larger than memory.
 """
 
-from charloom.text.catalogue import KNOWN, KnownCorpus, get_corpus, list_corpora
+from charloom.text.catalogue import KNOWN, KnownCorpus, corpus_parts, get_corpus, list_corpora
 from charloom.text.corpus import Corpus
 from charloom.text.decode import Decoded, decode_bytes
 from charloom.text.inputs import is_documents
@@ -32,6 +32,7 @@ __all__ = [
     "check_prepared",
     "clean",
     "corpus_from_text",
+    "corpus_parts",
     "decode_bytes",
     "encode_for_scoring",
     "get_corpus",

@@ -8,10 +8,14 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
+import shutil
+import tempfile
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from charloom.errors import DownloadError
 from charloom.files import atomic_write, made_folder, sha256_of
@@ -25,13 +29,25 @@ _BLOCK = 1 << 16
 
 
 class KnownCorpus(NamedTuple):
-    """One text of the catalogue: `sha256` is of the file at `url`, `chars` its number of characters after cleaning."""
+    """One text of the catalogue.
+
+    Attributes:
+        url: the text, or a ZIP archive with it as `member`.
+        sha256: of the text.
+        chars: its number of characters after cleaning.
+        licence: under which it may be used.
+        what: a few words on it.
+        member: the name of the text in the archive.
+        parts: the usual split, as names and sizes in bytes; each part is also kept in a file of its own.
+    """
 
     url: str
     sha256: str
     chars: int
     licence: str
     what: str
+    member: str | None = None
+    parts: tuple[tuple[str, int], ...] = ()
 
 
 _RAW = "https://raw.githubusercontent.com"
@@ -43,6 +59,15 @@ KNOWN: Mapping[str, KnownCorpus] = MappingProxyType(
             1_985_223,
             "public domain",
             "Tolstoy, Anna Karenina, English by Garnett",
+        ),
+        "enwik8": KnownCorpus(
+            "http://mattmahoney.net/dc/enwik8.zip",
+            "2b49720ec4d78c3c9fabaee6e4179a5e997302b3a70029f30f2d582218c024a8",
+            99_621_832,
+            "CC BY-SA",
+            "the first 100,000,000 bytes of English Wikipedia, 2006: a standard benchmark, use --unit byte",
+            "enwik8",
+            (("train", 90_000_000), ("valid", 5_000_000), ("test", 5_000_000)),
         ),
         "moliere": KnownCorpus(
             f"{_RAW}/SimonThomine/CoursDeepLearning/main/fr/05_NLP/moliere.txt",
@@ -76,13 +101,28 @@ def list_corpora(*, folder: str | Path | None = None) -> list[dict[str, Any]]:
 
     Example:
         >>> [row["name"] for row in list_corpora()]
-        ['anna', 'moliere', 'names', 'tinyshakespeare']
+        ['anna', 'enwik8', 'moliere', 'names', 'tinyshakespeare']
     """
     paths = {name: _path_of(name, folder) for name in KNOWN}
     return [
-        {"name": name, **known._asdict(), "path": str(paths[name]) if paths[name].is_file() else None}
+        {
+            "name": name,
+            **{key: value for key, value in known._asdict().items() if key not in ("member", "parts")},
+            "path": str(paths[name]) if paths[name].is_file() else None,
+            "parts": {part: str(path) for part, path in parts_of(paths[name], known).items()},
+        }
         for name, known in KNOWN.items()
     ]
+
+
+def corpus_parts(path: Path, name: str) -> dict[str, Path]:
+    """The files with the usual parts of a downloaded corpus, by their name; none for most."""
+    return parts_of(path, KNOWN[ALIASES.get(name, name)])
+
+
+def parts_of(path: Path, known: KnownCorpus) -> dict[str, Path]:
+    """The files with the usual parts of a corpus, if it has any, beside the file of the whole."""
+    return {part: path.with_name(f"{path.stem}-{part}.txt") for part, _ in known.parts}
 
 
 def default_folder() -> Path:
@@ -155,19 +195,31 @@ def get_corpus(
     known, path = KNOWN[name], _path_of(name, folder)
     if not (path.is_file() and sha256_of(path) == known.sha256):
         with made_folder(path.parent):
-            atomic_write(path, lambda handle: _fetch(url or known.url, handle, known.sha256, timeout_s))
+            atomic_write(path, lambda handle: _fetch(url or known.url, handle, known, timeout_s))
+    _divide(path, known)
     return path
 
 
-def _fetch(url: str, handle: BinaryIO, sha256: str, timeout_s: float) -> None:
+def _divide(path: Path, known: KnownCorpus) -> None:
+    """Write the usual parts of a corpus, unless they are there."""
+    start = 0
+    for (_, size), part in zip(known.parts, parts_of(path, known).values(), strict=True):
+        if not (part.is_file() and part.stat().st_size == size):
+            with path.open("rb") as whole:
+                whole.seek(start)
+                atomic_write(part, whole.read(size))
+        start += size
+
+
+def _fetch(url: str, handle: BinaryIO, known: KnownCorpus, timeout_s: float) -> None:
     import http.client
     import urllib.error
     import urllib.request
 
     try:
         with urllib.request.urlopen(url, timeout=timeout_s) as response:
-            digest, received = _receive(response, handle, url)
             expected = response.headers.get("Content-Length")
+            digest, received = _receive_text(response, handle, url, known)
     except urllib.error.HTTPError as error:
         error.close()
         raise _failed(url, f"the server answered {error.code} {error.reason}") from error
@@ -175,17 +227,34 @@ def _fetch(url: str, handle: BinaryIO, sha256: str, timeout_s: float) -> None:
         raise _failed(url, f"no connection ({error.reason})") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise _failed(url, f"the connection failed ({error})") from error
+    except (zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError, RuntimeError) as error:
+        raise _failed(url, f"it is not an archive with {known.member} ({error})") from error
     if expected is not None and received != int(expected):
         raise _failed(url, f"the connection was cut after {received:,} of {int(expected):,} bytes")
-    if digest != sha256:
+    if digest != known.sha256:
         raise DownloadError(
             f"{url} is not the expected corpus",
-            why=f"its SHA-256 is {digest}, not {sha256}",
+            why=f"its SHA-256 is {digest}, not {known.sha256}",
             fix="the file has changed upstream or was altered in transit: download it elsewhere and pass its path",
         )
 
 
-def _receive(response: HTTPResponse, handle: BinaryIO, url: str) -> tuple[str, int]:
+def _receive_text(response: HTTPResponse, handle: BinaryIO, url: str, known: KnownCorpus) -> tuple[str, int]:
+    """Receive a text, out of its archive if it comes in one: (its SHA-256, bytes received)."""
+    if known.member is None:
+        return _receive(response, handle, url)
+    with tempfile.TemporaryFile() as archive:
+        digest, received = _receive(response, archive, url)
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as opened, opened.open(known.member) as member:
+                digest, _ = _receive(member, handle, url)
+        else:  # a mirror of the text itself
+            archive.seek(0)
+            shutil.copyfileobj(archive, handle)
+    return digest, received
+
+
+def _receive(response: HTTPResponse | IO[bytes], handle: BinaryIO | IO[bytes], url: str) -> tuple[str, int]:
     digest, received = hashlib.sha256(), 0
     while block := response.read(_BLOCK):
         received += len(block)
