@@ -8,6 +8,9 @@ never sees. Losses are in nats per character: 200 × 64 random windows of 64 and
 state, the stream, and the stream with dynamic evaluation, which trains on the text after scoring it
 (--dynamic; takes minutes).
 
+enwik8 is read as bytes: 90 million are trained on, and the last 5 million evaluated, in nats too; a byte's bits are
+nats / ln 2.
+
 With --members, the networks form a chain: each is taught by the one before, and each row also has the losses of the
 ensemble of all networks so far. Finished networks are kept in FOLDER, where an interrupted chain continues.
 """
@@ -100,16 +103,19 @@ def main(arguments: Sequence[str] = ()) -> None:
     parser.add_argument("--recipe", default="flash")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--minutes", type=float, help="budget, instead of the recipe's own")
-    parser.add_argument("--text", default="tinyshakespeare")
+    parser.add_argument("--text", help="default: tinyshakespeare, or enwik8 for a recipe named after it")
     parser.add_argument("--dynamic", action="store_true")
     parser.add_argument("--members", type=int, help="networks of a chain, each taught by the one before")
     parser.add_argument(
         "--models", type=Path, help="folder of a chain's networks, to continue an interrupted one"
     )
     asked = parser.parse_args(arguments)
+    asked.text = asked.text or ("enwik8" if asked.recipe.startswith("enwik8") else "tinyshakespeare")
     own = {"recipe": asked.recipe} | ({"minutes": asked.minutes} if asked.minutes else {})
     suffix = f"-{asked.minutes:g}min" if asked.minutes else ""
-    suffix += "" if asked.text == "tinyshakespeare" else f"-{asked.text}"
+    suffix += (
+        "" if asked.text == "tinyshakespeare" or asked.recipe.startswith(asked.text) else f"-{asked.text}"
+    )
     path, rows = RESULTS / f"quality-{asked.recipe}{suffix}.json", []
     if asked.members:
         with tempfile.TemporaryDirectory() as place, threads.limit(None):
