@@ -24,7 +24,7 @@ from charloom.distributed import Launch
 from charloom.engines import auto_engine, load_engine
 from charloom.errors import ConfigError
 from charloom.recipes import Recipe, Resolved, find_recipe, resolve
-from charloom.recipes.fine_tune import StartingModel
+from charloom.recipes.fine_tune import StartingModel, start_again
 from charloom.recipes.resolve import check_settings, text_config
 from charloom.run_corpus import Source, corpus_of, keeps_text, new_run
 from charloom.runs import Run, new_run_path, no_checkpoint
@@ -352,10 +352,11 @@ def resume_job(
         sample=config.get("sample", {}),
         notes=notes,
     )
+    start = start_again(run, config)
     corpus = corpus_of(run, text)
     if more_steps is not None:
         run.write_config(config | {"train": to_dict(train_config)})
-    return TrainingJob(corpus, resolved, run, resume=True, began=began, log=log, ranks=ranks)
+    return TrainingJob(corpus, resolved, run, start=start, resume=True, began=began, log=log, ranks=ranks)
 
 
 def _record(
@@ -367,6 +368,7 @@ def _record(
 ) -> dict[str, Any]:
     """The initial contents of ``config.json``."""
     began_with = {} if start is None else {"init_from": start.to_json()}
+    joined = {} if start is None else {"vocab": corpus.vocab.to_json()}  # the text alone does not tell it
     return {
         **began_with,
         "schema": 1,
@@ -385,6 +387,7 @@ def _record(
             "num_chars": corpus.num_chars,
             "vocab_size": len(corpus.vocab),
             "unit": corpus.vocab.unit,
+            **joined,
         },
         "versions": versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

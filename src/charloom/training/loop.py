@@ -210,7 +210,9 @@ class TrainingLoop:
         report = yield from final_report(
             self.corpus, self.config, recorder.run, progress, self.baselines, reason=reason, device=device
         )
-        yield from recorder.record([report])
+        done = recorder.record([report])
+        recorder.run.sync_events()
+        yield from done
 
     def stop_baselines(self) -> None:
         """Measure the baselines no further in the background."""
