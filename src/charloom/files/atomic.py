@@ -126,6 +126,7 @@ def make_folder(folder: Path) -> None:
         reached("folder made")
         for place in reversed(made):
             _fsync_folder(place.parent)
+            reached("folder's parent synced")
     except OSError as error:
         raise unwritable(folder, error) from error
 
