@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from charloom.errors import RunError
-from charloom.files import atomic, atomic_write, made_folder
+from charloom.files import append_line, atomic, atomic_write, made_folder, sweep_parts
 
 
 class PowerCutError(OSError):
@@ -121,3 +121,68 @@ def test_a_folder_made_for_what_then_fails_is_removed(tmp_path):
     with made_folder(tmp_path / "c"):
         pass
     assert (tmp_path / "c").is_dir()
+
+
+# --------------------------------------------------------------------------------------------- what dead writers leave
+
+
+def test_a_part_that_is_being_written_is_not_swept(tmp_path):
+    seen = []
+
+    def write(handle):
+        handle.write(b"half")
+        sweep_parts(tmp_path)
+        seen.extend(path.suffix for path in tmp_path.iterdir())
+
+    atomic_write(tmp_path / "file", write)
+    assert seen == [".part"]
+    assert (tmp_path / "file").read_bytes() == b"half"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_the_part_of_a_dead_process_is_swept(tmp_path, monkeypatch):
+    pid = os.fork()
+    if pid == 0:
+        monkeypatch.setattr(atomic, "reached", lambda point: os._exit(3))
+        try:
+            atomic_write(tmp_path / "file", b"new")
+        finally:
+            os._exit(4)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+    assert [path.suffix for path in tmp_path.iterdir()] == [".part"]
+    sweep_parts(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_part_that_is_swept_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
+    real, calls = atomic.fcntl.flock, []
+
+    def flock(descriptor, how):
+        if not calls:
+            (part,) = tmp_path.iterdir()
+            part.unlink()
+        calls.append(None)
+        real(descriptor, how)
+
+    monkeypatch.setattr(atomic.fcntl, "flock", flock)
+    atomic_write(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
+    assert len(calls) == 2
+
+
+def test_only_parts_are_swept(tmp_path):
+    (tmp_path / "outside").write_bytes(b"x")
+    os.symlink(tmp_path / "outside", tmp_path / ".link.abcdefgh.part")
+    (tmp_path / ".folder.abcdefgh.part").mkdir()
+    (tmp_path / "video.part").write_bytes(b"x")
+    before = sorted(tmp_path.iterdir())
+    sweep_parts(tmp_path)
+    sweep_parts(tmp_path / "nowhere")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_line_after_a_torn_one_stays_whole(tmp_path):
+    (tmp_path / "log").write_bytes(b'{"cut')
+    append_line(tmp_path / "log", "{}")
+    append_line(tmp_path / "log", "[]")
+    assert (tmp_path / "log").read_bytes() == b'{"cut\n{}\n[]\n'
