@@ -111,7 +111,11 @@ class Run(Summarised):
         made = tuple(f for f in (run.checkpoint_folder, *run.checkpoint_folder.parents) if not f.exists())
         with made_folder(run.checkpoint_folder), run.lock():
             run.refuse_existing()  # another process may have been faster
-            run.write_config(config)
+            try:
+                run.write_config(config)
+            except BaseException:
+                run.config_path.unlink(missing_ok=True)
+                raise
         run.made = made
         return run
 

@@ -135,7 +135,11 @@ def _missing(synced, written):
 
 
 def _half(synced, written):
-    return written[: (len(synced) + len(written)) // 2] if written.startswith(synced) else written[: len(written) // 2]
+    return (
+        written[: (len(synced) + len(written)) // 2]
+        if written.startswith(synced)
+        else written[: len(written) // 2]
+    )
 
 
 def _zeros(synced, written):

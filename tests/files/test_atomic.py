@@ -143,7 +143,7 @@ def test_a_part_that_is_being_written_is_not_swept(tmp_path):
 def test_the_part_of_a_dead_process_is_swept(tmp_path, monkeypatch):
     pid = os.fork()
     if pid == 0:
-        monkeypatch.setattr(atomic, "reached", lambda point: os._exit(3))
+        monkeypatch.setattr(atomic, "reached", lambda _: os._exit(3))
         try:
             atomic_write(tmp_path / "file", b"new")
         finally:
@@ -172,7 +172,7 @@ def test_a_part_that_is_swept_before_it_is_locked_is_made_again(tmp_path, monkey
 
 def test_only_parts_are_swept(tmp_path):
     (tmp_path / "outside").write_bytes(b"x")
-    os.symlink(tmp_path / "outside", tmp_path / ".link.abcdefgh.part")
+    (tmp_path / ".link.abcdefgh.part").symlink_to(tmp_path / "outside")
     (tmp_path / ".folder.abcdefgh.part").mkdir()
     (tmp_path / "video.part").write_bytes(b"x")
     before = sorted(tmp_path.iterdir())

@@ -100,7 +100,9 @@ def test_another_process_with_the_number_of_a_dead_one_does_not_hold_its_lock(tm
         pass
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="this system does not say when a process started")
+@pytest.mark.skipif(
+    not Path("/proc/self/stat").exists(), reason="this system does not say when a process started"
+)
 def test_the_lock_of_a_process_that_only_waits_to_be_buried_is_taken_over(tmp_path):
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         write_holder(tmp_path / "lock", process.pid)

@@ -148,7 +148,7 @@ def test_a_run_has_what_was_promised_after_a_power_cut_at_any_moment(top, monkey
 FAULTS = {
     "no folder is synced": ({"without": "folder"}, "the run is gone"),
     "no file is synced": ({"without": "file"}, "config.json"),
-    "the events are not synced": ({"patched": ("charloom.runs.sync_file", lambda path: None)}, "events before"),
+    "the events are not synced": ({"patched": ("charloom.runs.sync_file", lambda _: None)}, "events before"),
     "a new folder is not synced": (
         {"patched": ("charloom.files.atomic.make_folder", lambda path: path.mkdir(parents=True))},
         "the run is gone",
@@ -174,7 +174,7 @@ def lost_after(run, expected):
         found = charloom.resume(run.path, quiet=True)
     else:
         found = charloom.train(run.path.parents[2] / "text.txt", out=run.path, **SETTINGS)
-    assert [path for path in run.path.rglob("*.part")] == []
+    assert list(run.path.rglob("*.part")) == []
     return [
         name
         for name, array in expected.file.parameters.items()
@@ -246,7 +246,7 @@ def test_a_branch_cut_off_by_a_power_cut_says_so_or_continues(top, monkeypatch):
             assert not marks
         elif run.newest_checkpoint()[0] is None:
             assert not marks
-            with pytest.raises(RunError, match="branch off .*parent again"):
+            with pytest.raises(RunError, match=r"branch off .*parent again"):
                 charloom.resume(run.path, quiet=True)
             refused += 1
         else:

@@ -79,7 +79,9 @@ def serve():
     for line in sys.stdin:
         order = json.loads(line)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # a fork of a process with threads: they sleep
+            warnings.simplefilter(
+                "ignore", DeprecationWarning
+            )  # a fork of a process with threads: they sleep
             pid = os.fork()
         if pid == 0:
             code = 99

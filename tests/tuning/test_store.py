@@ -126,6 +126,20 @@ def test_entries_of_two_writers_have_one_order_without_gaps(store):
 
 
 @pytest.mark.postgres
+@pytest.mark.parametrize("torn", [b'{"op_code":', bytes(40), b"{"])
+def test_a_line_of_the_journal_that_was_cut_off_is_removed(torn, tmp_path):
+    """As after a full disk or a power cut: Optuna reads nothing beyond such a line."""
+    store = FileStore(tmp_path)
+    store.journal().append_logs([{"n": 0}])
+    whole = (tmp_path / "journal.log").read_bytes()
+    (tmp_path / "journal.log").write_bytes(whole + torn)
+    store.journal().append_logs([{"n": 1}])
+    assert list(store.journal().read_logs(0)) == [{"n": 0}, {"n": 1}]
+    (tmp_path / "journal.log").write_bytes(torn)
+    assert list(store.journal().read_logs(0)) == []
+    store.close()
+
+
 def test_a_broken_connection_is_opened_again(tmp_path, request):
     store = open_store(tmp_path, request.getfixturevalue("url"))
     (pid,) = store._all("SELECT pg_backend_pid()")[0]

@@ -16,6 +16,7 @@ from charloom.cli.output import colours, print_json
 from charloom.cli.suggestions import flags_like
 from charloom.cli.verbs import VERBS
 from charloom.errors import CharloomError, RankError
+from charloom.files import NOT_WRITTEN, unwritable
 from charloom.progress import is_live
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -48,6 +49,8 @@ def explained(error: BaseException, words: Sequence[str]) -> CharloomError:
         from charloom.text.passed_itself import passed_itself
 
         return passed_itself(str(error.filename))
+    if isinstance(error, OSError) and error.errno in NOT_WRITTEN:
+        return unwritable(error.filename or "the output", error)
     if isinstance(error, MemoryError):
         return CharloomError(
             "out of memory",
@@ -80,13 +83,18 @@ def fail(error: BaseException, words: Sequence[str]) -> int:
         return FAILED
     if "--debug" in words and not isinstance(failure, UsageError):
         traceback.print_exception(error, file=sys.stderr)
-    if "--json" in words:
+    if "--json" in words and not _is_about_output(error):
         print_json({"error": {part: getattr(failure, part) for part in ("kind", "what", "why", "fix")}})
     else:
         sys.stderr.write(explanation(failure))
     if isinstance(failure, UsageError):
         return USAGE
     return INTERRUPTED if isinstance(failure, StoppedError) else FAILED
+
+
+def _is_about_output(error: BaseException) -> bool:
+    """Whether the output itself could not be written, so that the reason goes elsewhere."""
+    return isinstance(error, OSError) and error.filename is None and error.errno in NOT_WRITTEN
 
 
 def explanation(error: CharloomError) -> str:

@@ -1,6 +1,7 @@
 """Files that survive crashes: atomic writes, one writer at a time, and what is left by a dead one swept."""
 
 from charloom.files.atomic import (
+    NOT_WRITTEN,
     append_line,
     atomic_write,
     made_folder,
@@ -14,6 +15,7 @@ from charloom.files.content import json_text, sha256_of, text_of_file
 from charloom.files.lock import Lock, boot_id
 
 __all__ = [
+    "NOT_WRITTEN",
     "Lock",
     "append_line",
     "atomic_write",

@@ -9,6 +9,7 @@ it from one that is being written.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import tempfile
@@ -22,6 +23,9 @@ try:
     import fcntl
 except ImportError:  # Windows, where an open file cannot be removed anyway
     fcntl = None  # type: ignore[assignment]
+
+NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""The disk or the quota is full, the file is larger than allowed, or nothing can be written."""
 
 _PART = re.compile(r"\..+\.[a-z0-9_]{8}\.part")
 
@@ -53,7 +57,9 @@ def atomic_write(path: Path, data: bytes | str | Callable[[BinaryIO], None]) -> 
             os.fsync(handle.fileno())
             reached("part synced")
             Path(name).chmod(0o666 & ~_umask())  # mkstemp makes the file private
-            if fcntl is None:  # Windows renames closed files only; elsewhere closing would release the lock too early
+            if (
+                fcntl is None
+            ):  # Windows renames closed files only; elsewhere closing would release the lock too early
                 handle.close()
             Path(name).replace(path)
         reached("renamed")
@@ -164,7 +170,7 @@ def _remove_if_dead(path: Path) -> None:
         path.unlink()  # fails if it is open
 
 
-def unwritable(path: Path, error: OSError) -> RunError:
+def unwritable(path: Path | str, error: OSError) -> RunError:
     """The error for a file or folder that the system refuses to write."""
     fix = "choose a folder you can write to with --out, or free some disk space"
     return RunError(f"cannot write {path}", why=error.strerror or str(error), fix=fix)

@@ -12,6 +12,7 @@ import numpy as np
 from charloom.config import ModelConfig
 from charloom.engines import Learner, State
 from charloom.errors import DivergedError
+from charloom.files import make_folder
 from charloom.modelfile import ModelFile, damaged_value, write_model
 from charloom.runs import Checkpoint, Run, no_checkpoint
 from charloom.schema import Schema
@@ -80,6 +81,7 @@ class RunRecorder:
         if checkpoint is None:
             if self.run.model_path.exists():
                 raise no_checkpoint(self.run, notes)
+            make_folder(self.run.checkpoint_folder)  # a copy of a run may lack an empty folder
             return None, [], (*notes, "there is no checkpoint: the training starts again at step 0")
         check = Schema(LoopRecord, damaged_value(self.run.checkpoint_folder)).check
         check(checkpoint.scalars, f"the scalars of step {checkpoint.step}")

@@ -43,13 +43,26 @@ class FileStore:
         self._clock = self._leases / f".clock-{uuid.uuid4().hex[:8]}"
 
     def journal(self) -> Any:
-        """Optuna's backend for a journal file; its lock works on network drives too."""
+        """Optuna's backend for a journal file; its lock works on network drives too.
+
+        A last line that a full disk or a power cut has cut off is removed: Optuna would refuse every line after it.
+        """
         try:
-            from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+            from optuna.storages.journal import (
+                JournalFileBackend,
+                JournalFileOpenLock,
+                JournalFileSymlinkLock,
+            )
         except ImportError as error:
             raise missing_extra("optuna", "search", "charloom search") from error
         path = str(self._folder / JOURNAL)
-        return JournalFileBackend(path, JournalFileOpenLock(path) if os.name == "nt" else None)
+        lock = JournalFileOpenLock(path) if os.name == "nt" else JournalFileSymlinkLock(path)
+        lock.acquire()
+        try:
+            _remove_torn_line(Path(path))
+        finally:
+            lock.release()
+        return JournalFileBackend(path, lock)
 
     def now(self) -> float:
         """The time of a file that is touched."""
@@ -139,3 +152,15 @@ class FileStore:
             return _Lease(path.read_text("utf-8", errors="replace")[:200], path.stat().st_mtime, taken)
         except OSError as error:
             raise unwritable(path, error) from error
+
+
+def _remove_torn_line(path: Path) -> None:
+    """Cut a file off after its last complete line."""
+    try:
+        content = path.read_bytes() if path.exists() else b""
+        if not content.endswith(b"\n") and content:
+            with path.open("r+b") as handle:
+                handle.truncate(content.rfind(b"\n") + 1)
+                os.fsync(handle.fileno())
+    except OSError as error:
+        raise unwritable(path, error) from error
