@@ -1,9 +1,11 @@
 """Every verb that writes files, on a disk that is full or grows full: an explanation, and no file is lost."""
 
 import errno
+import io
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -107,18 +109,40 @@ def test_a_preparation_that_finds_the_disk_full_is_explained(workspace, charloom
     assert (workspace / "tales.ids").read_bytes() == expected
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no full device")  # noqa: PTH110
-def test_output_that_cannot_be_written_is_explained(workspace):
-    words = ["info", "runs/tales", "--json"]
-    with open("/dev/full", "w") as full:  # noqa: PTH123
-        done = subprocess.run(
-            [sys.executable, "-m", "charloom", *words],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=60,
-        )
+class FullOutput(io.StringIO):
+    """Standard output on a full disk: what is written stays in its buffer, and every flush fails."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.file = path.open("w")
+
+    def flush(self):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def fileno(self):
+        return self.file.fileno()
+
+
+@pytest.mark.parametrize("words", ["info runs/tales", "info runs/tales --json", "info runs/nothing --json"])
+def test_output_that_cannot_be_written_is_explained(workspace, monkeypatch, capsys, words):
+    """Nothing else is raised, and what is left is discarded, as the interpreter would try to write it when it ends."""
+    output = FullOutput(workspace / "output")
+    monkeypatch.setattr(sys, "stdout", output)
+    assert main(words.split()) == 1
+    os.write(output.fileno(), b"more")
+    output.file.close()
+    assert (workspace / "output").read_bytes() == b""
+    error = capsys.readouterr().err
+    what = "runs/nothing is not a run folder" if "nothing" in words else "cannot write the output"
+    assert error.startswith(f"error: {what}\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+def test_a_command_whose_output_is_a_full_disk_fails_without_a_traceback(workspace):
+    with Path("/dev/full").open("w") as full:
+        words = [sys.executable, "-m", "charloom", "info", "runs/nothing", "--json"]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: cannot write the output\n  why: No space left on device")
-    assert "Exception ignored" not in done.stderr
+    assert done.stderr.startswith("error: runs/nothing is not a run folder")
     assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr

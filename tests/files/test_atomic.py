@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from charloom.errors import RunError
-from charloom.files import append_line, atomic, atomic_write, made_folder, sweep_parts
+from charloom.files import append_line, atomic, atomic_write, kernel_lock, made_folder, sweep_parts
 
 
 class PowerCutError(OSError):
@@ -155,7 +155,7 @@ def test_the_part_of_a_dead_process_is_swept(tmp_path, monkeypatch):
 
 
 def test_a_part_that_is_swept_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
-    real, calls = atomic.fcntl.flock, []
+    real, calls = kernel_lock.fcntl.flock, []
 
     def flock(descriptor, how):
         if not calls:
@@ -164,7 +164,7 @@ def test_a_part_that_is_swept_before_it_is_locked_is_made_again(tmp_path, monkey
         calls.append(None)
         real(descriptor, how)
 
-    monkeypatch.setattr(atomic.fcntl, "flock", flock)
+    monkeypatch.setattr(kernel_lock.fcntl, "flock", flock)
     atomic_write(tmp_path / "file", b"new")
     assert (tmp_path / "file").read_bytes() == b"new"
     assert len(calls) == 2

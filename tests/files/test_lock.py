@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from charloom.errors import RunError
-from charloom.files import Lock, lock
+from charloom.files import Lock, kernel_lock, lock
 
 
 def write_holder(path, pid=None, **changes):
@@ -189,7 +189,7 @@ def test_a_lock_works_where_the_file_system_has_none(tmp_path, monkeypatch):
     def refused(_descriptor, _how):
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(lock.fcntl, "flock", refused)
+    monkeypatch.setattr(kernel_lock.fcntl, "flock", refused)
     with Lock(tmp_path / "lock"), pytest.raises(RunError), Lock(tmp_path / "lock"):
         pass
 

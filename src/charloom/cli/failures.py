@@ -83,18 +83,23 @@ def fail(error: BaseException, words: Sequence[str]) -> int:
         return FAILED
     if "--debug" in words and not isinstance(failure, UsageError):
         traceback.print_exception(error, file=sys.stderr)
-    if "--json" in words and not _is_about_output(error):
-        print_json({"error": {part: getattr(failure, part) for part in ("kind", "what", "why", "fix")}})
-    else:
+    if "--json" not in words or not _has_printed(failure):
         sys.stderr.write(explanation(failure))
     if isinstance(failure, UsageError):
         return USAGE
     return INTERRUPTED if isinstance(failure, StoppedError) else FAILED
 
 
-def _is_about_output(error: BaseException) -> bool:
-    """Whether the output itself could not be written, so that the reason goes elsewhere."""
-    return isinstance(error, OSError) and error.filename is None and error.errno in NOT_WRITTEN
+def _has_printed(failure: CharloomError) -> bool:
+    """Print a failure as JSON; whether the output could be written."""
+    try:
+        print_json({"error": {part: getattr(failure, part) for part in ("kind", "what", "why", "fix")}})
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError:  # such as a full disk
+        return False
+    return True
 
 
 def explanation(error: CharloomError) -> str:

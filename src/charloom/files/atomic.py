@@ -18,11 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from charloom.errors import RunError
-
-try:
-    import fcntl
-except ImportError:  # Windows, where an open file cannot be removed anyway
-    fcntl = None  # type: ignore[assignment]
+from charloom.files.kernel_lock import is_free, wait_for
 
 NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """The disk or the quota is full, the file is larger than allowed, or nothing can be written."""
@@ -58,8 +54,8 @@ def atomic_write(path: Path, data: bytes | str | Callable[[BinaryIO], None]) -> 
             reached("part synced")
             Path(name).chmod(0o666 & ~_umask())  # mkstemp makes the file private
             if (
-                fcntl is None
-            ):  # Windows renames closed files only; elsewhere closing would release the lock too early
+                os.name == "nt"
+            ):  # it renames closed files only; elsewhere, closing would release the lock too early
                 handle.close()
             Path(name).replace(path)
         reached("renamed")
@@ -159,15 +155,15 @@ def sweep_parts(folder: Path) -> None:
 
 
 def _remove_if_dead(path: Path) -> None:
-    if fcntl is not None:
-        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails if its writer is alive
-            path.unlink()
-        finally:
-            os.close(descriptor)
-    else:
+    if os.name == "nt":
         path.unlink()  # fails if it is open
+        return
+    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        if is_free(descriptor):
+            path.unlink()
+    finally:
+        os.close(descriptor)
 
 
 def unwritable(path: Path | str, error: OSError) -> RunError:
@@ -206,10 +202,8 @@ def _part_of(path: Path) -> Iterator[tuple[BinaryIO, str]]:
 
 def _locked(descriptor: int) -> bool:
     """Lock a new file for as long as it is open; whether it still has its name."""
-    if fcntl is not None:
-        with contextlib.suppress(OSError):  # some network file systems have no locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-    return fcntl is None or os.fstat(descriptor).st_nlink > 0
+    wait_for(descriptor)
+    return os.name == "nt" or os.fstat(descriptor).st_nlink > 0
 
 
 def _ends_in_newline(path: Path) -> bool:

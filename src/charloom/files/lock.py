@@ -16,8 +16,9 @@ from pathlib import Path
 
 from charloom.errors import RunError
 from charloom.files import atomic
-from charloom.files.atomic import fcntl, sweep_parts, unwritable
+from charloom.files.atomic import sweep_parts, unwritable
 from charloom.files.content import text_of_file
+from charloom.files.kernel_lock import is_free
 from charloom.schema import Schema, json_value
 from charloom.schema.documents import Holder
 
@@ -98,13 +99,13 @@ def _guarded(folder: Path) -> Iterator[None]:
 
     Otherwise two processes could both find a dead holder, and the slower would remove the lock of the faster.
     """
-    if fcntl is None:
+    if os.name == "nt":  # it opens no folders
         yield
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         until = time.monotonic() + GUARD_S
-        while not _has_flock(descriptor):
+        while not is_free(descriptor, without=True):
             if time.monotonic() > until:
                 why, fix = "another process has been taking its lock for some seconds", "try again"
                 raise RunError(f"{folder} is in use", why=why, fix=fix)
@@ -112,17 +113,6 @@ def _guarded(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _has_flock(descriptor: int) -> bool:
-    """Whether the lock of the file system was free, or there are none."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # some network file systems have no locks
-        return True
-    return True
 
 
 def _identity(found: os.stat_result) -> tuple[int, int]:

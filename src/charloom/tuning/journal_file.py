@@ -22,6 +22,8 @@ from charloom.errors import missing_extra
 from charloom.files import make_folder, unwritable
 
 JOURNAL = "journal.log"
+DEAD_AFTER_S = 86_400.0
+"""A worker that has not touched its clock for so long was killed."""
 _NAME = re.compile(r"(-?\d{1,9})\.(\d{1,9})")
 
 
@@ -41,6 +43,7 @@ class FileStore:
         self._folder, self._leases = folder, folder / "leases"
         make_folder(self._leases)
         self._clock = self._leases / f".clock-{uuid.uuid4().hex[:8]}"
+        self._sweep()
 
     def journal(self) -> Any:
         """Optuna's backend for a journal file; its lock works on network drives too.
@@ -103,6 +106,13 @@ class FileStore:
         now = self.now()
         leases = ((key, self._read(self._path(key, taken), taken)) for key, taken in self._numbers().items())
         return {key: lease.holder for key, lease in leases if lease.until > now}
+
+    def _sweep(self) -> None:
+        """Remove the small files of workers that were killed; a living one touches its clock whenever it renews a lease."""
+        for path in (*self._leases.glob(".clock-*"), *self._leases.glob(".new-*")):
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < self.now() - DEAD_AFTER_S:
+                    path.unlink()
 
     def close(self) -> None:
         """Remove this worker's clock."""
