@@ -133,7 +133,7 @@ def test_output_that_cannot_be_written_is_explained(workspace, monkeypatch, caps
     output.file.close()
     assert (workspace / "output").read_bytes() == b""
     error = capsys.readouterr().err
-    what = "runs/nothing is not a run folder" if "nothing" in words else "cannot write the output"
+    what = "cannot read runs/nothing" if "nothing" in words else "cannot write the output"
     assert error.startswith(f"error: {what}\n")
 
 
@@ -143,6 +143,6 @@ def test_a_command_whose_output_is_a_full_disk_fails_without_a_traceback(workspa
         words = [sys.executable, "-m", "charloom", "info", "runs/nothing", "--json"]
         done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: runs/nothing is not a run folder")
+    assert done.stderr.startswith("error: cannot read runs/nothing")
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
