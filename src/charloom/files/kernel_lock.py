@@ -19,15 +19,15 @@ def is_free(descriptor: int, *, without: bool = False) -> bool:
         descriptor: of the file or folder.
         without: the answer where there are no locks.
     """
-    if sys.platform != "win32":
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return without
-        return True
-    return without
+    if sys.platform == "win32":
+        return without
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return without
+    return True
 
 
 def wait_for(descriptor: int) -> None:
