@@ -166,7 +166,7 @@ def test_one_of_many_takes_a_lock(left, tmp_path, monkeypatch):
             return False
         return True
 
-    for _ in range(10):
+    for _ in range(4):
         path.unlink(missing_ok=True)
         if left == "empty":
             path.write_bytes(b"")

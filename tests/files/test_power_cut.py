@@ -133,7 +133,7 @@ def some(disk, number, rng):
 
 def test_a_run_has_what_was_promised_after_a_power_cut(top, monkeypatch, rng):
     disk = traced_training(top, monkeypatch)
-    chosen, total = some(disk, 30, rng)
+    chosen, total = some(disk, 25, rng)
     assert total > 200
     assert list(broken_promises(disk, top / "after", chosen)) == []
 
@@ -192,7 +192,7 @@ def continue_after_cuts(number, top, monkeypatch, rng):
 
 
 def test_a_run_continues_after_a_power_cut_to_the_bytes_of_an_undisturbed_one(top, monkeypatch, rng):
-    assert continue_after_cuts(4, top, monkeypatch, rng) == 0
+    assert continue_after_cuts(3, top, monkeypatch, rng) == 0
 
 
 @pytest.mark.reliability
@@ -222,7 +222,7 @@ def test_a_prepared_corpus_is_the_old_one_or_the_new_one_after_a_power_cut(top, 
     assert {state["text.chars"] for state, marks in states if not marks} == {old, new}
     assert {state["text.chars"] for state, marks in states if marks} == {new}
     assert len(states) > 20
-    for number, (state, _) in enumerate(states[::9]):
+    for number, (state, _) in enumerate(states[::12]):
         folder = restore(state, top / f"after{number}")
         prepare([top / "text.txt"], folder / out.name, config=TextConfig(val_fraction=0.2), block_size=300)
         assert (folder / out.name).read_bytes() == new

@@ -1,6 +1,7 @@
 """A training that is killed, or finds the disk full, at any moment continues to the bytes of an undisturbed one."""
 
 import contextlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -179,12 +180,7 @@ def test_the_disk_can_be_full_at_every_write(fused, attacks):
 
 def test_a_limit_on_the_size_of_files_is_a_full_disk_too(fused):
     run = fused.folder / "whole"
-    files = [
-        run / "config.json",
-        run / "events.jsonl",
-        run / "model.safetensors",
-        run / "checkpoints" / "step-000000024.safetensors",
-    ]
+    files = [run / "events.jsonl", run / "checkpoints" / "step-000000024.safetensors"]
     for limit in {int(0.9 * file.stat().st_size) for file in files}:
         status, output = fused.trainings.call(fused.trainings.words("run"), file_size=limit)
         check_refused(status, output, fused.folder / "run")
@@ -221,8 +217,8 @@ PAGE = 4096
 
 
 def test_a_training_on_a_disk_that_is_too_small_continues_when_there_is_room(fused):
-    found = [train_on_small_disk(fused, fused.folder / "disk", pages * PAGE) for pages in (4, 7, 10)]
-    assert [was_full for was_full, _ in found] == [True, True, True]
+    found = [train_on_small_disk(fused, fused.folder / "disk", pages * PAGE) for pages in (5, 9)]
+    assert [was_full for was_full, _ in found] == [True, True]
     assert [lost for _, lost in found if lost] == []
 
 
@@ -258,6 +254,9 @@ def test_a_disk_that_is_read_only_is_explained_and_left_alone(fused):
         assert {path: path.read_bytes() for path in disk.rglob("*") if path.is_file()} == before
 
 
+YEAR_S = 365 * 86_400.0
+
+
 def train_quickly(folder, **how):
     (folder / "text.txt").write_text(TEXT, encoding="utf-8")
     settings = {
@@ -277,15 +276,13 @@ def test_a_run_folder_that_vanishes_ends_the_training_with_an_explanation(tmp_pa
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("jump_s", [-365 * 86400.0, 365 * 86400.0])
-def test_a_clock_that_jumps_by_a_year_changes_nothing(jump_s, tmp_path, monkeypatch):
+def test_a_clock_that_jumps_by_years_changes_nothing(tmp_path, monkeypatch):
     expected = train_quickly(tmp_path)
     (tmp_path / "other").mkdir()
-    real, calls = time.time, []
+    real, jumps = time.time, itertools.cycle([YEAR_S, -YEAR_S, 0.0])
 
     def jumping():
-        calls.append(None)
-        return real() + jump_s * len(calls)
+        return real() + next(jumps)
 
     def stop(event):
         if isinstance(event, Progress) and event.step > 6:
@@ -294,8 +291,8 @@ def test_a_clock_that_jumps_by_a_year_changes_nothing(jump_s, tmp_path, monkeypa
     monkeypatch.setattr(time, "time", jumping)
     with pytest.raises(ZeroDivisionError):
         train_quickly(tmp_path / "other", on_event=stop)
-    for path in (tmp_path / "other" / "run").rglob("*"):
-        os.utime(path, (real() - jump_s, real() - jump_s))
+    for path, jump_s in zip((tmp_path / "other" / "run").rglob("*"), itertools.cycle([YEAR_S, -YEAR_S])):
+        os.utime(path, (real() + jump_s, real() + jump_s))
     continued = charloom.resume(tmp_path / "other" / "run", quiet=True)
     for name, array in expected.file.parameters.items():
         np.testing.assert_array_equal(continued.file.parameters[name], array)
