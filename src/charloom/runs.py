@@ -226,11 +226,7 @@ class Run(Summarised):
         append_line(self.events_path, json_text(event))
 
     def sync_events(self) -> None:
-        """Make the events so far survive a power cut.
-
-        Raises:
-            RunError: the system reports that they cannot be stored.
-        """
+        """Make the events so far survive a power cut; raises `RunError` if the system reports that it cannot."""
         if self.events_path.exists():
             sync_file(self.events_path)
 

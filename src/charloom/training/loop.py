@@ -210,9 +210,7 @@ class TrainingLoop:
         report = yield from final_report(
             self.corpus, self.config, recorder.run, progress, self.baselines, reason=reason, device=device
         )
-        done = recorder.record([report])
-        recorder.run.sync_events()
-        yield from done
+        yield from recorder.record([report])
 
     def stop_baselines(self) -> None:
         """Measure the baselines no further in the background."""

@@ -18,7 +18,7 @@ from charloom.runs import Checkpoint, Run, no_checkpoint
 from charloom.schema import Schema
 from charloom.schema.documents import LoopRecord
 from charloom.text.corpus import Corpus
-from charloom.training.events import Event, Saved, to_json
+from charloom.training.events import Event, Finished, Saved, to_json
 from charloom.training.ranks import named_state, unnamed_state
 from charloom.training.state import LoopState
 from charloom.training.verdict import diverged_verdict
@@ -53,9 +53,11 @@ class RunRecorder:
         return self.clock() - self.saved_at > max(CHECKPOINT_EVERY_S, pause_s)
 
     def record(self, events: Sequence[Event]) -> Sequence[Event]:
-        """Append events to ``events.jsonl`` and return them."""
+        """Append events to ``events.jsonl`` and return them; the last of a training survives a power cut."""
         for event in events:
             self.run.append(to_json(event))
+        if any(isinstance(event, Finished) for event in events):
+            self.run.sync_events()
         return events
 
     def save(self, progress: LoopState, state: State) -> Saved:
