@@ -1,10 +1,12 @@
 """The run folder: its configuration, valid events and intact checkpoints."""
 
 import codecs
+import contextlib
 import json
 import os
 import re
 import struct
+import threading
 
 import numpy as np
 import pytest
@@ -266,3 +268,43 @@ def test_a_run_with_work_in_it_is_never_removed(run, work):
         run = Run.open(run.path)
     run.remove_if_unused()
     assert run.config_path.exists()
+
+
+def test_a_start_that_fails_after_its_configuration_was_written_leaves_nothing(tmp_path, monkeypatch):
+    def fail(_folder):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("charloom.files.atomic.make_folder", lambda folder: folder.mkdir(parents=True))
+    monkeypatch.setattr("charloom.files.atomic._fsync_folder", fail)
+    with pytest.raises(RunError, match="Input/output error"):
+        Run.create(tmp_path / "run", {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_of_many_creates_a_run(tmp_path):
+    """Its folder has the configuration of the one that got it, and the others remove nothing."""
+    found = []
+
+    def create(turn, number):
+        start.wait()
+        with contextlib.suppress(RunError):
+            Run.create(tmp_path / f"run{turn}", {"number": number})
+            found.append((turn, number))
+
+    start = threading.Barrier(4)
+    for turn in range(10):
+        threads = [threading.Thread(target=create, args=(turn, number)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [turn for turn, _ in found] == list(range(10))
+    assert [(turn, Run(tmp_path / f"run{turn}").config()["number"]) for turn, _ in found] == found
+
+
+def test_what_another_process_has_locked_is_not_removed_as_unused(run):
+    with Run(run.path).lock():
+        run.remove_if_unused()
+        assert run.config() == {"name": "قصص", "schema": 1}
+    run.remove_if_unused()
+    assert not run.path.exists()

@@ -24,7 +24,7 @@ from charloom.distributed import Launch
 from charloom.engines import auto_engine, load_engine
 from charloom.errors import ConfigError
 from charloom.recipes import Recipe, Resolved, find_recipe, resolve
-from charloom.recipes.fine_tune import StartingModel
+from charloom.recipes.fine_tune import StartingModel, start_again
 from charloom.recipes.resolve import check_settings, text_config
 from charloom.run_corpus import Source, corpus_of, keeps_text, new_run
 from charloom.runs import Run, new_run_path, no_checkpoint
@@ -38,7 +38,7 @@ from charloom.text import (
 from charloom.text.inputs import absolute
 from charloom.training import Event, extend
 from charloom.training import train as run_training
-from charloom.training.distillation import Teacher, teacher_for
+from charloom.training.distillation import Teacher, kept_teacher, teacher_for
 from charloom.training.ranks import continued, for_ranks
 from charloom.versions import versions
 
@@ -371,11 +371,22 @@ def resume_job(
         sample=config.get("sample", {}),
         notes=notes,
     )
+    start = start_again(run, config)
     corpus = corpus_of(run, text)
-    teacher = Teacher.read(run.teacher_path) if "teacher" in config else None
+    teacher = kept_teacher(run, config)
     if more_steps is not None:
         run.write_config(config | {"train": to_dict(train_config)})
-    return TrainingJob(corpus, resolved, run, resume=True, began=began, log=log, ranks=ranks, teacher=teacher)
+    return TrainingJob(
+        corpus,
+        resolved,
+        run,
+        start=start,
+        resume=True,
+        began=began,
+        log=log,
+        ranks=ranks,
+        teacher=teacher,
+    )
 
 
 def _record(
@@ -389,6 +400,7 @@ def _record(
     """The initial contents of ``config.json``."""
     began_with = {} if start is None else {"init_from": start.to_json()}
     began_with |= {} if teacher is None else {"teacher": teacher.to_json()}
+    joined = {} if start is None else {"vocab": corpus.vocab.to_json()}  # the text alone does not tell it
     return {
         **began_with,
         "schema": 1,
@@ -407,6 +419,7 @@ def _record(
             "num_chars": corpus.num_chars,
             "vocab_size": len(corpus.vocab),
             "unit": corpus.vocab.unit,
+            **joined,
         },
         "versions": versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

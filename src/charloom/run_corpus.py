@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from charloom.config import stored_text_config
-from charloom.errors import DataError, RunError
+from charloom.errors import CharloomError, DataError, RunError
 from charloom.files import copy_file
+from charloom.modelfile import read_model
 from charloom.runs import Run
-from charloom.text import Corpus, can_be_read_once, open_prepared, read_corpus, write_prepared
+from charloom.text import Corpus, Vocabulary, can_be_read_once, open_prepared, read_corpus, write_prepared
+from charloom.text.widen import with_vocabulary
 from charloom.training.distillation import Teacher
 
 Source = str | Path
@@ -87,7 +89,23 @@ def corpus_of_record(run: Run, config: Mapping[str, Any], text: Sequence[Source]
             fix="name the same text with --text PATH; to go on with another text, start a run from this model: "
             f"charloom train TEXT --init-from {run.path}",
         )
-    return corpus
+    return _as_trained(corpus, run, facts)
+
+
+def _as_trained(corpus: Corpus, run: Run, facts: Mapping[str, Any]) -> Corpus:
+    """The corpus with the vocabulary of the run, which is larger than its own if the run began with another model's weights."""
+    if len(corpus.vocab) == facts["vocab_size"]:
+        return corpus
+    try:
+        if "vocab" in facts:
+            return with_vocabulary(corpus, Vocabulary.from_json(facts["vocab"]))
+        return with_vocabulary(corpus, read_model(run.model_path).vocab)  # a run from before it was recorded
+    except (CharloomError, ValueError) as error:
+        raise RunError(
+            f"the vocabulary of {run.path} is lost",
+            why=f"the run has {facts['vocab_size']} symbols and its text has {len(corpus.vocab)} ({error})",
+            fix="start it again in another folder with the same command",
+        ) from error
 
 
 def _sources_of(run: Run, facts: Mapping[str, Any]) -> list[str]:

@@ -8,7 +8,8 @@
     corpus.chars        the text as a prepared corpus, if it is kept: by default one that cannot be read again
     lock                present while a process writes here
 
-All files except `events.jsonl` are replaced atomically. An incomplete last line of `events.jsonl` is skipped.
+All files except `events.jsonl` are replaced atomically. An incomplete last line of `events.jsonl` is skipped; its events
+are synced before each checkpoint.
 """
 
 from __future__ import annotations
@@ -24,7 +25,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charloom.errors import ModelFileError, RunError
-from charloom.files import Lock, atomic_write, json_text, text_of_file, unwritable
+from charloom.files import (
+    Lock,
+    append_line,
+    atomic_write,
+    json_text,
+    made_folder,
+    sync_file,
+    text_of_file,
+)
 from charloom.modelfile import damaged, load_tensors, read_header, write_tensors
 from charloom.schema import MalformedError, Schema, json_value
 from charloom.schema.documents import (
@@ -89,6 +98,7 @@ class Run(Summarised):
         self.corpus_path = self.path / "corpus.chars"
         self.teacher_path = self.path / "teacher.safetensors"
         self.checkpoint_folder = self.path / "checkpoints"
+        self.lock_path = self.path / "lock"
         self.made: tuple[Path, ...] = ()  # by `create`; innermost first
 
     @classmethod
@@ -100,21 +110,24 @@ class Run(Summarised):
         """
         run = cls(path)
         run.refuse_existing()
-        run.made = tuple(f for f in (run.checkpoint_folder, *run.checkpoint_folder.parents) if not f.exists())
-        with run.removed_if_unused():
+        made = tuple(f for f in (run.checkpoint_folder, *run.checkpoint_folder.parents) if not f.exists())
+        with made_folder(run.checkpoint_folder), run.lock():
+            run.refuse_existing()  # another process may have been faster
             try:
-                run.checkpoint_folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise unwritable(run.path, error) from error
-            run.write_config(config)
+                run.write_config(config)
+            except BaseException:
+                run.config_path.unlink(missing_ok=True)
+                raise
+        run.made = made
         return run
 
     def remove_if_unused(self) -> None:
         """Remove what `create` made, after a start that failed: a run without a checkpoint, a model or a step.
 
-        Folders that were there before stay, and so do folders with other files in them.
+        Folders that were there before stay, and so do folders with other files in them, and what another process has
+        locked.
         """
-        if not self.made or self.checkpoint_paths() or self.model_path.exists():
+        if not self.made or self.checkpoint_paths() or self.model_path.exists() or self.lock_path.exists():
             return
         if any(event.get("step", 0) for _, event in _numbered_events(self.events_path)):
             return
@@ -173,8 +186,8 @@ class Run(Summarised):
         return Summary(f"Run {self.path}: {network}", (("held out", result), ("corpus", text)))
 
     def lock(self) -> Lock:
-        """The lock that a process must hold to write to this folder."""
-        return Lock(self.path / "lock")
+        """The lock that a process must hold to write to this folder; who takes it sweeps what dead writers have left."""
+        return Lock(self.lock_path, sweeps=(self.path, self.checkpoint_folder))
 
     def config(self) -> dict[str, Any]:
         """Read ``config.json``, as far as it is written.
@@ -212,13 +225,12 @@ class Run(Summarised):
         Raises:
             RunError: the file cannot be written; training must not continue silently without its log.
         """
-        line = json_text(event) + "\n"
-        try:
-            torn = self.events_path.exists() and not _ends_in_newline(self.events_path)
-            with self.events_path.open("a", encoding="utf-8", newline="\n") as handle:
-                handle.write("\n" + line if torn else line)
-        except OSError as error:
-            raise unwritable(self.events_path, error) from error
+        append_line(self.events_path, json_text(event))
+
+    def sync_events(self) -> None:
+        """Make the events so far survive a power cut; raises `RunError` if the system reports that it cannot."""
+        if self.events_path.exists():
+            sync_file(self.events_path)
 
     def events(self) -> list[dict[str, Any]]:
         """Read the events, without incomplete lines and without events superseded by a resume.
@@ -241,7 +253,8 @@ class Run(Summarised):
         return bool(self.config().get("results")) and bool(events) and events[-1].get("event") == "finished"
 
     def write_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint, then remove all but the newest two."""
+        """Write a checkpoint, then remove all but the newest two. The events before it survive whatever it survives."""
+        self.sync_events()
         path = self.checkpoint_folder / _CHECKPOINT.format(checkpoint.step)
         metadata = {
             "format": CHECKPOINT_FORMAT,
@@ -268,14 +281,6 @@ class Run(Summarised):
             except ModelFileError as error:
                 notes.append(f"skipped a damaged checkpoint: {error.what} ({error.why})")
         return None, tuple(notes)
-
-
-def _ends_in_newline(path: Path) -> bool:
-    with path.open("rb") as handle:
-        if handle.seek(0, 2) == 0:
-            return True
-        handle.seek(-1, 2)
-        return handle.read(1) == b"\n"
 
 
 def _numbered_events(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -173,7 +173,7 @@ def test_full_disk(charloom, workspace, monkeypatch):
     def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("charloom.files.os.fsync", full)
+    monkeypatch.setattr("charloom.files.atomic.os.fsync", full)
     error = failure(train(charloom, "tales.txt"))
     assert error["why"] == "No space left on device"
 

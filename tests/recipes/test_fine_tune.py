@@ -1,13 +1,17 @@
 """Fine-tuning: a training starts from a model, with the characters of both texts."""
 
+import shutil
+
 import numpy as np
 import pytest
 
 import charloom
-from charloom.errors import ConfigError
+from charloom.errors import CharloomError, ConfigError, RunError
 from charloom.parameters import parameter_shapes
 from charloom.recipes.fine_tune import LEARNING_RATE_SHARE, StartingModel
+from charloom.runs import Run
 from charloom.text import corpus_from_text
+from charloom.training import Progress
 
 FIRST = "the cat sat on the mat, a dog ran to the sea\n" * 60
 SECOND = "the zoo sat; a dog ran to a xox\n" * 60
@@ -100,3 +104,61 @@ def test_a_fine_tuned_run_resumes(tmp_path):
     again = charloom.resume(tmp_path / "second", more_steps=3, quiet=True)
     assert again.card["results"]["steps"] == 7
     assert "z" in again.vocab.decode(range(len(again.vocab)))
+
+
+@pytest.fixture
+def texts(tmp_path):
+    """A model, and a text with characters that are new to it, in a file: a run reads it again when it is resumed."""
+    charloom.train(text=FIRST, out=tmp_path / "first", cell="gru", **TINY)
+    (tmp_path / "second.txt").write_text(SECOND, encoding="utf-8")
+    return tmp_path
+
+
+def fine_tune(texts, name, **how):
+    settings = {"init_from": texts / "first", "steps": 12, "quiet": True, "threads": 1, "validate_every": 4}
+    return charloom.train(texts / "second.txt", out=texts / name, **settings, **how)
+
+
+def stop(event):
+    if isinstance(event, Progress):
+        raise ZeroDivisionError
+
+
+def assert_same_bytes(found, expected):
+    assert found.vocab == expected.vocab
+    for name, array in expected.file.parameters.items():
+        assert found.file.parameters[name].tobytes() == array.tobytes(), name
+
+
+def test_a_stopped_fine_tuning_continues_with_the_characters_of_both_texts(texts):
+    expected = fine_tune(texts, "whole")
+    with pytest.raises(ZeroDivisionError):
+        fine_tune(texts, "cut", on_event=stop)
+    assert_same_bytes(charloom.resume(texts / "cut", quiet=True), expected)
+
+
+def test_a_fine_tuning_stopped_before_its_first_checkpoint_starts_from_the_model_again(texts):
+    """Not from weights that were drawn at random."""
+    expected = fine_tune(texts, "whole")
+    with pytest.raises(ZeroDivisionError):
+        fine_tune(texts, "cut", on_event=stop)
+    shutil.rmtree(texts / "cut" / "checkpoints")
+    (texts / "cut" / "model.safetensors").unlink(missing_ok=True)
+    shutil.copytree(texts / "cut", texts / "other")
+    assert_same_bytes(charloom.resume(texts / "cut", quiet=True), expected)
+    shutil.rmtree(texts / "first")
+    with pytest.raises(CharloomError, match="first"):
+        charloom.resume(texts / "other", quiet=True)
+
+
+def test_a_run_from_before_the_vocabulary_was_recorded_takes_that_of_its_model(texts):
+    fine_tune(texts, "old")
+    run = Run(texts / "old")
+    config = run.config()
+    del config["corpus"]["vocab"]
+    run.write_config(config)
+    again = charloom.resume(run.path, more_steps=2, quiet=True)
+    assert len(again.vocab) == config["corpus"]["vocab_size"]
+    run.model_path.unlink()
+    with pytest.raises(RunError, match=r"the vocabulary of .*old is lost"):
+        charloom.resume(run.path, text=[texts / "second.txt"], quiet=True)

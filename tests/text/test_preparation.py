@@ -1,7 +1,6 @@
 """A preparation that is stopped at any place goes on and ends with the same bytes; its work folder is swept."""
 
 import io
-import json
 import lzma
 import os
 import random
@@ -194,8 +193,6 @@ def test_standard_input_and_a_missing_library_are_not_taken_up(tmp_path, texts, 
 def test_two_at_once_are_refused(tmp_path, texts):
     with workspace.Workspace(tmp_path / "out", None):
         lock = tmp_path / ".out.prepare" / "lock"
-        holder = json.loads(lock.read_text("utf-8")) | {"pid": os.getppid()}
-        lock.write_text(json.dumps(holder), "utf-8")
         with pytest.raises(RunError, match="is in use by process"):
             prepare(texts, tmp_path / "out")
         assert lock.exists()

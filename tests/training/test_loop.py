@@ -206,13 +206,10 @@ def test_too_little_text_fails_before_training_starts(tmp_path):
         run_all(corpus, settings(), tmp_path / "run")
 
 
-def test_a_run_folder_has_one_writer(tmp_path, monkeypatch):
-    from charloom import files
-
+def test_a_run_folder_has_one_writer_even_within_a_process(tmp_path):
     run = Run.create(tmp_path / "run", {})
     generator = train(small_corpus(), MODEL, settings(), run)
     next(generator)
-    monkeypatch.setattr(files, "_alive", lambda _: True)  # the holder is this process, which counts as dead
     with pytest.raises(RunError, match="in use by process"):
         next(train(small_corpus(), MODEL, settings(), run, resume=True))
     generator.close()

@@ -183,6 +183,7 @@ def test_a_run_out_of_patience_takes_no_further_step_when_resumed(tmp_path):
     for event in generator:
         if type(event).__name__ == "Finished":
             break
+    generator.close()
     before, _ = run.newest_checkpoint()
     assert before.step < 400
     _, events = run_all(corpus, config, run.path, resume=True)

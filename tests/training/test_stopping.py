@@ -95,7 +95,6 @@ def test_a_resume_without_any_checkpoint_says_that_it_starts_again(text, tmp_pat
     with pytest.raises(KeyboardInterrupt):
         charloom.train(text, out=tmp_path / "run", on_event=after(0, interrupt), **TINY)
     shutil.rmtree(tmp_path / "run" / "checkpoints")
-    (tmp_path / "run" / "checkpoints").mkdir()
     (tmp_path / "run" / "model.safetensors").unlink(missing_ok=True)
     notes = []
     charloom.resume(

@@ -1,12 +1,13 @@
 """Leases: taken once, renewed, given back, taken over when they have expired; and a journal that several append to."""
 
+import os
 import threading
 import time
 
 import pytest
 
 from charloom.errors import ConfigError, RunError
-from charloom.tuning.journal_file import FileStore
+from charloom.tuning.journal_file import DEAD_AFTER_S, FileStore
 from charloom.tuning.lease import HeldLease
 from charloom.tuning.store import open_store
 from tests.tuning.test_postgres import url  # noqa: F401 - a fixture
@@ -126,6 +127,37 @@ def test_entries_of_two_writers_have_one_order_without_gaps(store):
 
 
 @pytest.mark.postgres
+def test_the_small_files_of_dead_workers_are_swept(tmp_path):
+    first = FileStore(tmp_path)
+    now = first.now()
+    for name, age_s in {
+        ".clock-dead": 2 * DEAD_AFTER_S,
+        ".new-dead": 2 * DEAD_AFTER_S,
+        ".clock-alive": 60,
+    }.items():
+        (tmp_path / "leases" / name).write_bytes(b"")
+        os.utime(tmp_path / "leases" / name, (now - age_s, now - age_s))
+    second = FileStore(tmp_path)
+    assert first._clock.exists()
+    second.close()
+    first.close()
+    assert [path.name for path in (tmp_path / "leases").iterdir()] == [".clock-alive"]
+
+
+@pytest.mark.parametrize("torn", [b'{"op_code":', bytes(40), b"{"])
+def test_a_line_of_the_journal_that_was_cut_off_is_removed(torn, tmp_path):
+    """As after a full disk or a power cut: Optuna reads nothing beyond such a line."""
+    store = FileStore(tmp_path)
+    store.journal().append_logs([{"n": 0}])
+    whole = (tmp_path / "journal.log").read_bytes()
+    (tmp_path / "journal.log").write_bytes(whole + torn)
+    store.journal().append_logs([{"n": 1}])
+    assert list(store.journal().read_logs(0)) == [{"n": 0}, {"n": 1}]
+    (tmp_path / "journal.log").write_bytes(torn)
+    assert list(store.journal().read_logs(0)) == []
+    store.close()
+
+
 def test_a_broken_connection_is_opened_again(tmp_path, request):
     store = open_store(tmp_path, request.getfixturevalue("url"))
     (pid,) = store._all("SELECT pg_backend_pid()")[0]

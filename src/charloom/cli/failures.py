@@ -16,6 +16,7 @@ from charloom.cli.output import colours, print_json
 from charloom.cli.suggestions import flags_like
 from charloom.cli.verbs import VERBS
 from charloom.errors import CharloomError, RankError
+from charloom.files import NOT_WRITTEN, unwritable
 from charloom.progress import is_live
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -48,6 +49,8 @@ def explained(error: BaseException, words: Sequence[str]) -> CharloomError:
         from charloom.text.passed_itself import passed_itself
 
         return passed_itself(str(error.filename))
+    if isinstance(error, OSError) and error.errno in NOT_WRITTEN:
+        return unwritable(error.filename or "the output", error)
     if isinstance(error, MemoryError):
         return CharloomError(
             "out of memory",
@@ -80,13 +83,23 @@ def fail(error: BaseException, words: Sequence[str]) -> int:
         return FAILED
     if "--debug" in words and not isinstance(failure, UsageError):
         traceback.print_exception(error, file=sys.stderr)
-    if "--json" in words:
-        print_json({"error": {part: getattr(failure, part) for part in ("kind", "what", "why", "fix")}})
-    else:
+    if "--json" not in words or not _has_printed(failure):
         sys.stderr.write(explanation(failure))
     if isinstance(failure, UsageError):
         return USAGE
     return INTERRUPTED if isinstance(failure, StoppedError) else FAILED
+
+
+def _has_printed(failure: CharloomError) -> bool:
+    """Print a failure as JSON; whether the output could be written."""
+    try:
+        print_json({"error": {part: getattr(failure, part) for part in ("kind", "what", "why", "fix")}})
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError:  # such as a full disk
+        return False
+    return True
 
 
 def explanation(error: CharloomError) -> str:

@@ -35,17 +35,32 @@ def main(argv: Sequence[str] | None = None) -> int:
             call = parse(words)
             with _alive(call):
                 code = call.verb(*call.args, **call.settings)
+            sys.stdout.flush()
         except BrokenPipeError:
             raise
         except (Exception, KeyboardInterrupt) as error:
             code = fail(error, words)
-        sys.stdout.flush()
+            _end_output()
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         code = DONE
     if argv is None:
         gc.freeze()  # the process ends: searching torch's objects for cycles would take a third of a second
     return code if isinstance(code, int) else DONE
+
+
+def _end_output() -> None:
+    """Write the rest of the output after a failure, unless it is the output that cannot be written."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError:  # such as a full disk; the interpreter would try again when it ends
+        _discard_output()
+
+
+def _discard_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Call(NamedTuple):

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from charloom.config import ModelConfig, TrainConfig, from_dict, to_dict
-from charloom.errors import ConfigError
+from charloom.errors import ConfigError, RunError
 from charloom.modelfile import ModelFile, read_model
 from charloom.parameters import parameter_shapes
 from charloom.recipes.files import BUDGETS, Recipe
 from charloom.runs import Run
 from charloom.text import Corpus, Vocabulary
 from charloom.text.vocabulary import BOUNDARY, SPECIALS
+from charloom.text.widen import positions, with_vocabulary
 
 if TYPE_CHECKING:
     from numpy import ndarray as Array
@@ -93,22 +94,14 @@ class StartingModel:
         vocab = _joined(self.file.vocab, corpus.vocab, self.path)
         if vocab == corpus.vocab:
             return corpus
-        new_ids = _positions(corpus.vocab, vocab).astype(vocab.dtype)
-        held_out, test = corpus.validation, corpus.test
-        return replace(
-            corpus,
-            vocab=vocab,
-            train=new_ids[corpus.train],
-            validation=None if held_out is None else new_ids[held_out],
-            test=None if test is None else new_ids[test],
-            notes=(*corpus.notes, *_notes(self.file.vocab, corpus.vocab)),
-        )
+        notes = (*corpus.notes, *_notes(self.file.vocab, corpus.vocab))
+        return replace(with_vocabulary(corpus, vocab), notes=notes)
 
     def parameters(self, vocab: Vocabulary) -> dict[str, Array]:
         """The model's parameters, float64, for a vocabulary that has its symbols; new ones get the mean."""
         own, config = self.file.vocab, self.file.model_config
         axes = _vocabulary_axes(config)
-        places = _positions(own, vocab)
+        places = positions(own, vocab)
         known = places >= 0  # a boundary of the model that the text does not have is left out
         return {
             name: array.astype(np.float64)
@@ -123,6 +116,22 @@ class StartingModel:
         return {"path": str(self.path), "corpus": card.get("corpus"), "step": card.get("step")}
 
 
+def start_again(run: Run, config: Mapping[str, Any]) -> StartingModel | None:
+    """The model that a run starts from again if it was stopped before its first checkpoint; None = its checkpoint will do.
+
+    Raises:
+        RunError: the run branches off another, whose checkpoint it has not got.
+        CharloomError: the model that it started from cannot be read any more.
+    """
+    if not {"init_from", "branched_from"} & config.keys() or run.newest_checkpoint()[0] is not None:
+        return None
+    if "branched_from" in config:
+        what, why = f"{run.path} has no checkpoint", "it was stopped while it branched off, or lost it later"
+        parent = config["branched_from"].get("path")
+        raise RunError(what, why=why, fix=f"remove it, and branch off {parent} again with --resume {parent}")
+    return StartingModel.read(config["init_from"]["path"])
+
+
 def _joined(own: Vocabulary, other: Vocabulary, path: Path) -> Vocabulary:
     if own.unit != other.unit:
         raise ConfigError(
@@ -133,12 +142,6 @@ def _joined(own: Vocabulary, other: Vocabulary, path: Path) -> Vocabulary:
     specials = {*own.specials, *other.specials} - ({BOUNDARY} - {*other.specials})
     symbols = tuple(sorted({*own.symbols, *other.symbols}))
     return Vocabulary(own.unit, symbols, tuple(name for name in SPECIALS if name in specials))
-
-
-def _positions(vocab: Vocabulary, among: Vocabulary) -> Array:
-    """The id that each id of a vocabulary has among a larger one; −1 if it has none."""
-    ids = {name: i for i, name in enumerate([*among.symbols, *among.specials])}
-    return np.array([ids.get(name, -1) for name in [*vocab.symbols, *vocab.specials]], np.int64)
 
 
 def _notes(own: Vocabulary, other: Vocabulary) -> tuple[str, ...]:

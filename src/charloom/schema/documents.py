@@ -28,6 +28,7 @@ class CorpusRecord(Struct, frozen=True):
     num_chars: Count
     vocab_size: Count
     unit: Literal["char", "byte"]
+    vocab: Settings | UnsetType = UNSET
 
 
 class CardCorpus(Struct, frozen=True):
@@ -348,6 +349,7 @@ class Holder(Struct, frozen=True):
     pid: Annotated[int, Meta(ge=1, le=2**31 - 1)]
     host: Text | None = None
     boot: Text | None = None
+    started: Text | None = None
 
 
 class SessionRecord(Struct, frozen=True):

@@ -5,7 +5,8 @@
     .NAME.prepare/ROLE.numbers       the provisional numbers of each part
     .NAME.prepare/result             the file itself, until it is renamed
 
-The folder goes when the work is done or has failed with an error that would come again. It stays after a signal.
+The folder goes when the work is done or has failed with an error that would come again. It stays after a signal, and on
+a full disk.
 """
 
 from __future__ import annotations
@@ -20,7 +21,17 @@ from types import TracebackType
 from typing import Any, BinaryIO, cast
 
 from charloom.errors import CharloomError
-from charloom.files import Lock, boot_id, json_text, make_folder, replace_durably, unwritable
+from charloom.files import (
+    NOT_WRITTEN,
+    Lock,
+    atomic,
+    atomic_write,
+    boot_id,
+    json_text,
+    make_folder,
+    replace_durably,
+    unwritable,
+)
 from charloom.schema import json_value
 
 EVERY_BYTES = 1 << 26
@@ -63,14 +74,22 @@ class Workspace:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for spool in self._spools.values():
-            spool.close()
-        is_over = error is None or isinstance(error, CharloomError) or not (self._folder / _STATE).exists()
+            with contextlib.suppress(
+                OSError
+            ):  # what a full disk did not take is written again at the next attempt
+                spool.close()
+        is_full = _is_full(error)
+        failed = isinstance(error, CharloomError) and not is_full  # the next attempt would fail too
+        is_over = error is None or failed or not (self._folder / _STATE).exists()
         if is_over:
             self._clear()
+        (self._folder / _RESULT).unlink(missing_ok=True)
         self._lock.__exit__(kind, error, trace)
         if is_over:
             with contextlib.suppress(OSError):
                 self._folder.rmdir()
+        if is_full and isinstance(error, OSError):
+            raise unwritable(self._out, error) from error
 
     @property
     def state(self) -> dict[str, Any] | None:
@@ -106,12 +125,7 @@ class Workspace:
             spools[role] = spool.tell()
         document = {"job": self._job, "boot": boot_id(), "spools": spools, "encoder": encoder}
         text = json_text(document)
-        new = self._folder / f"{_STATE}.new"
-        try:
-            new.write_text(f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}", "utf-8")
-            new.replace(self._folder / _STATE)
-        except OSError as error:
-            raise unwritable(self._out, error) from error
+        atomic_write(self._folder / _STATE, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
 
     def finish(self, write: Callable[[BinaryIO], None]) -> None:
         """Write the result and put it in its place, complete or not at all.
@@ -124,7 +138,9 @@ class Workspace:
             with result.open("w+b") as handle:
                 write(handle)
                 handle.flush()
+                atomic.reached("result written")
                 os.fsync(handle.fileno())
+                atomic.reached("result synced")
             replace_durably(result, self._out)
         except OSError as error:
             raise unwritable(self._out, error) from error
@@ -149,3 +165,9 @@ class Workspace:
         for path in self._folder.iterdir():
             if path.name != _LOCK:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _is_full(error: BaseException | None) -> bool:
+    """Whether the disk was full, so that the work can go on when there is room."""
+    cause = error.__cause__ if isinstance(error, CharloomError) else error
+    return isinstance(cause, OSError) and cause.errno in NOT_WRITTEN

@@ -114,6 +114,19 @@ def teacher_for(
     return teacher
 
 
+def kept_teacher(run: Run, config: Mapping[str, Any]) -> Teacher | None:
+    """The teacher of a run that is resumed, if it has one.
+
+    Its copy is in the run folder, unless the process ended before it was made: then it is where it was.
+
+    Raises:
+        ModelFileError: it is missing or damaged.
+    """
+    if "teacher" not in config:
+        return None
+    return Teacher.read(run.teacher_path if run.teacher_path.exists() else config["teacher"]["path"])
+
+
 def soft_targets(
     teacher: EngineModel, ids: Int[Array, "N"], vocab_size: int, *, boundary_id: int | None = None
 ) -> Generator[float, None, Float16[Array, "M V"]]:

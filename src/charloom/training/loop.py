@@ -36,7 +36,7 @@ from charloom.training.milestones import VALIDATIONS, Milestones
 from charloom.training.parameter_stats import update_stats
 from charloom.training.ranks import LeadingLearner, divided, release
 from charloom.training.recorder import RunRecorder
-from charloom.training.state import LoopState
+from charloom.training.state import LoopState, added
 
 SAMPLE_CHARS = 160
 
@@ -247,9 +247,9 @@ class TrainingLoop:
         progress.chars_seen += chars
         progress.train_time_s += train_s
         nats, num_chars = progress.since_validation
-        progress.since_validation = (nats + float((metrics.loss * metrics.chars).sum()), num_chars + chars)
+        progress.since_validation = (added(nats, metrics.loss * metrics.chars), num_chars + chars)
         losses, num_steps = progress.in_epoch  # its loss is the mean over updates, as in published curves
-        progress.in_epoch = (losses + float(metrics.loss.sum()), num_steps + stop - first)
+        progress.in_epoch = (added(losses, metrics.loss), num_steps + stop - first)
         self.budget.tick(first, stop, train_s, self._elapsed_s())
         return Progress(
             step=stop,

@@ -12,12 +12,13 @@ import numpy as np
 from charloom.config import ModelConfig
 from charloom.engines import Learner, State
 from charloom.errors import DivergedError
+from charloom.files import make_folder
 from charloom.modelfile import ModelFile, damaged_value, write_model
 from charloom.runs import Checkpoint, Run, no_checkpoint
 from charloom.schema import Schema
 from charloom.schema.documents import LoopRecord
 from charloom.text.corpus import Corpus
-from charloom.training.events import Event, Saved, to_json
+from charloom.training.events import Event, Finished, Saved, to_json
 from charloom.training.ranks import named_state, unnamed_state
 from charloom.training.state import LoopState
 from charloom.training.verdict import diverged_verdict
@@ -52,9 +53,11 @@ class RunRecorder:
         return self.clock() - self.saved_at > max(CHECKPOINT_EVERY_S, pause_s)
 
     def record(self, events: Sequence[Event]) -> Sequence[Event]:
-        """Append events to ``events.jsonl`` and return them."""
+        """Append events to ``events.jsonl`` and return them; the last of a training survives a power cut."""
         for event in events:
             self.run.append(to_json(event))
+        if any(isinstance(event, Finished) for event in events):
+            self.run.sync_events()
         return events
 
     def save(self, progress: LoopState, state: State) -> Saved:
@@ -80,6 +83,7 @@ class RunRecorder:
         if checkpoint is None:
             if self.run.model_path.exists():
                 raise no_checkpoint(self.run, notes)
+            make_folder(self.run.checkpoint_folder)  # a copy of a run may lack an empty folder
             return None, [], (*notes, "there is no checkpoint: the training starts again at step 0")
         check = Schema(LoopRecord, damaged_value(self.run.checkpoint_folder)).check
         check(checkpoint.scalars, f"the scalars of step {checkpoint.step}")

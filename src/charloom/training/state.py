@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from numpy import ndarray as Array
 
 FEWEST_VALIDATION_CHARS, MOST_VALIDATION_CHARS = 3_000, 30_000
 """Bounds of the number of characters scored per validation."""
@@ -75,6 +79,13 @@ class LoopState:
         (nats, chars), (losses, steps) = state.since_validation, state.in_epoch
         state.since_validation, state.in_epoch = (nats, chars), (losses, steps)
         return state
+
+
+def added(total: float, numbers: Float[Array, " n"]) -> float:
+    """The total and the numbers, added one after the other, so that their division into ranges of steps changes no digit."""
+    for number in numbers.tolist():
+        total += number
+    return total
 
 
 def _clamped(number: float, least: int, most: int) -> int:

@@ -22,6 +22,8 @@ from charloom.errors import missing_extra
 from charloom.files import make_folder, unwritable
 
 JOURNAL = "journal.log"
+DEAD_AFTER_S = 86_400.0
+"""A worker that has not touched its clock for so long was killed."""
 _NAME = re.compile(r"(-?\d{1,9})\.(\d{1,9})")
 
 
@@ -41,15 +43,29 @@ class FileStore:
         self._folder, self._leases = folder, folder / "leases"
         make_folder(self._leases)
         self._clock = self._leases / f".clock-{uuid.uuid4().hex[:8]}"
+        self._sweep()
 
     def journal(self) -> Any:
-        """Optuna's backend for a journal file; its lock works on network drives too."""
+        """Optuna's backend for a journal file; its lock works on network drives too.
+
+        A last line that a full disk or a power cut has cut off is removed: Optuna would refuse every line after it.
+        """
         try:
-            from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+            from optuna.storages.journal import (
+                JournalFileBackend,
+                JournalFileOpenLock,
+                JournalFileSymlinkLock,
+            )
         except ImportError as error:
             raise missing_extra("optuna", "search", "charloom search") from error
         path = str(self._folder / JOURNAL)
-        return JournalFileBackend(path, JournalFileOpenLock(path) if os.name == "nt" else None)
+        lock = JournalFileOpenLock(path) if os.name == "nt" else JournalFileSymlinkLock(path)
+        lock.acquire()
+        try:
+            _remove_torn_line(Path(path))
+        finally:
+            lock.release()
+        return JournalFileBackend(path, lock)
 
     def now(self) -> float:
         """The time of a file that is touched."""
@@ -90,6 +106,13 @@ class FileStore:
         now = self.now()
         leases = ((key, self._read(self._path(key, taken), taken)) for key, taken in self._numbers().items())
         return {key: lease.holder for key, lease in leases if lease.until > now}
+
+    def _sweep(self) -> None:
+        """Remove the small files of workers that were killed; a living one touches its clock whenever it renews a lease."""
+        for path in (*self._leases.glob(".clock-*"), *self._leases.glob(".new-*")):
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < self.now() - DEAD_AFTER_S:
+                    path.unlink()
 
     def close(self) -> None:
         """Remove this worker's clock."""
@@ -139,3 +162,15 @@ class FileStore:
             return _Lease(path.read_text("utf-8", errors="replace")[:200], path.stat().st_mtime, taken)
         except OSError as error:
             raise unwritable(path, error) from error
+
+
+def _remove_torn_line(path: Path) -> None:
+    """Cut a file off after its last complete line."""
+    try:
+        content = path.read_bytes() if path.exists() else b""
+        if not content.endswith(b"\n") and content:
+            with path.open("r+b") as handle:
+                handle.truncate(content.rfind(b"\n") + 1)
+                os.fsync(handle.fileno())
+    except OSError as error:
+        raise unwritable(path, error) from error
