@@ -57,6 +57,23 @@ def busy(num_choices: int, num_held: int, most: int) -> Refusal:
     )
 
 
+def crowded(most: int) -> Refusal:
+    """All connections are taken."""
+    return Refusal(
+        429,
+        f"the server has {most} connections, the most that it takes: try again soon",
+        code="busy",
+        headers={"Retry-After": str(RETRY_AFTER_S)},
+    )
+
+
+def full(what: str) -> Refusal:
+    """There is no memory for the request now."""
+    return Refusal(
+        429, f"{what}: try again soon", code="busy", headers={"Retry-After": str(RETRY_AFTER_S)}
+    )
+
+
 def stopping() -> Refusal:
     """The server is about to exit."""
     return Refusal(503, "the server is stopping", code="stopping", headers={"x-should-retry": "false"})
@@ -69,6 +86,13 @@ def too_late(deadline_s: float) -> Refusal:
         f"the request took longer than {deadline_s:g} s: ask for fewer characters",
         code="deadline",
         headers={"x-should-retry": "false"},
+    )
+
+
+def too_slow(what: str, waited_s: float) -> Refusal:
+    """The client kept the server waiting."""
+    return Refusal(
+        408, f"{what} did not arrive within {waited_s:.0f} s", code="too_slow", headers={"Connection": "close"}
     )
 
 
