@@ -12,7 +12,6 @@ from charloom.serve.job import Job, TextPart
 from charloom.serve.served_model import ServedModel
 from charloom.serve.tokens import Token
 
-
 SLICE = 512
 """Items of a list that are encoded in one call, during which no other thread of Python runs."""
 
@@ -24,7 +23,9 @@ def json_bytes(value: Any) -> bytes:
 
 def _json_text(value: Any) -> str:
     if isinstance(value, dict):
-        return "{" + ",".join(f"{_dumped(str(key))}:{_json_text(inner)}" for key, inner in value.items()) + "}"
+        return (
+            "{" + ",".join(f"{_dumped(str(key))}:{_json_text(inner)}" for key, inner in value.items()) + "}"
+        )
     if isinstance(value, list) and len(value) > SLICE:
         parts = (_dumped(value[start : start + SLICE])[1:-1] for start in range(0, len(value), SLICE))
         return "[" + ",".join(parts) + "]"

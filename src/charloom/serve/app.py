@@ -191,7 +191,11 @@ class Service:
         model = find_model(request.path_params["id"], self.models)
         if model.report is None or not model.has_report:
             raise Refusal(404, f"the run {model.name!r} was not inspected", code="no_report")
-        return FileResponse(model.report, media_type="text/html", headers=PAGE_HEADERS)
+        try:
+            size = model.report.stat()
+        except OSError as error:  # it has gone since
+            raise Refusal(404, f"the report of {model.name!r} cannot be read", code="no_report") from error
+        return FileResponse(model.report, media_type="text/html", headers=PAGE_HEADERS, stat_result=size)
 
 
 def create_app(
@@ -215,8 +219,12 @@ def create_app(
         Route(f"{REPORTS}/{{id:path}}", service.report),
         Route("/", partial(service.front, needs_key=key is not None)),
     ]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _refuse, Refusal: _refuse, Exception: _fail})
-    return Guard(app, key=key, names=names, trusted=trusted, counters=service.counters, send_s=service.limits.send_s)
+    app = Starlette(
+        routes=routes, exception_handlers={HTTPException: _refuse, Refusal: _refuse, Exception: _fail}
+    )
+    return Guard(
+        app, key=key, names=names, trusted=trusted, counters=service.counters, send_s=service.limits.send_s
+    )
 
 
 async def _refuse(request: Request, error: Exception) -> Response:

@@ -21,10 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from charloom.serve.answers import json_bytes
 from charloom.serve.limits import Limits
-from charloom.serve.refusal import Refusal, crowded, too_slow
-
-MAX_HEAD_BYTES = 16 << 10
-"""Largest head of a request: its line and headers."""
+from charloom.serve.refusal import Refusal, crowded, large_head, too_slow
 
 
 class Connections:
@@ -120,10 +117,10 @@ class Connection(H11Protocol):
         """Refuse what is not HTTP; uvicorn calls this while it handles h11's exception."""
         error = sys.exc_info()[1]
         if getattr(error, "error_status_hint", 400) == 431:
-            what = f"the head of the request has more than {MAX_HEAD_BYTES} bytes, the limit of this server"
-            self.refuse(Refusal(431, what, code="head_too_large"))
+            self.refuse(large_head(), even_unasked=True)
         else:
-            self.refuse(Refusal(400, f"this is not HTTP/1.1: {error or msg}"[:200], code="invalid_http"))
+            refusal = Refusal(400, f"this is not HTTP/1.1: {error or msg}"[:200], code="invalid_http")
+            self.refuse(refusal, even_unasked=True)
 
     def refuse(self, refusal: Refusal, *, even_unasked: bool = False) -> None:
         """Answer with a refusal, if part of a request has arrived and no answer has begun, and close."""
@@ -133,7 +130,11 @@ class Connection(H11Protocol):
             self.cycle.disconnected = True
         if (is_asked or even_unasked) and self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             body = json_bytes(refusal.envelope())
-            headers = {"content-type": "application/json", "content-length": str(len(body)), **refusal.headers}
+            headers = {
+                "content-type": "application/json",
+                "content-length": str(len(body)),
+                **refusal.headers,
+            }
             lines = [f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}", "connection: close"]
             lines += [f"{name}: {value}" for name, value in headers.items()]
             self.transport.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)

@@ -59,7 +59,8 @@ FIELDS: Mapping[str, Field] = MappingProxyType(
         "seed": Field(_whole(), "same seed, same text, whatever the load; drawn if left out"),
         "n": Field(_whole(minimum=1), "texts for each prompt"),
         "stop": Field(
-            {"anyOf": [_STOP, {"type": "array", "items": _STOP, "maxItems": MAX_STOPS}]}, "end a text before one of these"
+            {"anyOf": [_STOP, {"type": "array", "items": _STOP, "maxItems": MAX_STOPS}]},
+            "end a text before one of these",
         ),
         "stream": Field(_BOOLEAN, "send the text as it is written, as server-sent events"),
         "stream_options": Field(
@@ -148,7 +149,9 @@ def _problem_of_text(value: str, schema: Mapping[str, Any]) -> str | None:
     if "enum" in schema and value not in schema["enum"]:
         return f"must be one of {', '.join(schema['enum'])}"
     most = schema.get("maxLength", len(value))
-    return (f"must have at most {most} characters" if most else "must be empty") if len(value) > most else None
+    return (
+        (f"must have at most {most} characters" if most else "must be empty") if len(value) > most else None
+    )
 
 
 def _problem_of_number(value: float, schema: Mapping[str, Any]) -> str | None:

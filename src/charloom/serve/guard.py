@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from charloom.serve.answers import json_bytes
 from charloom.serve.counters import Counters
-from charloom.serve.refusal import Refusal, internal, invalid
+from charloom.serve.refusal import MAX_HEAD_BYTES, Refusal, internal, invalid, large_head
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -82,6 +82,8 @@ class Guard:
         given_back = contextlib.ExitStack()
         inner = {**scope, "headers": _without_range(scope["headers"]), AT_END: given_back}
         try:
+            if _head_bytes(scope) > MAX_HEAD_BYTES:  # one that arrives at once is parsed whatever its size
+                raise large_head()
             self._check(scope["path"], Headers(scope=scope))
             await self._app(inner, receive, noting_send)
         except Refusal as refusal:
@@ -108,7 +110,9 @@ class Guard:
                 await send({"type": message["type"], "body": body[:PIECE_BYTES], "more_body": True})
             body = body[PIECE_BYTES:]
         async with asyncio.timeout(self._send_s):
-            await send(message if message["type"] != BODY else {"type": BODY, "body": body, "more_body": more})
+            await send(
+                message if message["type"] != BODY else {"type": BODY, "body": body, "more_body": more}
+            )
 
     def _check(self, path: str, headers: Headers) -> None:
         for name in ONCE:
@@ -166,15 +170,21 @@ async def send_refusal(send: Send, refusal: Refusal) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+def _head_bytes(scope: Scope) -> int:
+    address = len(scope["path"]) + len(scope["query_string"])
+    return address + sum(len(name) + len(value) + 4 for name, value in scope["headers"])
+
+
 def _without_range(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """All headers but Range, so that every answer is whole, as HTTP allows."""
     return [(name, value) for name, value in headers if name not in (b"range", b"if-range")]
 
 
 def _name(host: str) -> str:
-    """The name in a Host header, without its port."""
+    """The name in a Host header, without its port; empty if there is more than that."""
     try:
-        return urlsplit(f"//{host}").hostname or ""
+        place = urlsplit(f"//{host}")
+        return (place.hostname or "") if place.netloc == host and "@" not in host else ""
     except ValueError:
         return ""
 

@@ -8,6 +8,9 @@ from typing import Any
 
 RETRY_AFTER_S = 1
 
+MAX_HEAD_BYTES = 16 << 10
+"""Largest head of a request: its line and headers."""
+
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
@@ -69,9 +72,13 @@ def crowded(most: int) -> Refusal:
 
 def full(what: str) -> Refusal:
     """There is no memory for the request now."""
-    return Refusal(
-        429, f"{what}: try again soon", code="busy", headers={"Retry-After": str(RETRY_AFTER_S)}
-    )
+    return Refusal(429, f"{what}: try again soon", code="busy", headers={"Retry-After": str(RETRY_AFTER_S)})
+
+
+def large_head() -> Refusal:
+    """The line and the headers of a request are too long."""
+    what = f"the head of the request has more than {MAX_HEAD_BYTES} bytes, the limit of this server"
+    return Refusal(431, what, code="head_too_large", headers={"Connection": "close"})
 
 
 def stopping() -> Refusal:
@@ -92,7 +99,10 @@ def too_late(deadline_s: float) -> Refusal:
 def too_slow(what: str, waited_s: float) -> Refusal:
     """The client kept the server waiting."""
     return Refusal(
-        408, f"{what} did not arrive within {waited_s:.0f} s", code="too_slow", headers={"Connection": "close"}
+        408,
+        f"{what} did not arrive within {waited_s:.0f} s",
+        code="too_slow",
+        headers={"Connection": "close"},
     )
 
 

@@ -20,9 +20,10 @@ from starlette.types import ASGIApp
 
 from charloom.errors import ConfigError
 from charloom.serve.app import Service, create_app
-from charloom.serve.connection import MAX_HEAD_BYTES, Connections
+from charloom.serve.connection import Connections
 from charloom.serve.guard import LOOPBACK_NAMES
 from charloom.serve.limits import Limits
+from charloom.serve.refusal import MAX_HEAD_BYTES
 from charloom.serve.served_model import ServedModel
 
 FINISH_S, EXIT_S = 3, 4
@@ -80,7 +81,7 @@ def run_server(
     Raises:
         ConfigError: the address cannot be used, or is open to others without a key.
     """
-    listening, is_loopback = _listen(address)
+    listening, is_loopback = listen(address)
     service = Service(models, limits)
     names = address.allowed_names(is_loopback)
     app = create_app(service, key=address.key, names=names, trusted=address.names)
@@ -96,7 +97,7 @@ def run_server(
 
 
 def new_server(app: ASGIApp, limits: Limits) -> tuple[uvicorn.Server, Connections]:
-    """uvicorn with our connections, which it makes when it accepts one."""
+    """A uvicorn server with our connections, which it makes when it accepts one."""
     connections = Connections(replace(limits, max_connections=_allowed_connections(limits.max_connections)))
     make: Any = connections.connect
     config = uvicorn.Config(
@@ -174,7 +175,7 @@ def _ignore(_number: int, _frame: object) -> None:
     """A signal that uvicorn has already obeyed."""
 
 
-def _listen(address: Address) -> tuple[socket.socket, bool]:
+def listen(address: Address) -> tuple[socket.socket, bool]:
     """A listening socket, and whether only this machine reaches it."""
     place, listening = f"{address.host}:{address.port}", None
     try:
