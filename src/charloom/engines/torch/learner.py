@@ -24,6 +24,7 @@ from charloom.engines.torch.lane_sum import LaneSum, Share
 from charloom.engines.torch.model import DTYPES, TorchModel, concat_states, to_numpy, zero_state
 from charloom.engines.torch.optimisers import Optimiser
 from charloom.engines.torch.train_step import TrainStep, fold_bias_pairs, num_predictions, update_norms
+from charloom.errors import DivergedError
 from charloom.parameters import initial_bias_pair
 from charloom.schedule import Knots, average_decay, learning_rate
 from charloom.text.batching import Plan, Window
@@ -92,12 +93,16 @@ class TorchLearner:
                 total, count, gradients, state = self.gradients(step, window, state, share)
                 numbers = update_norms(total / count, list(gradients.values()))
                 if not np.isfinite(to_numpy(numbers[:2])).all():
-                    bad = {name: int((~torch.isfinite(g)).sum()) for name, g in gradients.items()}
-                    raise diverged(step, float(numbers[0]), bad)
+                    raise self.diverged(step, float(numbers[0]), gradients)
                 self.apply(list(gradients.values()), numbers[1], *self.rates(step))
                 measured.append(numbers)
                 counts.append(count)
         return state, self.metrics(measured, counts, before)
+
+    def diverged(self, step: int, loss: float, gradients: Mapping[str, Tensor]) -> DivergedError:
+        """The error for an update that was not taken, with what is not finite."""
+        bad = {name: int((~torch.isfinite(g)).sum()) for name, g in gradients.items()}
+        return diverged(step, loss, bad, {name: to_numpy(p) for name, p in self.params.items()})
 
     def lanes(self, batch_size: int) -> range:
         """The lanes of this process in a full batch."""
