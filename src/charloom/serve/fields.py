@@ -32,7 +32,7 @@ def _number(**bounds: float) -> dict[str, Any]:
 _IDS = {"type": "array", "items": _whole(minimum=0)}
 _STRING, _BOOLEAN = {"type": "string"}, {"type": "boolean"}
 _STRINGS = {"type": "array", "items": _STRING}
-_STOP = {"type": "string", "maxLength": MAX_STOP_CHARS}
+_STOP = {"type": "string", "minLength": 1, "maxLength": MAX_STOP_CHARS}
 
 FIELDS: Mapping[str, Field] = MappingProxyType(
     {

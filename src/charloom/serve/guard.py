@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import hmac
 import logging
+import re
 import time
 from collections.abc import Iterable
 from urllib.parse import urlsplit
@@ -35,6 +36,9 @@ AT_END = "charloom.at_end"
 
 BODY, PIECE_BYTES = "http.response.body", 1 << 16
 """What an answer's content is sent in."""
+
+_HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^\s:/?#@\[\]\\]+)(:[0-9]{1,5})?")
+"""A name or address, with a port or without."""
 
 _log = logging.getLogger("charloom.serve")
 
@@ -181,12 +185,9 @@ def _without_range(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, byte
 
 
 def _name(host: str) -> str:
-    """The name in a Host header, without its port; empty if there is more than that."""
-    try:
-        place = urlsplit(f"//{host}")
-        return (place.hostname or "") if place.netloc == host and "@" not in host else ""
-    except ValueError:
-        return ""
+    """The name in a Host header, without its port; empty if there is anything else in it."""
+    found = _HOST.fullmatch(host)
+    return found["name"].strip("[]").lower() if found is not None else ""
 
 
 def _shown(path: str) -> str:
