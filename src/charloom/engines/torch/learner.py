@@ -222,6 +222,7 @@ class TorchLearner:
         if clip_norm is not None and (self.on_gpu is not None or float(norm) > clip_norm):
             torch._foreach_mul_(gradients, (clip_norm / norm).clamp(max=1.0))
         if clip_value is not None:
+            clip_value = min(float(clip_value), torch.finfo(self.dtype).max)
             torch._foreach_clamp_min_(gradients, -clip_value)
             torch._foreach_clamp_max_(gradients, clip_value)
 
