@@ -26,17 +26,17 @@ from charloom.serve.answers import (
     model_object,
 )
 from charloom.serve.batcher import Batcher
-from charloom.serve.budget import Budget, Share
 from charloom.serve.completions import BYTES_PER_TOKEN, CompletionRequest, find_model, parse_request
 from charloom.serve.counters import Counters
 from charloom.serve.guard import Guard, at_end
 from charloom.serve.job import Job, TextPart
 from charloom.serve.limits import Limits
+from charloom.serve.memory_pool import MemoryPool, MemoryShare
 from charloom.serve.openapi import description
 from charloom.serve.page import PAGE_HEADERS, REPORTS, front_page
-from charloom.serve.reading import SMALL_BYTES, Reading
 from charloom.serve.refusal import Refusal, internal, invalid, too_slow
 from charloom.serve.served_model import ServedModel
+from charloom.serve.side_thread import SMALL_BYTES, SideThread
 from charloom.serve.tokenizer import detokenized, tokenized, tokenizer_info
 
 _EVENT_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -55,14 +55,14 @@ class Service:
         self.counters = Counters()
         self.batcher = Batcher(models, limits, self.counters)
         self.is_stopping = False
-        self._bodies = Budget("the bodies of other requests", limits.max_arriving_bytes)
-        self._scores = Budget("the log-probabilities of other requests", limits.max_score_bytes)
-        self._reading = Reading()
+        self._bodies = MemoryPool("the bodies of other requests", limits.max_arriving_bytes)
+        self._scores = MemoryPool("the log-probabilities of other requests", limits.max_score_bytes)
+        self._side_thread = SideThread()
 
     def close(self) -> None:
         """End the threads; what is left fails."""
         self.batcher.close()
-        self._reading.close()
+        self._side_thread.close()
 
     def stop(self) -> None:
         """Take no further requests."""
@@ -73,7 +73,7 @@ class Service:
         """``POST /v1/completions``."""
         async with self._body(request) as content:
             self.batcher.check_room()  # before any work for it
-            parsed = await self._reading.run(len(content), self._parsed_request, content)
+            parsed = await self._side_thread.run(len(content), self._parsed_request, content)
         at_end(request).enter_context(self._scores.share()).grow(parsed.score_bytes)
         job = Job(
             parsed.choices,
@@ -88,7 +88,7 @@ class Service:
             events = self._events(job, parsed, completion)
             return StreamingResponse(events, media_type="text/event-stream", headers=_EVENT_HEADERS)
         pieces = await self._whole(job, request)
-        return _json(await self._reading.run(parsed.score_bytes, completion.whole, job, pieces))
+        return _json(await self._side_thread.run(parsed.score_bytes, completion.whole, job, pieces))
 
     def _parsed_request(self, content: bytes) -> CompletionRequest:
         return parse_request(_parsed(content), self.models, self.limits)
@@ -111,7 +111,7 @@ class Service:
             async with contextlib.aclosing(job.pieces()) as arriving:
                 async for pieces in arriving:
                     num_bytes = sum(len(piece.tokens) for piece in pieces) * BYTES_PER_TOKEN
-                    yield await self._reading.run(num_bytes, completion.events, pieces)
+                    yield await self._side_thread.run(num_bytes, completion.events, pieces)
         except Refusal as refusal:
             yield error_event(refusal.envelope())
             return
@@ -158,7 +158,7 @@ class Service:
         """``POST /tokenize`` and ``POST /detokenize``."""
         convert = tokenized if request.url.path == "/tokenize" else detokenized
         async with self._body(request) as content:
-            return _json(await self._reading.run(len(content), self._converted, content, convert))
+            return _json(await self._side_thread.run(len(content), self._converted, content, convert))
 
     def _converted(self, content: bytes, convert: Callable[[Any, ServedModel], dict[str, Any]]) -> bytes:
         given = _parsed(content)
@@ -247,7 +247,7 @@ def _json(body: bytes, *, status: int = 200, headers: Mapping[str, str] | None =
     return Response(body, status_code=status, media_type="application/json", headers=headers)
 
 
-async def _whole_body(request: Request, most: int, share: Share) -> bytes:
+async def _whole_body(request: Request, most: int, share: MemoryShare) -> bytes:
     """The body, of which no more than `most` bytes are read."""
     announced = request.headers.get("content-length", "0")
     parts, size = [], int(announced) if announced.isdecimal() and len(announced) < 20 else 0

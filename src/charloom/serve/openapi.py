@@ -14,11 +14,6 @@ _MAYBE = {"anyOf": [_STRING, _NULL]}
 
 def description(version: str) -> dict[str, Any]:
     """The OpenAPI 3.1 document, whose request fields are those that are checked."""
-    fields = {
-        name: {"anyOf": [dict(field.schema), _NULL], "description": field.about}
-        for name, field in FIELDS.items()
-    }
-    model = _object({"id": _STRING, "object": _STRING, "created": _INTEGER, "owned_by": _STRING})
     return {
         "openapi": "3.1.0",
         "info": {
@@ -30,39 +25,45 @@ def description(version: str) -> dict[str, Any]:
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
             "schemas": {"Error": _error()},
         },
-        "paths": {
-            "/v1/completions": {
-                "post": _operation("Continue prompts.", _completion(), body=_object(fields, only=True))
-            },
-            "/v1/models": {
-                "get": _operation(
-                    "List the models.",
-                    _object({"data": {"type": "array", "items": model}, "object": _STRING}),
-                )
-            },
-            "/v1/models/{id}": {"get": _operation("Describe a model.", model, parameter="id")},
-            "/tokenizer_info": {
-                "get": _operation(
-                    "What separates texts, for evaluation programs.", _object({"unit": _STRING})
-                )
-            },
-            "/tokenize": {
-                "post": _operation(
-                    "The ids of a text.", _ids("tokens"), body=_tokenizer_body("prompt", _STRING)
-                )
-            },
-            "/detokenize": {
-                "post": _operation(
-                    "The text of ids.",
-                    _object({"prompt": _STRING}),
-                    body=_tokenizer_body("tokens", _ids_schema()),
-                )
-            },
-            "/health": {
-                "get": _operation("Whether the server takes requests (200) or is stopping (503).", _health())
-            },
-            "/metrics": {"get": _operation("Counters for Prometheus.", _STRING, kind="text/plain")},
+        "paths": _paths(),
+    }
+
+
+def _paths() -> dict[str, Any]:
+    """What is answered at each path."""
+    fields = {
+        name: {"anyOf": [dict(field.schema), _NULL], "description": field.about}
+        for name, field in FIELDS.items()
+    }
+    model = _object({"id": _STRING, "object": _STRING, "created": _INTEGER, "owned_by": _STRING})
+    return {
+        "/v1/completions": {
+            "post": _operation("Continue prompts.", _completion(), body=_object(fields, only=True))
         },
+        "/v1/models": {
+            "get": _operation(
+                "List the models.",
+                _object({"data": {"type": "array", "items": model}, "object": _STRING}),
+            )
+        },
+        "/v1/models/{id}": {"get": _operation("Describe a model.", model, parameter="id")},
+        "/tokenizer_info": {
+            "get": _operation("What separates texts, for evaluation programs.", _object({"unit": _STRING}))
+        },
+        "/tokenize": {
+            "post": _operation("The ids of a text.", _ids("tokens"), body=_tokenizer_body("prompt", _STRING))
+        },
+        "/detokenize": {
+            "post": _operation(
+                "The text of ids.",
+                _object({"prompt": _STRING}),
+                body=_tokenizer_body("tokens", _ids_schema()),
+            )
+        },
+        "/health": {
+            "get": _operation("Whether the server takes requests (200) or is stopping (503).", _health())
+        },
+        "/metrics": {"get": _operation("Counters for Prometheus.", _STRING, kind="text/plain")},
     }
 
 

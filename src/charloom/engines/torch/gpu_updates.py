@@ -18,7 +18,7 @@ from charloom.engines.torch.batch import Batch, to_device, upload
 from charloom.engines.torch.cuda_graphs import GraphRecorder
 from charloom.engines.torch.dropout import seed_noise, weight_masks
 from charloom.engines.torch.optimisers import RECORDABLE
-from charloom.engines.torch.train_step import num_predictions, update_norms
+from charloom.engines.torch.train_step import diverged_update, num_predictions, update_norms
 from charloom.text.batching import Plan, Window
 
 if TYPE_CHECKING:
@@ -130,4 +130,4 @@ class GpuUpdates:
         window = plan.window(bad, share.lanes)
         before = learner.state_before(plan, window, state)
         total, count, gradients, _ = learner.gradients(bad, window, before, share)
-        raise learner.diverged(bad, float(total) / count, gradients)
+        raise diverged_update(bad, float(total) / count, gradients, learner.params)

@@ -15,11 +15,11 @@ SMALL_BYTES = 16 << 10
 """What is not larger is read at once: it takes less than a millisecond."""
 
 
-class Reading:
+class SideThread:
     """One thread, so that only one large request at a time takes several times its size in memory."""
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="reading")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="side")
 
     async def run(self, num_bytes: int, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a function of so many bytes of input or output: here if that is little, in the thread otherwise."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from charloom.serve.refusal import full
 
 
-class Budget:
+class MemoryPool:
     """So many bytes, for one event loop.
 
     Args:
@@ -16,12 +16,12 @@ class Budget:
         most: bytes in all.
 
     Example:
-        >>> budget = Budget("bodies", 100)
-        >>> with budget.share() as share:
+        >>> pool = MemoryPool("bodies", 100)
+        >>> with pool.share() as share:
         ...     share.grow(60)
-        ...     budget.taken
+        ...     pool.taken
         60
-        >>> budget.taken
+        >>> pool.taken
         0
     """
 
@@ -29,20 +29,20 @@ class Budget:
         self.what, self.most, self.taken = what, most, 0
 
     @contextlib.contextmanager
-    def share(self) -> Iterator[Share]:
+    def share(self) -> Iterator[MemoryShare]:
         """A share for one request, which is given back at the end."""
-        share = Share(self)
+        share = MemoryShare(self)
         try:
             yield share
         finally:
             share.give_back()
 
 
-class Share:
-    """What one request takes of a budget."""
+class MemoryShare:
+    """What one request takes of a pool."""
 
-    def __init__(self, budget: Budget) -> None:
-        self._budget, self._taken = budget, 0
+    def __init__(self, pool: MemoryPool) -> None:
+        self._pool, self._taken = pool, 0
 
     def grow(self, num_bytes: int) -> None:
         """Take more.
@@ -50,12 +50,12 @@ class Share:
         Raises:
             Refusal: 429, the other requests have taken too much.
         """
-        if self._budget.taken + num_bytes > self._budget.most:
-            raise full(f"{self._budget.what} take all {self._budget.most >> 20} MiB that they may")
+        if self._pool.taken + num_bytes > self._pool.most:
+            raise full(f"{self._pool.what} take all {self._pool.most >> 20} MiB that they may")
         self._taken += num_bytes
-        self._budget.taken += num_bytes
+        self._pool.taken += num_bytes
 
     def give_back(self) -> None:
         """Take nothing any more."""
-        self._budget.taken -= self._taken
+        self._pool.taken -= self._taken
         self._taken = 0
