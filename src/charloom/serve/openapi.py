@@ -63,6 +63,11 @@ def _paths() -> dict[str, Any]:
         "/health": {
             "get": _operation("Whether the server takes requests (200) or is stopping (503).", _health())
         },
+        "/": {"get": _operation("The playground.", _STRING, kind="text/html")},
+        "/reports/{id}": {
+            "get": _operation("The inspection of a run.", _STRING, parameter="id", kind="text/html")
+        },
+        "/openapi.json": {"get": _operation("This document.", _object({"openapi": _STRING}))},
         "/metrics": {"get": _operation("Counters for Prometheus.", _STRING, kind="text/plain")},
     }
 
