@@ -109,14 +109,20 @@ class Guard:
     async def _send(self, message: Message, send: Send) -> None:
         """Send in pieces, for the next of which the client has to take the last."""
         body, more = message.get("body", b""), message.get("more_body", False)
-        while len(body) > PIECE_BYTES:
+        pieces = [message]
+        if len(body) > PIECE_BYTES:
+            starts = range(0, len(body), PIECE_BYTES)
+            pieces = [
+                {
+                    "type": BODY,
+                    "body": body[start : start + PIECE_BYTES],
+                    "more_body": more or start < starts[-1],
+                }
+                for start in starts
+            ]
+        for piece in pieces:
             async with asyncio.timeout(self._send_s):
-                await send({"type": message["type"], "body": body[:PIECE_BYTES], "more_body": True})
-            body = body[PIECE_BYTES:]
-        async with asyncio.timeout(self._send_s):
-            await send(
-                message if message["type"] != BODY else {"type": BODY, "body": body, "more_body": more}
-            )
+                await send(piece)
 
     def _check(self, path: str, headers: Headers) -> None:
         for name in ONCE:
