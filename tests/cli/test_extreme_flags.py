@@ -34,7 +34,7 @@ VALUES = (
     "",
 )
 WORDS = ("nan", "inf", "1e999", "9" * 5000, "", "one", "1,5", "\u0661", "1\u202e")
-MOST_S, MOST_BYTES = 4, 12 << 30
+MOST_S, MOST_BYTES = 2, 12 << 30
 
 
 def numeric_flags(verb):
@@ -93,7 +93,7 @@ def test_extreme_numbers_of_every_flag(charloom, verb, request, attacks):
         request.getfixturevalue("ending_server")
     own, settings = numeric_flags(verb)
     cases = [(flag, value) for flag in own for value in VALUES]
-    cases += [(flag, word) for flag in settings for word in WORDS[:: 1 if verb == "train" else 4]]
+    cases += [(flag, word) for flag in settings for word in (WORDS if verb == "train" else WORDS[:1])]
     command = first_command(verb)
     found = [(flag, value[:40], fault_of(charloom, [*command, f"{flag}={value}"])) for flag, value in cases]
     faults = [case for case in found if case[2] is not None]
