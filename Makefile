@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-TOOLS := axe-playwright-python hatchling editables httpx hypothesis ipykernel jaxtyping mypy nbclient onnx onnxruntime openai playwright pytest pytest-randomly pytest-xdist ruff tensorboard typeguard
+TOOLS := axe-playwright-python hatchling editables httpx hypothesis ipykernel jaxtyping mypy nbclient onnx onnxruntime openai playwright pytest pytest-randomly pytest-xdist ruff schemathesis tensorboard typeguard
 .PHONY: demo test test-clients reliability audit check sanitize bench clean hosts
 
 demo: $(VENV)/kernels

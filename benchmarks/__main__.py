@@ -16,6 +16,7 @@ NAMES = {
     "wasm": "generation in WebAssembly under Node against the native library, one stream",
     "page": "an exported page in Chromium on one core: the speed that it shows, and its size",
     "serve": "the server: characters per second, time to the first one and memory for 1, 8 and 64 streams, and a burst",
+    "attacks": "the server under attack: the p99 of honest clients as a multiple of its idle value, and memory",
     "limits": "limits of recurrent networks: a measurement for each point of system E's closing list",
     "commits": "speed of this tree against another commit of it, training and generation (--against REV)",
     "mutations": "the test that fails for each flipped sign and dropped term in the scratch engine",

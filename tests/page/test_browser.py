@@ -271,3 +271,47 @@ def test_the_prompt_is_cleaned_as_the_training_text_was(rng, opened):
     shown = opened(page(model, "float32"))
     text = shown.write(prompt="e\u0301’a", temperature=1, length=60, seed=SEED)
     assert text == written(model, "é'a", temperature=1, length=60)
+
+
+HOSTILE = [
+    "</script><script>window.injected = 1</script>",
+    "<img src=x onerror=window.injected=1>",
+    "'\"`${window.injected=1}",
+    "\u202e\u2066\u2069\u200f",
+    "\0\x01\x1b[31m\x7f\u2028\u2029\u0085",
+    "\ufeff\ufffe\U0001f469\u200d\U0001f4bb\U000e0041e\u0301",
+]
+STRICT = "sandbox allow-scripts allow-forms; frame-ancestors 'none'"
+
+
+def test_a_hostile_vocabulary_is_only_text_under_the_strictest_policy(rng, browser):
+    """The page's own policy, and what only a server can add to it: a sandbox without an origin; no string becomes code."""
+    vocab, everything = Vocabulary.from_text("".join(HOSTILE) + "ab"), "".join(HOSTILE)
+    model = model_of(
+        ModelConfig(hidden_size=12), rng, vocab=vocab, text_config=TextConfig(normalization="none")
+    )
+    html = page(model, title=everything, prompt="ab", facts=((everything, everything),))
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html).group(1)
+    context = browser.new_context()
+    tab, messages, asked = context.new_page(), [], []
+    tab.on("console", lambda message: messages.append(message.text))
+    tab.on("pageerror", lambda error: messages.append(str(error)))
+    tab.on("dialog", lambda dialog: messages.append(dialog.message))
+    tab.on("request", lambda request: asked.append(request.url))
+    headers = {"Content-Security-Policy": f"{policy}; {STRICT}", "Content-Type": "text/html; charset=utf-8"}
+    tab.route("http://page.test/", lambda route: route.fulfill(body=html, headers=headers))
+    tab.goto("http://page.test/")
+    api.expect(tab.locator("#write")).to_be_enabled(timeout=30_000)
+    tab.locator("details").evaluate("element => { element.open = true; }")
+    tab.locator("#length").fill("400")
+    tab.locator("#seed").fill(str(SEED))
+    tab.click("#write")
+    api.expect(tab.locator("#status")).to_have_text(re.compile("characters"), timeout=30_000)
+    shown = tab.locator("#text").evaluate("element => element.lastChild.data")
+    assert len(shown) >= 300
+    assert len(set(shown)) > len(vocab) // 2
+    assert tab.evaluate("window.injected") is None
+    assert tab.locator("#text img, #text script, #text b").count() == 0
+    assert messages == []
+    assert [url for url in asked if not url.startswith(("http://page.test/", "blob:"))] == []
+    context.close()

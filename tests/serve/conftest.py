@@ -65,7 +65,7 @@ def serving(models, **limits):
     try:
         yield service
     finally:
-        service.batcher.close()
+        service.close()
 
 
 @pytest.fixture

@@ -62,6 +62,19 @@ def test_a_missing_or_wrong_key_is_refused(service, given):
         assert answer.headers["www-authenticate"] == "Bearer"
 
 
+def test_keys_are_compared_in_constant_time_whatever_is_wrong_with_them(service, monkeypatch):
+    compared = []
+
+    def never(given, key):
+        compared.append((given, key))
+        return False
+
+    monkeypatch.setattr("charloom.serve.guard.hmac.compare_digest", never)
+    for given in ("Bearer secret", "Bearer s", "Basic secret", ""):
+        assert got(service, "/v1/models", {"Authorization": given}, key="secret").status_code == 401
+    assert compared == [(given, b"secret") for given in (b"secret", b"s", b"secret", b"")]
+
+
 def test_the_key_opens_and_the_open_paths_need_none(service):
     assert got(service, "/v1/models", {"Authorization": "bearer secret"}, key="secret").status_code == 200
     for path in ("/health", "/", "/openapi.json"):

@@ -1,12 +1,13 @@
 import itertools
 import unicodedata
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from charloom.config import TextConfig
-from charloom.text.normalise import Cleaner, clean
+from charloom.text.normalise import Cleaner, clean, with_sorted_marks
 
 # Letters, marks of several classes, Hangul jamo, half-width kana marks, Indic vowel signs, line ends: characters that a cut could affect.
 DELICATE = "aeAq\r\n\r\n \u0301\u0323\u0300\u0345\u0651\u064e\u0622\u0627\u0653\u1100\u1161\u11a8\uac00\u0b47\u0b3e\uff76\uff9e\u304b\u3099\u1e0b\u0344\ufb01\u4e00"
@@ -93,3 +94,20 @@ def test_characters_are_replaced_as_they_would_be_learnt():
 def test_raw_bytes_are_not_changed(text):
     assert clean(text, TextConfig(unit="byte")) == text
     assert clean("e\u0301\r\n", TextConfig(unit="byte", clean_bytes=True)) == "\u00e9\n"
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD", "NFKC", "NFKD"])
+def test_long_runs_of_marks_have_the_same_normal_form(form, rng):
+    """Also of marks that consist of two, that only a compatibility form has, and next to what they combine with."""
+    pool, num_changed = (
+        "a\u0301\u0327\u0344\u0f71\u0f72\u0f73\u0f75\u0345\uff9e\uff9f\u3099é\uac00\u11a8\u0323\u05b0",
+        0,
+    )
+    for rare in (0.0, 0.02, 1.0):
+        weights = np.array([rare if char in "aé\uac00\u11a8" else 1.0 for char in pool])
+        for length in rng.integers(0, 400, 40):
+            text = "".join(rng.choice(list(pool), length, p=weights / weights.sum()))
+            sorted_text = with_sorted_marks(text, form)
+            assert unicodedata.normalize(form, sorted_text) == unicodedata.normalize(form, text)
+            num_changed += sorted_text != text
+    assert num_changed > 30

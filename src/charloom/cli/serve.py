@@ -113,6 +113,9 @@ def _limits(**given: Any) -> Limits:
 
 def _log_to_stderr(show: Show) -> None:
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
+    logging.getLogger("uvicorn").setLevel(
+        logging.CRITICAL
+    )  # faults are logged by the guard, refusals are counted
     logging.getLogger("charloom.serve").setLevel(logging.WARNING if show.quiet else logging.INFO)
 
 

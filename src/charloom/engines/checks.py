@@ -4,22 +4,44 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from charloom.config import TrainConfig
 from charloom.errors import ConfigError, DivergedError
 
+if TYPE_CHECKING:
+    from numpy import ndarray as Array
 
-def diverged(step: int, loss: float, non_finite: Mapping[str, int]) -> DivergedError:
-    """The error for an update that was not taken, with the number of non-finite elements in each gradient."""
+
+def diverged(
+    step: int, loss: float, non_finite: Mapping[str, int], params: Mapping[str, Array]
+) -> DivergedError:
+    """The error for an update that was not taken.
+
+    Args:
+        step: its number.
+        loss: its mean loss, in nats.
+        non_finite: the number of non-finite elements in each gradient.
+        params: the parameters before it, the first of which that is not finite is named.
+    """
     bad = {name: count for name, count in non_finite.items() if count}
+    worst = next((name for name, count in count_non_finite(params).items() if count), None)
     first = next(iter(bad), None)
+    found = f"the loss is {loss}" if first is None else f"the gradient of {first} is not finite"
     error = DivergedError(
-        f"step {step}: {f'the loss is {loss}' if first is None else f'the gradient of {first} is not finite'}",
+        f"step {step}: {found if worst is None else f'the parameter {worst} is not finite'}",
         why="training cannot continue from a non-finite loss or gradient",
         fix="lower --learning-rate, or set --clip-norm 1; earlier checkpoints are kept",
     )
     error.non_finite = bad
     return error
+
+
+def count_non_finite(arrays: Mapping[str, Array]) -> dict[str, int]:
+    """How many elements of each array are not finite."""
+    return {name: int(np.size(array) - np.isfinite(array).sum()) for name, array in arrays.items()}
 
 
 def cpu_only(name: str, engine: str) -> str:

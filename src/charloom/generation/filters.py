@@ -73,7 +73,7 @@ def next_distribution(
     if banned is not None:
         scores[:, banned] = -np.inf
     if repetition_penalty is not None and recent is not None:
-        scores -= np.log(repetition_penalty) * _contains(recent, scores.shape[1])  # (0)
+        scores -= np.log(float(repetition_penalty)) * _contains(recent, scores.shape[1])  # (0)
     peak = scores.max(axis=1, keepdims=True)
     _check_finite(peak)
     if temperature < GREEDY_BELOW:

@@ -57,7 +57,8 @@ def encode_prompt(
     unknown = vocab.unknown(text)
     if not unknown:
         return np.asarray(vocab.encode(text), dtype=np.int64), ()
-    chars = sorted(unknown, key=text.find)
+    first = {char: -place for place, char in enumerate(reversed(text))}
+    chars = sorted(unknown, key=lambda char: first.get(char, -len(text)))
     if policy == "error":
         raise _unknown(chars, vocab)
     if policy == "replace":

@@ -74,6 +74,7 @@ def resolve(
             raise unknown_key(name, known, "the call")
     if recipe is None:
         minutes = flags.get("minutes") if _has_budget(flags) else DEFAULT_MINUTES
+        with_settings(TrainConfig(), {"minutes": minutes})  # which is checked before it chooses
         row, reason = choose_default(num_chars, device, flags.get("engine") or "auto", minutes)
         recipe = Recipe("default", settings=row.settings)
     else:

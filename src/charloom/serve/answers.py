@@ -12,11 +12,30 @@ from charloom.serve.job import Job, TextPart
 from charloom.serve.served_model import ServedModel
 from charloom.serve.tokens import Token
 
+SLICE = 512
+"""Items of a list that are encoded in one call, during which no other thread of Python runs."""
+
 
 def json_bytes(value: Any) -> bytes:
     """Compact JSON in UTF-8; a lone surrogate becomes its escape, which JSON has too."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.encode("utf-8", "backslashreplace")
+    return _json_text(value).encode("utf-8", "backslashreplace")
+
+
+def _json_text(value: Any) -> str:
+    if isinstance(value, dict):
+        return (
+            "{" + ",".join(f"{_dumped(str(key))}:{_json_text(inner)}" for key, inner in value.items()) + "}"
+        )
+    if isinstance(value, list) and len(value) > SLICE:
+        parts = (_dumped(value[start : start + SLICE])[1:-1] for start in range(0, len(value), SLICE))
+        return "[" + ",".join(parts) + "]"
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return "[" + ",".join(map(_json_text, value)) + "]"
+    return _dumped(value)
+
+
+def _dumped(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 class Completion:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -26,15 +26,17 @@ from charloom.serve.answers import (
     model_object,
 )
 from charloom.serve.batcher import Batcher
-from charloom.serve.completions import CompletionRequest, find_model, parse_request
+from charloom.serve.completions import BYTES_PER_TOKEN, CompletionRequest, find_model, parse_request
 from charloom.serve.counters import Counters
-from charloom.serve.guard import Guard
+from charloom.serve.guard import Guard, at_end
 from charloom.serve.job import Job, TextPart
 from charloom.serve.limits import Limits
+from charloom.serve.memory_pool import MemoryPool, MemoryShare
 from charloom.serve.openapi import description
 from charloom.serve.page import PAGE_HEADERS, REPORTS, front_page
-from charloom.serve.refusal import Refusal, invalid
+from charloom.serve.refusal import Refusal, internal, invalid, too_slow
 from charloom.serve.served_model import ServedModel
+from charloom.serve.side_thread import SMALL_BYTES, SideThread
 from charloom.serve.tokenizer import detokenized, tokenized, tokenizer_info
 
 _EVENT_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -53,6 +55,14 @@ class Service:
         self.counters = Counters()
         self.batcher = Batcher(models, limits, self.counters)
         self.is_stopping = False
+        self._bodies = MemoryPool("the bodies of other requests", limits.max_arriving_bytes)
+        self._scores = MemoryPool("the log-probabilities of other requests", limits.max_score_bytes)
+        self._side_thread = SideThread()
+
+    def close(self) -> None:
+        """End the threads; what is left fails."""
+        self.batcher.close()
+        self._side_thread.close()
 
     def stop(self) -> None:
         """Take no further requests."""
@@ -61,10 +71,10 @@ class Service:
 
     async def completions(self, request: Request) -> Response:
         """``POST /v1/completions``."""
-        content = await _body(request, self.limits.max_body_bytes)
-        self.batcher.check_room()  # before any work for it
-        body = _parsed(content)
-        parsed = parse_request(body, self.models, self.limits)
+        async with self._body(request) as content:
+            self.batcher.check_room()  # before any work for it
+            parsed = await self._side_thread.run(len(content), self._parsed_request, content)
+        at_end(request).enter_context(self._scores.share()).grow(parsed.score_bytes)
         job = Job(
             parsed.choices,
             deadline_s=self.limits.deadline_s,
@@ -78,7 +88,21 @@ class Service:
             events = self._events(job, parsed, completion)
             return StreamingResponse(events, media_type="text/event-stream", headers=_EVENT_HEADERS)
         pieces = await self._whole(job, request)
-        return _json(completion.whole(job, pieces))
+        return _json(await self._side_thread.run(parsed.score_bytes, completion.whole, job, pieces))
+
+    def _parsed_request(self, content: bytes) -> CompletionRequest:
+        return parse_request(_parsed(content), self.models, self.limits)
+
+    @contextlib.asynccontextmanager
+    async def _body(self, request: Request) -> AsyncIterator[bytes]:
+        """The body, whose memory is taken as it arrives and given back at the end."""
+        with self._bodies.share() as share:
+            try:
+                async with asyncio.timeout(self.limits.body_s):
+                    content = await _whole_body(request, self.limits.max_body_bytes, share)
+            except TimeoutError:
+                raise too_slow("the body of the request", self.limits.body_s) from None
+            yield content
 
     async def _events(
         self, job: Job, parsed: CompletionRequest, completion: Completion
@@ -86,7 +110,8 @@ class Service:
         try:
             async with contextlib.aclosing(job.pieces()) as arriving:
                 async for pieces in arriving:
-                    yield completion.events(pieces)
+                    num_bytes = sum(len(piece.tokens) for piece in pieces) * BYTES_PER_TOKEN
+                    yield await self._side_thread.run(num_bytes, completion.events, pieces)
         except Refusal as refusal:
             yield error_event(refusal.envelope())
             return
@@ -131,11 +156,16 @@ class Service:
 
     async def tokenize(self, request: Request) -> Response:
         """``POST /tokenize`` and ``POST /detokenize``."""
-        given = _parsed(await _body(request, self.limits.max_body_bytes))
-        name = given.get("model") if isinstance(given, dict) else None
-        model = find_model(name if isinstance(name, str) else None, self.models)
         convert = tokenized if request.url.path == "/tokenize" else detokenized
-        return _json(json_bytes(convert(given, model)))
+        async with self._body(request) as content:
+            return _json(await self._side_thread.run(len(content), self._converted, content, convert))
+
+    def _converted(self, content: bytes, convert: Callable[[Any, ServedModel], dict[str, Any]]) -> bytes:
+        given = _parsed(content)
+        name = given.get("model") if isinstance(given, dict) else None
+        if not isinstance(name, str | None):
+            raise invalid("model", "model must be of type string")
+        return json_bytes(convert(given, find_model(name, self.models)))
 
     async def health(self, _request: Request) -> Response:
         """``GET /health``."""
@@ -161,7 +191,11 @@ class Service:
         model = find_model(request.path_params["id"], self.models)
         if model.report is None or not model.has_report:
             raise Refusal(404, f"the run {model.name!r} was not inspected", code="no_report")
-        return FileResponse(model.report, media_type="text/html", headers=PAGE_HEADERS)
+        try:
+            size = model.report.stat()
+        except OSError as error:  # it has gone since
+            raise Refusal(404, f"the report of {model.name!r} cannot be read", code="no_report") from error
+        return FileResponse(model.report, media_type="text/html", headers=PAGE_HEADERS, stat_result=size)
 
 
 def create_app(
@@ -185,8 +219,12 @@ def create_app(
         Route(f"{REPORTS}/{{id:path}}", service.report),
         Route("/", partial(service.front, needs_key=key is not None)),
     ]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _refuse, Refusal: _refuse})
-    return Guard(app, key=key, names=names, trusted=trusted, counters=service.counters)
+    app = Starlette(
+        routes=routes, exception_handlers={HTTPException: _refuse, Refusal: _refuse, Exception: _fail}
+    )
+    return Guard(
+        app, key=key, names=names, trusted=trusted, counters=service.counters, send_s=service.limits.send_s
+    )
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
@@ -199,20 +237,28 @@ async def _refuse(request: Request, error: Exception) -> Response:
     return _json(json_bytes(error.envelope()), status=error.status, headers=error.headers)
 
 
+async def _fail(_request: Request, _error: Exception) -> Response:
+    """The envelope for a fault of our own, which the `Guard` logs."""
+    refusal = internal()
+    return _json(json_bytes(refusal.envelope()), status=refusal.status)
+
+
 def _json(body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     return Response(body, status_code=status, media_type="application/json", headers=headers)
 
 
-async def _body(request: Request, most: int) -> bytes:
+async def _whole_body(request: Request, most: int, share: MemoryShare) -> bytes:
     """The body, of which no more than `most` bytes are read."""
     announced = request.headers.get("content-length", "0")
-    parts, size = [], int(announced) if announced.isdecimal() else 0
+    parts, size = [], int(announced) if announced.isdecimal() and len(announced) < 20 else 0
     if size <= most:
         size = 0
         async for part in request.stream():
             size += len(part)
             if size > most:
                 break
+            if size > SMALL_BYTES:
+                share.grow(len(part))
             parts.append(part)
     if size > most:
         what = f"the body has more than {most} bytes, the limit of this server"

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 DEFAULT_MAX_TOKENS = 16
 """As in OpenAI's interface."""
 
+BYTES_PER_TOKEN, BYTES_PER_ALTERNATIVE = 500, 230
+"""Memory of a log-probability and of each alternative, in Python and as JSON."""
+
 _SETTINGS = ("temperature", "top_p", "min_p", "repetition_penalty", "repetition_window", "unknown")
 
 
@@ -36,6 +39,7 @@ class CompletionRequest(NamedTuple):
     choices: list[Choice]
     streams: bool
     include_usage: bool
+    score_bytes: int
 
 
 def parse_request(body: Any, models: Mapping[str, ServedModel], limits: Limits) -> CompletionRequest:
@@ -59,7 +63,21 @@ def parse_request(body: Any, models: Mapping[str, ServedModel], limits: Limits) 
     choices = [Choice(index, model, prompt, **shared) for index, prompt in enumerate(each)]
     options = given.get("stream_options", {})
     include_usage = options.get("include_usage") is True
-    return CompletionRequest(model, choices, given.get("stream", False), include_usage)
+    streams = given.get("stream", False)
+    score_bytes = sum(_score_bytes(choice, streams, limits) for choice in choices)
+    if score_bytes > limits.max_score_bytes // 4:
+        what = f"log-probabilities of these texts would take {score_bytes >> 20} MiB of memory, and at most"
+        raise invalid("logprobs", f"{what} {limits.max_score_bytes >> 22} are allowed: ask for fewer")
+    return CompletionRequest(model, choices, streams, include_usage, score_bytes)
+
+
+def _score_bytes(choice: Choice, streams: bool, limits: Limits) -> int:
+    """About the memory of a choice's log-probabilities until its client has them."""
+    if choice.num_top is None:
+        return 0
+    num_tokens = min(choice.length, 2 * limits.max_pending_chars) if streams else choice.length
+    num_tokens += choice.prompt.num_ids if choice.echo else 0
+    return num_tokens * (BYTES_PER_TOKEN + BYTES_PER_ALTERNATIVE * choice.num_top)
 
 
 def find_model(name: str | None, models: Mapping[str, ServedModel]) -> ServedModel:
@@ -149,6 +167,8 @@ def _prompt_ids(
     except UnknownCharacterError as error:
         fix = 'set "unknown" to "skip" or "similar", or leave these characters out'
         raise invalid("prompt", f"{error.what}: {error.why}; {fix}", code="unknown_character") from error
+    except CharloomError as error:
+        raise invalid("prompt", f"{error.what}: {error.why}") from error
     return ids
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from charloom.serve.refusal import invalid
 
-MAX_STOPS = 16
+MAX_STOPS, MAX_STOP_CHARS = 16, 1024
 MAX_LOGPROBS = 20
 
 
@@ -32,6 +32,7 @@ def _number(**bounds: float) -> dict[str, Any]:
 _IDS = {"type": "array", "items": _whole(minimum=0)}
 _STRING, _BOOLEAN = {"type": "string"}, {"type": "boolean"}
 _STRINGS = {"type": "array", "items": _STRING}
+_STOP = {"type": "string", "minLength": 1, "maxLength": MAX_STOP_CHARS}
 
 FIELDS: Mapping[str, Field] = MappingProxyType(
     {
@@ -58,7 +59,8 @@ FIELDS: Mapping[str, Field] = MappingProxyType(
         "seed": Field(_whole(), "same seed, same text, whatever the load; drawn if left out"),
         "n": Field(_whole(minimum=1), "texts for each prompt"),
         "stop": Field(
-            {"anyOf": [_STRING, {**_STRINGS, "maxItems": MAX_STOPS}]}, "end a text before one of these"
+            {"anyOf": [_STOP, {"type": "array", "items": _STOP, "maxItems": MAX_STOPS}]},
+            "end a text before one of these",
         ),
         "stream": Field(_BOOLEAN, "send the text as it is written, as server-sent events"),
         "stream_options": Field(
@@ -105,7 +107,7 @@ def checked(body: Any) -> dict[str, Any]:
     given = {name: value for name, value in body.items() if value is not None}
     for name, value in given.items():
         if name not in FIELDS:
-            near = difflib.get_close_matches(name, FIELDS, n=1)
+            near = difflib.get_close_matches(name[:100], FIELDS, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise invalid(name[:100], f"there is no field {name[:100]!r}{hint}", code="unknown_field")
         field = FIELDS[name]
@@ -146,7 +148,10 @@ def _problem_of_items(value: list[Any], schema: Mapping[str, Any]) -> str | None
 def _problem_of_text(value: str, schema: Mapping[str, Any]) -> str | None:
     if "enum" in schema and value not in schema["enum"]:
         return f"must be one of {', '.join(schema['enum'])}"
-    return "must be empty" if len(value) > schema.get("maxLength", len(value)) else None
+    most = schema.get("maxLength", len(value))
+    return (
+        (f"must have at most {most} characters" if most else "must be empty") if len(value) > most else None
+    )
 
 
 def _problem_of_number(value: float, schema: Mapping[str, Any]) -> str | None:

@@ -19,6 +19,12 @@ class Limits:
     max_pending_chars: int = 4096  # not yet taken by a client, before its choices wait for it
     max_cache_bytes: int = 64 << 20  # of states kept to continue texts from
     max_cached_states: int = 1024
+    max_connections: int = 1024  # the one that has waited longest for a request makes room for a new one
+    head_s: float = 10.0  # for the head of a request, and between two requests
+    body_s: float = 30.0  # for its body
+    send_s: float = 60.0  # for a client to take the next 64 kB of its answer
+    max_arriving_bytes: int = 64 << 20  # of all bodies at a time that are not small
+    max_score_bytes: int = 512 << 20  # of log-probabilities of all requests at a time; a quarter for one
 
     @property
     def max_held(self) -> int:

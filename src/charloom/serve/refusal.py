@@ -8,6 +8,9 @@ from typing import Any
 
 RETRY_AFTER_S = 1
 
+MAX_HEAD_BYTES = 16 << 10
+"""Largest head of a request: its line and headers."""
+
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
@@ -57,6 +60,27 @@ def busy(num_choices: int, num_held: int, most: int) -> Refusal:
     )
 
 
+def crowded(most: int) -> Refusal:
+    """All connections are taken."""
+    return Refusal(
+        429,
+        f"the server has {most} connections, the most that it takes: try again soon",
+        code="busy",
+        headers={"Retry-After": str(RETRY_AFTER_S)},
+    )
+
+
+def full(what: str) -> Refusal:
+    """There is no memory for the request now."""
+    return Refusal(429, f"{what}: try again soon", code="busy", headers={"Retry-After": str(RETRY_AFTER_S)})
+
+
+def large_head() -> Refusal:
+    """The line and the headers of a request are too long."""
+    what = f"the head of the request has more than {MAX_HEAD_BYTES} bytes, the limit of this server"
+    return Refusal(431, what, code="head_too_large", headers={"Connection": "close"})
+
+
 def stopping() -> Refusal:
     """The server is about to exit."""
     return Refusal(503, "the server is stopping", code="stopping", headers={"x-should-retry": "false"})
@@ -69,6 +93,16 @@ def too_late(deadline_s: float) -> Refusal:
         f"the request took longer than {deadline_s:g} s: ask for fewer characters",
         code="deadline",
         headers={"x-should-retry": "false"},
+    )
+
+
+def too_slow(what: str, waited_s: float) -> Refusal:
+    """The client kept the server waiting."""
+    return Refusal(
+        408,
+        f"{what} did not arrive within {waited_s:.0f} s",
+        code="too_slow",
+        headers={"Connection": "close"},
     )
 
 

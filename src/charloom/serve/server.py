@@ -7,24 +7,36 @@ error that says so. The process then exits with 0.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import signal
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from charloom.errors import ConfigError
 from charloom.serve.app import Service, create_app
+from charloom.serve.connection import Connections
 from charloom.serve.guard import LOOPBACK_NAMES
 from charloom.serve.limits import Limits
+from charloom.serve.refusal import MAX_HEAD_BYTES
 from charloom.serve.served_model import ServedModel
 
 FINISH_S, EXIT_S = 3, 4
 """Seconds after a signal until running texts are cut, and until open connections are."""
 
-BACKLOG = 1024
+BACKLOG, ACCEPT_AT_ONCE = 1024, 32
+"""New connections that the system holds, and that are taken before other work has its turn."""
+
+SWEEP_EVERY_S = 0.5
+"""How often connections that wait too long are looked for."""
+
+SPARE_FILES = 64
+"""Files that the server may open besides its connections."""
 
 SEND_BYTES = 1 << 16
 """What the system holds for a client that does not read: seconds of text, where its own choice is megabytes."""
@@ -69,46 +81,73 @@ def run_server(
     Raises:
         ConfigError: the address cannot be used, or is open to others without a key.
     """
-    listening, is_loopback = _listen(address)
+    listening, is_loopback = listen(address)
     service = Service(models, limits)
     names = address.allowed_names(is_loopback)
     app = create_app(service, key=address.key, names=names, trusted=address.names)
+    server, connections = new_server(app, limits)
+    # uvicorn repeats the signal after its end, for these handlers
+    handlers = {number: signal.signal(number, _ignore) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        asyncio.run(serve_on(server, service, connections, listening, on_ready))
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        service.close()
+
+
+def new_server(app: ASGIApp, limits: Limits) -> tuple[uvicorn.Server, Connections]:
+    """A uvicorn server with our connections, which it makes when it accepts one."""
+    connections = Connections(replace(limits, max_connections=_allowed_connections(limits.max_connections)))
+    make: Any = connections.connect
     config = uvicorn.Config(
         app,
+        http=make,
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         lifespan="off",
         log_config=None,
         access_log=False,
-        backlog=BACKLOG,
+        backlog=ACCEPT_AT_ONCE,
         server_header=False,
         timeout_graceful_shutdown=EXIT_S,
         ws="none",
     )
-    server = uvicorn.Server(config)
-    # uvicorn repeats the signal after its end, for these handlers
-    handlers = {number: signal.signal(number, _ignore) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        asyncio.run(_serve(server, service, listening, on_ready))
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        service.batcher.close()
+    return uvicorn.Server(config), connections
 
 
-async def _serve(
-    server: uvicorn.Server, service: Service, listening: socket.socket, on_ready: Callable[[str], None]
+async def serve_on(
+    server: uvicorn.Server,
+    service: Service,
+    connections: Connections,
+    listening: socket.socket,
+    on_ready: Callable[[str], None],
 ) -> None:
-    watching = asyncio.create_task(_watch(server, service, _url(listening), on_ready))
+    """Answer on a listening socket until the server is to exit."""
+    tasks = [
+        asyncio.create_task(_watch(server, service, listening, on_ready)),
+        asyncio.create_task(_sweep(connections)),
+    ]
     try:
         await server.serve(sockets=[listening])
     finally:
-        watching.cancel()
+        for task in tasks:
+            task.cancel()
 
 
-async def _watch(server: uvicorn.Server, service: Service, url: str, on_ready: Callable[[str], None]) -> None:
+async def _sweep(connections: Connections) -> None:
+    while True:
+        await asyncio.sleep(SWEEP_EVERY_S)
+        connections.close_late()
+
+
+async def _watch(
+    server: uvicorn.Server, service: Service, listening: socket.socket, on_ready: Callable[[str], None]
+) -> None:
     """Say when the server answers; end the running texts when it is to exit."""
     while not server.started:
         await asyncio.sleep(0.01)
-    on_ready(url)
+    listening.listen(BACKLOG)  # asyncio has set it to what it takes at once
+    on_ready(_url(listening))
     while not server.should_exit:
         await asyncio.sleep(0.05)
     service.stop()
@@ -116,11 +155,27 @@ async def _watch(server: uvicorn.Server, service: Service, url: str, on_ready: C
     service.batcher.cut()
 
 
+def _allowed_connections(wanted: int) -> int:
+    """How many connections this process may have: it asks the system for as many files."""
+    try:
+        import resource
+    except ImportError:  # Windows, which has no such limit
+        return wanted
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most == resource.RLIM_INFINITY or most > wanted + SPARE_FILES:
+        most = wanted + SPARE_FILES
+    if allowed != resource.RLIM_INFINITY and allowed < most:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+            allowed = most
+    return wanted if allowed == resource.RLIM_INFINITY else max(1, min(wanted, allowed - SPARE_FILES))
+
+
 def _ignore(_number: int, _frame: object) -> None:
     """A signal that uvicorn has already obeyed."""
 
 
-def _listen(address: Address) -> tuple[socket.socket, bool]:
+def listen(address: Address) -> tuple[socket.socket, bool]:
     """A listening socket, and whether only this machine reaches it."""
     place, listening = f"{address.host}:{address.port}", None
     try:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from charloom.errors import UnknownCharacterError
+from charloom.errors import CharloomError, UnknownCharacterError
 from charloom.generation import encode_prompt
 from charloom.serve.refusal import invalid
 from charloom.serve.served_model import ServedModel
@@ -34,6 +34,8 @@ def tokenized(given: Any, model: ServedModel) -> dict[str, Any]:
         ids, _ = encode_prompt(text, model.vocab, "error", model.file.text_config)
     except UnknownCharacterError as error:
         raise invalid("prompt", f"{error.what}: {error.why}", code="unknown_character") from error
+    except CharloomError as error:
+        raise invalid("prompt", f"{error.what}: {error.why}") from error
     return {"tokens": ids.tolist(), "count": len(ids), "max_model_len": None}
 
 

@@ -9,7 +9,10 @@ character that can combine with the one before it.
 
 from __future__ import annotations
 
+import itertools
+import operator
 import unicodedata
+from functools import lru_cache
 
 from charloom.config import TextConfig, parse_replacements
 from charloom.errors import DataError
@@ -20,6 +23,7 @@ FORMS: dict[str, Form | None] = {"nfc": "NFC", "nfd": "NFD", "nfkc": "NFKC", "nf
 """The form that each normalization stands for, as Python names it."""
 
 _MOST_MARKS = 8192  # in a row; sorting more would take minutes, with the square of their number
+_LONG_RUN = 32  # marks in a row that no script has: the stream-safe format of Unicode allows 30
 _NEAR = 4096  # characters searched backwards for such a one before the slower test
 
 
@@ -73,7 +77,9 @@ class Cleaner:
             text = text.replace("\r\n", "\n").replace("\r", "\n")
         if self._form is None or text.isascii():
             return text, rest
-        _refuse_endless_marks(text)
+        if self._changes is not None:  # of which every place is compared with its normal form
+            _refuse_endless_marks(text)
+        text = with_sorted_marks(text, self._form)
         normal = unicodedata.normalize(self._form, text)
         if self._changes is not None and normal != text:
             self._changes.add_normalised(text, self._form)
@@ -89,6 +95,31 @@ class Cleaner:
             if text[position - 1] != "\r" and not joins_backwards(text[position]):
                 return position
         return 0
+
+
+def with_sorted_marks(text: str, form: Form) -> str:
+    """Put long runs of combining marks in canonical order, for which a normal form needs the square of their number.
+
+    Marks of one class keep their order, so the normal form is the same. Every 32nd character is looked at.
+    """
+    decomposed: Form = "NFKD" if form.startswith("NFK") else "NFD"
+    are_marks = [_is_mark(char, decomposed) for char in text[_LONG_RUN - 1 :: _LONG_RUN]]
+    if not any(map(operator.and_, are_marks, are_marks[1:])):
+        return text
+    parts = []
+    for is_run, run in itertools.groupby(text, key=lambda char: _is_mark(char, decomposed)):
+        if is_run:
+            marks = (mark for char in run for mark in unicodedata.normalize(decomposed, char))
+            parts += sorted(marks, key=unicodedata.combining)
+        else:
+            parts += run
+    return "".join(parts)
+
+
+@lru_cache(maxsize=4096)
+def _is_mark(char: str, decomposed: Form) -> bool:
+    """Whether a character consists of combining marks alone."""
+    return unicodedata.combining(unicodedata.normalize(decomposed, char)[0]) != 0
 
 
 def _refuse_endless_marks(text: str) -> None:

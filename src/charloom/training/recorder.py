@@ -11,6 +11,7 @@ import numpy as np
 
 from charloom.config import ModelConfig
 from charloom.engines import Learner, State
+from charloom.engines.checks import count_non_finite
 from charloom.errors import DivergedError
 from charloom.files import make_folder
 from charloom.modelfile import ModelFile, damaged_value, write_model
@@ -61,10 +62,16 @@ class RunRecorder:
         return events
 
     def save(self, progress: LoopState, state: State) -> Saved:
-        """Write a checkpoint with everything that an exact resume needs."""
+        """Write a checkpoint with everything that an exact resume needs.
+
+        Raises:
+            DivergedError: a number in it is not finite, such as after the last update; the checkpoint before is kept.
+        """
         began = self.clock()
         tensors = dict(self.learner.tensors())
         tensors |= named_state(self.learner.export_state(state))
+        if bad := [name for name, count in count_non_finite(tensors).items() if count]:
+            raise _not_finite(progress.step, bad[0])
         self.run.write_checkpoint(Checkpoint(progress.step, tensors, dataclasses.asdict(progress)))
         self.saved_at, self.saved_step = self.clock(), progress.step
         self.save_s = self.saved_at - began
@@ -112,3 +119,14 @@ class RunRecorder:
         self.run.append(event)
         if not self.run.model_path.exists():
             self.write_best(progress)
+
+
+def _not_finite(step: int, name: str) -> DivergedError:
+    """The error for a number of a checkpoint, by the name of its tensor there."""
+    kind, _, rest = name.partition(".")
+    what = {"param": "the parameter", "average": "the average of", "moment": "the optimiser's moment of"}
+    return DivergedError(
+        f"step {step}: {what.get(kind, 'the state')} {rest} is not finite",
+        why="training cannot continue from it",
+        fix="lower --learning-rate, or set --clip-norm 1; earlier checkpoints are kept",
+    )

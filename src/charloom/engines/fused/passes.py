@@ -54,7 +54,7 @@ def sampling_rule(params: SamplingParams, vocab_size: int) -> ctypes.Structure:
         top_k=vocab_size if params.top_k is None else min(params.top_k, vocab_size),
         top_p=1.0 if params.top_p is None else float(params.top_p),
         min_p=0.0 if params.min_p is None else float(params.min_p),
-        log_penalty=0.0 if penalty is None else float(np.log(penalty)),
+        log_penalty=0.0 if penalty is None else float(np.log(float(penalty))),
         banned=banned,
         end=-1 if params.end_id is None else params.end_id,
         bias=0 if params.logit_bias is None else np.ascontiguousarray(params.logit_bias, np.float32),

@@ -9,7 +9,7 @@ import numpy as np
 
 from charloom.config import ModelConfig, TrainConfig
 from charloom.engines import Metrics, State, draws
-from charloom.engines.checks import diverged, frozen_parameters
+from charloom.engines.checks import count_non_finite, diverged, frozen_parameters
 from charloom.engines.contract import NumpyStates, parameter_updates, zero_state
 from charloom.engines.scratch import loss, network
 from charloom.engines.scratch.model import ScratchModel
@@ -68,7 +68,7 @@ class ScratchLearner(NumpyStates):
                 self.flat.gather(gradients, d)
                 mean, norm = total / count, float(np.sqrt(d @ d))
             if not (np.isfinite(mean) and np.isfinite(norm)):
-                raise diverged(step, mean, {n: int((~np.isfinite(g)).sum()) for n, g in gradients.items()})
+                raise diverged(step, mean, count_non_finite(gradients), self.params)
             grad_norms = (
                 {n: float(np.linalg.norm(g)) for n, g in self.flat.views(d).items()} if before else {}
             )

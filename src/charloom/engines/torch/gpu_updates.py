@@ -14,12 +14,11 @@ import numpy as np
 import torch
 
 from charloom.engines import Metrics, State, map_state
-from charloom.engines.checks import diverged
 from charloom.engines.torch.batch import Batch, to_device, upload
 from charloom.engines.torch.cuda_graphs import GraphRecorder
 from charloom.engines.torch.dropout import seed_noise, weight_masks
 from charloom.engines.torch.optimisers import RECORDABLE
-from charloom.engines.torch.train_step import num_predictions, update_norms
+from charloom.engines.torch.train_step import diverged_update, num_predictions, update_norms
 from charloom.text.batching import Plan, Window
 
 if TYPE_CHECKING:
@@ -131,5 +130,4 @@ class GpuUpdates:
         window = plan.window(bad, share.lanes)
         before = learner.state_before(plan, window, state)
         total, count, gradients, _ = learner.gradients(bad, window, before, share)
-        counts = {name: int((~torch.isfinite(g)).sum()) for name, g in gradients.items()}
-        raise diverged(bad, float(total) / count, counts)
+        raise diverged_update(bad, float(total) / count, gradients, learner.params)

@@ -15,7 +15,7 @@ import torch
 
 from charloom.config import ModelConfig, TrainConfig
 from charloom.engines import Metrics, ParameterUpdate, State, map_state
-from charloom.engines.checks import diverged, frozen_parameters
+from charloom.engines.checks import frozen_parameters
 from charloom.engines.torch import precision
 from charloom.engines.torch.cpu.row_threads import RowThreads
 from charloom.engines.torch.dropout import noise_of, seed_noise, weight_masks
@@ -23,7 +23,13 @@ from charloom.engines.torch.gpu_updates import GpuUpdates
 from charloom.engines.torch.lane_sum import LaneSum, Share
 from charloom.engines.torch.model import DTYPES, TorchModel, concat_states, to_numpy, zero_state
 from charloom.engines.torch.optimisers import Optimiser
-from charloom.engines.torch.train_step import TrainStep, fold_bias_pairs, num_predictions, update_norms
+from charloom.engines.torch.train_step import (
+    TrainStep,
+    diverged_update,
+    fold_bias_pairs,
+    num_predictions,
+    update_norms,
+)
 from charloom.parameters import initial_bias_pair
 from charloom.schedule import Knots, average_decay, learning_rate
 from charloom.text.batching import Plan, Window
@@ -95,8 +101,7 @@ class TorchLearner:
                 total, count, gradients, state = self.gradients(step, window, state, share)
                 numbers = update_norms(total / count, list(gradients.values()))
                 if not np.isfinite(to_numpy(numbers[:2])).all():
-                    bad = {name: int((~torch.isfinite(g)).sum()) for name, g in gradients.items()}
-                    raise diverged(step, float(numbers[0]), bad)
+                    raise diverged_update(step, float(numbers[0]), gradients, self.params)
                 self.apply(list(gradients.values()), numbers[1], *self.rates(step))
                 measured.append(numbers)
                 counts.append(count)
@@ -220,6 +225,7 @@ class TorchLearner:
         if clip_norm is not None and (self.on_gpu is not None or float(norm) > clip_norm):
             torch._foreach_mul_(gradients, (clip_norm / norm).clamp(max=1.0))
         if clip_value is not None:
+            clip_value = min(float(clip_value), torch.finfo(self.dtype).max)
             torch._foreach_clamp_min_(gradients, -clip_value)
             torch._foreach_clamp_max_(gradients, clip_value)
 

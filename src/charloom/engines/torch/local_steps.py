@@ -197,7 +197,7 @@ class LocalSteps:
             for steps in found.values():
                 if steps.error is not None:
                     raise steps.error
-            raise diverged(first_step + int(table[:, 3].argmax()), math.nan, {})
+            raise diverged(first_step + int(table[:, 3].argmax()), math.nan, {}, {})
         observed = next(iter(found.values())).last_update
         counts = table[:, 1].astype(np.int64)
         return Metrics(table[:, 0] / table[:, 1], table[:, 2] / self.replicas, counts, observed)

@@ -22,9 +22,11 @@ from torch.nn import functional as F
 
 from charloom.config import ModelConfig, TrainConfig
 from charloom.engines import State, draws, map_state
+from charloom.engines.checks import diverged
 from charloom.engines.torch import network, precision
 from charloom.engines.torch.batch import Batch, upload
 from charloom.engines.torch.dropout import Dropout
+from charloom.errors import DivergedError
 from charloom.text.batching import Window
 
 if TYPE_CHECKING:
@@ -126,3 +128,11 @@ def update_norms(loss: Tensor, gradients: list[Tensor]) -> Tensor:
     """Collect an update's mean loss, its gradient norm, and the norm of each of P gradients, (2 + P,)."""
     norms = torch.stack(torch._foreach_norm(gradients))
     return torch.cat([loss.view(1), norms.norm().view(1), norms])
+
+
+def diverged_update(
+    step: int, loss: float, gradients: Mapping[str, Tensor], params: Mapping[str, Tensor]
+) -> DivergedError:
+    """The error for an update that was not taken, with what is not finite."""
+    bad = {name: int((~torch.isfinite(g)).sum()) for name, g in gradients.items()}
+    return diverged(step, loss, bad, {name: p.detach().cpu().numpy() for name, p in params.items()})

@@ -15,7 +15,9 @@ async function openPage() {
     legend();
     const [bytes, kernels] = await Promise.all([bytesOf("weights"), bytesOf("kernels")]);
     const wasm = await WebAssembly.compile(kernels);
-    const worker = new Worker(URL.createObjectURL(new Blob([$("worker").textContent], { type: "text/javascript" })));
+    const code = URL.createObjectURL(new Blob([$("worker").textContent], { type: "text/javascript" }));
+    const own = globalThis.trustedTypes?.createPolicy("charloom", { createScriptURL: (url) => url });
+    const worker = new Worker(own ? own.createScriptURL(code) : code); // the page's policy allows no other code
     const page = new Page(model, message => worker.postMessage(message));
     worker.onerror = event => page.heard({ kind: "error", says: event.message });
     worker.onmessage = ({ data }) => {

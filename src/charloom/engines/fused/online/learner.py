@@ -80,7 +80,8 @@ class FusedLearner(NumpyStates):
             check_ids(step_range.text, self.layout.vocab_size)
             done = self._run_updates(step_range, h)
             if done < len(steps):
-                raise diverged(steps[done], float(step_range.loss[done]), self._non_finite())
+                params = self.layout.named(self._vectors.w)
+                raise diverged(steps[done], float(step_range.loss[done]), self._non_finite(), params)
             measured.append(step_range)
         loss, grad_norm, lengths = (
             np.concatenate([getattr(step_range, name) for step_range in measured])

@@ -1,0 +1,85 @@
+"""A server in a thread of this process, with limits of a test's choice, and requests written byte by byte."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import threading
+from typing import NamedTuple
+
+from charloom.serve import Limits
+
+PATIENCE_S = 20
+
+
+class Listening(NamedTuple):
+    """Where a server in this process answers, and its parts."""
+
+    port: int
+    service: object
+    connections: object
+
+    def connect(self):
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S)
+
+    def send(self, content):
+        """The answer to bytes: its status, and its body as JSON if it is JSON; (0, None) without one."""
+        with self.connect() as client, contextlib.suppress(ConnectionError):
+            client.sendall(content)
+            return answer_of(client)
+        return 0, None
+
+
+def answer_of(client):
+    """Read one answer: its status and its body, from JSON if it says so; (0, None) if the server closed without one."""
+    head = b""
+    while b"\r\n\r\n" not in head:
+        part = client.recv(1 << 16)
+        if not part:
+            return 0, None
+        head += part
+    head, _, body = head.partition(b"\r\n\r\n")
+    headers = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
+    while len(body) < int(headers.get(b"content-length", b"0")):
+        part = client.recv(1 << 16)
+        if not part:
+            break
+        body += part
+    is_json = headers.get(b"content-type") == b"application/json"
+    return int(head.split()[1]), json.loads(body) if is_json else body
+
+
+def request(body=b"", *headers, target="/v1/completions", method="POST", host="localhost"):
+    """The bytes of a request; Content-Length is left out if the headers have one, or a coding."""
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *headers]
+    if not any(line.lower().startswith(("content-length", "transfer-encoding")) for line in headers):
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+@contextlib.contextmanager
+def listening(models, *, key=None, **limits):
+    """A server of these models, which stops at the end."""
+    from charloom.serve.app import Service, create_app
+    from charloom.serve.guard import LOOPBACK_NAMES
+    from charloom.serve.server import Address, listen, new_server, serve_on
+
+    service, bounds = Service(models, Limits(**limits)), Limits(**limits)
+    app = create_app(service, key=key, names=LOOPBACK_NAMES)
+    server, connections = new_server(app, bounds)
+    place, _ = listen(Address(port=0))
+    is_ready = threading.Event()
+
+    def run():
+        asyncio.run(serve_on(server, service, connections, place, lambda _url: is_ready.set()))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        assert is_ready.wait(PATIENCE_S)
+        yield Listening(place.getsockname()[1], service, connections)
+    finally:
+        server.should_exit = server.force_exit = True
+        thread.join(PATIENCE_S)
+        service.close()
+        place.close()
