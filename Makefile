@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 TOOLS := axe-playwright-python hatchling editables httpx hypothesis ipykernel jaxtyping mypy nbclient onnx onnxruntime openai playwright pytest pytest-randomly pytest-xdist ruff tensorboard typeguard
-.PHONY: demo test test-clients reliability audit check sanitize bench clean hosts
+.PHONY: demo test test-clients reliability soak audit check sanitize bench clean hosts
 
 demo: $(VENV)/kernels
 	$(BIN)/charloom demo
@@ -41,6 +41,12 @@ $(VENV)/clients/installed: $(VENV)/tools
 # Thousands of attacks on every kind of file, with their counts.
 reliability: $(VENV)/tools
 	$(BIN)/python -m pytest -q -n 2 -rP --no-header -m reliability tests
+
+# The same for an hour, or `make soak MINUTES=5`, with other attacks in every round; the results go into the page of promises.
+MINUTES ?= 60
+
+soak: $(VENV)/tools
+	$(BIN)/python -m benchmarks soak --minutes $(MINUTES)
 
 # The installed versions against the known vulnerabilities, by a tool in an environment of its own.
 audit: $(VENV)/audit/installed
