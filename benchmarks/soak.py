@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -29,10 +30,11 @@ from benchmarks.harness import write_results
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "reference" / "promises.md"
 START, END = "<!-- written by make soak -->", "<!-- end -->"
-TESTS = [sys.executable, *"-m pytest -q -x -n 2 -m reliability -p no:randomly --tb=short tests".split()]
+TESTS = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "2", "-m", "reliability", "--tb=short", "tests"]
 REPORT_S = 30.0
 STOPPING_S = 60.0
 SHOWN_LINES = 60
+PAGE_WIDTH = 100
 
 Totals = Mapping[str, Mapping[str, int]]
 """Kind of attack → its cases and losses."""
@@ -176,19 +178,14 @@ def paragraph(results: Mapping[str, Any]) -> str:
     losses = sum(kind["losses"] for kind in kinds.values())
     first, last = results["seeds"][0], results["seeds"][-1]
     versions = ", ".join(f"{name} {machine['versions'][name]}" for name in ("python", "numpy", "torch"))
-    lines = [
-        START,
+    what = (
         f"`make soak` last ran for {results['seconds'] / 60:.0f} minutes on {machine['date']}, "
-        f"with {machine['cores']} cores",
-        f"({machine['processor']}; {versions}),",
-        f"at commit {results['commit'][:12]}, with seeds {first} to {last}:",
-        f"{cases:,} cases, {losses:,} losses.",
-        "",
-        "| attack | cases | losses |",
-        "|---|--:|--:|",
-        *(f"| {kind} | {found['cases']:,} | {found['losses']:,} |" for kind, found in kinds.items()),
-        END,
-    ]
+        f"with {machine['cores']} cores ({machine['processor']}; {versions}), at commit "
+        f"{results['commit'][:12]}, with seeds {first} to {last}: {cases:,} cases, {losses:,} losses."
+    )
+    rows = [f"| {kind} | {found['cases']:,} | {found['losses']:,} |" for kind, found in kinds.items()]
+    table = ["| attack | cases | losses |", "|---|--:|--:|", *rows]
+    lines = [START, *textwrap.wrap(what, PAGE_WIDTH, break_on_hyphens=False), "", *table, END]
     return "\n".join(lines)
 
 
