@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -37,21 +37,28 @@ def final_report(
     *,
     reason: str,
     device: str,
+    overtime: Callable[[], float] = lambda: -math.inf,
 ) -> Generator[Closing, None, Finished]:
     """Measure the kept model, draw the verdicts, and record both in ``config.json`` and the model's card.
 
-    The time this takes is bounded: `LoopState.report_chars` limits the text. Yields what it is doing.
+    The time this takes is bounded: `LoopState.report_chars` limits the text, and what is late by `Budget.overtime` ends
+    with what it has measured. Yields what it is doing.
     """
     kept, step = read_model(run.model_path), progress.step
     engine = load_engine("auto", task="scoring" if device == "cpu" else "training")
     model = engine.model(kept.parameters, kept.model_config, device=device)
     held_out = reported_part(corpus, progress)
-    validation = yield from _score(model, held_out, corpus, step, "the loss on held-out text")
+    validation = yield from _score(
+        model, held_out, corpus, step, "the loss on held-out text", stops=lambda: overtime() > 0.3
+    )
     end = corpus.train[-min(TRAIN_LOSS_CHARS, progress.report_chars) :]
-    train = yield from _score(model, end, corpus, step, "the loss on training text")
+    train = yield from _score(
+        model, end, corpus, step, "the loss on training text", stops=lambda: overtime() > 0.4
+    )
     found = Baselines()
     if baselines is not None:
-        found = yield from _announced(step, "the baselines, n-gram and xz", baselines.finish())
+        steps = baselines.finish(lambda: overtime() > 0.6)
+        found = yield from _announced(step, "the baselines, n-gram and xz", steps)
     finished = Finished(
         step=progress.step,
         reason=reason,
@@ -87,11 +94,17 @@ def reported_part(corpus: Corpus, progress: LoopState) -> Int[Array, "M"] | None
 
 
 def _score(
-    model: EngineModel, ids: Int[Array, "N"] | None, corpus: Corpus, step: int, what: str
+    model: EngineModel,
+    ids: Int[Array, "N"] | None,
+    corpus: Corpus,
+    step: int,
+    what: str,
+    *,
+    stops: Callable[[], bool],
 ) -> Generator[Closing, None, Score | None]:
     if ids is None or len(ids) < 2:
         return None
-    steps = stream_steps(model, ids, boundary_id=corpus.vocab.boundary_id)
+    steps = stream_steps(model, ids, boundary_id=corpus.vocab.boundary_id, stops=stops)
     score: Score = yield from _announced(step, what, steps)
     return score
 

@@ -40,7 +40,10 @@ from charloom.training.state import LoopState
 SAMPLE_CHARS = 160
 
 FIXED_REPORT_S = 0.3
-"""What the final report takes besides reading text: files, the model, the end of the baselines."""
+"""What the final report takes besides reading text and writing files: the model, the end of the baselines."""
+
+SAVES_AT_THE_END = 3
+"""Files of a checkpoint's size that the end of a run writes and reads: the checkpoint, the model and its card."""
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -106,6 +109,7 @@ def train(
         loop = TrainingLoop(corpus, fitted, learner, recorder, monitor or (lambda _: {}))
         loop.before_s = 0.0 if began is None else clock() - began
         loop.spare_cores = threads.available() - num_threads
+        notes += loop.budget.late_start(loop.before_s)
         if resume:
             notes += lapse_of_exactness(run, fitted, num_threads=num_threads, device=_device(learner))
             notes += loop.restore()
@@ -182,7 +186,7 @@ class TrainingLoop:
         self.learner.set_progress(self.budget.knots)
         before, count = self.clock(), stop - first
         self.state, metrics = self.learner.advance(self.plan, first, count, self.state, observe=observe)
-        self.budget.reserve(self.before_s + self._report_s())
+        self.budget.reserve(self._report_s(), self.before_s)
         events = [self._account(metrics, first, stop, self.clock() - before)]
         if observe:
             events.append(update_stats(stop, metrics, clip_norm=self.config.clip_norm))
@@ -208,7 +212,14 @@ class TrainingLoop:
         self._start_baselines()
         reason, device = "patience" if self._is_impatient else "budget", _device(self.learner)
         report = yield from final_report(
-            self.corpus, self.config, recorder.run, progress, self.baselines, reason=reason, device=device
+            self.corpus,
+            self.config,
+            recorder.run,
+            progress,
+            self.baselines,
+            reason=reason,
+            device=device,
+            overtime=lambda: self.budget.overtime(self.before_s + self._elapsed_s()),
         )
         yield from recorder.record([report])
 
@@ -310,7 +321,8 @@ class TrainingLoop:
         most = self.progress.report_chars
         held_out = 0 if self.held_out is None else min(most, len(self.held_out))
         trained_on = min(most, TRAIN_LOSS_CHARS, len(self.corpus.train))
-        return FIXED_REPORT_S + (held_out + trained_on) / self.scored_chars_per_s
+        files_s = SAVES_AT_THE_END * self.recorder.save_s
+        return FIXED_REPORT_S + files_s + (held_out + trained_on) / self.scored_chars_per_s
 
     def _keep(self, loss: float) -> None:
         """Keep the current model as the best."""
