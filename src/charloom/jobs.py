@@ -344,6 +344,7 @@ def resume_job(
             raise no_checkpoint(run, notes)
         train_config = extend(train_config, more_steps, 0 if checkpoint is None else checkpoint.step)
     train_config, notes = continued(train_config, run, ranks)
+    notes += run.newer_names()
     resolved = Resolved(
         model_config=from_dict(ModelConfig, config["model"], source=source),
         train_config=train_config,

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from charloom.errors import ModelFileError, RunError
 from charloom.files import Lock, atomic_write, json_text, text_of_file, unwritable
 from charloom.modelfile import damaged, load_tensors, read_header, write_tensors
-from charloom.schema import MalformedError, Schema, json_value
+from charloom.schema import MalformedError, Schema, json_value, unknown_note
 from charloom.schema.documents import (
     EVENT_LINES,
     CompleteRunConfig,
@@ -189,6 +189,12 @@ class Run(Summarised):
             RunError: as `config`, or something is missing.
         """
         return self._checked_config(_COMPLETE_CONFIG)
+
+    def newer_names(self) -> tuple[str, ...]:
+        """A note on the names in ``config.json`` that this version does not know; nothing if there are none."""
+        config = self.config()
+        written_by = str(config.get("versions", {}).get("charloom", ""))
+        return unknown_note(str(self.config_path), _CONFIG.unknown(config), written_by)
 
     def _checked_config(self, schema: Schema[Any]) -> dict[str, Any]:
         try:

@@ -14,7 +14,7 @@ from charloom.engines import Learner, State
 from charloom.errors import DivergedError
 from charloom.modelfile import ModelFile, damaged_value, write_model
 from charloom.runs import Checkpoint, Run, no_checkpoint
-from charloom.schema import Schema
+from charloom.schema import Schema, unknown_note
 from charloom.schema.documents import LoopRecord
 from charloom.text.corpus import Corpus
 from charloom.training.events import Event, Saved, to_json
@@ -62,7 +62,7 @@ class RunRecorder:
         began = self.clock()
         tensors = dict(self.learner.tensors())
         tensors |= named_state(self.learner.export_state(state))
-        self.run.write_checkpoint(Checkpoint(progress.step, tensors, dataclasses.asdict(progress)))
+        self.run.write_checkpoint(Checkpoint(progress.step, tensors, progress.to_json()))
         self.saved_at, self.saved_step = self.clock(), progress.step
         self.save_s = self.saved_at - began
         return Saved(progress.step, str(self.run.checkpoint_folder))
@@ -81,8 +81,10 @@ class RunRecorder:
             if self.run.model_path.exists():
                 raise no_checkpoint(self.run, notes)
             return None, [], (*notes, "there is no checkpoint: the training starts again at step 0")
-        check = Schema(LoopRecord, damaged_value(self.run.checkpoint_folder)).check
-        check(checkpoint.scalars, f"the scalars of step {checkpoint.step}")
+        schema = Schema(LoopRecord, damaged_value(self.run.checkpoint_folder))
+        schema.check(checkpoint.scalars, f"the scalars of step {checkpoint.step}")
+        newer = schema.unknown(checkpoint.scalars)
+        notes += unknown_note(f"the checkpoint of step {checkpoint.step:,}", newer, "")
         parts = dict(checkpoint.tensors)
         named = {name: parts.pop(name) for name in list(parts) if name.startswith("state.")}
         state = unnamed_state(named, self.model_config.num_layers)
