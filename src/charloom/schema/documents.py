@@ -220,6 +220,10 @@ class StartedLine(EventLine, frozen=True):
     device: Text
     threads: Count
     notes: list[Text]
+    ranks: Count = 1
+    lane_groups: Count = 1
+    replicas: Count = 1
+    memory: dict[str, Count] = {}
 
 
 class ProgressLine(EventLine, frozen=True):

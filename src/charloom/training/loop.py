@@ -31,6 +31,7 @@ from charloom.training.events import EpochEnd, Event, Progress, Sampled, Started
 from charloom.training.exactness import lapse_of_exactness
 from charloom.training.facts import TRAIN_LOSS_CHARS
 from charloom.training.final_report import final_report, reported_part
+from charloom.training.memory_need import need_of
 from charloom.training.milestones import VALIDATIONS, Milestones
 from charloom.training.parameter_stats import update_stats
 from charloom.training.ranks import LeadingLearner, divided, release
@@ -100,6 +101,8 @@ def train(
         engine = load_engine(fitted.engine)
     blas = fitted.threads if engine.uses_blas and fitted.threads is not None else 1
     with run.removed_if_unused(), run.lock(), threads.limit(fitted.threads, blas=blas) as num_threads:
+        need = need_of(corpus, model_config, fitted, num_threads, 1 if ranks is None else ranks.size)
+        need.check()
         if parameters is None:
             parameters = initial_parameters(model_config, len(corpus.vocab), fitted.seed)
         learner: Any = engine.learner(parameters, model_config, fitted, device=fitted.device, ranks=ranks)
@@ -117,7 +120,8 @@ def train(
             loop.save()
         num_params = count_parameters(model_config, len(corpus.vocab))
         try:
-            yield from recorder.record([loop.started(num_params, num_threads, notes)])
+            started = loop.started(num_params, num_threads, notes)
+            yield from recorder.record([dataclasses.replace(started, memory=need.parts)])
             while not loop.is_over:
                 yield from loop.advance()
             yield from loop.finish()
