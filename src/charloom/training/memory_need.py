@@ -6,8 +6,8 @@ P parameters of s bytes, m moments and averages of each, G groups of lanes, B·T
     gradients   s·P·(G + 1)                                 each group's, and their sum
     optimiser   s·P·m
     checkpoint  2·s·P·(1 + m)                               the arrays and the file's bytes
-    window      s·B·T·(3·V + Σ a layer's arrays)            logits, their probabilities and gradient; gates and states
-    report      libraries, and the n-gram's counts
+    window      s·B·T·(5·V + Σ kept + one layer's gradients) logits and what the loss makes of them; gates and states
+    report      libraries, the logits of scored text, the n-gram's counts
 
 The test of this module compares the sum with measured peaks. On a GPU the window is in the device's memory and left out.
 """
@@ -21,7 +21,8 @@ from charloom.config import ModelConfig, TrainConfig
 from charloom.memory import Need
 from charloom.parameters import cell_size, count_parameters, mlp_size
 from charloom.text.corpus import Corpus
-from charloom.training.baselines import LEAST_TRAIN_CHARS, MOST_HELD_OUT_CHARS, MOST_TRAIN_CHARS
+from charloom.training.baselines import LEAST_TRAIN_CHARS, MOST_TRAIN_CHARS
+from charloom.training.state import LoopState
 
 LIBRARIES = 40_000_000
 """What is loaded with the first steps: kernels, pools of threads, their work space."""
@@ -29,8 +30,12 @@ LIBRARIES = 40_000_000
 BYTES_PER_COUNTED_CHAR = 100
 """The n-gram's counts and xz's search, per character of the training text that primes them."""
 
-_OF_CELL = {"elman": 6, "lstm": 14, "gru": 14, "mingru": 8}
-"""Numbers that a layer keeps for each character, as a multiple of its width: gates, their gradients, states."""
+_KEPT = {"elman": 3, "lstm": 7, "gru": 7, "mingru": 5}
+_GRADIENTS = {"elman": 3, "lstm": 7, "gru": 7, "mingru": 4}
+"""Numbers for each character as a multiple of a layer's width: its gates and states, and their gradients."""
+
+_SCORED_CHARS = 64 * 256
+"""Characters whose logits a scoring pass holds."""
 
 _SETTINGS = {
     "window": "lower --batch-size or --bptt-length; with thousands of characters, also raise --min-count",
@@ -89,7 +94,9 @@ def training_need(
         "optimiser": kept * bytes_of_weights,
         "checkpoint": 2 * (1 + kept) * bytes_of_weights,
         "window": size * _window_numbers(model, training, vocab_size) if on_cpu else 0,
-        "report": LIBRARIES + BYTES_PER_COUNTED_CHAR * _counted_chars(train_chars, held_out_chars),
+        "report": LIBRARIES
+        + 8 * vocab_size * _SCORED_CHARS
+        + BYTES_PER_COUNTED_CHAR * _counted_chars(training, train_chars, held_out_chars),
     }
     return Need("the training", parts, _SETTINGS)
 
@@ -101,21 +108,25 @@ def _num_moments(training: TrainConfig) -> int:
     return by_name[training.optimizer]
 
 
-def _counted_chars(train_chars: int, held_out_chars: int) -> int:
-    """Most characters that the baselines read."""
+def _counted_chars(training: TrainConfig, train_chars: int, held_out_chars: int) -> int:
+    """Most characters that the baselines read: fewer if the budget says how many are trained on."""
     if held_out_chars < 2:
         return 0
-    primed = max(LEAST_TRAIN_CHARS, min(MOST_TRAIN_CHARS, 10 * held_out_chars))
-    return min(train_chars, primed) + min(held_out_chars, MOST_HELD_OUT_CHARS)
+    state = LoopState(validation_chars=0)
+    read = math.inf if training.epochs is None else training.epochs * train_chars
+    read = read if training.steps is None else training.steps * training.batch_size * training.bptt_length
+    state.size_measurements(min(read, 1e12), 0)
+    held_out = min(held_out_chars, state.report_chars)
+    primed = max(LEAST_TRAIN_CHARS, min(MOST_TRAIN_CHARS, 10 * held_out))
+    return min(train_chars, primed) + held_out
 
 
 def _window_numbers(model: ModelConfig, training: TrainConfig, vocab_size: int) -> int:
     """Numbers that one window keeps for its gradients."""
     chars = training.batch_size * training.bptt_length
     scored = training.batch_size if training.objective == "last" else chars
-    return 3 * scored * vocab_size + chars * (
-        _input_size(model) * 2 + model.num_layers * _layer_numbers(model)
-    )
+    layers = model.num_layers * _kept_numbers(model) + _GRADIENTS[model.cell] * cell_size(model)
+    return 5 * scored * vocab_size + chars * (2 * _input_size(model) + layers)
 
 
 def _input_size(model: ModelConfig) -> int:
@@ -123,10 +134,10 @@ def _input_size(model: ModelConfig) -> int:
     return width or 1
 
 
-def _layer_numbers(model: ModelConfig) -> int:
-    """Numbers of a layer for each character: gates and their gradients, states, and what residual branches keep."""
+def _kept_numbers(model: ModelConfig) -> int:
+    """Numbers of a layer for each character: gates and states, and what residual branches and dropout keep."""
     drops = any(getattr(model, f"dropout_{site}") > 0 for site in ("input", "layer", "branch", "output"))
+    cell = (_KEPT[model.cell] + drops) * cell_size(model)
     if model.block == "plain":
-        return (_OF_CELL[model.cell] + drops) * cell_size(model)
-    cell, branches = _OF_CELL[model.cell] * cell_size(model), (14 + 2 * drops) * model.hidden_size
-    return cell + 5 * mlp_size(model) + branches
+        return cell
+    return cell + 5 * mlp_size(model) + (12 + 2 * drops) * model.hidden_size
