@@ -12,14 +12,14 @@ from pathlib import Path
 
 GOLDEN = Path(sys.argv[1])
 EXPECTED = json.loads((GOLDEN / "expected.json").read_text("utf-8"))["models"]
-TEXT, TINY = str(GOLDEN / "text.txt"), ["--hidden-size", "12", "--batch-size", "4", "--bptt-length", "16"]
+TEXT, TINY = str(GOLDEN / "text.txt"), ["--hidden-size", "12", "--bptt-length", "16", "--dropout-input", "0"]
 
 
 def run(*words):
     """What a command line printed as JSON."""
     command = [str(Path(sys.executable).with_name("charloom")), *map(str, words), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=120)
-    assert done.returncode == 0, f"{words}: {done.stderr}"
+    assert done.returncode == 0, f"{words}: {done.stdout} {done.stderr}"
     return json.loads(done.stdout)
 
 
@@ -39,9 +39,10 @@ def check_the_place():
 
 def check_golden_models():
     """Old models sample the recorded texts."""
-    for name, expected in EXPECTED.items():
+    for name in ("elman-plain", "lstm-plain", "gru-residual", "mingru-residual"):
+        expected = EXPECTED[name]
         words = ["--length", "120", "--temperature", "0.8", "--seed", "11", "--prompt", "The "]
-        engines = ["fused", "scratch"] if name in ("lstm-plain", "mingru-residual") else ["fused"]
+        engines = ["fused", "scratch"] if name == "lstm-plain" else ["fused"]
         for engine in engines:
             found = run("sample", GOLDEN / f"{name}.safetensors", *words, "--engine", engine)
             assert found["samples"][0]["text"] == expected["samples"][engine], (name, engine)
@@ -57,9 +58,19 @@ def check_a_training():
     if find_spec("torch") is not None:
         how["torch"] = ["--cell", "lstm"]
     for engine, settings in how.items():
-        settings = [*settings, *TINY, "--engine", engine, "--steps", "20", "--out", engine]
-        if engine == "fused":
-            settings += ["--batch-size", "1", "--dropout-output", "0"]
+        settings = [
+            *settings,
+            *TINY,
+            "--engine",
+            engine,
+            "--steps",
+            "20",
+            "--out",
+            engine,
+            "--dropout-output",
+            "0",
+        ]
+        settings += ["--batch-size", "1" if engine == "fused" else "4"]
         assert run("train", "text.ids", *settings)["steps"] == 20
     assert run("train", "--resume", "scratch", "--steps", "+5")["steps"] == 25
     assert run("eval", "scratch", TEXT)["loss_nats"] > 0
@@ -72,8 +83,10 @@ def check_pages():
     """What is written from files of the package: a page that generates, and an inspection."""
     run("export", "scratch", "--html", "page.html")
     assert "WebAssembly" in Path("page.html").read_text("utf-8")
-    run("inspect", "scratch", TEXT, "--out", "why")
-    assert Path("why/report.html").stat().st_size > 10_000
+    assert run("inspect", "scratch/model.safetensors", TEXT)["held_out_nats"] > 0
+    if find_spec("matplotlib") is not None:
+        run("inspect", "scratch", TEXT, "--out", "why")
+        assert Path("why/report.html").stat().st_size > 10_000
 
 
 if __name__ == "__main__":

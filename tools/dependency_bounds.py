@@ -20,7 +20,10 @@ LEFT_OUT = ("torch", "charloom")
 def requirements() -> list[str]:
     """Every requirement of the project and its extras, once, without PyTorch."""
     project = tomllib.loads(PROJECT.read_text("utf-8"))["project"]
-    every = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
+    every = [
+        *project["dependencies"],
+        *(one for extra in project["optional-dependencies"].values() for one in extra),
+    ]
     return sorted({one for one in every if re.match(r"[\w-]+", one)[0] not in LEFT_OUT})  # type: ignore[index]
 
 

@@ -223,6 +223,7 @@ class StartedLine(EventLine, frozen=True):
     ranks: Count = 1
     lane_groups: Count = 1
     replicas: Count = 1
+    kernels: Text = ""
     memory: dict[str, Count] = {}
 
 

@@ -24,6 +24,7 @@ class Started:
         ranks: processes that share the batch.
         lane_groups: parts of the batch, or of each replica's, whose gradients are added in order.
         replicas: sets of weights that train alone between averages (setting `sync_every`).
+        kernels: the processor level of the compiled kernels, or none.
         memory: bytes that the training takes by its settings, by parts; see `training.memory_need`.
     """
 
@@ -36,6 +37,7 @@ class Started:
     ranks: int = 1
     lane_groups: int = 1
     replicas: int = 1
+    kernels: str = ""
     memory: Mapping[str, int] = field(default_factory=dict)
 
 

@@ -20,6 +20,7 @@ from charloom.engines import EngineModel, Learner, Metrics, State, load_engine
 from charloom.errors import ConfigError, DivergedError
 from charloom.evaluation.protocols import stream_estimate
 from charloom.generation import sample
+from charloom.kernels.library import level_in_use
 from charloom.parameters import count_parameters, initial_parameters
 from charloom.runs import Run
 from charloom.schedule import learning_rate
@@ -164,6 +165,7 @@ class TrainingLoop:
     def started(self, num_params: int, num_threads: int, notes: tuple[str, ...]) -> Started:
         """The first event."""
         where = divided(self.learner, self.config, self.plan) | {"threads": num_threads, "notes": notes}
+        where |= {"kernels": level_in_use()}
         return Started(self.progress.step, num_params, self.plan.steps_per_epoch, **where)
 
     def restore(self) -> tuple[str, ...]:
