@@ -52,8 +52,8 @@ class Need:
         largest = sorted(self.parts.items(), key=lambda part: -part[1])
         return " + ".join(f"{name} {shown_bytes(size)}" for name, size in largest if size)
 
-    def check(self, free: int | None = None) -> None:
-        """Refuse it if it does not fit.
+    def check(self, free: int | None = None) -> Need:
+        """Return it, or refuse it if it does not fit.
 
         Args:
             free: bytes; None = `free_bytes`. Where the system tells nothing, nothing is refused.
@@ -63,7 +63,7 @@ class Need:
         """
         free = free_bytes() if free is None else free
         if free is None or self.total <= free:
-            return
+            return self
         largest = max(self.parts, key=lambda name: self.parts[name])
         raise OutOfMemoryError(
             f"{self.what} needs about {shown_bytes(self.total)} of memory and {shown_bytes(free)} are free",

@@ -107,7 +107,7 @@ def read_model(path: Path) -> ModelFile:
     return ModelFile(load_tensors(path), config, text, vocab, card)
 
 
-def newer_names(card: Mapping[str, Any], source: str) -> tuple[str, ...]:
+def newer_names_of_card(card: Mapping[str, Any], source: str) -> tuple[str, ...]:
     """A note on the names in a model's card that this version does not know; nothing if there are none."""
     written_by = str(card.get("versions", {}).get("charloom", ""))
     return unknown_note(source, Schema(Card, damaged_value(Path(source))).unknown(card), written_by)

@@ -190,12 +190,6 @@ class Run(Summarised):
         """
         return self._checked_config(_COMPLETE_CONFIG)
 
-    def newer_names(self) -> tuple[str, ...]:
-        """A note on the names in ``config.json`` that this version does not know; nothing if there are none."""
-        config = self.config()
-        written_by = str(config.get("versions", {}).get("charloom", ""))
-        return unknown_note(str(self.config_path), _CONFIG.unknown(config), written_by)
-
     def _checked_config(self, schema: Schema[Any]) -> dict[str, Any]:
         try:
             config = json_value(text_of_file(self.config_path), finite=False)
@@ -272,6 +266,13 @@ class Run(Summarised):
             except ModelFileError as error:
                 notes.append(f"skipped a damaged checkpoint: {error.what} ({error.why})")
         return None, tuple(notes)
+
+
+def newer_names(run: Run) -> tuple[str, ...]:
+    """A note on the names in ``config.json`` that this version does not know; nothing if there are none."""
+    config = run.config()
+    written_by = str(config.get("versions", {}).get("charloom", ""))
+    return unknown_note(str(run.config_path), _CONFIG.unknown(config), written_by)
 
 
 def _ends_in_newline(path: Path) -> bool:

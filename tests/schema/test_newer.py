@@ -10,8 +10,8 @@ import pytest
 import charloom
 from charloom.branching import branch_job
 from charloom.cli import main
-from charloom.modelfile import newer_names, read_model, write_model
-from charloom.runs import Run, read_checkpoint
+from charloom.modelfile import newer_names_of_card, read_model, write_model
+from charloom.runs import Run, newer_names, read_checkpoint
 from charloom.schema import Schema, unknown_note
 from charloom.schema.documents import Card, LoopRecord, RunConfig
 from charloom.training import Started
@@ -88,8 +88,8 @@ def test_what_this_version_writes_has_no_unknown_names(tmp_path):
     charloom.train(tmp_path / "text.txt", out=tmp_path / "tuned", init_from=run.path, steps=4, quiet=True)
     for name in ("run", "branch", "tuned"):
         one = Run(tmp_path / name)
-        assert one.newer_names() == ()
-        assert newer_names(read_model(one.model_path).card, name) == ()
+        assert newer_names(one) == ()
+        assert newer_names_of_card(read_model(one.model_path).card, name) == ()
         assert unknown(LoopRecord, read_checkpoint(one.checkpoint_paths()[0]).scalars) == ()
 
 

@@ -73,12 +73,12 @@ def final_report(
         verdicts=(),
         steps_plan=format_plan(progress.knots or ((0, 0.0), (max(1, progress.step), 1.0))),
     )
-    results = _results(finished, None if validation is None else validation.standard_error)
-    results |= {"val_bits_per_byte": _bits_per_byte(corpus, held_out, validation)}
+    results = _results(finished, validation) | {
+        "val_bits_per_byte": _bits_per_byte(corpus, held_out, validation)
+    }
     held_out_file = run.config().get("corpus", {}).get("val") is not None
-    plan, network, events = finished.steps_plan, kept.model_config, run.events()
-    how: dict[str, Any] = {"plan": plan, "reason": reason, "held_out_file": held_out_file}
-    facts = run_facts(results, events, corpus, network, config, **how)
+    how: dict[str, Any] = {"plan": finished.steps_plan, "reason": reason, "held_out_file": held_out_file}
+    facts = run_facts(results, run.events(), corpus, kept.model_config, config, **how)
     finished = replace(finished, verdicts=judge(facts))
     results |= {"verdicts": [asdict(one) for one in finished.verdicts], "facts": facts.to_json()}
     write_model(run.model_path, replace(kept, card=kept.card | {"results": results}))
@@ -125,7 +125,7 @@ def _bits_per_byte(corpus: Corpus, ids: Int[Array, "M"] | None, score: Score | N
     return None if score is None or ids is None else score.bits_per_char / bytes_per_id(corpus.vocab, ids)
 
 
-def _results(finished: Finished, standard_error: float | None) -> dict[str, Any]:
+def _results(finished: Finished, validation: Score | None) -> dict[str, Any]:
     loss = finished.val_loss_nats
     return {
         "protocol": "stream",
@@ -136,7 +136,7 @@ def _results(finished: Finished, standard_error: float | None) -> dict[str, Any]
         "wall_time_s": round(finished.wall_time_s, 3),
         "val_loss_nats": loss,
         "val_bits_per_char": None if loss is None else loss / math.log(2),
-        "val_standard_error_nats": standard_error,
+        "val_standard_error_nats": None if validation is None else validation.standard_error,
         "val_chars": finished.val_chars,
         "train_loss_nats": finished.train_loss_nats if math.isfinite(finished.train_loss_nats) else None,
         "ngram_bits_per_char": finished.ngram_bits_per_char,

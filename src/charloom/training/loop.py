@@ -102,8 +102,7 @@ def train(
         engine = load_engine(fitted.engine)
     blas = fitted.threads if engine.uses_blas and fitted.threads is not None else 1
     with run.removed_if_unused(), run.lock(), threads.limit(fitted.threads, blas=blas) as num_threads:
-        need = need_of(corpus, model_config, fitted, num_threads, 1 if ranks is None else ranks.size)
-        need.check()
+        need = need_of(corpus, model_config, fitted, num_threads, 1 if ranks is None else ranks.size).check()
         if parameters is None:
             parameters = initial_parameters(model_config, len(corpus.vocab), fitted.seed)
         learner: Any = engine.learner(parameters, model_config, fitted, device=fitted.device, ranks=ranks)
@@ -111,7 +110,7 @@ def train(
             learner = LeadingLearner(ranks, learner, corpus, model_config, fitted)
         recorder = RunRecorder(run, corpus, model_config, learner, card=card or {}, clock=clock)
         loop = TrainingLoop(corpus, fitted, learner, recorder, monitor or (lambda _: {}))
-        loop.before_s = 0.0 if began is None else clock() - began
+        loop.before_s, loop.memory = 0.0 if began is None else clock() - began, need.parts
         loop.spare_cores = threads.available() - num_threads
         notes += loop.budget.late_start(loop.before_s)
         if resume:
@@ -121,8 +120,7 @@ def train(
             loop.save()
         num_params = count_parameters(model_config, len(corpus.vocab))
         try:
-            started = loop.started(num_params, num_threads, notes)
-            yield from recorder.record([dataclasses.replace(started, memory=need.parts)])
+            yield from recorder.record([loop.started(num_params, num_threads, notes)])
             while not loop.is_over:
                 yield from loop.advance()
             yield from loop.finish()
@@ -159,13 +157,14 @@ class TrainingLoop:
         self.held_out = validation if validation is not None and len(validation) >= 2 else None
         self.began = self.clock()
         self.before_s, self.spare_cores = 0.0, 0
+        self.memory: Mapping[str, int] = {}
         self.scored_chars_per_s = math.inf
         self.baselines: BaselineMeasurement | None = None
 
     def started(self, num_params: int, num_threads: int, notes: tuple[str, ...]) -> Started:
         """The first event."""
         where = divided(self.learner, self.config, self.plan) | {"threads": num_threads, "notes": notes}
-        where |= {"kernels": level_in_use()}
+        where |= {"kernels": level_in_use(), "memory": self.memory}
         return Started(self.progress.step, num_params, self.plan.steps_per_epoch, **where)
 
     def restore(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ P parameters of s bytes, m moments and averages of each, G groups of lanes, B·T
     gradients   s·P·(G + 1)                                 each group's, and their sum
     optimiser   s·P·m
     checkpoint  2·s·P·(1 + m)                               the arrays and the file's bytes
-    window      s·B·T·(5·V + Σ kept + one layer's gradients) logits and what the loss makes of them; gates and states
+    window      s·B·T·(5·V + Σ kept + one layer's gradients) logits, and the loss of each; gates and states
     report      libraries, the logits of scored text, the n-gram's counts
 
 The test of this module compares the sum with measured peaks. On a GPU the window is in the device's memory and left out.
