@@ -48,17 +48,13 @@ def final_report(
     engine = load_engine("auto", task="scoring" if device == "cpu" else "training")
     model = engine.model(kept.parameters, kept.model_config, device=device)
     held_out = reported_part(corpus, progress)
-    validation = yield from _score(
-        model, held_out, corpus, step, "the loss on held-out text", stops=lambda: overtime() > 0.3
-    )
+    late = (lambda: overtime() > 0.3), (lambda: overtime() > 0.4), (lambda: overtime() > 0.6)
+    validation = yield from _score(model, held_out, corpus, step, "the loss on held-out text", stops=late[0])
     end = corpus.train[-min(TRAIN_LOSS_CHARS, progress.report_chars) :]
-    train = yield from _score(
-        model, end, corpus, step, "the loss on training text", stops=lambda: overtime() > 0.4
-    )
+    train = yield from _score(model, end, corpus, step, "the loss on training text", stops=late[1])
     found = Baselines()
     if baselines is not None:
-        steps = baselines.finish(lambda: overtime() > 0.6)
-        found = yield from _announced(step, "the baselines, n-gram and xz", steps)
+        found = yield from _announced(step, "the baselines, n-gram and xz", baselines.finish(late[2]))
     finished = Finished(
         step=progress.step,
         reason=reason,

@@ -112,15 +112,13 @@ def train(
         loop = TrainingLoop(corpus, fitted, learner, recorder, monitor or (lambda _: {}))
         loop.before_s, loop.memory = 0.0 if began is None else clock() - began, need.parts
         loop.spare_cores = threads.available() - num_threads
-        notes += loop.budget.late_start(loop.before_s)
         if resume:
             notes += lapse_of_exactness(run, fitted, num_threads=num_threads, device=_device(learner))
             notes += loop.restore()
         if recorder.saved_step < 0:  # from here on, whatever ends the process, a resume finds a checkpoint
             loop.save()
-        num_params = count_parameters(model_config, len(corpus.vocab))
         try:
-            yield from recorder.record([loop.started(num_params, num_threads, notes)])
+            yield from recorder.record([loop.started(num_threads, notes)])
             while not loop.is_over:
                 yield from loop.advance()
             yield from loop.finish()
@@ -161,8 +159,10 @@ class TrainingLoop:
         self.scored_chars_per_s = math.inf
         self.baselines: BaselineMeasurement | None = None
 
-    def started(self, num_params: int, num_threads: int, notes: tuple[str, ...]) -> Started:
+    def started(self, num_threads: int, notes: tuple[str, ...]) -> Started:
         """The first event."""
+        num_params = count_parameters(self.recorder.model_config, len(self.corpus.vocab))
+        notes += self.budget.late_start(self.before_s)
         where = divided(self.learner, self.config, self.plan) | {"threads": num_threads, "notes": notes}
         where |= {"kernels": level_in_use(), "memory": self.memory}
         return Started(self.progress.step, num_params, self.plan.steps_per_epoch, **where)
@@ -216,15 +216,9 @@ class TrainingLoop:
         release(self.learner)
         self._start_baselines()
         reason, device = "patience" if self._is_impatient else "budget", _device(self.learner)
+        how: dict[str, Any] = {"reason": reason, "device": device, "overtime": self._overtime}
         report = yield from final_report(
-            self.corpus,
-            self.config,
-            recorder.run,
-            progress,
-            self.baselines,
-            reason=reason,
-            device=device,
-            overtime=lambda: self.budget.overtime(self.before_s + self._elapsed_s()),
+            self.corpus, self.config, recorder.run, progress, self.baselines, **how
         )
         yield from recorder.record([report])
 
@@ -241,6 +235,9 @@ class TrainingLoop:
     def _elapsed_s(self) -> float:
         """Wall-clock time of the loop, including the time before a resume."""
         return self.clock() - self.began
+
+    def _overtime(self) -> float:
+        return self.budget.overtime(self.before_s + self._elapsed_s())
 
     def _account(self, metrics: Metrics, first: int, stop: int, train_s: float) -> Event:
         """Add a range of steps to the loop's state and the budget."""
@@ -274,7 +271,7 @@ class TrainingLoop:
         if self.held_out is not None and due.validates(first, step, last):
             yield self._validate(self.held_out)
         if due.samples(first, step):
-            yield self._sample()
+            yield sampled_text(self._model("writing"), self.corpus, step, self.config.seed)
         if due.monitors(first, step):
             yield Watched(step, self.monitor(self.learner.model().parameters()))
 
@@ -339,14 +336,15 @@ class TrainingLoop:
     def _is_impatient(self) -> bool:
         return self.config.patience is not None and self.progress.worse_since_best >= self.config.patience
 
-    def _sample(self) -> Sampled:
-        seed, no_prompt = self.config.seed, [np.empty(0, np.int64)]
-        config = SampleConfig(length=SAMPLE_CHARS, temperature=0.7, seed=seed)
-        try:
-            (done,) = sample(self._model("writing"), self.corpus.vocab, no_prompt, config, seed=seed)
-        except DivergedError as error:  # training itself can continue
-            return Sampled(self.progress.step, f"[no text: {error.what}]")
-        return Sampled(self.progress.step, done.text)
+
+def sampled_text(model: EngineModel, corpus: Corpus, step: int, seed: int) -> Sampled:
+    """A short sample of a model, as an event."""
+    config = SampleConfig(length=SAMPLE_CHARS, temperature=0.7, seed=seed)
+    try:
+        (done,) = sample(model, corpus.vocab, [np.empty(0, np.int64)], config, seed=seed)
+    except DivergedError as error:  # training itself can continue
+        return Sampled(step, f"[no text: {error.what}]")
+    return Sampled(step, done.text)
 
 
 def _device(learner: Learner) -> str:
