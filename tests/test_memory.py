@@ -258,7 +258,8 @@ def test_the_peaks_of_reading_and_preparing_are_close_to_their_estimates(tmp_pat
 
 
 @linux
-def test_the_peaks_of_a_server_and_an_inspection_are_close_to_their_estimates():
+@pytest.mark.reliability
+def test_the_peaks_of_a_server_and_an_inspection_are_close_to_their_estimates(attacks):
     file = GOLDEN / "gru-residual.safetensors"
     load = f"models = load_models([{str(file)!r}])"
     need = serving_need([file], Limits())
@@ -269,6 +270,7 @@ def test_the_peaks_of_a_server_and_an_inspection_are_close_to_their_estimates():
     assert is_close(
         inspected, inspecting_need(ModelConfig(cell="lstm", hidden_size=12, num_layers=2), 60, 0).total
     )
+    attacks.count("memory estimates", 2)
 
 
 def test_the_rows_of_a_server_grow_with_its_limits():

@@ -32,5 +32,5 @@ def test_a_loop_state_survives_json_to_the_last_digit():
         since_validation=(0.1, 3),
         in_epoch=(0.7, 2),
     )
-    assert LoopState.from_json(json.loads(json.dumps(dataclasses.asdict(state)))) == state
+    assert LoopState.from_json(json.loads(json.dumps(state.to_json()))) == state
     assert LoopState.from_json(json.loads(json.dumps(dataclasses.asdict(LoopState())))) == LoopState()
