@@ -1,6 +1,5 @@
 """Events as JSON lines, and the loop's state through JSON."""
 
-import dataclasses
 import json
 import math
 
@@ -33,4 +32,4 @@ def test_a_loop_state_survives_json_to_the_last_digit():
         in_epoch=(0.7, 2),
     )
     assert LoopState.from_json(json.loads(json.dumps(state.to_json()))) == state
-    assert LoopState.from_json(json.loads(json.dumps(dataclasses.asdict(LoopState())))) == LoopState()
+    assert LoopState.from_json(json.loads(json.dumps(LoopState().to_json()))) == LoopState()
