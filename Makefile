@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 TOOLS := axe-playwright-python hatchling editables httpx hypothesis ipykernel jaxtyping mypy nbclient onnx onnxruntime openai playwright pytest pytest-randomly pytest-xdist ruff schemathesis tensorboard typeguard
-.PHONY: demo test test-clients reliability audit check sanitize bench clean hosts
+.PHONY: demo test test-clients test-oldest test-newest reliability soak audit check sanitize bench clean hosts
 
 demo: $(VENV)/kernels
 	$(BIN)/charloom demo
@@ -38,9 +38,34 @@ $(VENV)/clients/installed: $(VENV)/tools
 	$(VENV)/openai-1/bin/python -m pip install --quiet --disable-pip-version-check 'openai==1.0.0' 'httpx<0.28'
 	touch $@
 
+# The tests that touch the dependencies, with the oldest and with the newest version of each that pyproject.toml allows,
+# in environments of their own on top of this one. PyTorch stays at the version below, as each build takes gigabytes.
+BOUNDS ?= $(VENV)/bounds
+DEPENDENT := tests/cli tests/text tests/schema tests/recipes tests/serve tests/tuning tests/export tests/progress \
+	tests/report tests/insight tests/engines/scratch tests/training/test_resume.py tests/test_files.py tests/test_golden.py \
+	tests/test_modelfile.py tests/test_plots.py tests/test_plots_insight.py tests/test_tensorboard_log.py \
+	tests/test_threads.py
+
+test-oldest test-newest: test-%: $(BOUNDS)/%/installed
+	PYTHONPATH=src $(BOUNDS)/$*/bin/python -m pytest -q -n 2 --dist loadfile $(DEPENDENT)
+
+$(BOUNDS)/%/installed: $(VENV)/tools tools/dependency_bounds.py
+	$(BIN)/python -m venv --clear $(BOUNDS)/$*
+	$(BIN)/python tools/dependency_bounds.py $* > $(BOUNDS)/$*/requirements.txt
+	$(BOUNDS)/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $(BOUNDS)/$*/requirements.txt
+	$(BIN)/python -c 'import site; print(*site.getsitepackages())' \
+		> $$($(BOUNDS)/$*/bin/python -c 'import site; print(*site.getsitepackages())')/tools.pth
+	touch $@
+
 # Thousands of attacks on every kind of file, with their counts.
 reliability: $(VENV)/tools
 	$(BIN)/python -m pytest -q -n 2 -rP --no-header -m reliability tests
+
+# The same for an hour, or `make soak MINUTES=5`, with other attacks in every round; the results go into the page of promises.
+MINUTES ?= 60
+
+soak: $(VENV)/tools
+	$(BIN)/python -m benchmarks soak --minutes $(MINUTES)
 
 # The installed versions against the known vulnerabilities, by a tool in an environment of its own.
 audit: $(VENV)/audit/installed

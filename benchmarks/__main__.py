@@ -22,6 +22,7 @@ NAMES = {
     "mutations": "the test that fails for each flipped sign and dropped term in the scratch engine",
     "published": "training times of the published forms of the five systems",
     "table": "four cells, plain and residual, at equal parameters and time, on four texts (hours; resumable)",
+    "soak": "the reliability tests with another seed in every round, for an hour (--minutes 5): cases and losses by kind",
     "seeds": "more seeds of the two published systems that take minutes per seed",
     "makemore": "names by makemore's protocol: the default recipe beside makemore's transformer and GRU",
     "quality": "losses of a recipe, seed by seed (--recipe flash, best or record)",

@@ -76,16 +76,16 @@ def test_a_folder_that_cannot_be_written(monkeypatch):
 
 
 def test_little_memory(monkeypatch):
-    monkeypatch.setattr(doctor, "_free_memory", lambda: 1 << 20)
+    monkeypatch.setattr(doctor, "free_bytes", lambda: 1 << 20)
     assert doctor.check_memory().status == "warn"
-    monkeypatch.setattr(doctor, "_free_memory", lambda: None)
+    monkeypatch.setattr(doctor, "free_bytes", lambda: None)
     assert doctor.check_memory().status == "ok"
 
 
 def test_process_wide_settings_are_reported(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0), raising=False)
-    monkeypatch.setattr(doctor, "_free_memory", lambda: 8 << 30)
+    monkeypatch.setattr(doctor, "free_bytes", lambda: 8 << 30)
     assert "GOMP_SPINCOUNT" in doctor.check_threads().says
     assert ("MALLOC_TRIM_THRESHOLD_" in doctor.check_memory().says) == (sys.platform == "linux")
 

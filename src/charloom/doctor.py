@@ -5,7 +5,6 @@ A check is a function without arguments that returns a `Check`; it never raises 
 
 from __future__ import annotations
 
-import contextlib
 import locale
 import os
 import shutil
@@ -30,6 +29,7 @@ from charloom.distributed.checks import (
     ports_hint,
 )
 from charloom.errors import RankError
+from charloom.memory import free_bytes
 from charloom.text import read_corpus
 from charloom.threads import SPINS, available
 
@@ -231,7 +231,7 @@ def check_extras() -> Check:
 
 def check_memory() -> Check:
     """Check that there is enough memory to train, and report how charloom sets up the allocator."""
-    free = _free_memory()
+    free = free_bytes()
     if free is None:
         return Check("memory", "ok", "this system does not report how much is free")
     if free < MIN_MEMORY_BYTES:
@@ -268,14 +268,3 @@ def _writable(folder: Path) -> bool:
             return True
     except OSError:
         return False
-
-
-def _free_memory() -> int | None:
-    with contextlib.suppress(OSError, ValueError):
-        for line in Path("/proc/meminfo").read_text("ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return None

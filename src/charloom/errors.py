@@ -2,6 +2,7 @@
 
     CharloomError
     ├── ConfigError · DownloadError · ModelFileError · RunError · RankError · MissingExtraError · DivergedError
+    ├── OutOfMemoryError
     └── DataError
         └── DecodeError · UnknownCharacterError
 
@@ -79,6 +80,10 @@ class RankError(CharloomError):
     def __init__(self, what: str, *, why: str, fix: str, is_told: bool = False) -> None:
         super().__init__(what, why=why, fix=fix)
         self.is_told = is_told
+
+
+class OutOfMemoryError(CharloomError):
+    """Something needs more memory than is free; it was refused before it took any."""
 
 
 class MissingExtraError(CharloomError):

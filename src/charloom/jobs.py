@@ -27,7 +27,7 @@ from charloom.recipes import Recipe, Resolved, find_recipe, resolve
 from charloom.recipes.fine_tune import StartingModel, start_again
 from charloom.recipes.resolve import check_settings, text_config
 from charloom.run_corpus import Source, corpus_of, keeps_text, new_run
-from charloom.runs import Run, new_run_path, no_checkpoint
+from charloom.runs import Run, new_run_path, newer_names, no_checkpoint
 from charloom.tensorboard_log import check_tensorboard, logged
 from charloom.text import (
     Corpus,
@@ -363,6 +363,7 @@ def resume_job(
             raise no_checkpoint(run, notes)
         train_config = extend(train_config, more_steps, 0 if checkpoint is None else checkpoint.step)
     train_config, notes = continued(train_config, run, ranks)
+    notes += newer_names(run)
     resolved = Resolved(
         model_config=from_dict(ModelConfig, config["model"], source=source),
         train_config=train_config,

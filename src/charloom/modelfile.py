@@ -24,7 +24,7 @@ from charloom.config import ModelConfig, TextConfig, from_dict, stored_text_conf
 from charloom.errors import CharloomError, ModelFileError
 from charloom.files import atomic_write, json_text
 from charloom.parameters import Shapes, parameter_shapes
-from charloom.schema import MalformedError, Schema, json_value
+from charloom.schema import MalformedError, Schema, json_value, unknown_note
 from charloom.schema.documents import Card
 from charloom.summary import short_fields
 from charloom.text.vocabulary import Vocabulary
@@ -105,6 +105,12 @@ def read_model(path: Path) -> ModelFile:
     config, text, vocab, card = _read_metadata(path, metadata)
     check_tensors(path, header, parameter_shapes(config, len(vocab)))
     return ModelFile(load_tensors(path), config, text, vocab, card)
+
+
+def newer_names_of_card(card: Mapping[str, Any], source: str) -> tuple[str, ...]:
+    """A note on the names in a model's card that this version does not know; nothing if there are none."""
+    written_by = str(card.get("versions", {}).get("charloom", ""))
+    return unknown_note(source, Schema(Card, damaged_value(Path(source))).unknown(card), written_by)
 
 
 def single_network_needed(name: str) -> ModelFileError:

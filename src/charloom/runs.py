@@ -35,7 +35,7 @@ from charloom.files import (
     text_of_file,
 )
 from charloom.modelfile import damaged, load_tensors, read_header, write_tensors
-from charloom.schema import MalformedError, Schema, json_value
+from charloom.schema import MalformedError, Schema, json_value, unknown_note
 from charloom.schema.documents import (
     EVENT_LINES,
     CompleteRunConfig,
@@ -281,6 +281,13 @@ class Run(Summarised):
             except ModelFileError as error:
                 notes.append(f"skipped a damaged checkpoint: {error.what} ({error.why})")
         return None, tuple(notes)
+
+
+def newer_names(run: Run) -> tuple[str, ...]:
+    """A note on the names in ``config.json`` that this version does not know; nothing if there are none."""
+    config = run.config()
+    written_by = str(config.get("versions", {}).get("charloom", ""))
+    return unknown_note(str(run.config_path), _CONFIG.unknown(config), written_by)
 
 
 def _numbered_events(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -89,3 +89,15 @@ def test_invalid_limits_are_refused(limits, what, why):
     with pytest.raises(ConfigError) as caught:
         xz_bits_per_char("text", "text", **limits)
     assert (caught.value.what, caught.value.why) == (what, why)
+
+
+def test_a_text_in_parts_has_the_size_of_the_whole(rng):
+    train = random_text(rng, 400_000, "abcdefé")
+    data, both = train.encode(), (train + train[:50_000]).encode()
+
+    def size(text, span):
+        filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": span}]
+        return len(lzma.compress(text, format=lzma.FORMAT_RAW, filters=filters))
+
+    expected = 8 * (size(both, len(both)) - size(data, len(data))) / 50_000
+    assert xz_bits_per_char(train, train[:50_000]) == expected

@@ -1,6 +1,7 @@
 """One rank of a training, for the tests of ranks: python -m tests.training.rank_worker FOLDER CASES.
 
-CASES is JSON: {name: [settings, how]}, where how may be "resume". Rank 0 writes the run FOLDER/name.
+CASES is JSON: {name: [settings, how]}, or [settings, how, settings of the network]; how may be "resume" or a step to stop
+at. Rank 0 writes the run FOLDER/name.
 """
 
 import json
@@ -29,14 +30,15 @@ def main(folder, cases):
     corpus = small.small_corpus()
     with Ranks(read_launch(), timeout_s=60) as ranks, ranks.reporting():
         ranks.failures.announce()
-        for name, (changes, how) in cases.items():
+        for name, (changes, how, *network) in cases.items():
+            model = ModelConfig(**network[0]) if network else DROPPED
             ranks.released = False
             if ranks.rank > 0:
                 follow(ranks, corpus)
                 continue
             resume = how == "resume"
             run = Run.open(Path(folder) / name) if resume else Run.create(Path(folder) / name, {})
-            for event in train(corpus, DROPPED, small.settings(**changes), run, resume=resume, ranks=ranks):
+            for event in train(corpus, model, small.settings(**changes), run, resume=resume, ranks=ranks):
                 if isinstance(how, int) and event.step >= how:
                     break
 

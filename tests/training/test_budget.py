@@ -1,12 +1,15 @@
 """Budgets in minutes are kept, plans only increase, and a run in minutes can be reproduced bit for bit by its steps."""
 
+import math
+
 import pytest
 
+from charloom.cli.train_summary import missing_baselines
 from charloom.config import ModelConfig, parse_plan
 from charloom.runs import Run
 from charloom.schedule import learning_rate, progress_at
 from charloom.training import loop, recorder, train
-from charloom.training.budget import Budget
+from charloom.training.budget import ALLOWED_S, Budget
 
 from .small import (
     MODEL,
@@ -213,9 +216,66 @@ def test_a_slow_first_validation_leaves_the_run_its_minutes(tmp_path, monkeypatc
     assert kinds(events, "Finished")[0].step > 300
 
 
-def test_what_is_reserved_is_at_most_half_of_the_minutes(tmp_path, monkeypatch):
+def test_a_text_that_takes_longer_to_read_than_the_minutes_leaves_one_step_and_is_noted(
+    tmp_path, monkeypatch
+):
     clock = Clock(0.02).install(monkeypatch)
     run = Run.create(tmp_path / "run", {})
     began = clock() - 3600  # reading the text took an hour
     events = list(train(small_corpus(), TINY, minutes(0.2), run, clock=clock, began=began))
-    assert kinds(events, "Finished")[0].step == pytest.approx(300, rel=TOLERANCE)
+    assert kinds(events, "Finished")[0].step == 1
+    (note,) = (note for note in kinds(events, "Started")[0].notes if "reading the text" in note)
+    assert "took 3600 of the 12 seconds, which leaves one step" in note
+
+
+@pytest.mark.parametrize("start_s", [0, 4, 9])
+def test_the_time_before_the_loop_counts_towards_the_minutes(start_s, tmp_path, monkeypatch):
+    clock = Clock(0.02).install(monkeypatch)
+    run = Run.create(tmp_path / "run", {})
+    began = clock() - start_s
+    events = list(train(small_corpus(), TINY, minutes(0.2), run, clock=clock, began=began))
+    assert clock() - began == pytest.approx(12, rel=TOLERANCE)
+    assert any("reading the text" in note for note in kinds(events, "Started")[0].notes) == (start_s > 6)
+
+
+def test_a_report_that_turns_out_slow_ends_with_what_it_has_measured(tmp_path, monkeypatch):
+    """Scoring a part and a step of the baselines take a second each, which no validation has shown."""
+    from charloom.training import baselines, final_report
+
+    clock = Clock(0.02).install(monkeypatch)
+    real = final_report.stream_steps
+
+    def slow(*args, **kwargs):
+        steps = real(*args, **kwargs)
+        while True:
+            clock.now += 1.0
+            try:
+                yield next(steps)
+            except StopIteration as end:
+                return end.value
+
+    def slow_baselines(*_):
+        for number in range(100):
+            clock.now += 1.0
+            yield baselines.Baselines(1.5, number + 1, None, 10)
+
+    monkeypatch.setattr(final_report, "stream_steps", slow)
+    monkeypatch.setattr(baselines, "_measure", slow_baselines)
+    monkeypatch.setattr(baselines.BaselineMeasurement, "start", lambda *_, **__: None)
+    begin = clock()
+    corpus = small_corpus()
+    run, events = run_all(corpus, minutes(0.2), tmp_path / "run", model=TINY, clock=clock)
+    assert 12 < clock() - begin < 12 + ALLOWED_S
+    finished = kinds(events, "Finished")[0]
+    assert 0 < finished.val_chars <= len(corpus.validation)
+    assert (finished.ngram_bits_per_char, finished.xz_bits_per_char) == (1.5, None)
+    assert finished.ngram_order < 9
+    assert missing_baselines(run.config()["results"]) == ["xz"]
+
+
+@pytest.mark.parametrize(
+    ("minutes_", "late_s", "overtime"), [(1, 10, 1.0), (10, 30, 0.5), (None, 1e9, -math.inf)]
+)
+def test_what_is_late_is_a_share_of_ten_seconds_or_a_tenth(minutes_, late_s, overtime):
+    budget = Budget(minutes(minutes_) if minutes_ else settings(), 10)
+    assert budget.overtime(60 * (minutes_ or 0) + late_s) == pytest.approx(overtime)

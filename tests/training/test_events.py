@@ -1,6 +1,5 @@
 """Events as JSON lines, and the loop's state through JSON."""
 
-import dataclasses
 import json
 import math
 
@@ -32,5 +31,5 @@ def test_a_loop_state_survives_json_to_the_last_digit():
         since_validation=(0.1, 3),
         in_epoch=(0.7, 2),
     )
-    assert LoopState.from_json(json.loads(json.dumps(dataclasses.asdict(state)))) == state
-    assert LoopState.from_json(json.loads(json.dumps(dataclasses.asdict(LoopState())))) == LoopState()
+    assert LoopState.from_json(json.loads(json.dumps(state.to_json()))) == state
+    assert LoopState.from_json(json.loads(json.dumps(LoopState().to_json()))) == LoopState()

@@ -1,5 +1,6 @@
 """However a training ends, a checkpoint is there and the lock is gone; a resume never overwrites a better model."""
 
+import json
 import os
 import shutil
 import signal
@@ -147,6 +148,48 @@ def test_a_resume_on_other_threads_says_that_bytes_will_differ(text, tmp_path):
         charloom.resume(tmp_path / "run", quiet=True, on_event=started)
     (note,) = [note for note in notes if "byte-identical" in note]
     assert "1 thread instead of 2" in note
+
+
+@pytest.mark.parametrize(
+    ("name", "now", "said"),
+    [
+        ("python", "3.99.0", "python 3.99.0 instead of"),
+        ("charloom", "9.0", "charloom 9.0 instead of"),
+        ("processor", "Another CPU", "the processor Another CPU instead of"),
+        ("machine", "riscv64", "the machine riscv64 instead of"),
+    ],
+)
+def test_a_resume_on_another_machine_or_version_says_so(name, now, said, text, tmp_path, monkeypatch):
+    charloom.train(text, out=tmp_path / "run", **TINY)
+    recorded = Run(tmp_path / "run").config()["versions"]
+    monkeypatch.setattr("charloom.training.exactness.versions", lambda: {**recorded, name: now})
+    assert [note for note in notes_of_a_resume(tmp_path / "run") if said in note and "byte-identical" in note]
+
+
+@pytest.mark.parametrize("name", ["device", "kernels"])
+def test_a_resume_on_another_device_or_processor_level_says_so(name, text, tmp_path):
+    charloom.train(text, out=tmp_path / "run", **TINY)
+    run = Run(tmp_path / "run")
+    events = run.path / "events.jsonl"
+    lines = [json.loads(line) for line in events.read_text("utf-8").splitlines()]
+    assert lines[0][name]
+    lines[0][name] = "other"
+    events.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    (note,) = [note for note in notes_of_a_resume(run.path) if "byte-identical" in note]
+    said = "the device cpu instead of other" if name == "device" else "kernels of the processor level"
+    assert said in note
+    assert note.count("instead of") == 1
+
+
+def notes_of_a_resume(path):
+    notes = []
+    charloom.resume(
+        path,
+        more_steps=2,
+        quiet=True,
+        on_event=lambda event: notes.extend(event.notes) if isinstance(event, Started) else None,
+    )
+    return notes
 
 
 def test_a_resume_with_other_versions_says_so(text, tmp_path, monkeypatch):

@@ -31,7 +31,21 @@ def info(show: Show, model: ModelPath, /) -> None:
     else:
         facts = _facts(path, file)
         _print(show, facts, place)
+    show.notes(*_newer_names(file, path, place))
     show.object(facts)
+
+
+def _newer_names(file: ModelFile | EnsembleFile, path: Path, place: Path) -> list[str]:
+    """Notes on what a newer version has recorded in the cards, and in the configuration of a run."""
+    from charloom.ensemblefile import EnsembleFile
+    from charloom.modelfile import newer_names_of_card
+    from charloom.runs import Run, newer_names
+
+    cards = [(f"the card of {path}", file.card)]
+    if isinstance(file, EnsembleFile):
+        cards += [(f"the card of member {n} of {path}", one.card) for n, one in enumerate(file.members, 1)]
+    notes = [note for source, card in cards for note in newer_names_of_card(card, source)]
+    return notes + (list(newer_names(Run(place))) if Run(place).config_path.is_file() else [])
 
 
 def _facts(path: Path, file: ModelFile) -> dict[str, Any]:

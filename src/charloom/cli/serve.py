@@ -86,7 +86,7 @@ def serve(
         raise ConfigError(
             "no model is named", why="there is nothing to serve", fix="charloom serve runs/NAME"
         )
-    served = load_models(models, precision=precision)
+    served = load_models(models, precision=precision, limits=limits)
     address = Address(host=host, port=port, key=key, names=tuple(allow_host or ()))
     _log_to_stderr(show)
 

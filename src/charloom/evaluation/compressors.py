@@ -16,6 +16,7 @@ from charloom.errors import ConfigError, DataError
 from charloom.steps import result_of
 
 _SMALLEST_DICTIONARY = 4096  # bytes; the format allows no smaller one
+_PART = 1 << 18  # bytes between two pauses: about a quarter of a second
 
 
 def xz_bits_per_char(
@@ -67,17 +68,21 @@ def xz_bits_per_char(
 def xz_bits_in_steps(
     train_text: str, validation_text: str, *, max_train_bytes: int = 8_000_000
 ) -> Generator[None, None, float]:
-    """Return `xz_bits_per_char` of a valid text, after a pause between the two compressions."""
+    """Return `xz_bits_per_char` of a valid text, with a pause after each part of a text."""
     known = train_text.encode("utf-8", "surrogatepass")
     known = known[max(0, len(known) - max_train_bytes) :]  # a character cut in half costs xz nothing
     both = known + validation_text.encode("utf-8", "surrogatepass")
-    known_size = _size(known)
-    yield
-    return 8 * (_size(both) - known_size) / len(validation_text)  # (1)
+    known_size = yield from _size(known)
+    whole_size = yield from _size(both)
+    return 8 * (whole_size - known_size) / len(validation_text)  # (1)
 
 
-def _size(data: bytes) -> int:
+def _size(data: bytes) -> Generator[None, None, int]:
     """Bytes that `data` takes as raw LZMA2 whose dictionary holds all of it."""
     span = max(len(data), _SMALLEST_DICTIONARY)
     lzma2 = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": span}
-    return len(lzma.compress(data, format=lzma.FORMAT_RAW, filters=[lzma2]))
+    compressor, size = lzma.LZMACompressor(lzma.FORMAT_RAW, filters=[lzma2]), 0
+    for start in range(0, len(data), _PART):
+        size += len(compressor.compress(data[start : start + _PART]))
+        yield
+    return size + len(compressor.flush())

@@ -131,7 +131,8 @@ def _copied(train: Int[Array, "N"], held_out: Int[Array, "M"]) -> Bool[Array, "M
     starts = np.zeros(len(wanted), bool)
     for first in range(0, len(train) - COPIED_CHARS + 1, _PIECE_CHARS):  # bounds the memory
         known = _passage_hashes(train[first : first + _PIECE_CHARS + COPIED_CHARS - 1])
-        starts |= np.isin(wanted, known[possible[known >> shift]])
+        # sorted: with the table that it may choose, NumPy 2.0 overflows on 64-bit hashes
+        starts |= np.isin(wanted, known[possible[known >> shift]], kind="sort")
     return _covered(starts, len(held_out))
 
 

@@ -127,10 +127,18 @@ def stream_loss(
 
 
 def stream_steps(
-    model: EngineModel, ids: Int[Array, "N"], *, boundary_id: int | None = None
+    model: EngineModel,
+    ids: Int[Array, "N"],
+    *,
+    boundary_id: int | None = None,
+    stops: Callable[[], bool] = lambda: False,
 ) -> Generator[float, None, Score]:
-    """`stream_loss` of at least two characters, in steps: yields the share read so far and returns the score."""
-    return _score_segments(model, ids, exact_segments(len(ids) - 1), PRIMING_CHARS, boundary_id)
+    """`stream_loss` of at least two characters, in steps: yields the share read so far and returns the score.
+
+    When `stops` returns true, the score is that of the beginnings of the segments, as far as they were read.
+    """
+    segments = exact_segments(len(ids) - 1)
+    return _score_segments(model, ids, segments, PRIMING_CHARS, boundary_id, stops=stops)
 
 
 def stream_estimate(
@@ -251,6 +259,8 @@ def _score_segments(
     segments: Segments,
     priming: int,
     boundary_id: int | None,
+    *,
+    stops: Callable[[], bool] = lambda: False,
 ) -> Generator[float, None, Score]:
     state, total, chars = model.initial_state(len(segments[0])), 0.0, 0
     all_chars = int((segments[1] - segments[0]).sum())
@@ -264,6 +274,8 @@ def _score_segments(
         nats = np.add.reduceat(np.where(scored, losses, 0.0), starts, axis=1, dtype=np.float64)
         blocks.append((nats.ravel(), np.add.reduceat(scored, starts, axis=1, dtype=np.int64).ravel()))
         yield chars / all_chars
+        if chars and stops():
+            break
     nats, counts = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     return Score("stream", chars, total / chars, standard_error=standard_error(nats, counts))
 

@@ -27,6 +27,7 @@ from charloom.insight.features import chars_of
 from charloom.insight.gates import gates
 from charloom.insight.gradient_flow import GradientFlow, gradient_flow
 from charloom.insight.jacobian import StepJacobian, jacobians
+from charloom.insight.need import inspecting_need
 from charloom.insight.passages import resets_before, spaced
 from charloom.insight.results import ContextCurve, Inspection, Sizes
 from charloom.insight.training_curve import TrainingCurve
@@ -76,6 +77,7 @@ def inspect(
 
     Raises:
         DataError: the text has fewer than 64 known characters.
+        OutOfMemoryError: the network needs more memory than is free.
     """
     measured = _measurements(model_file, held_out, train, seed, sizes)
     flow, context, errors, read = measured.flow(), measured.context(), measured.errors(), measured.monitored()
@@ -141,6 +143,8 @@ def _measurements(
             fix="give a longer text of the kind it was trained on",
         )
     train_ids = None if train is None else _encode(model_file, train)
+    counted = 0 if train_ids is None else len(train_ids)
+    inspecting_need(model_file.model_config, len(model_file.vocab), counted, sizes).check()
     return _Measurements(model_file, ids, train_ids, seed, (sizes or Sizes()).fitted(len(ids)))
 
 

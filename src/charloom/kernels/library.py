@@ -146,6 +146,12 @@ def library() -> Library | None:
     return Library(handle, asked or here[-1], here, declarations().functions)
 
 
+def level_in_use() -> str:
+    """The processor level that the kernels are used at; none without them."""
+    found = library()
+    return "none" if found is None else found.level
+
+
 def pointer(array: Array) -> int:
     """The address of a C-contiguous array; its owner must outlive the call."""
     assert array.flags.c_contiguous

@@ -59,12 +59,23 @@ def start_lines(started: Started, job: TrainingJob) -> list[str]:
         f"text: {corpus.name}, {corpus.num_chars:,} characters, vocabulary of {len(corpus.vocab)}",
         f"model: {network}, {started.num_params:,} parameters",
         f"device: {started.device}, {started.threads} thread{'s' * (started.threads != 1)}",
+        *_memory_line(started),
         f"recipe: {resolved.recipe}: {resolved.reason}",
         f"run: {shlex.quote(str(job.run.path))}",
     ]
     if started.step:
         lines.append(f"resuming from step {started.step:,}")
     return lines + [f"note: {note}" for note in (*job.corpus.notes, *resolved.notes, *started.notes)]
+
+
+def _memory_line(started: Started) -> list[str]:
+    from charloom.memory import Need, free_bytes, shown_bytes
+
+    if not started.memory:
+        return []
+    need, free = Need("the training", started.memory), free_bytes()
+    left = "" if free is None else f" of {shown_bytes(free)} free"
+    return [f"memory: about {shown_bytes(need.total)}{left}: {need.arithmetic()}"]
 
 
 class Losses:

@@ -5,7 +5,7 @@
 `documents` declares every document that charloom reads.
 """
 
-from charloom.schema.check import Schema
+from charloom.schema.check import Schema, unknown_note
 from charloom.schema.plain import MalformedError, json_value, toml_value
 
-__all__ = ["MalformedError", "Schema", "json_value", "toml_value"]
+__all__ = ["MalformedError", "Schema", "json_value", "toml_value", "unknown_note"]

@@ -6,7 +6,7 @@ bounds and checks it.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -127,10 +127,12 @@ class AsTaken(Struct, frozen=True):
 
 
 class Origin(Struct, frozen=True):
-    """The model or run that a run came from."""
+    """The model or run that a run came from, and the settings that a branch changed."""
 
     path: Text
     step: Count | None = None
+    corpus: CardCorpus | None = None
+    changed: Settings = {}
 
 
 class RunConfig(Struct, frozen=True):
@@ -167,6 +169,7 @@ class CompleteRunConfig(RunConfig, frozen=True, kw_only=True):
 class SampleRecord(Struct, frozen=True):
     """The settings of `sample` that a model carries; `SampleConfig` checks all but the prompt."""
 
+    is_open: ClassVar[bool] = True  # so other names are no names of a newer version
     prompt: Text = ""
 
 
@@ -197,6 +200,7 @@ class Card(Struct, frozen=True):
     init_from: Origin | None = None
     branched_from: Origin | None = None
     teacher: Origin | None = None
+    runs: list[Text] = []
 
 
 class OtherLine(Struct, frozen=True):
@@ -219,6 +223,11 @@ class StartedLine(EventLine, frozen=True):
     device: Text
     threads: Count
     notes: list[Text]
+    ranks: Count = 1
+    lane_groups: Count = 1
+    replicas: Count = 1
+    kernels: Text = ""
+    memory: dict[str, Count] = {}
 
 
 class ProgressLine(EventLine, frozen=True):
@@ -325,7 +334,7 @@ EVENT_LINES: dict[str, type[Struct]] = {
 """The structure of each kind of event; a newer version may write others, which are kept."""
 
 
-class LoopRecord(Struct, frozen=True, forbid_unknown_fields=True):
+class LoopRecord(Struct, frozen=True):
     """The scalars of a checkpoint, as `charloom.training.state.LoopState`."""
 
     step: Count

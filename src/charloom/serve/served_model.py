@@ -13,6 +13,8 @@ from charloom.engines import BatchDecoder, EngineModel, load_engine
 from charloom.errors import ConfigError
 from charloom.modelfile import ModelFile, read_model
 from charloom.runs import Run
+from charloom.serve.limits import Limits
+from charloom.serve.need import serving_need
 from charloom.text import Vocabulary
 
 
@@ -67,19 +69,22 @@ class ServedModel:
         return (*names, *vocab.specials)
 
 
-def load_models(places: Sequence[str], *, precision: str = "float32") -> dict[str, ServedModel]:
-    """Load run folders and model files, by name.
+def load_models(
+    places: Sequence[str], *, precision: str = "float32", limits: Limits | None = None
+) -> dict[str, ServedModel]:
+    """Load run folders and model files, by name, if a server of them with these limits fits into memory.
 
     Raises:
+        OutOfMemoryError: it does not.
         ConfigError: two have one name, or this platform has no compiled kernels.
         ModelFileError: a file is missing or damaged.
         RunError: a folder is not a run folder.
     """
     models: dict[str, ServedModel] = {}
-    for place in places:
-        path = file_path = Path(place)
-        if path.is_dir():
-            file_path = Run.open(path).model_path
+    paths = [Run.open(path).model_path if path.is_dir() else path for path in map(Path, places)]
+    serving_need([path for path in paths if path.is_file()], limits or Limits()).check()
+    for place, file_path in zip(places, paths, strict=True):
+        path = Path(place)
         name = _name(path)
         if name in models:
             raise ConfigError(

@@ -34,6 +34,7 @@ from charloom.text.inputs import (
 )
 from charloom.text.part import Part
 from charloom.text.prepared import is_prepared, open_for
+from charloom.text.reading_need import reading_need
 from charloom.text.source_text import SourceText
 from charloom.text.sources import BLOCK, find_sources
 from charloom.text.tables import table_format
@@ -68,6 +69,7 @@ def read_corpus(
     Raises:
         DataError: a source is missing, empty, not text, or too short.
         DecodeError: a byte does not fit the encoding.
+        OutOfMemoryError: the files are larger than the memory that is free.
         DownloadError: a known corpus is not there and there is no network.
     """
     if not sources and val is None and test is None:
@@ -76,6 +78,10 @@ def read_corpus(
         return open_for(sources, config, held_out=val if val is not None else test)
     sources, known = with_known_corpora(sources)
     inputs, notes = find_inputs(sources, config, val=val, test=test, stdin=stdin, block_size=block_size)
+    readings = [
+        text for texts in inputs.values() for text in texts if isinstance(text, SourceText | TableText)
+    ]
+    reading_need((text.source.path for text in readings), config).check()
     encoded = encode_parts(inputs, config, lambda _: io.BytesIO())
     corpus = _in_memory(encoded, config, corpus_name(sources), absolute(sources), [*known, *notes])
     found = (text.encoding for text in inputs[TEXT] if isinstance(text, SourceText | TableText))

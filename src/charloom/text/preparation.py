@@ -24,6 +24,7 @@ from charloom.text.encode import Encoded, encode_parts, id_blocks
 from charloom.text.inputs import TEXT, TextInput, absolute, corpus_name, find_inputs
 from charloom.text.pipes import can_be_read_once
 from charloom.text.prepared import is_room_for, open_prepared, stored_stamps, write_ids
+from charloom.text.reading_need import preparing_need
 from charloom.text.source_text import OutdatedError, Reading
 from charloom.text.sources import BLOCK
 from charloom.text.stamps import Stamp, stamp_of, stamps_of
@@ -87,6 +88,7 @@ def prepare(
         return found
 
     inputs, notes = found_inputs(may_assume=not once)
+    preparing_need([text.source.path for text in _readings(inputs)], config).check()
     before = [stamp_of(text.source.path) for text in _readings(inputs) if text.source.path is not None]
     names = [*absolute(sources), str(val), str(test)]
     with Workspace(out, None if once else _job(config, names, before, block_size)) as space:

@@ -11,7 +11,7 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -54,7 +54,7 @@ class BaselineMeasurement:
         train_chars = max(LEAST_TRAIN_CHARS, min(MOST_TRAIN_CHARS, 10 * len(held_out)))
         self._steps = _measure(corpus, held_out, train_chars)
         self._lock, self._stops = threading.Lock(), threading.Event()
-        self._found: Baselines | None = None
+        self._found = Baselines()
         self._error: BaseException | None = None
 
     def start(self, *, spare_cores: int) -> None:
@@ -66,8 +66,10 @@ class BaselineMeasurement:
         """Take no further step in the background."""
         self._stops.set()
 
-    def finish(self) -> Generator[float, None, Baselines]:
+    def finish(self, stops: Callable[[], bool] = lambda: False) -> Generator[float, None, Baselines]:
         """Take the remaining steps here; yields now and then, and returns the results.
+
+        When `stops` returns true, the results are what is measured by then.
 
         Raises:
             Exception: whatever a step raised.
@@ -76,13 +78,12 @@ class BaselineMeasurement:
         while not self._lock.acquire(timeout=0.5):  # a step in the background is not interrupted
             yield 0.5
         try:
-            while self._step():
+            while not stops() and self._step():
                 yield 0.5
         finally:
             self._lock.release()
         if self._error is not None:
             raise self._error
-        assert self._found is not None
         return self._found
 
     def _run(self) -> None:
@@ -97,9 +98,9 @@ class BaselineMeasurement:
     def _step(self) -> bool:
         """Take a step; whether more may follow."""
         try:
-            next(self._steps)
+            self._found = next(self._steps)
         except StopIteration as end:
-            self._found = self._found or end.value
+            self._found = end.value or self._found
             return False
         except Exception as error:
             self._error = error
@@ -115,12 +116,21 @@ def measure_baselines(corpus: Corpus, held_out: Int[Array, "M"] | None = None) -
     return result_of(_measure(corpus, held_out[:MOST_HELD_OUT_CHARS], MOST_TRAIN_CHARS))
 
 
-def _measure(corpus: Corpus, held_out: Int[Array, "M"], train_chars: int) -> Generator[None, None, Baselines]:
+def _measure(
+    corpus: Corpus, held_out: Int[Array, "M"], train_chars: int
+) -> Generator[Baselines, None, Baselines]:
+    """Yields what is measured so far."""
     train = corpus.train[-train_chars:]
-    by_order = []
+    found, by_order = Baselines(), list[float]()
     for bits in ngram_surprisals(train, held_out, len(corpus.vocab), max_order=MAX_ORDER):
         by_order.append(float(bits.mean()))
-        yield
-    best = int(np.argmin(by_order))
-    xz = yield from xz_bits_in_steps(corpus.vocab.decode(train), corpus.vocab.decode(held_out))
-    return Baselines(by_order[best], best + 1, xz, len(train))
+        best = int(np.argmin(by_order))
+        found = Baselines(by_order[best], best + 1, None, len(train))
+        yield found
+    steps = xz_bits_in_steps(corpus.vocab.decode(train), corpus.vocab.decode(held_out))
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return found._replace(xz_bits_per_char=end.value)
+        yield found

@@ -19,6 +19,10 @@ _GRID = 2**32
 _RANGE_S = 0.5
 _REPLAN_SHARE = 0.02
 _MOST_RESERVED = 0.5
+_MOST_STARTING = 0.5
+
+ALLOWED_SHARE, ALLOWED_S = 0.1, 10.0
+"""How far a command may exceed its minutes: by a share of them, or by these seconds if that is more."""
 
 
 class Budget:
@@ -55,11 +59,29 @@ class Budget:
 
     def done(self, step: int) -> bool:
         """Whether the budget is used up."""
-        return step >= self.last_step or self._left_s() <= 0
+        return step >= self.last_step or self._left_s() <= (self._step_s / 2 if self._steps_here > 1 else 0.0)
 
-    def reserve(self, seconds: float) -> None:
-        """Keep part of the minutes, at most half, for what is not the loop: the time before it and the final report."""
-        self._reserve_s = seconds if self.budget_s is None else min(seconds, _MOST_RESERVED * self.budget_s)
+    def reserve(self, report_s: float, start_s: float = 0.0) -> None:
+        """Keep part of the minutes for what is not the loop: the time before it, and at most half of the rest for the report."""
+        if self.budget_s is not None:
+            rest_s = max(0.0, self.budget_s - start_s)
+            self._reserve_s = start_s + min(report_s, _MOST_RESERVED * rest_s)
+
+    def late_start(self, start_s: float) -> tuple[str, ...]:
+        """A note if the time before the loop, such as reading the text, takes most of the minutes; else nothing."""
+        if self.budget_s is None or start_s <= _MOST_STARTING * self.budget_s:
+            return ()
+        left = f"{self.budget_s - start_s:.0f} seconds" if start_s < self.budget_s else "one step"
+        return (
+            f"reading the text took {start_s:.0f} of the {self.budget_s:.0f} seconds, which leaves {left} for the training "
+            "and its report; charloom prepare reads a text once",
+        )
+
+    def overtime(self, command_s: float) -> float:
+        """How late a command is after so many seconds, as a share of what is allowed; negative before its minutes are over."""
+        if self.budget_s is None:
+            return -math.inf
+        return (command_s - self.budget_s) / max(ALLOWED_S, ALLOWED_SHARE * self.budget_s)
 
     def range_size(self) -> int:
         """How many steps take about half a second at the measured speed; few at first."""

@@ -7,7 +7,7 @@ number of updates taken so far; losses are in nats per character.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from charloom.training.verdict import Verdict
@@ -24,6 +24,8 @@ class Started:
         ranks: processes that share the batch.
         lane_groups: parts of the batch, or of each replica's, whose gradients are added in order.
         replicas: sets of weights that train alone between averages (setting `sync_every`).
+        kernels: the processor level of the compiled kernels, or none.
+        memory: bytes that the training takes by its settings, by parts; see `training.memory_need`.
     """
 
     step: int
@@ -35,6 +37,8 @@ class Started:
     ranks: int = 1
     lane_groups: int = 1
     replicas: int = 1
+    kernels: str = ""
+    memory: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,9 @@ TRAIN_LOSS_CHARS = 20_000
 
 OVERLAP_TRAIN_CHARS, OVERLAP_HELD_OUT_CHARS = 4_000_000, 1_000_000
 
+ORDER0_TRAIN_CHARS = 32_000_000
+"""Characters counted for the frequencies, from the end of the training part: a billion would take seconds to read."""
+
 GROWTH_NOISE = 0.01
 """Nats of growth of the gap that are within the noise of the training loss."""
 
@@ -54,7 +57,7 @@ class Facts:
         last_train_loss: the last model on training text, with dropout; None if not measured.
         gap_growth: how much held-out minus training loss grew in the second half of the run; None if not measured.
         uniform_loss: of guessing uniformly among the characters, ln V.
-        order0_loss: of the characters' frequencies in the training part.
+        order0_loss: of the characters' frequencies in the training part, or its last `ORDER0_TRAIN_CHARS`.
         ngram_loss: of the n-gram of the best order.
         xz_loss: of xz.
         overlap: share of the held-out characters inside verbatim copies of training text.
@@ -166,7 +169,7 @@ def text_facts(corpus: Corpus) -> dict[str, Any]:
     shared = overlap(corpus.train[-OVERLAP_TRAIN_CHARS:], held_out, boundary_id=corpus.vocab.boundary_id)
     whole = len(corpus.train) <= OVERLAP_TRAIN_CHARS
     return found | {
-        "order0_loss": order0_loss(corpus.train, held_out, size),
+        "order0_loss": order0_loss(corpus.train[-ORDER0_TRAIN_CHARS:], held_out, size),
         "overlap": shared.share,
         "repeats_from": shared.repeats_from if whole else None,
     }

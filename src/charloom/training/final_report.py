@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -37,21 +37,24 @@ def final_report(
     *,
     reason: str,
     device: str,
+    overtime: Callable[[], float] = lambda: -math.inf,
 ) -> Generator[Closing, None, Finished]:
     """Measure the kept model, draw the verdicts, and record both in ``config.json`` and the model's card.
 
-    The time this takes is bounded: `LoopState.report_chars` limits the text. Yields what it is doing.
+    The time this takes is bounded: `LoopState.report_chars` limits the text, and what is late by `Budget.overtime` ends
+    with what it has measured. Yields what it is doing.
     """
     kept, step = read_model(run.model_path), progress.step
     engine = load_engine("auto", task="scoring" if device == "cpu" else "training")
     model = engine.model(kept.parameters, kept.model_config, device=device)
     held_out = reported_part(corpus, progress)
-    validation = yield from _score(model, held_out, corpus, step, "the loss on held-out text")
+    late = (lambda: overtime() > 0.3), (lambda: overtime() > 0.4), (lambda: overtime() > 0.6)
+    validation = yield from _score(model, held_out, corpus, step, "the loss on held-out text", stops=late[0])
     end = corpus.train[-min(TRAIN_LOSS_CHARS, progress.report_chars) :]
-    train = yield from _score(model, end, corpus, step, "the loss on training text")
+    train = yield from _score(model, end, corpus, step, "the loss on training text", stops=late[1])
     found = Baselines()
     if baselines is not None:
-        found = yield from _announced(step, "the baselines, n-gram and xz", baselines.finish())
+        found = yield from _announced(step, "the baselines, n-gram and xz", baselines.finish(late[2]))
     finished = Finished(
         step=progress.step,
         reason=reason,
@@ -66,12 +69,12 @@ def final_report(
         verdicts=(),
         steps_plan=format_plan(progress.knots or ((0, 0.0), (max(1, progress.step), 1.0))),
     )
-    results = _results(finished, None if validation is None else validation.standard_error)
-    results |= {"val_bits_per_byte": _bits_per_byte(corpus, held_out, validation)}
+    results = _results(finished, validation) | {
+        "val_bits_per_byte": _bits_per_byte(corpus, held_out, validation)
+    }
     held_out_file = run.config().get("corpus", {}).get("val") is not None
-    plan, network, events = finished.steps_plan, kept.model_config, run.events()
-    how: dict[str, Any] = {"plan": plan, "reason": reason, "held_out_file": held_out_file}
-    facts = run_facts(results, events, corpus, network, config, **how)
+    how: dict[str, Any] = {"plan": finished.steps_plan, "reason": reason, "held_out_file": held_out_file}
+    facts = run_facts(results, run.events(), corpus, kept.model_config, config, **how)
     finished = replace(finished, verdicts=judge(facts))
     results |= {"verdicts": [asdict(one) for one in finished.verdicts], "facts": facts.to_json()}
     write_model(run.model_path, replace(kept, card=kept.card | {"results": results}))
@@ -87,11 +90,17 @@ def reported_part(corpus: Corpus, progress: LoopState) -> Int[Array, "M"] | None
 
 
 def _score(
-    model: EngineModel, ids: Int[Array, "N"] | None, corpus: Corpus, step: int, what: str
+    model: EngineModel,
+    ids: Int[Array, "N"] | None,
+    corpus: Corpus,
+    step: int,
+    what: str,
+    *,
+    stops: Callable[[], bool],
 ) -> Generator[Closing, None, Score | None]:
     if ids is None or len(ids) < 2:
         return None
-    steps = stream_steps(model, ids, boundary_id=corpus.vocab.boundary_id)
+    steps = stream_steps(model, ids, boundary_id=corpus.vocab.boundary_id, stops=stops)
     score: Score = yield from _announced(step, what, steps)
     return score
 
@@ -112,7 +121,7 @@ def _bits_per_byte(corpus: Corpus, ids: Int[Array, "M"] | None, score: Score | N
     return None if score is None or ids is None else score.bits_per_char / bytes_per_id(corpus.vocab, ids)
 
 
-def _results(finished: Finished, standard_error: float | None) -> dict[str, Any]:
+def _results(finished: Finished, validation: Score | None) -> dict[str, Any]:
     loss = finished.val_loss_nats
     return {
         "protocol": "stream",
@@ -123,7 +132,7 @@ def _results(finished: Finished, standard_error: float | None) -> dict[str, Any]
         "wall_time_s": round(finished.wall_time_s, 3),
         "val_loss_nats": loss,
         "val_bits_per_char": None if loss is None else loss / math.log(2),
-        "val_standard_error_nats": standard_error,
+        "val_standard_error_nats": None if validation is None else validation.standard_error,
         "val_chars": finished.val_chars,
         "train_loss_nats": finished.train_loss_nats if math.isfinite(finished.train_loss_nats) else None,
         "ngram_bits_per_char": finished.ngram_bits_per_char,

@@ -20,6 +20,7 @@ from charloom.engines import EngineModel, Learner, Metrics, State, load_engine
 from charloom.errors import ConfigError, DivergedError
 from charloom.evaluation.protocols import stream_estimate
 from charloom.generation import sample
+from charloom.kernels.library import level_in_use
 from charloom.parameters import count_parameters, initial_parameters
 from charloom.runs import Run
 from charloom.schedule import learning_rate
@@ -32,6 +33,7 @@ from charloom.training.events import EpochEnd, Event, Progress, Sampled, Started
 from charloom.training.exactness import lapse_of_exactness
 from charloom.training.facts import TRAIN_LOSS_CHARS
 from charloom.training.final_report import final_report, reported_part
+from charloom.training.memory_need import need_of
 from charloom.training.milestones import VALIDATIONS, Milestones
 from charloom.training.parameter_stats import update_stats
 from charloom.training.ranks import LeadingLearner, divided, release
@@ -41,7 +43,10 @@ from charloom.training.state import LoopState, added
 SAMPLE_CHARS = 160
 
 FIXED_REPORT_S = 0.3
-"""What the final report takes besides reading text: files, the model, the end of the baselines."""
+"""What the final report takes besides reading text and writing files: the model, the end of the baselines."""
+
+SAVES_AT_THE_END = 3
+"""Files of a checkpoint's size that the end of a run writes and reads: the checkpoint, the model and its card."""
 
 if TYPE_CHECKING:
     from jaxtyping import Float16, Int
@@ -100,6 +105,7 @@ def train(
         engine = load_engine(fitted.engine)
     blas = fitted.threads if engine.uses_blas and fitted.threads is not None else 1
     with run.removed_if_unused(), run.lock(), threads.limit(fitted.threads, blas=blas) as num_threads:
+        need = need_of(corpus, model_config, fitted, num_threads, 1 if ranks is None else ranks.size).check()
         if parameters is None:
             parameters = initial_parameters(model_config, len(corpus.vocab), fitted.seed)
         learner: Any = engine.learner(parameters, model_config, fitted, device=fitted.device, ranks=ranks)
@@ -110,16 +116,15 @@ def train(
         loop = TrainingLoop(
             corpus, fitted, learner, recorder, monitor or (lambda _: {}), soft_targets=expected
         )
-        loop.before_s = 0.0 if began is None else clock() - began
+        loop.before_s, loop.memory = 0.0 if began is None else clock() - began, need.parts
         loop.spare_cores = threads.available() - num_threads
         if resume:
             notes += lapse_of_exactness(run, fitted, num_threads=num_threads, device=_device(learner))
             notes += loop.restore()
         if recorder.saved_step < 0:  # from here on, whatever ends the process, a resume finds a checkpoint
             loop.save()
-        num_params = count_parameters(model_config, len(corpus.vocab))
         try:
-            yield from recorder.record([loop.started(num_params, num_threads, notes)])
+            yield from recorder.record([loop.started(num_threads, notes)])
             while not loop.is_over:
                 yield from loop.advance()
             yield from loop.finish()
@@ -164,12 +169,16 @@ class TrainingLoop:
         self.held_out = validation if validation is not None and len(validation) >= 2 else None
         self.began = self.clock()
         self.before_s, self.spare_cores = 0.0, 0
+        self.memory: Mapping[str, int] = {}
         self.scored_chars_per_s = math.inf
         self.baselines: BaselineMeasurement | None = None
 
-    def started(self, num_params: int, num_threads: int, notes: tuple[str, ...]) -> Started:
+    def started(self, num_threads: int, notes: tuple[str, ...]) -> Started:
         """The first event."""
+        num_params = count_parameters(self.recorder.model_config, len(self.corpus.vocab))
+        notes += self.budget.late_start(self.before_s)
         where = divided(self.learner, self.config, self.plan) | {"threads": num_threads, "notes": notes}
+        where |= {"kernels": level_in_use(), "memory": self.memory}
         return Started(self.progress.step, num_params, self.plan.steps_per_epoch, **where)
 
     def restore(self) -> tuple[str, ...]:
@@ -196,7 +205,7 @@ class TrainingLoop:
         self.learner.set_progress(self.budget.knots)
         before, count = self.clock(), stop - first
         self.state, metrics = self.learner.advance(self.plan, first, count, self.state, observe=observe)
-        self.budget.reserve(self.before_s + self._report_s())
+        self.budget.reserve(self._report_s(), self.before_s)
         events = [self._account(metrics, first, stop, self.clock() - before)]
         if observe:
             events.append(update_stats(stop, metrics, clip_norm=self.config.clip_norm))
@@ -221,8 +230,9 @@ class TrainingLoop:
         release(self.learner)
         self._start_baselines()
         reason, device = "patience" if self._is_impatient else "budget", _device(self.learner)
+        how: dict[str, Any] = {"reason": reason, "device": device, "overtime": self._overtime}
         report = yield from final_report(
-            self.corpus, self.config, recorder.run, progress, self.baselines, reason=reason, device=device
+            self.corpus, self.config, recorder.run, progress, self.baselines, **how
         )
         yield from recorder.record([report])
 
@@ -239,6 +249,9 @@ class TrainingLoop:
     def _elapsed_s(self) -> float:
         """Wall-clock time of the loop, including the time before a resume."""
         return self.clock() - self.began
+
+    def _overtime(self) -> float:
+        return self.budget.overtime(self.before_s + self._elapsed_s())
 
     def _account(self, metrics: Metrics, first: int, stop: int, train_s: float) -> Event:
         """Add a range of steps to the loop's state and the budget."""
@@ -272,7 +285,7 @@ class TrainingLoop:
         if self.held_out is not None and due.validates(first, step, last):
             yield self._validate(self.held_out)
         if due.samples(first, step):
-            yield self._sample()
+            yield sampled_text(self._model("writing"), self.corpus, step, self.config.seed)
         if due.monitors(first, step):
             yield Watched(step, self.monitor(self.learner.model().parameters()))
 
@@ -324,7 +337,8 @@ class TrainingLoop:
         most = self.progress.report_chars
         held_out = 0 if self.held_out is None else min(most, len(self.held_out))
         trained_on = min(most, TRAIN_LOSS_CHARS, len(self.corpus.train))
-        return FIXED_REPORT_S + (held_out + trained_on) / self.scored_chars_per_s
+        files_s = SAVES_AT_THE_END * self.recorder.save_s
+        return FIXED_REPORT_S + files_s + (held_out + trained_on) / self.scored_chars_per_s
 
     def _keep(self, loss: float) -> None:
         """Keep the current model as the best."""
@@ -336,14 +350,15 @@ class TrainingLoop:
     def _is_impatient(self) -> bool:
         return self.config.patience is not None and self.progress.worse_since_best >= self.config.patience
 
-    def _sample(self) -> Sampled:
-        seed, no_prompt = self.config.seed, [np.empty(0, np.int64)]
-        config = SampleConfig(length=SAMPLE_CHARS, temperature=0.7, seed=seed)
-        try:
-            (done,) = sample(self._model("writing"), self.corpus.vocab, no_prompt, config, seed=seed)
-        except DivergedError as error:  # training itself can continue
-            return Sampled(self.progress.step, f"[no text: {error.what}]")
-        return Sampled(self.progress.step, done.text)
+
+def sampled_text(model: EngineModel, corpus: Corpus, step: int, seed: int) -> Sampled:
+    """A short sample of a model, as an event."""
+    config = SampleConfig(length=SAMPLE_CHARS, temperature=0.7, seed=seed)
+    try:
+        (done,) = sample(model, corpus.vocab, [np.empty(0, np.int64)], config, seed=seed)
+    except DivergedError as error:  # training itself can continue
+        return Sampled(step, f"[no text: {error.what}]")
+    return Sampled(step, done.text)
 
 
 def _device(learner: Learner) -> str:

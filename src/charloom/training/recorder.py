@@ -16,7 +16,7 @@ from charloom.errors import DivergedError
 from charloom.files import make_folder
 from charloom.modelfile import ModelFile, damaged_value, write_model
 from charloom.runs import Checkpoint, Run, no_checkpoint
-from charloom.schema import Schema
+from charloom.schema import Schema, unknown_note
 from charloom.schema.documents import LoopRecord
 from charloom.text.corpus import Corpus
 from charloom.training.events import Event, Finished, Saved, to_json
@@ -72,7 +72,7 @@ class RunRecorder:
         tensors |= named_state(self.learner.export_state(state))
         if bad := [name for name, count in count_non_finite(tensors).items() if count]:
             raise _not_finite(progress.step, bad[0])
-        self.run.write_checkpoint(Checkpoint(progress.step, tensors, dataclasses.asdict(progress)))
+        self.run.write_checkpoint(Checkpoint(progress.step, tensors, progress.to_json()))
         self.saved_at, self.saved_step = self.clock(), progress.step
         self.save_s = self.saved_at - began
         return Saved(progress.step, str(self.run.checkpoint_folder))
@@ -92,8 +92,10 @@ class RunRecorder:
                 raise no_checkpoint(self.run, notes)
             make_folder(self.run.checkpoint_folder)  # a copy of a run may lack an empty folder
             return None, [], (*notes, "there is no checkpoint: the training starts again at step 0")
-        check = Schema(LoopRecord, damaged_value(self.run.checkpoint_folder)).check
-        check(checkpoint.scalars, f"the scalars of step {checkpoint.step}")
+        schema = Schema(LoopRecord, damaged_value(self.run.checkpoint_folder))
+        schema.check(checkpoint.scalars, f"the scalars of step {checkpoint.step}")
+        newer = schema.unknown(checkpoint.scalars)
+        notes += unknown_note(f"the checkpoint of step {checkpoint.step:,}", newer, "")
         parts = dict(checkpoint.tensors)
         named = {name: parts.pop(name) for name in list(parts) if name.startswith("state.")}
         state = unnamed_state(named, self.model_config.num_layers)

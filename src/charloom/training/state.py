@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class LoopState:
         in_epoch: summed loss and number of updates of the epoch so far.
         validation_chars: characters scored per validation; 0 = not decided yet.
         report_chars: most held-out characters that the final report measures; 0 = not decided yet.
+        others: what a newer version has recorded in the checkpoint; it is kept.
     """
 
     step: int = 0
@@ -56,6 +57,7 @@ class LoopState:
     in_epoch: tuple[float, int] = (0.0, 0)
     validation_chars: int = 30_000  # the defaults are for checkpoints from before these were recorded
     report_chars: int = 1_000_000
+    others: dict[str, Any] = field(default_factory=dict)
 
     def size_measurements(self, all_chars: float, between: float) -> None:
         """Decide once how much text validations and the final report read.
@@ -70,10 +72,18 @@ class LoopState:
             )
             self.report_chars = _clamped(REPORT_SHARE * all_chars, FEWEST_REPORT_CHARS, MOST_REPORT_CHARS)
 
+    def to_json(self) -> dict[str, Any]:
+        """The fields as one object, with what a newer version has recorded."""
+        values = asdict(self)
+        others: dict[str, Any] = values.pop("others")
+        return others | values
+
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> LoopState:
-        """Restore a state from `dataclasses.asdict` and JSON, which turns tuples into lists."""
-        state = cls(**values)
+        """Restore a state from `to_json` and JSON, which turns tuples into lists."""
+        known = {spec.name for spec in fields(cls)} - {"others"}
+        state = cls(**{name: value for name, value in values.items() if name in known})
+        state.others = {name: value for name, value in values.items() if name not in known}
         state.knots = None if state.knots is None else tuple((int(a), float(b)) for a, b in state.knots)
         state.history = tuple((int(a), float(b)) for a, b in state.history)
         (nats, chars), (losses, steps) = state.since_validation, state.in_epoch
