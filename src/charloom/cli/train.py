@@ -93,15 +93,8 @@ def train(
     from charloom.run_results import results_json
 
     sources = [*text, *(moved_to or [])]
-    places = {
-        "recipe": recipe,
-        "out": out,
-        "val": val,
-        "test": test,
-        "init_from": init_from,
-        "teacher": teacher,
-    }
-    how: dict[str, Any] = {**places, "keep_text": keep_text, "log": log}
+    how: dict[str, Any] = {"recipe": recipe, "out": out, "val": val, "test": test, "init_from": init_from}
+    how |= {"teacher": teacher, "keep_text": keep_text, "log": log}
     with _shown_by_one(show), joined() as ranks:
         if ranks is not None and ranks.rank > 0:
             return follow_job(ranks, sources, how, settings, moved=() if resume is None else sources)
@@ -109,11 +102,7 @@ def train(
             return _train_several(
                 show, ranks, sources, how, settings, seeds=seeds, members=members, chain=chain
             )
-        if chain:
-            what, why = "--chain without --members", "a chain has two members or more"
-            raise UsageError(
-                what, why=why, fix="give --members 4 --chain, or --teacher MODEL for one more network"
-            )
+        _refuse_chain_of_one(chain=chain)
         job = _job(ranks, sources, how, settings, resume=resume, several={"seeds": seeds, "members": members})
         if isinstance(job, Path):
             return _say_finished(show, job)
@@ -208,6 +197,14 @@ def _branch(
     return branch_job(
         run, out=how["out"], more_steps=more_steps, text=sources or None, log=how["log"], **changes
     )
+
+
+def _refuse_chain_of_one(*, chain: bool) -> None:
+    if chain:
+        what, why = "--chain without --members", "a chain has two members or more"
+        raise UsageError(
+            what, why=why, fix="give --members 4 --chain, or --teacher MODEL for one more network"
+        )
 
 
 def _refuse_more_steps(settings: dict[str, Any]) -> None:

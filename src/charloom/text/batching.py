@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -117,14 +118,13 @@ class Plan:
         soft_targets: Float16[Array, "M V"] | None = None,
     ) -> None:
         self.ids, self.config, self.boundary_id, self.soft_targets = ids, config, boundary_id, soft_targets
-        self.batch_size = config.batch_size
-        self.carries = config.batching == "stream"
+        self.batch_size, self.carries = config.batch_size, config.batching == "stream"
         N, B, T = len(ids), config.batch_size, config.bptt_length
         assert N > T, "call fit_batch first"
         shifts = config.stream_offset == "random" and config.state_reset == "epoch"
-        self._offset_of, self._draws_of = (-1, 0), ((-1, range(0)), np.empty((0, 0)))
-        self._order_of = (-1, -1, range(0)), np.empty((0, 0), np.int64)
-        self._slack = min(T - 1, N - 1 - B * T) if shifts and N - 1 > B * T else 0
+        self._offset_of = -1, 0
+        self._resets, self._orders = _Blocks(self._reset_draws), _Blocks(self._computed_order)
+        self._slack = max(0, min(T - 1, N - 1 - B * T)) if shifts else 0
         self._lane_length = (N - 1 - self._slack) // B
         self._num_windows = _num_sliding(N, T, config.stride)
         if config.batching == "stream":
@@ -133,6 +133,7 @@ class Plan:
             self.steps_per_epoch = _divide(self._num_windows, B, drop_last=config.drop_last)
         else:
             self.steps_per_epoch = max(1, N // (B * T))
+        self._blocked_epoch = math.ceil(self.steps_per_epoch / _BLOCK) * _BLOCK  # whole blocks
 
     def window(self, step: int, lanes: range) -> Window:
         """The inputs, targets and resets of a step for a range of global lanes.
@@ -235,7 +236,7 @@ class Plan:
             segment = (segment + epoch) % self.batch_size
         reset_at_start = self._begins(step, lanes)
         if config.state_reset_probability > 0:
-            reset_at_start |= self._reset_draws(step, lanes) < config.state_reset_probability
+            reset_at_start |= self._resets(step, lanes) < config.state_reset_probability
         starts = self._offset(epoch) + segment * distance + place * T
         return starts, min(T, self._lane_length - place * T), reset_at_start
 
@@ -256,16 +257,11 @@ class Plan:
             self._offset_of = epoch, int(drawn * (self._slack + 1))
         return self._offset_of[1]
 
-    def _reset_draws(self, step: int, lanes: range) -> Float64[Array, " L"]:
-        """A uniform number for each lane; drawing for `_BLOCK` steps at once takes little longer than for one."""
-        block, place = divmod(step, _BLOCK)
-        if self._draws_of[0] != (block, lanes):
-            steps = np.repeat(np.arange(block * _BLOCK, (block + 1) * _BLOCK), len(lanes))
-            numbers = np.tile(np.arange(lanes.start, lanes.stop), _BLOCK)
-            drawn = uniforms_at(self.config.seed, Purpose.RESET, steps, numbers)
-            self._draws_of = (block, lanes), drawn.reshape(_BLOCK, len(lanes))
-        draws: Array = self._draws_of[1][place]
-        return draws
+    def _reset_draws(self, block: int, lanes: range) -> Float64[Array, "K L"]:
+        """A uniform number for each step of a block and each lane."""
+        steps = np.repeat(np.arange(block * _BLOCK, (block + 1) * _BLOCK), len(lanes))
+        drawn = uniforms_at(self.config.seed, Purpose.RESET, steps, np.tile(lanes, _BLOCK))
+        return drawn.reshape(_BLOCK, len(lanes))
 
     def _random(self, step: int, lanes: range) -> tuple[Int[Array, " L"], int, Bool[Array, " L"]]:
         T = self.config.bptt_length
@@ -275,26 +271,40 @@ class Plan:
 
     def _sliding(self, step: int, lanes: range) -> tuple[Int[Array, " L"], int, Bool[Array, " L"]]:
         epoch, place = divmod(step, self.steps_per_epoch)
-        rows = np.arange(lanes.start, lanes.stop) + place * self.batch_size
+        rows = np.array(lanes, np.int64) + place * self.batch_size
         rows = rows[rows < self._num_windows]
         if self.config.order == "shuffled":
             if self._num_windows <= STORED_ORDER:
                 rows = _in_order(self.config.seed, epoch, self._num_windows, rows)
             else:
-                rows = self._computed(epoch, place, lanes, len(rows))
+                rows = self._orders(epoch * self._blocked_epoch + place, lanes)[: len(rows)]
         return rows * self.config.stride, self.config.bptt_length, np.ones(len(rows), bool)
 
-    def _computed(self, epoch: int, place: int, lanes: range, count: int) -> Int[Array, " L"]:
-        """`_in_order` of a step's first `count` lanes, for `_BLOCK` steps at once, as in `_reset_draws`."""
-        block, row = divmod(place, _BLOCK)
-        if self._order_of[0] != (epoch, block, lanes):
-            steps = np.arange(block * _BLOCK, (block + 1) * _BLOCK)
-            rows = steps[:, None] * self.batch_size + np.arange(lanes.start, lanes.stop)
-            last = self._num_windows - 1
-            found = _in_order(self.config.seed, epoch, last + 1, np.minimum(rows, last).ravel())
-            self._order_of = (epoch, block, lanes), found.reshape(_BLOCK, len(lanes))
-        computed: Array = self._order_of[1][row, :count]
-        return computed
+    def _computed_order(self, block: int, lanes: range) -> Int[Array, "K L"]:
+        """`_in_order` of a block of steps, counted without the incomplete batches at the ends of epochs."""
+        epoch, first = divmod(block * _BLOCK, self._blocked_epoch)
+        rows = np.arange(first, first + _BLOCK)[:, None] * self.batch_size + np.arange(
+            lanes.start, lanes.stop
+        )
+        last = self._num_windows - 1
+        found = _in_order(self.config.seed, epoch, last + 1, np.minimum(rows, last).ravel())
+        return found.reshape(_BLOCK, len(lanes))
+
+
+class _Blocks:
+    """A row for each step, of which `compute` makes a block at once: that takes little longer than one row."""
+
+    def __init__(self, compute: Callable[[int, range], Array]) -> None:
+        self._compute = compute
+        self._key, self._rows = (-1, range(0)), np.empty((0, 0))
+
+    def __call__(self, step: int, lanes: range) -> Array:
+        """The numbers of a step, (lanes,)."""
+        block, row = divmod(step, _BLOCK)
+        if self._key != (block, lanes):
+            self._key, self._rows = (block, lanes), self._compute(block, lanes)
+        found: Array = self._rows[row]
+        return found
 
 
 def _in_order(seed: int, epoch: int, size: int, rows: Int[Array, " R"]) -> Int[Array, " R"]:

@@ -49,7 +49,7 @@ SAVES_AT_THE_END = 3
 """Files of a checkpoint's size that the end of a run writes and reads: the checkpoint, the model and its card."""
 
 if TYPE_CHECKING:
-    from jaxtyping import Float16, Int
+    from jaxtyping import Int
     from numpy import ndarray as Array
 
     from charloom.distributed.ranks import Ranks
@@ -105,17 +105,15 @@ def train(
         engine = load_engine(fitted.engine)
     blas = fitted.threads if engine.uses_blas and fitted.threads is not None else 1
     with run.removed_if_unused(), run.lock(), threads.limit(fitted.threads, blas=blas) as num_threads:
-        need = need_of(corpus, model_config, fitted, num_threads, 1 if ranks is None else ranks.size).check()
+        is_taught = teacher is not None
+        need = need_of(corpus, model_config, fitted, num_threads, ranks=ranks, is_taught=is_taught).check()
         if parameters is None:
             parameters = initial_parameters(model_config, len(corpus.vocab), fitted.seed)
         learner: Any = engine.learner(parameters, model_config, fitted, device=fitted.device, ranks=ranks)
         if ranks is not None:
             learner = LeadingLearner(ranks, learner, corpus, model_config, fitted)
         recorder = RunRecorder(run, corpus, model_config, learner, card=card or {}, clock=clock)
-        expected = None if teacher is None else soft_targets_for(teacher, corpus)
-        loop = TrainingLoop(
-            corpus, fitted, learner, recorder, monitor or (lambda _: {}), soft_targets=expected
-        )
+        loop = TrainingLoop(corpus, _plan(corpus, fitted, teacher), learner, recorder, monitor)
         loop.before_s, loop.memory = 0.0 if began is None else clock() - began, need.parts
         loop.spare_cores = threads.available() - num_threads
         if resume:
@@ -133,8 +131,7 @@ def train(
             release(learner)
             raise
         except GeneratorExit:
-            if recorder.saved_step != loop.progress.step:
-                loop.save()
+            loop.save_if_changed()
             release(learner)
             raise
         finally:
@@ -144,25 +141,16 @@ def train(
 class TrainingLoop:
     """One training run in progress: the learner, its plan and budget, and the milestones.
 
-    The batch in `config` must fit the corpus; `monitor` measures the parameters every `watch` steps.
+    `monitor` measures the parameters every `watch` steps, if that is set.
     """
 
     def __init__(
-        self,
-        corpus: Corpus,
-        config: TrainConfig,
-        learner: Learner,
-        recorder: RunRecorder,
-        monitor: Monitor,
-        *,
-        soft_targets: Float16[Array, "M V"] | None = None,
+        self, corpus: Corpus, plan: Plan, learner: Learner, recorder: RunRecorder, monitor: Monitor | None
     ) -> None:
-        self.corpus, self.config, self.learner, self.recorder = corpus, config, learner, recorder
-        self.monitor, self.clock = monitor, recorder.clock
-        boundary_id = corpus.vocab.boundary_id
-        self.plan = Plan(corpus.train, config, boundary_id=boundary_id, soft_targets=soft_targets)
-        self.budget = Budget(config, self.plan.steps_per_epoch)
-        self.milestones = Milestones(config, self.budget, self.plan.steps_per_epoch)
+        self.corpus, self.plan, self.learner, self.recorder = corpus, plan, learner, recorder
+        self.config, self.monitor, self.clock = plan.config, monitor, recorder.clock
+        self.budget = Budget(self.config, plan.steps_per_epoch)
+        self.milestones = Milestones(self.config, self.budget, plan.steps_per_epoch)
         self.progress = LoopState(validation_chars=0, report_chars=0)
         self.state: State = learner.initial_state(range(self.plan.batch_size))
         validation = corpus.validation
@@ -211,9 +199,7 @@ class TrainingLoop:
             events.append(update_stats(stop, metrics, clip_norm=self.config.clip_norm))
         events += self._do_what_is_due(first)
         events = list(self.recorder.record(events))
-        if self.recorder.is_due:
-            events += self.recorder.record([self.save()])
-        return events
+        return events + list(self.recorder.record([self.save()] if self.recorder.is_due else []))
 
     def finish(self) -> Iterator[Event]:
         """Validate the last step, save, and write the final report."""
@@ -225,8 +211,7 @@ class TrainingLoop:
         progress.knots = self.budget.knots
         if self.held_out is None or progress.best_step < 0:
             self._keep(math.inf)
-        if recorder.saved_step != progress.step:
-            yield from recorder.record([self.save()])
+        yield from recorder.record(self.save_if_changed())
         release(self.learner)
         self._start_baselines()
         reason, device = "patience" if self._is_impatient else "budget", _device(self.learner)
@@ -245,6 +230,10 @@ class TrainingLoop:
         """Write a checkpoint of the current state."""
         self.progress.elapsed_s, self.progress.knots = self._elapsed_s(), self.budget.knots
         return self.recorder.save(self.progress, self.state)
+
+    def save_if_changed(self) -> list[Event]:
+        """Write a checkpoint unless this step has one."""
+        return [] if self.recorder.saved_step == self.progress.step else [self.save()]
 
     def _elapsed_s(self) -> float:
         """Wall-clock time of the loop, including the time before a resume."""
@@ -287,6 +276,7 @@ class TrainingLoop:
         if due.samples(first, step):
             yield sampled_text(self._model("writing"), self.corpus, step, self.config.seed)
         if due.monitors(first, step):
+            assert self.monitor is not None, "watch is set"
             yield Watched(step, self.monitor(self.learner.model().parameters()))
 
     def _validate(self, held_out: Int[Array, "M"]) -> Validation:
@@ -359,6 +349,12 @@ def sampled_text(model: EngineModel, corpus: Corpus, step: int, seed: int) -> Sa
     except DivergedError as error:  # training itself can continue
         return Sampled(step, f"[no text: {error.what}]")
     return Sampled(step, done.text)
+
+
+def _plan(corpus: Corpus, config: TrainConfig, teacher: Teacher | None) -> Plan:
+    """The windows of a training, with what the teacher expects in them."""
+    expected = None if teacher is None else soft_targets_for(teacher, corpus)
+    return Plan(corpus.train, config, boundary_id=corpus.vocab.boundary_id, soft_targets=expected)
 
 
 def _device(learner: Learner) -> str:

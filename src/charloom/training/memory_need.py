@@ -6,6 +6,7 @@ P parameters of s bytes, m moments and averages of each, G groups of lanes, B·T
     gradients   s·P·(G + 1)                                 each group's, and their sum
     optimiser   s·P·m
     checkpoint  2·s·P·(1 + m)                               the arrays and the file's bytes
+    teacher     2·N·V  if there is one: its probabilities of every character, and in the window
     window      s·B·T·(5·V + Σ kept + one layer's gradients) logits, and the loss of each; gates and states
     report      libraries, the logits of scored text, the n-gram's counts
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from charloom.config import ModelConfig, TrainConfig
 from charloom.memory import Need
@@ -23,6 +25,9 @@ from charloom.parameters import cell_size, count_parameters, mlp_size
 from charloom.text.corpus import Corpus
 from charloom.training.baselines import LEAST_TRAIN_CHARS, MOST_TRAIN_CHARS
 from charloom.training.state import LoopState
+
+if TYPE_CHECKING:
+    from charloom.distributed.ranks import Ranks
 
 LIBRARIES = 40_000_000
 """What is loaded with the first steps: kernels, pools of threads, their work space."""
@@ -43,14 +48,22 @@ _SETTINGS = {
     "gradients": "lower --threads, --hidden-size or --num-layers",
     "optimiser": "use --optimizer sgd, or lower --hidden-size or --num-layers",
     "checkpoint": "lower --hidden-size or --num-layers",
+    "teacher": "train on less text: --take-chars 1000000; with thousands of characters, also raise --min-count",
     "report": "train on less text: --take-chars 1000000",
 }
 
 
 def need_of(
-    corpus: Corpus, model: ModelConfig, training: TrainConfig, num_threads: int, num_ranks: int = 1
+    corpus: Corpus,
+    model: ModelConfig,
+    training: TrainConfig,
+    num_threads: int,
+    *,
+    ranks: Ranks | None = None,
+    is_taught: bool = False,
 ) -> Need:
     """The memory of a training on a corpus, of which each rank reads its share of the lanes."""
+    num_ranks = 1 if ranks is None else ranks.size
     own = replace(training, batch_size=math.ceil(training.batch_size / num_ranks))
     return training_need(
         model,
@@ -60,6 +73,7 @@ def need_of(
         held_out_chars=0 if corpus.validation is None else len(corpus.validation),
         num_threads=num_threads,
         on_cpu=not training.device.startswith(("cuda", "mps")),
+        is_taught=is_taught,
     )
 
 
@@ -72,6 +86,7 @@ def training_need(
     held_out_chars: int,
     num_threads: int,
     on_cpu: bool = True,
+    is_taught: bool = False,
 ) -> Need:
     """Estimate the memory of a training beyond what the process already has, with the corpus.
 
@@ -83,6 +98,7 @@ def training_need(
         held_out_chars: characters of the validation part.
         num_threads: in use.
         on_cpu: whether the window is in this memory.
+        is_taught: whether a teacher's probabilities of every character are kept.
     """
     size = 8 if training.precision == "float64" else 4
     bytes_of_weights = size * count_parameters(model, vocab_size)
@@ -93,7 +109,8 @@ def training_need(
         "gradients": (groups + 1) * bytes_of_weights,
         "optimiser": kept * bytes_of_weights,
         "checkpoint": 2 * (1 + kept) * bytes_of_weights,
-        "window": size * _window_numbers(model, training, vocab_size) if on_cpu else 0,
+        "window": size * _window_numbers(model, training, vocab_size, is_taught=is_taught) if on_cpu else 0,
+        "teacher": 2 * train_chars * vocab_size * is_taught,
         "report": LIBRARIES
         + 8 * vocab_size * _SCORED_CHARS
         + BYTES_PER_COUNTED_CHAR * _counted_chars(training, train_chars, held_out_chars),
@@ -121,12 +138,14 @@ def _counted_chars(training: TrainConfig, train_chars: int, held_out_chars: int)
     return min(train_chars, primed) + held_out
 
 
-def _window_numbers(model: ModelConfig, training: TrainConfig, vocab_size: int) -> int:
+def _window_numbers(
+    model: ModelConfig, training: TrainConfig, vocab_size: int, *, is_taught: bool = False
+) -> int:
     """Numbers that one window keeps for its gradients."""
     chars = training.batch_size * training.bptt_length
     scored = training.batch_size if training.objective == "last" else chars
     layers = model.num_layers * _kept_numbers(model) + _GRADIENTS[model.cell] * cell_size(model)
-    return 5 * scored * vocab_size + chars * (2 * _input_size(model) + layers)
+    return (10 if is_taught else 5) * scored * vocab_size + chars * (2 * _input_size(model) + layers)
 
 
 def _input_size(model: ModelConfig) -> int:

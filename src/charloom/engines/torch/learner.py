@@ -88,11 +88,9 @@ class TorchLearner:
             return self.on_gpu.advance(plan, first_step, num_steps, state, observe=observe)
         last = first_step + num_steps - 1
         measured, counts, before = [], [], None
+        rounds = self.train_config.precision == "bfloat16"
         one_thread = self.row_threads.leading(self.device)
-        with (
-            one_thread,
-            precision.rounded_products(self.device, wanted=self.train_config.precision == "bfloat16"),
-        ):
+        with one_thread, precision.rounded_products(self.device, wanted=rounds):
             for step in range(first_step, last + 1):
                 before = self.copy_of_params() if observe and step == last else None
                 share = self.share(plan.num_rows(step))
