@@ -105,8 +105,7 @@ def train(
         engine = load_engine(fitted.engine)
     blas = fitted.threads if engine.uses_blas and fitted.threads is not None else 1
     with run.removed_if_unused(), run.lock(), threads.limit(fitted.threads, blas=blas) as num_threads:
-        is_taught = teacher is not None
-        need = need_of(corpus, model_config, fitted, num_threads, ranks=ranks, is_taught=is_taught).check()
+        need = need_of(corpus, model_config, fitted, num_threads, ranks=ranks, teacher=teacher).check()
         if parameters is None:
             parameters = initial_parameters(model_config, len(corpus.vocab), fitted.seed)
         learner: Any = engine.learner(parameters, model_config, fitted, device=fitted.device, ranks=ranks)
@@ -156,17 +155,16 @@ class TrainingLoop:
         validation = corpus.validation
         self.held_out = validation if validation is not None and len(validation) >= 2 else None
         self.began = self.clock()
-        self.before_s, self.spare_cores = 0.0, 0
+        self.before_s, self.spare_cores, self.scored_chars_per_s = 0.0, 0, math.inf
         self.memory: Mapping[str, int] = {}
-        self.scored_chars_per_s = math.inf
         self.baselines: BaselineMeasurement | None = None
 
     def started(self, num_threads: int, notes: tuple[str, ...]) -> Started:
         """The first event."""
         num_params = count_parameters(self.recorder.model_config, len(self.corpus.vocab))
-        notes += self.budget.late_start(self.before_s)
-        where = divided(self.learner, self.config, self.plan) | {"threads": num_threads, "notes": notes}
-        where |= {"kernels": level_in_use(), "memory": self.memory}
+        where = divided(self.learner, self.config, self.plan) | {"threads": num_threads}
+        where |= {"kernels": level_in_use(), "notes": notes + self.budget.late_start(self.before_s)}
+        where["memory"] = self.memory
         return Started(self.progress.step, num_params, self.plan.steps_per_epoch, **where)
 
     def restore(self) -> tuple[str, ...]:
@@ -204,8 +202,8 @@ class TrainingLoop:
     def finish(self) -> Iterator[Event]:
         """Validate the last step, save, and write the final report."""
         progress, recorder = self.progress, self.recorder
-        unscored = not progress.history or progress.history[-1][0] != progress.step
-        if self.held_out is not None and unscored:  # for example, a budget in minutes ran out early
+        scored = bool(progress.history) and progress.history[-1][0] == progress.step
+        if self.held_out is not None and not scored:  # for example, a budget in minutes ran out early
             yield from recorder.record([self._validate(self.held_out)])
         self.budget.close(progress.step)
         progress.knots = self.budget.knots
@@ -324,11 +322,10 @@ class TrainingLoop:
 
     def _report_s(self) -> float:
         """Seconds that the final report will take, at the speed of the last validation."""
-        most = self.progress.report_chars
+        most, fixed_s = self.progress.report_chars, FIXED_REPORT_S + SAVES_AT_THE_END * self.recorder.save_s
         held_out = 0 if self.held_out is None else min(most, len(self.held_out))
         trained_on = min(most, TRAIN_LOSS_CHARS, len(self.corpus.train))
-        files_s = SAVES_AT_THE_END * self.recorder.save_s
-        return FIXED_REPORT_S + files_s + (held_out + trained_on) / self.scored_chars_per_s
+        return fixed_s + (held_out + trained_on) / self.scored_chars_per_s
 
     def _keep(self, loss: float) -> None:
         """Keep the current model as the best."""

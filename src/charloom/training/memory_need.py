@@ -28,6 +28,7 @@ from charloom.training.state import LoopState
 
 if TYPE_CHECKING:
     from charloom.distributed.ranks import Ranks
+    from charloom.training.distillation import Teacher
 
 LIBRARIES = 40_000_000
 """What is loaded with the first steps: kernels, pools of threads, their work space."""
@@ -60,7 +61,7 @@ def need_of(
     num_threads: int,
     *,
     ranks: Ranks | None = None,
-    is_taught: bool = False,
+    teacher: Teacher | None = None,
 ) -> Need:
     """The memory of a training on a corpus, of which each rank reads its share of the lanes."""
     num_ranks = 1 if ranks is None else ranks.size
@@ -73,7 +74,7 @@ def need_of(
         held_out_chars=0 if corpus.validation is None else len(corpus.validation),
         num_threads=num_threads,
         on_cpu=not training.device.startswith(("cuda", "mps")),
-        is_taught=is_taught,
+        is_taught=teacher is not None,
     )
 
 
