@@ -11,6 +11,9 @@ from charloom.serve import Limits
 
 PATIENCE_S = 20
 
+SEND_BUFFER = 16_384
+"""Bytes that the system takes for a client that reads nothing; by default, megabytes of an answer would fit."""
+
 
 class Listening(NamedTuple):
     """Where a server in this process answers, and its parts."""
@@ -68,6 +71,7 @@ def listening(models, *, key=None, **limits):
     app = create_app(service, key=key, names=LOOPBACK_NAMES)
     server, connections = new_server(app, bounds)
     place, _ = listen(Address(port=0))
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # of its connections too
     is_ready = threading.Event()
 
     def run():
