@@ -105,3 +105,12 @@ def browser():
         running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield running
         running.close()
+
+
+@pytest.fixture
+def quick_calibration(monkeypatch):
+    """`charloom plan` measures the speed of training for a moment only."""
+    from charloom.forecast import calibration
+
+    monkeypatch.setattr(calibration, "WARM_S", 0.02)
+    monkeypatch.setattr(calibration, "MEASURED_S", 0.05)

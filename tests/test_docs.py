@@ -73,6 +73,7 @@ def pretend_fetched(folder, texts, monkeypatch):
     monkeypatch.setattr(catalogue, "KNOWN", known)
 
 
+@pytest.mark.usefixtures("quick_calibration")
 @pytest.mark.parametrize(
     ("page", "least"),
     [
@@ -87,6 +88,7 @@ def pretend_fetched(folder, texts, monkeypatch):
         ("docs/how-to/large-texts.md", 3),
         ("docs/how-to/many-samples.md", 4),
         ("docs/how-to/own-text.md", 6),
+        ("docs/how-to/plan.md", 2),
         ("docs/how-to/several-machines.md", 4),
         ("docs/how-to/share.md", 5),
         ("docs/how-to/search.md", 5),

@@ -55,7 +55,7 @@ def short_text(monkeypatch):
 
 
 @pytest.mark.parametrize(("verb", "line"), [*examples()])
-@pytest.mark.usefixtures("known_corpus", "published_corpus", "short_text")
+@pytest.mark.usefixtures("known_corpus", "published_corpus", "short_text", "quick_calibration")
 def test_example(charloom, workspace, verb, line, request):
     if verb == "serve":
         request.getfixturevalue("ending_server")

@@ -90,3 +90,9 @@ def test_a_flag_valid_for_some_text_size_is_not_refused_before_the_size_is_known
         check_settings(None, {"hidden_size": 0})
     with pytest.raises(ConfigError, match="dropout_branch"):
         resolve(None, {"dropout_branch": 0.1}, num_chars=5_000)
+
+
+@pytest.mark.parametrize("minutes", [0.0, -1.0, float("nan")])
+def test_a_budget_that_is_none_is_refused_by_name(minutes):
+    with pytest.raises(ConfigError, match="minutes"):
+        resolve(None, {"minutes": minutes}, num_chars=10_000)

@@ -26,6 +26,7 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "serve": "Serve models over HTTP, to programs that speak OpenAI's interface.",
         "runs": "List the runs in a folder.",
         "compare": "Compare runs in a table or a plot.",
+        "plan": "Say what a training would come to, before it starts.",
         "search": "Search for the best settings on a text, with any number of workers.",
         "recipes": "List the named recipes and the table of default settings.",
         "reproduce": "Reproduce a published system, compare the figures and list its mistakes.",

@@ -80,13 +80,14 @@ def choose_default(
     kind = device.partition(":")[0]
     if not any(engine in row.engines for row in default_rows()):
         engine = "torch"
+    budget = minutes if minutes is not None and minutes > 0 else 0.0  # `TrainConfig` refuses any other
     row = next(
         row
         for row in default_rows()
         if engine in row.engines
         and row.device in (kind, "cpu")
         and num_chars <= row.up_to_chars
-        and (minutes or 0.0) >= row.from_minutes
+        and budget >= row.from_minutes
     )
     note = "" if row.device == kind else f"; no row was measured on {kind}, so the CPU's is used"
     time = f" in {minutes:g} minutes" if row.from_minutes else ""
