@@ -76,7 +76,7 @@ def shown_bytes(size: float) -> str:
     """A number of bytes with its unit.
 
     Example:
-        >>> shown_bytes(2_100_000_000), shown_bytes(350_000)
+        >>> shown_bytes(2_100_000_000), shown_bytes(360_000)
         ('2.1 GB', '0.4 MB')
     """
     return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"

@@ -94,6 +94,18 @@ def read_model(path: Path) -> ModelFile:
         ModelFileError: it is missing, damaged, malicious or of another kind; the message says what failed.
     """
     path = Path(path)
+    header, metadata = read_model_header(path)
+    config, text, vocab, card = _read_metadata(path, metadata)
+    check_tensors(path, header, parameter_shapes(config, len(vocab)))
+    return ModelFile(load_tensors(path), config, text, vocab, card)
+
+
+def read_model_header(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Read the header and metadata of a model file, without its tensors.
+
+    Raises:
+        ModelFileError: it is damaged, of another kind or version, or an ensemble.
+    """
     header, metadata = read_header(path)
     if metadata.get("format") == ENSEMBLE_FORMAT:
         raise single_network_needed(str(path))
@@ -102,9 +114,7 @@ def read_model(path: Path) -> ModelFile:
     if (version := metadata.get("format_version")) != FORMAT_VERSION:
         why = f"its format version is {version!r}, and this version of charloom reads {FORMAT_VERSION}"
         raise damaged(path, why, "upgrade charloom")
-    config, text, vocab, card = _read_metadata(path, metadata)
-    check_tensors(path, header, parameter_shapes(config, len(vocab)))
-    return ModelFile(load_tensors(path), config, text, vocab, card)
+    return header, metadata
 
 
 def newer_names_of_card(card: Mapping[str, Any], source: str) -> tuple[str, ...]:

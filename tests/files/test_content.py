@@ -37,6 +37,8 @@ def test_nothing_but_the_helper_reads_text_from_users():
     }
     of_the_system = {
         "files/lock.py",
+        "forecast/energy.py",
+        "memory.py",
         "threads.py",
         "doctor.py",
         "versions.py",

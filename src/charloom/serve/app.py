@@ -83,7 +83,9 @@ class Service:
             on_change=self.batcher.wake,
         )
         self.batcher.submit(job)
-        at_end(request).callback(job.cancel)  # a client that takes nothing ends the answer, but not its iterator
+        at_end(request).callback(
+            job.cancel
+        )  # a client that takes nothing ends the answer, but not its iterator
         completion = Completion(parsed.model)
         if parsed.streams:
             events = self._events(job, parsed, completion)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from charloom.config import ModelConfig, from_dict
 from charloom.memory import Need
-from charloom.modelfile import damaged, read_header
+from charloom.modelfile import damaged, read_model_header
 from charloom.parameters import cell_size
 from charloom.schema import MalformedError, json_value
 from charloom.serve.limits import Limits
@@ -32,7 +32,7 @@ def serving_need(paths: Iterable[Path], limits: Limits) -> Need:
     """The memory of a server of these model files.
 
     Raises:
-        ModelFileError: the header of a file is damaged.
+        ModelFileError: the header of a file is damaged, or it is an ensemble.
     """
     weights = texts = 0
     for path in paths:
@@ -44,7 +44,7 @@ def serving_need(paths: Iterable[Path], limits: Limits) -> Need:
 
 def _row_bytes(path: Path) -> int:
     """Bytes of the states and logits of one text."""
-    header, metadata = read_header(path)
+    header, metadata = read_model_header(path)
     try:
         config = from_dict(ModelConfig, json_value(metadata["config"], finite=False), source=str(path))
     except (KeyError, TypeError, AttributeError, MalformedError) as error:
