@@ -32,11 +32,11 @@ def widened(halves):
 def laid_out(w, *, transposed=False):
     """Equation (2) of tiles.h, element by element."""
     w = w.T if transposed else w
-    K, N = w.shape
+    (K, N), halves = w.shape, bfloat16(w)
     out = np.zeros((-(-N // 32), -(-K // 32), 2, 16, 16, 2), np.uint16)
     for k in range(K):
         for n in range(N):
-            out[n // 32, k // 32, n % 32 // 16, k % 32 // 2, n % 16, k % 2] = bfloat16(w)[k, n]
+            out[n // 32, k // 32, n % 32 // 16, k % 32 // 2, n % 16, k % 2] = halves[k, n]
     return out
 
 
