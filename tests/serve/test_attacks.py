@@ -15,7 +15,10 @@ from tests.serve.sockets import PATIENCE_S, answer_of, listening, request
 pytest.importorskip("uvicorn", reason="the server needs uvicorn")
 pytestmark = pytest.mark.reliability
 
-KEY, WORDS = "the-key-of-this-test", ("Traceback", "site-packages", ".py", "/home", "/root", "/tmp")
+KEY, WORDS = (
+    "the-key-of-this-test",
+    ("Traceback", "site-packages", '.py", line', ".py:", "/home", "/root", "/tmp"),
+)
 SMALL = {"prompt": "ab", "max_tokens": 3, "seed": 1}
 NUMBERS = (0, -1, 1, 0.5, -0.0, 1e-320, 1e-9, 1e308, -1e308, 2**31, 2**53, 2**63, 2**64, -(2**63), 10**400, 3)
 NUMERIC = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "repetition_window")
@@ -79,6 +82,7 @@ def test_schemathesis_finds_no_fault_of_any_endpoint(models, attacks):
 
                 with contextlib.suppress(Unsatisfiable):  # nothing of a request without fields can be wrong
                     attack()
+    print(*faults, sep="\n")
     attacks.count("requests made by schemathesis", count, losses=len(faults))
 
 

@@ -104,12 +104,13 @@ def checked(body: Any) -> dict[str, Any]:
     """
     if not isinstance(body, dict):
         raise invalid(None, "the body is not a JSON object")
+    unknown = next((name[:100] for name in body if name not in FIELDS), None)
+    if unknown is not None:
+        near = difflib.get_close_matches(unknown, FIELDS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise invalid(unknown, f"there is no field {unknown!r}{hint}", code="unknown_field")
     given = {name: value for name, value in body.items() if value is not None}
     for name, value in given.items():
-        if name not in FIELDS:
-            near = difflib.get_close_matches(name[:100], FIELDS, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise invalid(name[:100], f"there is no field {name[:100]!r}{hint}", code="unknown_field")
         field = FIELDS[name]
         if (problem := _problem(value, field.schema)) is not None:
             raise invalid(name, f"{name} {problem} ({name}: {field.about})")

@@ -10,6 +10,8 @@ from charloom.serve.fields import FIELDS
 _JSON, _NULL = "application/json", {"type": "null"}
 _STRING, _INTEGER = {"type": "string"}, {"type": "integer"}
 _MAYBE = {"anyOf": [_STRING, _NULL]}
+_DATA = {**_STRING, "description": "a part of the answer as JSON; at the end, [DONE]"}
+_EVENT = {"type": "object", "properties": {"data": _DATA, "event": _STRING}, "required": ["data"]}
 
 
 def description(version: str) -> dict[str, Any]:
@@ -120,7 +122,7 @@ def _operation(
     """An operation, every other answer of which is an error in the envelope; streams are events of JSON."""
     content = {kind: {"schema": answer}}
     if "choices" in answer.get("properties", {}):
-        content["text/event-stream"] = {"schema": _STRING}
+        content["text/event-stream"] = {"schema": _EVENT}
     refused = {_JSON: {"schema": {"$ref": "#/components/schemas/Error"}}}
     operation: dict[str, Any] = {
         "summary": summary,
