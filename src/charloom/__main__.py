@@ -1,8 +1,6 @@
 """Run the command line as ``python -m charloom``."""
 
-import sys
-
-from charloom.cli import main
+from charloom.cli import entry_point
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry_point()

@@ -1,10 +1,11 @@
-"""The command line imports nothing heavy for its help, and ends without a last search for cycles."""
+"""The command line imports nothing heavy for its help, and ends without taking torch apart."""
 
-import gc
 import subprocess
 import sys
 
-from charloom.cli import main
+import pytest
+
+import charloom
 from charloom.cli.verbs import VERBS, build_app
 
 HEAVY = {"torch", "matplotlib", "charloom.api"}
@@ -53,11 +54,32 @@ def test_verbs_are_found_by_the_app():
     assert set(VERBS) <= set(build_app())
 
 
-def test_only_the_end_of_the_process_spares_the_last_search_for_cycles(monkeypatch, capsys):
-    frozen = []
-    monkeypatch.setattr(gc, "freeze", lambda: frozen.append(True))
-    assert main(["--version"]) == 0
-    assert not frozen, "a program that calls `main` goes on and needs its collector"
-    monkeypatch.setattr(sys, "argv", ["charloom", "--version"])
-    assert main() == 0
-    assert frozen
+ENDING = """
+import atexit, os, sys
+from charloom.cli import entry_point
+sys.argv = ["charloom", *{words}]
+{load}
+atexit.register(lambda: print("registered", flush=True))
+class Slow:
+    def __del__(self, write=os.write):
+        write(1, b"taken apart\\n")
+kept = Slow()
+entry_point()
+"""
+
+
+@pytest.mark.parametrize("loaded", [True, False], ids=["torch", "no torch"])
+@pytest.mark.parametrize(
+    ("words", "code"), [(["--version"], 0), (["info", "nothing"], 1)], ids=["done", "failed"]
+)
+def test_a_process_with_torch_ends_at_once_after_what_was_registered(words, code, loaded):
+    load = 'sys.modules["torch"] = sys' if loaded else ""
+    script = ENDING.format(words=words, load=load)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == code, done.stderr
+    assert "registered" in done.stdout
+    assert ("taken apart" in done.stdout) == (not loaded)
+    assert (code == 0) == (charloom.__version__ in done.stdout)
+    assert (code == 1) == ("cannot read nothing" in done.stderr)

@@ -3,6 +3,6 @@
 `main` imports only the module of the verb it runs (see `verbs.VERBS`) and turns every failure into an exit code.
 """
 
-from charloom.cli.run import main
+from charloom.cli.run import entry_point, main
 
-__all__ = ["main"]
+__all__ = ["entry_point", "main"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
-import gc
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from charloom import threads
 from charloom.cli.failures import DONE, fail
@@ -44,9 +44,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         _discard_output()
         code = DONE
-    if argv is None:
-        gc.freeze()  # the process ends: searching torch's objects for cycles would take a third of a second
     return code if isinstance(code, int) else DONE
+
+
+def entry_point() -> NoReturn:
+    """Run the command line of this process, and end it.
+
+    If torch is loaded, Python would take half a second to take its libraries and objects apart, which the system does
+    not need: the process ends at once, after what was registered for its end and with all output written.
+    """
+    code = main()
+    if "torch" not in sys.modules:
+        sys.exit(code)
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # closed, or its reader is gone
+            stream.flush()
+    os._exit(code)
 
 
 def _end_output() -> None:
