@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from charloom import threads
 from charloom.errors import CharloomError, ConfigError, RunError
-from charloom.jobs import RUNS_FOLDER, check_job, new_job
+from charloom.jobs import RUNS_FOLDER, new_job
+from charloom.recipes.set_up import check_job
 from charloom.run_corpus import Source
 from charloom.runs import Run, new_run_path
 from charloom.training import Progress

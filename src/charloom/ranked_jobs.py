@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from charloom import threads
 from charloom.distributed import read_launch
 from charloom.errors import ConfigError
-from charloom.jobs import TrainingJob, new_job, resume_job, set_up
+from charloom.jobs import TrainingJob, new_job, resume_job
 from charloom.recipes.fine_tune import StartingModel
+from charloom.recipes.set_up import set_up
 from charloom.run_corpus import Source, corpus_of_record
 from charloom.runs import Run
 from charloom.training.ranks import follow, threads_of_rank

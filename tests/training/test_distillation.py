@@ -14,6 +14,7 @@ from charloom.engines.torch import network
 from charloom.errors import ConfigError
 from charloom.modelfile import read_model
 from charloom.parameters import initial_parameters
+from charloom.recipes.set_up import check_job
 from charloom.runs import Run
 from charloom.steps import result_of
 from charloom.text.batching import Plan
@@ -145,9 +146,9 @@ def test_what_cannot_be_taught_is_refused_before_a_folder_is_made(text, teacher,
 
 
 def test_a_weight_without_a_teacher_is_said_to_have_no_effect(text):
-    _, resolved = jobs.check_job(text, teacher_weight=0.7, **TINY)
+    _, resolved = check_job(text, teacher_weight=0.7, **TINY)
     assert resolved.notes == ("teacher_weight 0.7 has no effect: there is no teacher",)
-    _, resolved = jobs.check_job(text, teacher_weight=0.7, is_taught=True, **TINY)
+    _, resolved = check_job(text, teacher_weight=0.7, is_taught=True, **TINY)
     assert resolved.notes == ()
 
 

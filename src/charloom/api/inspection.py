@@ -19,7 +19,7 @@ from charloom.insight.gradient_flow import GradientFlow
 from charloom.insight.tour.softmax import TOP_K, TOP_P
 from charloom.insight.tour.walkthrough import Tour, take_tour
 from charloom.insight.training_curve import training_curve
-from charloom.jobs import resolve_job
+from charloom.recipes.set_up import resolve_job
 from charloom.run_corpus import Source
 from charloom.text import Corpus, encode_for_scoring, read_texts
 from charloom.text.batching import fit_batch

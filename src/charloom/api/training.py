@@ -15,8 +15,9 @@ from charloom.api.seeds import SeedModels
 from charloom.api.settings import TrainSettings
 from charloom.branching import branch_job
 from charloom.config import ModelConfig, TextConfig, TrainConfig
-from charloom.jobs import Text, TrainingJob, new_job, new_jobs, resume_job
+from charloom.jobs import TrainingJob, new_job, new_jobs, resume_job
 from charloom.progress import reporter
+from charloom.recipes.set_up import Text
 from charloom.run_corpus import Source
 from charloom.runs import Run
 from charloom.training import Event

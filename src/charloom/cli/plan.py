@@ -39,8 +39,8 @@ def plan(
     seconds, and the text with an n-gram.
     """
     from charloom.forecast import forecast
-    from charloom.jobs import check_job, settings_for
     from charloom.recipes import find_recipe
+    from charloom.recipes.set_up import check_job, settings_for
 
     first, *others = _devices(devices, settings)
     show.progress("reading the text")

@@ -76,7 +76,7 @@ def forecast(
 
     Args:
         corpus: the text.
-        resolved: all settings, as `charloom.jobs.set_up` returns them.
+        resolved: all settings, as `charloom.recipes.set_up.set_up` returns them.
         law: None = the law of this version.
         measure: measures the speed.
         progress: is told what is measured; what it returns is called with the share that is done.

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from charloom.config import ModelConfig
 from charloom.errors import ConfigError, RunError
-from charloom.jobs import check_job, settings_for
 from charloom.recipes import Resolved, find_recipe
+from charloom.recipes.set_up import check_job, settings_for
 from charloom.tuning.lease import LEASE_S, HeldLease
 from charloom.tuning.objective import Measured, Text, nothing_held_out, train_trial
 from charloom.tuning.plan import SearchPlan, plan_from_json
