@@ -59,16 +59,19 @@ def first_command(verb):
 
 @contextlib.contextmanager
 def bounded():
-    """A command that would go on is ended as by Ctrl-C, and one that takes all memory fails."""
+    """A command that would go on is ended as by Ctrl-C, and one that takes all memory fails.
+
+    Within a callback of the interpreter the interrupt is lost with a warning, so it is repeated.
+    """
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, before[1]))
     handler = signal.signal(signal.SIGALRM, signal.default_int_handler)
-    signal.alarm(MOST_S)
+    signal.setitimer(signal.ITIMER_REAL, MOST_S, 1)
     try:
         yield
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
         resource.setrlimit(resource.RLIMIT_AS, before)
 
@@ -86,6 +89,7 @@ def fault_of(charloom, words):
 
 
 @pytest.mark.reliability
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see `bounded`
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.usefixtures("known_corpus", "published_corpus", "short_text", "workspace")
 def test_extreme_numbers_of_every_flag(charloom, verb, request, attacks):

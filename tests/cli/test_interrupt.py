@@ -116,7 +116,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one(charloom, workspace, stop_aft
 def test_ctrl_c_in_a_separate_process(workspace):
     words = ["train", "tales.txt", "--steps", "1000000", "--out", "run", *TINY]
     process = subprocess.Popen(
-        [sys.executable, "-m", "charloom", *words], stderr=subprocess.PIPE, cwd=workspace
+        [sys.executable, "-m", "charloom", *words],
+        stderr=subprocess.PIPE,
+        cwd=workspace,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
     )
     try:
         for line in process.stderr:
