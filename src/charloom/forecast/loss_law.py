@@ -10,7 +10,6 @@ interval holds for four in five of them. r is the relative uncertainty of the sp
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from typing import Any
 from charloom.config import ModelConfig
 from charloom.files import text_of_file
 from charloom.forecast.text_facts import TextFacts
+from charloom.schema import json_value
 
 LAW_FILE = "law.json"
 LEVEL = 0.8
@@ -133,7 +133,7 @@ def _is_within(value: float, bounds: tuple[float, float]) -> bool:
 @cache
 def fitted_law() -> LossLaw:
     """The law that this version carries."""
-    found = json.loads(text_of_file(resources.files("charloom.forecast") / LAW_FILE))
+    found = json_value(text_of_file(resources.files("charloom.forecast") / LAW_FILE))
     kinds = {
         name: KindLaw(law["coefficients"], law["spread"], (*law["read_chars"],), (*law["train_chars"],))
         for name, law in found["kinds"].items()
