@@ -139,6 +139,10 @@ def test_products_are_those_of_torch_unless_they_round(monkeypatch):
     monkeypatch.setattr(precision, "rounding", lambda: precision.IN_C)
     assert not torch.equal(gemm.linear(x, w), x @ w.t())
     assert torch.equal(gemm.linear(x.double(), w.double()), x.double() @ w.double().t())
+    assert gemm.linear(x.to("meta"), w.to("meta")).shape == (
+        6,
+        24,
+    )  # another device, beside a training on the CPU
 
 
 needs_amx = pytest.mark.skipif(precision.fast_way() != precision.IN_AMX, reason="this CPU has no AMX")

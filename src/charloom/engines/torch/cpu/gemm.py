@@ -95,7 +95,8 @@ class _Linear(torch.autograd.Function):
 
 def _is_ours(x: Tensor) -> bool:
     """Whether the compiled kernels compute the products of a tensor."""
-    return precision.rounding() in (precision.IN_C, precision.IN_DOTS) and x.dtype == torch.float32
+    rounds = precision.rounding() in (precision.IN_C, precision.IN_DOTS)
+    return rounds and x.dtype == torch.float32 and x.device.type == "cpu"
 
 
 def right_factor(w: Float[Tensor, "R C"], num_rows: int, *, transposed: bool = False) -> dict[str, Any]:
