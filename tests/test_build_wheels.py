@@ -5,12 +5,11 @@ That takes minutes, so it runs before a release, not here.
 
 import base64
 import hashlib
-import importlib.util
 import zipfile
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.scripts import script
 
 NAME = "linux-aarch64"
 WHEEL = "charloom-0.1.0-py3-none-manylinux_2_17_aarch64.whl"
@@ -27,10 +26,7 @@ FILES = {
 
 @pytest.fixture(scope="module")
 def build_wheels():
-    spec = importlib.util.spec_from_file_location("build_wheels", ROOT / "tools" / "build_wheels.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("tools/build_wheels.py")
 
 
 def record_of(files):
@@ -113,9 +109,7 @@ def test_a_library_for_another_platform_is_built_here_with_the_same_bytes(
 
 def test_a_wheel_for_an_unknown_target_is_refused(monkeypatch):
     pytest.importorskip("hatchling")
-    spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
-    hook = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(hook)
+    hook = script("hatch_build.py")
     monkeypatch.setenv("CHARLOOM_TARGET", "wasm")
     with pytest.raises(SystemExit, match=r"CHARLOOM_TARGET is 'wasm'; wheels are built for linux-x86_64"):
         hook.KernelHook.initialize(None, "standard", {})

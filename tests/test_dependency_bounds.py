@@ -1,6 +1,5 @@
 """The bounds of dependencies: each is declared once, pinned for `make test-oldest`, and the newest is what others install."""
 
-import importlib.util
 import re
 import tomllib
 
@@ -9,16 +8,12 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from tests.conftest import ROOT
+from tests.scripts import script
 
 
 @pytest.fixture(scope="module")
 def bounds():
-    spec = importlib.util.spec_from_file_location(
-        "dependency_bounds", ROOT / "tools" / "dependency_bounds.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("tools/dependency_bounds.py")
 
 
 def test_every_dependency_has_a_lower_bound_and_no_upper_one(bounds):

@@ -1,6 +1,5 @@
 """Generated pages are up to date, and every command of the README and of the how-to pages runs."""
 
-import importlib.util
 import io
 import lzma
 import re
@@ -13,14 +12,12 @@ import pytest
 from charloom.files import sha256_of
 from charloom.text import catalogue
 from tests.conftest import ROOT
+from tests.scripts import script
 
 
 def generator():
     """The module ``docs/generate.py``."""
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("docs/generate.py")
 
 
 def generated():

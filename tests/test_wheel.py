@@ -4,7 +4,6 @@ The Python of these tests borrows the libraries beside it; others install the wh
 run `tests/wheel_smoke.py` in a folder of their own.
 """
 
-import importlib.util
 import os
 import shutil
 import site
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.scripts import script
 
 pytestmark = pytest.mark.reliability
 
@@ -26,10 +26,7 @@ INFO = "charloom-0.1.0.dist-info"
 
 @pytest.fixture(scope="module")
 def tools():
-    spec = importlib.util.spec_from_file_location("build_wheels", ROOT / "tools" / "build_wheels.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("tools/build_wheels.py")
 
 
 @pytest.fixture(scope="module")

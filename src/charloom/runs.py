@@ -283,6 +283,15 @@ class Run(Summarised):
         return None, tuple(notes)
 
 
+def model_file_of(path: Path) -> Path:
+    """The model file of a run folder; any other path is one already.
+
+    Raises:
+        RunError: it is a folder, but not a run folder.
+    """
+    return Run.open(path).model_path if path.is_dir() else path
+
+
 def newer_names(run: Run) -> tuple[str, ...]:
     """A note on the names in ``config.json`` that this version does not know; nothing if there are none."""
     config = run.config()

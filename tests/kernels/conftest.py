@@ -1,6 +1,5 @@
 """Fixtures for tests of compiled functions."""
 
-import importlib.util
 import platform
 import shutil
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from charloom.kernels import linear_scan, masks, sha256, suffix_automaton, utf8
+from tests.scripts import script
 
 NATIVE = Path(__file__).parent / "native"
 
@@ -27,11 +27,7 @@ def without_library(monkeypatch):
 @pytest.fixture(scope="session")
 def build_kernels():
     """The build script as a module."""
-    path = Path(__file__).parents[2] / "tools" / "build_kernels.py"
-    spec = importlib.util.spec_from_file_location("build_kernels", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("tools/build_kernels.py")
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,9 @@
 """The compiled library: its header is its contract, and a level is chosen by the processor or by hand."""
 
 import ctypes
-import importlib.util
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -82,11 +80,7 @@ def test_the_header_lists_what_the_library_has():
             assert library().function(name, flavour).argtypes == arguments
 
 
-def test_the_library_was_built_from_these_sources():
-    path = Path(__file__).parents[2] / "tools" / "build_kernels.py"
-    spec = importlib.util.spec_from_file_location("build_kernels", path)
-    build_kernels = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(build_kernels)
+def test_the_library_was_built_from_these_sources(build_kernels):
     sources = library().handle.charloom_sources
     sources.restype = ctypes.c_char_p
     assert sources().decode() == build_kernels.source_hash(), "run python tools/build_kernels.py"

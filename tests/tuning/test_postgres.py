@@ -1,6 +1,5 @@
 """Eight workers share a search in PostgreSQL, and are killed at random: no trial is lost, none is counted twice."""
 
-import importlib.util
 import multiprocessing
 import os
 import random
@@ -10,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.scripts import script
 from tests.tuning.workers import NAME, run_worker
 
 pytestmark = pytest.mark.postgres
@@ -21,10 +20,7 @@ MOST_S = 240  # a bound for a machine that is very busy, not a claim
 
 
 def tool():
-    spec = importlib.util.spec_from_file_location("postgres_tool", ROOT / "tools" / "postgres.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("tools/postgres.py")
 
 
 @pytest.fixture(scope="module")

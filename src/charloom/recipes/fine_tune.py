@@ -18,7 +18,7 @@ from charloom.errors import ConfigError, RunError
 from charloom.modelfile import ModelFile, read_model
 from charloom.parameters import parameter_shapes
 from charloom.recipes.files import BUDGETS, Recipe
-from charloom.runs import Run
+from charloom.runs import Run, model_file_of
 from charloom.text import Corpus, Vocabulary
 from charloom.text.vocabulary import BOUNDARY, SPECIALS
 from charloom.text.widen import positions, with_vocabulary
@@ -50,7 +50,7 @@ class StartingModel:
             ModelFileError: the file is missing or damaged.
         """
         place = Path(path)
-        return cls(place, read_model(Run.open(place).model_path if place.is_dir() else place))
+        return cls(place, read_model(model_file_of(place)))
 
     @property
     def recipe(self) -> Recipe:

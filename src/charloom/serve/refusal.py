@@ -52,26 +52,18 @@ def invalid(param: str | None, message: str, *, code: str = "invalid_value") -> 
 
 def busy(num_choices: int, num_held: int, most: int) -> Refusal:
     """There is no place for the request now."""
-    return Refusal(
-        429,
-        f"the server holds {num_held} texts of at most {most}, and this request asks for {num_choices}: try again soon",
-        code="busy",
-        headers={"Retry-After": str(RETRY_AFTER_S)},
+    return full(
+        f"the server holds {num_held} texts of at most {most}, and this request asks for {num_choices}"
     )
 
 
 def crowded(most: int) -> Refusal:
     """All connections are taken."""
-    return Refusal(
-        429,
-        f"the server has {most} connections, the most that it takes: try again soon",
-        code="busy",
-        headers={"Retry-After": str(RETRY_AFTER_S)},
-    )
+    return full(f"the server has {most} connections, the most that it takes")
 
 
 def full(what: str) -> Refusal:
-    """There is no memory for the request now."""
+    """There is no place or memory for the request now."""
     return Refusal(429, f"{what}: try again soon", code="busy", headers={"Retry-After": str(RETRY_AFTER_S)})
 
 

@@ -12,7 +12,7 @@ from charloom.config import SampleConfig, from_dict
 from charloom.engines import BatchDecoder, EngineModel, load_engine
 from charloom.errors import ConfigError
 from charloom.modelfile import ModelFile, read_model
-from charloom.runs import Run
+from charloom.runs import model_file_of
 from charloom.serve.limits import Limits
 from charloom.serve.need import serving_need
 from charloom.text import Vocabulary
@@ -81,7 +81,7 @@ def load_models(
         RunError: a folder is not a run folder.
     """
     models: dict[str, ServedModel] = {}
-    paths = [Run.open(path).model_path if path.is_dir() else path for path in map(Path, places)]
+    paths = [model_file_of(Path(place)) for place in places]
     serving_need([path for path in paths if path.is_file()], limits or Limits()).check()
     for place, file_path in zip(places, paths, strict=True):
         path = Path(place)

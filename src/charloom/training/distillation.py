@@ -26,7 +26,7 @@ from charloom.ensemblefile import EnsembleFile, read_model_or_ensemble
 from charloom.errors import ConfigError
 from charloom.evaluation.protocols import exact_segments, iterate_segments
 from charloom.modelfile import ModelFile
-from charloom.runs import Run
+from charloom.runs import Run, model_file_of
 from charloom.steps import result_of
 from charloom.text.batching import Window
 from charloom.text.corpus import Corpus
@@ -54,8 +54,7 @@ class Teacher:
             RunError: the folder is not a run folder.
             ModelFileError: the file is missing or damaged.
         """
-        place = Path(path)
-        place = Run.open(place).model_path if place.is_dir() else place
+        place = model_file_of(Path(path))
         return cls(place, read_model_or_ensemble(place))
 
     def to_json(self) -> dict[str, Any]:
