@@ -39,10 +39,12 @@ EXACT_STREAM_CHARS = 16_384
 """A longer text is split into segments read in parallel, each primed with the `PRIMING_CHARS` before it."""
 
 PRIMING_CHARS = 1024
-_TWO_FROM_CHARS = 4096
 _PASS_LENGTH = 256
-_ESTIMATE_LENGTH = 512
-"""Fewest characters of a segment of an estimate: reading the `_PASS_LENGTH` before it costs half as much again."""
+_ESTIMATE_LENGTH, _ESTIMATE_PRIMING = 384, 128
+"""Fewest characters of a segment of an estimate, and how many before it are read too."""
+
+_SHARED_LANES, _SHARED_LENGTH = 8, 2048
+"""Up to eight segments of at least this length cost hardly more time than one: weights are read once for all of them."""
 
 _MAX_LANES = 64
 _BLOCK_CHARS, _SHORT_BLOCK_CHARS = 256, 32
@@ -149,11 +151,29 @@ def stream_estimate(
     Training compares its own steps with it; to report a result, use `stream_loss`.
     """
     _need(ids, 2)
-    num = len(ids) - 1
+    segments = _estimate_segments(len(ids) - 1, max_chars)
+    return result_of(_score_segments(model, ids, segments, _ESTIMATE_PRIMING, boundary_id))
+
+
+def estimate_cost(num_chars: int, max_chars: int) -> int:
+    """What `stream_estimate` costs, in characters read: with those before the segments, and as if they were eight at least."""
+    return _cost(_estimate_segments(num_chars - 1, max_chars), _ESTIMATE_PRIMING)
+
+
+def stream_cost(num_chars: int) -> int:
+    """What `stream_loss` costs, in the unit of `estimate_cost`."""
+    return _cost(exact_segments(num_chars - 1), PRIMING_CHARS)
+
+
+def _estimate_segments(num: int, max_chars: int) -> Segments:
     lanes = max(1, min(_MAX_LANES, min(num, max_chars) // _ESTIMATE_LENGTH))
     edges = np.linspace(0, num, lanes + 1).astype(np.int64)
-    ends = np.minimum(edges[1:], edges[:-1] + max(1, max_chars // lanes))
-    return result_of(_score_segments(model, ids, (edges[:-1], ends), _PASS_LENGTH, boundary_id))
+    return edges[:-1], np.minimum(edges[1:], edges[:-1] + max(1, max_chars // lanes))
+
+
+def _cost(segments: Segments, priming: int) -> int:
+    starts, ends = segments
+    return max(_SHARED_LANES, len(starts)) * (int((ends - starts).max()) + min(priming, int(starts.max())))
 
 
 def windows_loss(
@@ -210,9 +230,9 @@ def dynamic_loss(learner: Learner, plan: Plan) -> Score:
 
 
 def exact_segments(num_predictions: int) -> Segments:
-    """The segments that `stream_loss` reads: of at most `EXACT_STREAM_CHARS`, two if they are long, no more than 64."""
-    two = min(2, num_predictions // _TWO_FROM_CHARS)  # for two threads
-    lanes = min(_MAX_LANES, max(two, math.ceil(num_predictions / EXACT_STREAM_CHARS)))
+    """The segments that `stream_loss` reads: of at most `EXACT_STREAM_CHARS`, eight if they are long, no more than 64."""
+    shared = min(_SHARED_LANES, num_predictions // _SHARED_LENGTH)
+    lanes = min(_MAX_LANES, max(shared, math.ceil(num_predictions / EXACT_STREAM_CHARS)))
     edges = np.linspace(0, num_predictions, lanes + 1).astype(np.int64)
     return edges[:-1], edges[1:]
 

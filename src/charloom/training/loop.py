@@ -18,7 +18,7 @@ from charloom import threads
 from charloom.config import ModelConfig, SampleConfig, TrainConfig
 from charloom.engines import EngineModel, Learner, Metrics, State, load_engine
 from charloom.errors import ConfigError, DivergedError
-from charloom.evaluation.protocols import stream_estimate
+from charloom.evaluation.protocols import estimate_cost, stream_cost, stream_estimate
 from charloom.generation import sample
 from charloom.kernels.library import level_in_use
 from charloom.parameters import count_parameters, initial_parameters
@@ -155,7 +155,7 @@ class TrainingLoop:
         validation = corpus.validation
         self.held_out = validation if validation is not None and len(validation) >= 2 else None
         self.began = self.clock()
-        self.before_s, self.spare_cores, self.scored_chars_per_s = 0.0, 0, math.inf
+        self.before_s, self.spare_cores, self.read_char_s = 0.0, 0, 0.0
         self.memory: Mapping[str, int] = {}
         self.baselines: BaselineMeasurement | None = None
 
@@ -282,9 +282,9 @@ class TrainingLoop:
         progress, boundary_id = self.progress, self.corpus.vocab.boundary_id
         model = self._model("scoring")  # may compile its loops, which is not part of its speed
         before = self.clock()
-        score = stream_estimate(model, held_out, max_chars=progress.validation_chars, boundary_id=boundary_id)
-        if (taken_s := self.clock() - before) > 0:
-            self.scored_chars_per_s = score.chars / taken_s
+        most = progress.validation_chars
+        score = stream_estimate(model, held_out, max_chars=most, boundary_id=boundary_id)
+        self.read_char_s = (self.clock() - before) / estimate_cost(len(held_out), most)
         self._start_baselines()
         nats, chars = progress.since_validation
         progress.since_validation = (0.0, 0)
@@ -325,7 +325,8 @@ class TrainingLoop:
         most, fixed_s = self.progress.report_chars, FIXED_REPORT_S + SAVES_AT_THE_END * self.recorder.save_s
         held_out = 0 if self.held_out is None else min(most, len(self.held_out))
         trained_on = min(most, TRAIN_LOSS_CHARS, len(self.corpus.train))
-        return fixed_s + (held_out + trained_on) / self.scored_chars_per_s
+        cost = sum(stream_cost(chars) for chars in (held_out, trained_on) if chars >= 2)
+        return fixed_s + cost * self.read_char_s
 
     def _keep(self, loss: float) -> None:
         """Keep the current model as the best."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from numpy import ndarray as Array
 
-FEWEST_VALIDATION_CHARS, MOST_VALIDATION_CHARS = 3_000, 30_000
+FEWEST_VALIDATION_CHARS, MOST_VALIDATION_CHARS = 3_072, 30_000
 """Bounds of the number of characters scored per validation."""
 
 VALIDATION_SHARE = 0.04
