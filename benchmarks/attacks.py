@@ -96,14 +96,15 @@ async def trickle(port: int, start: bytes) -> None:
                 writer.close()
 
 
-async def crowd(port: int, number: int) -> None:
-    """Open so many connections at once, close them, and again every two seconds."""
+async def crowd(port: int, number: int, start: bytes) -> None:
+    """Open so many connections at once, send a beginning on each, close them, and again every two seconds."""
     while True:
         opened = await asyncio.gather(
             *(asyncio.open_connection("127.0.0.1", port) for _ in range(number)), return_exceptions=True
         )
         for one in opened:
             if not isinstance(one, BaseException):
+                one[1].write(start)
                 one[1].close()
         await asyncio.sleep(2)
 
@@ -116,7 +117,8 @@ def many(number: int, attack: Callable[..., Awaitable[None]], *given: Any) -> Ca
 ATTACKS: dict[str, Callable[[int], Awaitable[Any]]] = {
     "1,000 half-sent heads": many(1000, trickle, b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nX-Slow: "),
     "300 half-sent bodies": many(300, trickle, request(b'{"prompt": "', MIB)),
-    "1,000 connections at once": many(1, crowd, 1000),
+    "1,000 connections at once": many(1, crowd, 1000, b""),
+    "1,000 beginnings at once": many(1, crowd, 1000, b"P"),
     **{name: many(number, repeat, content) for name, (number, content) in REPEATED.items()},
 }
 

@@ -77,6 +77,23 @@ def test_a_long_stream_in_primed_segments_is_close_to_the_exact_one(model, exact
     assert split.loss_nats == pytest.approx(exact.loss_nats, abs=WARM)
 
 
+@pytest.mark.parametrize(("num_chars", "lanes"), [(2, 1), (4_097, 2), (30_000, 8), (131_073, 8), (500_001, 31), (2**21, 64)])
+def test_long_texts_are_read_in_eight_segments_or_more(num_chars, lanes):
+    starts, ends = protocols.exact_segments(num_chars - 1)
+    assert len(starts) == lanes
+    assert starts[0] == 0
+    assert ends[-1] == num_chars - 1
+    assert (starts[1:] == ends[:-1]).all()
+
+
+def test_costs_are_in_characters_read_by_eight_segments_at_least():
+    assert protocols.stream_cost(1001) == 8 * 1000
+    assert protocols.stream_cost(30_001) == 8 * (3750 + 1024)
+    assert protocols.stream_cost(500_001) == 31 * (16_130 + 1024)
+    assert protocols.estimate_cost(30_001, 3072) == 8 * (384 + 128)
+    assert protocols.estimate_cost(30_001, 1000) == 8 * (500 + 128)
+
+
 @pytest.mark.parametrize("priming", [0, 7, 40, 300, 5000])
 def test_each_segment_is_primed_before_its_first_scored_character(model, priming, rng, monkeypatch):
     ids = rng.integers(0, V, 1000)
@@ -100,9 +117,9 @@ def test_an_estimate_with_a_large_limit_scores_everything(model, rng):
 
 def test_an_estimate_scores_evenly_spaced_segments_within_its_limit(model, rng):
     ids = rng.integers(0, V, 3000 * 4 + 1)
-    score = stream_estimate(model, ids, max_chars=2400)  # 4 segments of 600: each has at least 512
+    score = stream_estimate(model, ids, max_chars=2400)  # 6 segments of 400: each has at least 384
     assert score.chars == 2400
-    losses = [surprisals(model, ids[max(0, s - 256) : s + 601])[-600:] for s in range(0, 3000 * 4, 3000)]
+    losses = [surprisals(model, ids[max(0, s - 128) : s + 401])[-400:] for s in range(0, 2000 * 6, 2000)]
     assert score.loss_nats == pytest.approx(np.concatenate(losses).mean(), rel=CLOSE)
 
 

@@ -39,6 +39,28 @@ def test_json_within_the_limits():
     assert json_value("9" * MOST_DIGITS) == int("9" * MOST_DIGITS)
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("[[], {}, []]", 4),
+        ('[[], "[[[", {"{": "\\\\"}, []]', 4),
+        ('[[], "\\"[[\\\\", {"é": "[\\\\\\""}, ["日["]]', 4),
+    ],
+)
+def test_lists_and_objects_are_counted_outside_strings(text, found):
+    assert json_value(text, most_containers=found) == json_value(text)
+    assert json_value(text.encode(), most_containers=found) == json_value(text)
+    with pytest.raises(MalformedError, match=f"{found} lists and objects, and {found - 1} are read"):
+        json_value(text, most_containers=found - 1)
+
+
+def test_bytes_are_utf_8():
+    assert json_value('"é"'.encode()) == "é"
+    for encoding in ("utf-16", "utf-32-le", "latin-1"):
+        with pytest.raises(MalformedError, match="not valid JSON"):
+            json_value('"é"'.encode(encoding))
+
+
 def test_our_own_records_may_hold_infinities():
     assert json_value("[Infinity]", finite=False) == [float("inf")]
 

@@ -20,6 +20,7 @@ from charloom.modelfile import ModelFile, write_model
 from charloom.parameters import parameter_shapes
 from charloom.serve import Limits, load_models
 from charloom.text import Vocabulary
+from tests.serve.sockets import UNSLOWED
 
 TALES = Vocabulary.from_text("\n ,.;abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZé")
 NAMES = Vocabulary("char", tuple(map(ord, "abcdefghij")), ("<unk>", "<boundary>"))
@@ -61,7 +62,7 @@ def models(model_files):
 def serving(models, **limits):
     from charloom.serve.app import Service
 
-    service = Service(models, Limits(**limits))
+    service = Service(models, Limits(**UNSLOWED | limits))
     try:
         yield service
     finally:

@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import json
 import socket
+import sys
 import threading
 from typing import NamedTuple
 
 from charloom.serve import Limits
 
 PATIENCE_S = 20
+UNSLOWED = {"refusal_share": 1000.0}
 
 SEND_BUFFER = 16_384
 """Bytes that the system takes for a client that reads nothing; by default, megabytes of an answer would fit."""
@@ -21,6 +23,18 @@ class Listening(NamedTuple):
     port: int
     service: object
     connections: object
+    loop: asyncio.AbstractEventLoop
+
+    @contextlib.contextmanager
+    def held_up(self):
+        """The server does nothing meanwhile."""
+        begins, ends = threading.Event(), threading.Event()
+        self.loop.call_soon_threadsafe(lambda: (begins.set(), ends.wait(PATIENCE_S)))
+        assert begins.wait(PATIENCE_S)
+        try:
+            yield
+        finally:
+            ends.set()
 
     def connect(self):
         return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S)
@@ -61,27 +75,34 @@ def request(body=b"", *headers, target="/v1/completions", method="POST", host="l
 
 
 @contextlib.contextmanager
-def listening(models, *, key=None, **limits):
-    """A server of these models, which stops at the end."""
+def listening(models, *, key=None, defers=False, **limits):
+    """A server of these models, which stops at the end; refusals are not slowed, connections are accepted at once."""
     from charloom.serve.app import Service, create_app
     from charloom.serve.guard import LOOPBACK_NAMES
     from charloom.serve.server import Address, listen, new_server, serve_on
 
-    service, bounds = Service(models, Limits(**limits)), Limits(**limits)
+    bounds = Limits(**UNSLOWED | limits)
+    service = Service(models, bounds)
     app = create_app(service, key=key, names=LOOPBACK_NAMES)
     server, connections = new_server(app, bounds)
     place, _ = listen(Address(port=0))
     place.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # of its connections too
-    is_ready = threading.Event()
+    if sys.platform == "linux" and not defers:
+        place.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 0)
+    is_ready, loops = threading.Event(), []
+
+    def note_ready(_url):
+        loops.append(asyncio.get_running_loop())
+        is_ready.set()
 
     def run():
-        asyncio.run(serve_on(server, service, connections, place, lambda _url: is_ready.set()))
+        asyncio.run(serve_on(server, service, connections, place, note_ready))
 
     thread = threading.Thread(target=run)
     thread.start()
     try:
         assert is_ready.wait(PATIENCE_S)
-        yield Listening(place.getsockname()[1], service, connections)
+        yield Listening(place.getsockname()[1], service, connections, loops[0])
     finally:
         server.should_exit = server.force_exit = True
         thread.join(PATIENCE_S)

@@ -3,13 +3,15 @@
 import contextlib
 import json
 import logging
+import select
 import socket
+import sys
 import time
 
 import pytest
 
 from charloom.serve import Limits
-from tests.serve.conftest import asked, got, serving
+from tests.serve.conftest import asked, got, posted, serving
 from tests.serve.sockets import PATIENCE_S, answer_of, listening, request
 
 pytest.importorskip("uvicorn", reason="the server needs uvicorn")
@@ -240,6 +242,106 @@ def test_a_prompt_of_many_unknown_characters_is_explained(service):
     assert answer.status_code == 400
     assert len(answer.json()["error"]["message"]) < 500
     assert "U+3400" in answer.json()["error"]["message"]
+
+
+def test_refusals_wait_when_they_come_too_fast(models):
+    wrong = request(b'{"temprature": 1}')
+    with listening(models, refusal_share=0.002) as server, contextlib.ExitStack() as stack:
+        began = time.monotonic()
+        for _ in range(2):  # 4 ms are saved, and each takes 2
+            assert server.send(wrong)[0] == 400
+        clients = [stack.enter_context(server.connect()) for _ in range(3)]
+        for client in clients:
+            client.sendall(wrong)
+        assert is_served(server)
+        assert not select.select([clients[2]], [], [], 0)[0]
+        assert answer_of(clients[0])[0] == 400
+        assert time.monotonic() - began > 0.9
+        assert answer_of(clients[2])[0] == 400
+        assert time.monotonic() - began > 2.9
+
+
+def test_work_for_a_refusal_is_charged(models, monkeypatch):
+    charged = []
+    monkeypatch.setattr("charloom.serve.throttle.Throttle.charge", lambda self, work_s: charged.append(work_s))
+    with serving(models) as service:
+        assert asked(service, {"prompt": "a" * 60_000, "max_tokens": 1})[0].status_code == 200
+        assert charged == []
+        assert asked(service, {"prompt": "\u0301" * 60_000})[0].status_code == 400
+    assert charged[0] > 0.002
+    assert charged[1:] == [0.002]
+
+
+def test_more_lists_than_a_request_has_are_not_made(models):
+    import tracemalloc
+
+    bodies = (b'{"metadata": {"a": [' + b"[]," * 300_000 + b"[]]}}", b'{"prompt": [' + b"{}," * 300_000 + b"[]]}")
+    with serving(models) as service:
+        for body in bodies:
+            tracemalloc.start()
+            answer = posted(service, body)
+            _, most = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_json")
+            assert "lists and objects" in answer.json()["error"]["message"]
+            assert most < 14 * len(body)  # lists would take twenty times
+        quoted = json.dumps({"prompt": '[{"\\' * 2000, "unknown": "skip", "max_tokens": 1}).encode()
+        assert posted(service, quoted).status_code == 200
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems give every connection at once")
+def test_a_connection_that_has_sent_nothing_is_left_to_the_system(models):
+    with listening(models, defers=True) as server, contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(server.connect()) for _ in range(100)]
+        assert is_served(server)
+        assert len(server.connections) <= 1  # that of the request
+        for client in silent[:5]:
+            client.sendall(b"GET /health")
+        until(lambda: len(server.connections) == 5)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it is seen on Linux only that a client has left")
+def test_abandoned_connections_are_never_made(models, monkeypatch):
+    from charloom.serve.connection import Connections
+
+    made, real = [], Connections.add
+    monkeypatch.setattr(Connections, "add", lambda self, one: (made.append(one), real(self, one))[1])
+    with listening(models) as server:
+        with server.held_up():
+            for content in (b"", b"P", b"GET /health HTTP/1.1\r\nHost: localhost\r\n"):
+                with server.connect() as client:
+                    client.sendall(content)
+        assert is_served(server)
+        assert len(made) == 1
+
+
+def test_whole_requests_go_before_the_beginnings_of_others(models, monkeypatch):
+    from charloom.serve.connection import Connection
+
+    order, real = [], Connection.data_received
+    monkeypatch.setattr(
+        Connection, "data_received", lambda self, data: (order.append(data[:4]), real(self, data))[1]
+    )
+    with listening(models) as server, contextlib.ExitStack() as stack:
+        with server.held_up():
+            for content in (b"P", b"P", b"P", b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n", b"P"):
+                stack.enter_context(server.connect()).sendall(content)
+        until(lambda: len(order) == 5)
+    assert order == [b"GET ", b"P", b"P", b"P", b"P"]
+
+
+def test_nothing_is_accepted_for_a_while_without_open_files(models, monkeypatch, caplog):
+    real, failures = socket.socket.accept, [OSError(24, "Too many open files")]
+
+    def accept(self):
+        if failures:
+            raise failures.pop()
+        return real(self)
+
+    with listening(models) as server:
+        monkeypatch.setattr(socket.socket, "accept", accept)
+        assert is_served(server)
+    assert "Too many open files" in caplog.text
 
 
 def test_the_limits_are_those_of_the_documentation():

@@ -57,8 +57,7 @@ def encode_prompt(
     unknown = vocab.unknown(text)
     if not unknown:
         return np.asarray(vocab.encode(text), dtype=np.int64), ()
-    first = {char: -place for place, char in enumerate(reversed(text))}
-    chars = sorted(unknown, key=lambda char: first.get(char, -len(text)))
+    chars = list(unknown)
     if policy == "error":
         raise _unknown(chars, vocab)
     if policy == "replace":
@@ -70,7 +69,9 @@ def encode_prompt(
             )
         notes = [f"read {named(char)} as <unk>{_times(unknown[char])}" for char in chars]
         return np.asarray(vocab.encode(text), dtype=np.int64), tuple(notes)
-    substitutes = {char: "" if policy == "skip" else _similar(char, vocab) for char in chars}
+    if policy == "skip":
+        return vocab.encode_known(text).astype(np.int64), _notes(dict.fromkeys(chars, ""), unknown)
+    substitutes = {char: _similar(char, vocab) for char in chars}
     ids = vocab.encode(text.translate({ord(char): new for char, new in substitutes.items()}))
     return np.asarray(ids, dtype=np.int64), _notes(substitutes, unknown)
 

@@ -12,6 +12,8 @@ import re
 import tomllib
 from typing import Any
 
+import numpy as np
+
 MOST_DIGITS = 1000
 """Longest number: every finite float can be written in fewer."""
 
@@ -25,12 +27,13 @@ class MalformedError(ValueError):
     """The text is not JSON or TOML within the limits; the message is a clause that begins with "it"."""
 
 
-def json_value(data: str | bytes, *, finite: bool = True) -> Any:
+def json_value(data: str | bytes, *, finite: bool = True, most_containers: int | None = None) -> Any:
     """Parse JSON.
 
     Args:
         data: the text, or its bytes in UTF-8.
         finite: refuse NaN and infinities, which JSON does not have, but our own records do.
+        most_containers: refuse more lists and objects before they are made; None = any number.
 
     Example:
         >>> json_value('{"step": 3}')
@@ -43,6 +46,9 @@ def json_value(data: str | bytes, *, finite: bool = True) -> Any:
         MalformedError: it is not JSON, or breaks a limit.
     """
     try:
+        data = data if isinstance(data, str) else data.decode("utf-8")
+        if most_containers is not None and (found := _num_containers(data, most_containers)) > most_containers:
+            raise MalformedError(f"it has {found:,} lists and objects, and {most_containers:,} are read at most")
         return json.loads(
             data,
             object_pairs_hook=_unique,
@@ -75,6 +81,17 @@ def toml_value(text: str) -> dict[str, Any]:
         raise MalformedError("it is nested too deeply") from error
     except ValueError as error:  # also of numbers with thousands of digits
         raise MalformedError(f"it is not valid TOML ({error})") from error
+
+
+def _num_containers(text: str, most: int) -> int:
+    """How many lists and objects are in a text of JSON: the brackets that open outside strings, counted if they may be too many."""
+    if text.count("[") + text.count("{") <= most:
+        return 0
+    plain = text.replace("\\\\", "  ").replace('\\"', "  ")  # no quotes are left but those around strings
+    codes = np.frombuffer(plain.encode("utf-8", "surrogatepass"), np.uint8)
+    opening = np.flatnonzero((codes == ord("[")) | (codes == ord("{")))
+    quotes_before = np.searchsorted(np.flatnonzero(codes == ord('"')), opening)
+    return int((quotes_before % 2 == 0).sum())
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

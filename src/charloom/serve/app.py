@@ -37,7 +37,11 @@ from charloom.serve.page import PAGE_HEADERS, REPORTS, front_page
 from charloom.serve.refusal import Refusal, internal, invalid, too_slow
 from charloom.serve.served_model import ServedModel
 from charloom.serve.side_thread import SMALL_BYTES, SideThread
+from charloom.serve.throttle import Throttle
 from charloom.serve.tokenizer import detokenized, tokenized, tokenizer_info
+
+MAX_CONTAINERS = 1024
+"""Lists and objects in a request: one for each prompt, and what a client adds as its metadata."""
 
 _EVENT_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
@@ -57,7 +61,8 @@ class Service:
         self.is_stopping = False
         self._bodies = MemoryPool("the bodies of other requests", limits.max_arriving_bytes)
         self._scores = MemoryPool("the log-probabilities of other requests", limits.max_score_bytes)
-        self._side_thread = SideThread()
+        self.throttle = Throttle(limits.refusal_share)
+        self._side_thread = SideThread(self.throttle)
 
     def close(self) -> None:
         """End the threads; what is left fails."""
@@ -226,7 +231,13 @@ def create_app(
         routes=routes, exception_handlers={HTTPException: _refuse, Refusal: _refuse, Exception: _fail}
     )
     return Guard(
-        app, key=key, names=names, trusted=trusted, counters=service.counters, send_s=service.limits.send_s
+        app,
+        key=key,
+        names=names,
+        trusted=trusted,
+        counters=service.counters,
+        throttle=service.throttle,
+        send_s=service.limits.send_s,
     )
 
 
@@ -271,7 +282,7 @@ async def _whole_body(request: Request, most: int, share: MemoryShare) -> bytes:
 
 def _parsed(body: bytes) -> Any:
     try:
-        return json_value(body)
+        return json_value(body, most_containers=MAX_CONTAINERS)
     except MalformedError as error:
         raise invalid(None, f"the body cannot be read: {error}", code="invalid_json") from error
 

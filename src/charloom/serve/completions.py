@@ -48,6 +48,7 @@ def parse_request(body: Any, models: Mapping[str, ServedModel], limits: Limits) 
     Raises:
         Refusal: 400 if it cannot be served, 404 if there is no such model.
     """
+    _check_length(body, limits)
     given = checked(body)
     model = find_model(given.get("model"), models)
     n, length = given.get("n", 1), given.get("max_tokens", DEFAULT_MAX_TOKENS)
@@ -69,6 +70,19 @@ def parse_request(body: Any, models: Mapping[str, ServedModel], limits: Limits) 
         what = f"log-probabilities of these texts would take {score_bytes >> 20} MiB of memory, and at most"
         raise invalid("logprobs", f"{what} {limits.max_score_bytes >> 22} are allowed: ask for fewer")
     return CompletionRequest(model, choices, streams, include_usage, score_bytes)
+
+
+def _check_length(body: Any, limits: Limits) -> None:
+    """Refuse a list of too many ids before it is looked at id by id."""
+    prompt = body.get("prompt") if isinstance(body, dict) else None
+    for part in prompt if isinstance(prompt, list) and prompt and isinstance(prompt[0], list) else [prompt]:
+        if isinstance(part, list) and len(part) > limits.max_prompt_chars:
+            raise _too_long(part, limits)
+
+
+def _too_long(prompt: str | list[Any], limits: Limits) -> Refusal:
+    what = f"the prompt has {len(prompt)} characters, and at most {limits.max_prompt_chars} are read"
+    return invalid("prompt", what, code="prompt_too_long")
 
 
 def _score_bytes(choice: Choice, streams: bool, limits: Limits) -> int:
@@ -155,11 +169,7 @@ def _prompt_ids(
     prompt: str | list[int], model: ServedModel, config: SampleConfig, limits: Limits
 ) -> Int64[Array, " T"]:
     if len(prompt) > limits.max_prompt_chars:
-        raise invalid(
-            "prompt",
-            f"the prompt has {len(prompt)} characters, and at most {limits.max_prompt_chars} are read",
-            code="prompt_too_long",
-        )
+        raise _too_long(prompt, limits)
     if not isinstance(prompt, str):
         return _given_ids(prompt, model)
     try:
@@ -174,7 +184,7 @@ def _prompt_ids(
 
 def _given_ids(prompt: list[int], model: ServedModel) -> Int64[Array, " T"]:
     num_symbols = len(model.vocab.symbols)
-    if any(char_id >= num_symbols for char_id in prompt):
+    if prompt and max(prompt) >= num_symbols:
         raise invalid(
             "prompt", f"the prompt has an id above {num_symbols - 1}, the last character of this model"
         )

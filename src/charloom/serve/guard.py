@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from charloom.serve.answers import json_bytes
 from charloom.serve.counters import Counters
 from charloom.serve.refusal import MAX_HEAD_BYTES, Refusal, internal, invalid, large_head
+from charloom.serve.throttle import Throttle
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -36,6 +37,9 @@ AT_END = "charloom.at_end"
 
 BODY, PIECE_BYTES = "http.response.body", 1 << 16
 """What an answer's content is sent in."""
+
+_THROTTLED = frozenset(range(400, 500)) - {408, 429, 499}
+"""Answers to requests that are wrong; those to slow clients and for want of room are not."""
 
 _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^\s:/?#@\[\]\\]+)(:[0-9]{1,5})?")
 """A name or address, with a port or without."""
@@ -52,6 +56,7 @@ class Guard:
         names: allowed in Host, without port; None = every name, for a server that requires a key.
         trusted: names whose pages may use the server, besides its own.
         counters: where answers are counted.
+        throttle: of refusals.
         send_s: how long a client may take to read a piece of its answer.
     """
 
@@ -63,9 +68,10 @@ class Guard:
         names: Iterable[str] | None,
         trusted: Iterable[str],
         counters: Counters,
+        throttle: Throttle,
         send_s: float,
     ) -> None:
-        self._app, self._counters, self._send_s = app, counters, send_s
+        self._app, self._counters, self._throttle, self._send_s = app, counters, throttle, send_s
         self._key = None if key is None else key.encode()
         self._names = None if names is None else frozenset(name.lower() for name in names)
         self._trusted = frozenset(name.lower() for name in trusted)
@@ -81,6 +87,8 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if status in _THROTTLED:
+                    await asyncio.sleep(self._throttle.wait_s())
             await self._send(message, send)
 
         given_back = contextlib.ExitStack()

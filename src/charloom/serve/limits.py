@@ -24,6 +24,7 @@ class Limits:
     body_s: float = 30.0  # for its body
     send_s: float = 60.0  # for a client to take the next 64 kB of its answer
     max_arriving_bytes: int = 64 << 20  # of all bodies at a time that are not small
+    refusal_share: float = 0.2  # of the time, for requests that are refused; beyond, their answers wait
     max_score_bytes: int = 512 << 20  # of log-probabilities of all requests at a time; a quarter for one
 
     @property

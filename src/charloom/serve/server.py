@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import signal
 import socket
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from charloom.errors import ConfigError
+from charloom.serve.acceptor import Acceptor
 from charloom.serve.app import Service, create_app
 from charloom.serve.connection import Connections
 from charloom.serve.guard import LOOPBACK_NAMES
@@ -29,14 +33,20 @@ from charloom.serve.served_model import ServedModel
 FINISH_S, EXIT_S = 3, 4
 """Seconds after a signal until running texts are cut, and until open connections are."""
 
-BACKLOG, ACCEPT_AT_ONCE = 1024, 32
-"""New connections that the system holds, and that are taken before other work has its turn."""
+BACKLOG = 1024
+"""New connections that the system holds."""
 
 SWEEP_EVERY_S = 0.5
 """How often connections that wait too long are looked for."""
 
 SPARE_FILES = 64
 """Files that the server may open besides its connections."""
+
+FIRST_BYTE_S = 5
+"""How long the system keeps a new connection to itself that has sent nothing, where it can (Linux)."""
+
+SWITCH_S = 0.0005
+"""How long a thread of Python may go on while another waits: a tenth of the default, for what many hands pass on."""
 
 SEND_BYTES = 1 << 16
 """What the system holds for a client that does not read: seconds of text, where its own choice is megabytes."""
@@ -88,9 +98,14 @@ def run_server(
     server, connections = new_server(app, limits)
     # uvicorn repeats the signal after its end, for these handlers
     handlers = {number: signal.signal(number, _ignore) for number in (signal.SIGTERM, signal.SIGINT)}
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_S)
+    gc.freeze()  # what is loaded by now stays, and is not searched again
     try:
         asyncio.run(serve_on(server, service, connections, listening, on_ready))
     finally:
+        gc.unfreeze()
+        sys.setswitchinterval(interval)
         for number, handler in handlers.items():
             signal.signal(number, handler)
         service.close()
@@ -107,7 +122,6 @@ def new_server(app: ASGIApp, limits: Limits) -> tuple[uvicorn.Server, Connection
         lifespan="off",
         log_config=None,
         access_log=False,
-        backlog=ACCEPT_AT_ONCE,
         server_header=False,
         timeout_graceful_shutdown=EXIT_S,
         ws="none",
@@ -124,11 +138,11 @@ async def serve_on(
 ) -> None:
     """Answer on a listening socket until the server is to exit."""
     tasks = [
-        asyncio.create_task(_watch(server, service, listening, on_ready)),
+        asyncio.create_task(_watch(server, service, connections, listening, on_ready)),
         asyncio.create_task(_sweep(connections)),
     ]
     try:
-        await server.serve(sockets=[listening])
+        await server.serve(sockets=[])
     finally:
         for task in tasks:
             task.cancel()
@@ -141,15 +155,23 @@ async def _sweep(connections: Connections) -> None:
 
 
 async def _watch(
-    server: uvicorn.Server, service: Service, listening: socket.socket, on_ready: Callable[[str], None]
+    server: uvicorn.Server,
+    service: Service,
+    connections: Connections,
+    listening: socket.socket,
+    on_ready: Callable[[str], None],
 ) -> None:
-    """Say when the server answers; end the running texts when it is to exit."""
+    """Accept connections, and say so; end the running texts when the server is to exit."""
     while not server.started:
         await asyncio.sleep(0.01)
-    listening.listen(BACKLOG)  # asyncio has set it to what it takes at once
-    on_ready(_url(listening))
-    while not server.should_exit:
-        await asyncio.sleep(0.05)
+    given = {"config": server.config, "server_state": server.server_state, "app_state": {}}
+    acceptor = Acceptor(listening, partial(connections.connect, **given))
+    try:
+        on_ready(_url(listening))
+        while not server.should_exit:
+            await asyncio.sleep(0.05)
+    finally:
+        acceptor.stop()
     service.stop()
     await asyncio.sleep(FINISH_S)
     service.batcher.cut()
@@ -194,6 +216,8 @@ def listen(address: Address) -> tuple[socket.socket, bool]:
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
+        if sys.platform == "linux":
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, FIRST_BYTE_S)
         listening.bind(where)
         listening.listen(BACKLOG)
     except OSError as error:

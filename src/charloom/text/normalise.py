@@ -9,14 +9,16 @@ character that can combine with the one before it.
 
 from __future__ import annotations
 
-import itertools
 import operator
 import unicodedata
 from functools import lru_cache
 
+import numpy as np
+
 from charloom.config import TextConfig, parse_replacements
 from charloom.errors import DataError
 from charloom.text.changes import Changes, Form, joins_backwards
+from charloom.text.vocabulary import code_points
 
 _FIRST_MARK = "\u0300"  # no character below it combines with, or is reordered before, the preceding one
 FORMS: dict[str, Form | None] = {"nfc": "NFC", "nfd": "NFD", "nfkc": "NFKC", "nfkd": "NFKD", "none": None}
@@ -24,6 +26,7 @@ FORMS: dict[str, Form | None] = {"nfc": "NFC", "nfd": "NFD", "nfkc": "NFKC", "nf
 
 _MOST_MARKS = 8192  # in a row; sorting more would take minutes, with the square of their number
 _LONG_RUN = 32  # marks in a row that no script has: the stream-safe format of Unicode allows 30
+_MOST_CLASS = 255  # of a combining mark
 _NEAR = 4096  # characters searched backwards for such a one before the slower test
 
 
@@ -106,14 +109,17 @@ def with_sorted_marks(text: str, form: Form) -> str:
     are_marks = [_is_mark(char, decomposed) for char in text[_LONG_RUN - 1 :: _LONG_RUN]]
     if not any(map(operator.and_, are_marks, are_marks[1:])):
         return text
-    parts = []
-    for is_run, run in itertools.groupby(text, key=lambda char: _is_mark(char, decomposed)):
-        if is_run:
-            marks = (mark for char in run for mark in unicodedata.normalize(decomposed, char))
-            parts += sorted(marks, key=unicodedata.combining)
-        else:
-            parts += run
-    return "".join(parts)
+    marks = {ord(char): unicodedata.normalize(decomposed, char) for char in set(text) if _is_mark(char, decomposed)}
+    if of_several := {code: parts for code, parts in marks.items() if parts != chr(code)}:
+        text = text.translate(of_several)
+    classes = {ord(mark): unicodedata.combining(mark) for mark in set("".join(marks.values()))}
+    known = np.array(sorted(classes), np.uint32)
+    codes = code_points(text)
+    near = np.minimum(np.searchsorted(known, codes), len(known) - 1)
+    class_of = np.where(known[near] == codes, np.array([classes[code] for code in known.tolist()])[near], 0)
+    runs = np.cumsum(class_of == 0)  # a character that is no mark begins one
+    order = np.argsort(runs * (_MOST_CLASS + 1) + class_of, kind="stable")
+    return codes[order].tobytes().decode("utf-32-le", "surrogatepass")
 
 
 @lru_cache(maxsize=4096)

@@ -204,14 +204,17 @@ class Vocabulary:
         return mask
 
     def unknown(self, text: str) -> dict[str, int]:
-        """How often each character outside the vocabulary occurs, in code-point order.
+        """How often each character outside the vocabulary occurs, in the order of the first.
 
         Example:
             >>> Vocabulary.from_text("abc").unknown("bead")
-            {'d': 1, 'e': 1}
+            {'e': 1, 'd': 1}
         """
-        counts = _counts_of(codes_of(text, self.unit)[~self.contains(text)])
-        return {chr(code): count for code, count in counts.items()}
+        codes = codes_of(text, self.unit)[~self.contains(text)]
+        distinct, first, counts = np.unique(codes, return_index=True, return_counts=True)
+        order = np.argsort(first)
+        found = zip(distinct[order].tolist(), counts[order].tolist(), strict=True)
+        return {chr(code): count for code, count in found}
 
     def similar(self, char: str) -> str | None:
         """The known character or characters that a reader would accept for `char`, or None.

@@ -1,0 +1,49 @@
+"""How fast requests are refused: the work that they cost has a share of the time, and who sends more of them waits.
+
+A refused request costs about two milliseconds, one of a megabyte up to hundreds, and the next is sent as soon as the
+answer is there. So the answer waits until the work for it is within the share; texts are written meanwhile.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+SAVED_FOR_S = 2.0
+"""How long the share is saved up while nothing is refused: for some 200 small requests at once."""
+
+LEAST_WORK_S = 0.002
+"""What a refused request costs besides the reading of its body."""
+
+MOST_WAIT_S = 10.0
+"""No answer waits longer."""
+
+
+class Throttle:
+    """A token bucket of seconds of work.
+
+    Args:
+        share: seconds of work for refused requests per second.
+        clock: returns seconds; tests pass their own.
+
+    Example:
+        >>> throttle = Throttle(0.2, clock=lambda: 0.0)
+        >>> [round(throttle.wait_s(after_work_s=0.3), 3) for _ in range(3)]
+        [0.0, 1.0, 2.5]
+    """
+
+    def __init__(self, share: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._share, self._clock = share, clock
+        self._saved_s, self._last = SAVED_FOR_S * share, clock()
+
+    def charge(self, work_s: float) -> None:
+        """Take work from what is saved; a debt is paid off within `MOST_WAIT_S`."""
+        now = self._clock()
+        earned = min(self._saved_s + self._share * (now - self._last), SAVED_FOR_S * self._share)
+        self._saved_s = max(earned - work_s, -MOST_WAIT_S * self._share)
+        self._last = now
+
+    def wait_s(self, *, after_work_s: float = LEAST_WORK_S) -> float:
+        """Charge work; return the seconds until it is paid."""
+        self.charge(after_work_s)
+        return max(0.0, -self._saved_s / self._share)
