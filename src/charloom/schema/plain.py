@@ -18,6 +18,7 @@ MOST_DIGITS = 1000
 """Longest number: every finite float can be written in fewer."""
 
 MOST_TOML_CHARS = 1_000_000
+_PIECE_CHARS = 1 << 14
 MOST_KEY_PARTS = 16
 _KEY_PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*"""
 _LONG_KEY = re.compile(rf"(?m)^[ \t]*(?:\[+[ \t]*)?(?:{_KEY_PART}){{{MOST_KEY_PARTS}}}")
@@ -47,8 +48,8 @@ def json_value(data: str | bytes, *, finite: bool = True, most_containers: int |
     """
     try:
         data = data if isinstance(data, str) else data.decode("utf-8")
-        if most_containers is not None and (found := _num_containers(data, most_containers)) > most_containers:
-            raise MalformedError(f"it has {found:,} lists and objects, and {most_containers:,} are read at most")
+        if most_containers is not None and _has_more_containers(data, most_containers):
+            raise MalformedError(f"it has more than {most_containers:,} lists and objects")
         return json.loads(
             data,
             object_pairs_hook=_unique,
@@ -83,15 +84,22 @@ def toml_value(text: str) -> dict[str, Any]:
         raise MalformedError(f"it is not valid TOML ({error})") from error
 
 
-def _num_containers(text: str, most: int) -> int:
-    """How many lists and objects are in a text of JSON: the brackets that open outside strings, counted if they may be too many."""
+def _has_more_containers(text: str, most: int) -> bool:
+    """Whether more lists and objects are in a text of JSON: brackets that open outside strings, counted until they are too many."""
     if text.count("[") + text.count("{") <= most:
-        return 0
-    plain = text.replace("\\\\", "  ").replace('\\"', "  ")  # no quotes are left but those around strings
-    codes = np.frombuffer(plain.encode("utf-8", "surrogatepass"), np.uint8)
-    opening = np.flatnonzero((codes == ord("[")) | (codes == ord("{")))
-    quotes_before = np.searchsorted(np.flatnonzero(codes == ord('"')), opening)
-    return int((quotes_before % 2 == 0).sum())
+        return False
+    if "\\" in text:  # no quotes are to be left but those around strings
+        text = text.replace("\\\\", "  ").replace('\\"', "  ")
+    found, is_inside = 0, 0
+    for start in range(0, len(text), _PIECE_CHARS):
+        codes = np.frombuffer(text[start : start + _PIECE_CHARS].encode("utf-8", "surrogatepass"), np.uint8)
+        quotes = np.flatnonzero(codes == ord('"'))
+        opening = np.flatnonzero((codes == ord("[")) | (codes == ord("{")))
+        found += int(((np.searchsorted(quotes, opening) + is_inside) % 2 == 0).sum())
+        is_inside = (is_inside + len(quotes)) % 2
+        if found > most:
+            return True
+    return False
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

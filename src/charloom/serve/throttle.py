@@ -6,6 +6,7 @@ answer is there. So the answer waits until the work for it is within the share; 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 
@@ -35,13 +36,15 @@ class Throttle:
     def __init__(self, share: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._share, self._clock = share, clock
         self._saved_s, self._last = SAVED_FOR_S * share, clock()
+        self._lock = threading.Lock()
 
     def charge(self, work_s: float) -> None:
-        """Take work from what is saved; a debt is paid off within `MOST_WAIT_S`."""
-        now = self._clock()
-        earned = min(self._saved_s + self._share * (now - self._last), SAVED_FOR_S * self._share)
-        self._saved_s = max(earned - work_s, -MOST_WAIT_S * self._share)
-        self._last = now
+        """Take work from what is saved; a debt is paid off within `MOST_WAIT_S`. Any thread may call this."""
+        with self._lock:
+            now = self._clock()
+            earned = min(self._saved_s + self._share * (now - self._last), SAVED_FOR_S * self._share)
+            self._saved_s = max(earned - work_s, -MOST_WAIT_S * self._share)
+            self._last = now
 
     def wait_s(self, *, after_work_s: float = LEAST_WORK_S) -> float:
         """Charge work; return the seconds until it is paid."""
