@@ -1,9 +1,10 @@
 """Several machines: what a step sends, how fast two hosts are on three links, and what many machines would be on paper.
 
-python -m benchmarks scaling [--part speed|loss|paper] [--seeds N]
+python -m benchmarks scaling [--part speed|overlap|loss|paper] [--seeds N]
 
 speed   two hosts (network namespaces) train with links of 1000, 100 and 10 Mbit/s, with gradients in every step and
         with weights after every 100; the simulator predicts each from the compute of one host and the speed of the link
+overlap three layers on 100 Mbit/s: gradients sent in buckets while the rest is computed, and all at the end, in turns
 loss    the two ways on 10 Mbit/s, two seeds each by default: held-out loss and bytes sent
 paper   the simulator for 8 GPUs and for 64 CPU machines
 
@@ -94,11 +95,17 @@ def measured_link(hosts: Hosts, num_floats: int) -> Link:
 
 
 def train(
-    hosts: Hosts, folder: Path, name: str, words: Sequence[str], *, hidden_size: int = HIDDEN
+    hosts: Hosts,
+    folder: Path,
+    name: str,
+    words: Sequence[str],
+    *,
+    hidden_size: int = HIDDEN,
+    program: Sequence[str] = ("-m", "charloom"),
 ) -> dict[str, Any]:
     """Train on both hosts; rank 0's results, with the bytes that host 1 sent."""
     before = hosts.sent_bytes(1)
-    shared = ["-m", "charloom", "train", str(TEXT), *SHARED, "--batch-size", str(BATCH)]
+    shared = [*program, "train", str(TEXT), *SHARED, "--batch-size", str(BATCH)]
     shared += ["--out", name, "--json", "--quiet", "--hidden-size", str(hidden_size)]
     processes = [hosts.start_rank(i, [*shared, *words], folder=folder) for i in range(2)]
     texts = [process.communicate(timeout=1400) for process in processes]
@@ -182,6 +189,47 @@ def speed() -> dict[str, Any]:
     return {"rows": [{k: v if isinstance(v, str) else rounded(v) for k, v in row.items()} for row in rows]}
 
 
+AT_THE_END = """
+import sys
+from charloom.cli import main
+from charloom.engines.torch import bucketed_sum
+bucketed_sum.BUCKET_BYTES = 1 << 60
+sys.exit(main(sys.argv[1:]))
+"""
+OVERLAP_STEPS, OVERLAP_ROUNDS, OVERLAP_MBIT = 24, 3, 100.0
+
+
+def overlap() -> dict[str, Any]:
+    """Measure a network of three layers on 100 Mbit/s, with the gradients in buckets and all at the end."""
+    ways = {"buckets": ("-m", "charloom"), "at the end": ("-c", AT_THE_END)}
+    words = [
+        *NO_PAUSES,
+        "--steps",
+        str(OVERLAP_STEPS),
+        "--lane-groups",
+        "2",
+        "--cell",
+        "lstm",
+        "--num-layers",
+        "3",
+    ]
+    found: dict[str, list[float]] = {way: [] for way in ways}
+    num_params = 0
+    with Hosts(2) as hosts, tempfile.TemporaryDirectory() as place:
+        hosts.slow(OVERLAP_MBIT)
+        for number in range(OVERLAP_ROUNDS):
+            for way, program in ways.items():
+                name = f"{way[:2]}{number}"
+                done = train(hosts, Path(place), name, words, hidden_size=256, program=program)
+                num_params = done["num_params"]
+                found[way].append(steps_s(Path(place) / name))
+                print(way, rounded(found[way][-1]), flush=True)
+    medians = {way: statistics.median(times) for way, times in found.items()}
+    row = {f"{way} (s a step)": rounded(median) for way, median in medians.items()}
+    row |= {"ratio": rounded(medians["buckets"] / medians["at the end"]), "num_params": num_params}
+    return {"mbit": OVERLAP_MBIT, "model": "LSTM 3×256", "rounds": OVERLAP_ROUNDS, **row}
+
+
 def loss(seeds: int = 2) -> dict[str, Any]:
     """Compare the losses of the two ways, and the bytes, on 10 Mbit/s."""
     rows = []
@@ -244,7 +292,7 @@ def paper() -> dict[str, Any]:
     return {"assumed": "each rank trains on a batch as large as the one measured", "rows": rows}
 
 
-PARTS = {"speed": speed, "loss": loss, "paper": paper}
+PARTS = {"speed": speed, "overlap": overlap, "loss": loss, "paper": paper}
 
 
 def main(arguments: Sequence[str] = ()) -> None:

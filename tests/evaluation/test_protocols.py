@@ -77,7 +77,9 @@ def test_a_long_stream_in_primed_segments_is_close_to_the_exact_one(model, exact
     assert split.loss_nats == pytest.approx(exact.loss_nats, abs=WARM)
 
 
-@pytest.mark.parametrize(("num_chars", "lanes"), [(2, 1), (4_097, 2), (30_000, 8), (131_073, 8), (500_001, 31), (2**21, 64)])
+@pytest.mark.parametrize(
+    ("num_chars", "lanes"), [(2, 1), (4_097, 2), (30_000, 8), (131_073, 8), (500_001, 31), (2**21, 64)]
+)
 def test_long_texts_are_read_in_eight_segments_or_more(num_chars, lanes):
     starts, ends = protocols.exact_segments(num_chars - 1)
     assert len(starts) == lanes

@@ -263,7 +263,7 @@ def test_refusals_wait_when_they_come_too_fast(models):
 
 def test_work_for_a_refusal_is_charged(models, monkeypatch):
     charged = []
-    monkeypatch.setattr("charloom.serve.throttle.Throttle.charge", lambda self, work_s: charged.append(work_s))
+    monkeypatch.setattr("charloom.serve.throttle.Throttle.charge", lambda _, work_s: charged.append(work_s))
     with serving(models) as service:
         assert asked(service, {"prompt": "a" * 60_000, "max_tokens": 1})[0].status_code == 200
         assert charged == []
@@ -275,7 +275,10 @@ def test_work_for_a_refusal_is_charged(models, monkeypatch):
 def test_more_lists_than_a_request_has_are_not_made(models):
     import tracemalloc
 
-    bodies = (b'{"metadata": {"a": [' + b"[]," * 300_000 + b"[]]}}", b'{"prompt": [' + b"{}," * 300_000 + b"[]]}")
+    bodies = (
+        b'{"metadata": {"a": [' + b"[]," * 300_000 + b"[]]}}",
+        b'{"prompt": [' + b"{}," * 300_000 + b"[]]}",
+    )
     with serving(models) as service:
         for body in bodies:
             tracemalloc.start()
@@ -289,7 +292,9 @@ def test_more_lists_than_a_request_has_are_not_made(models):
         assert posted(service, quoted).status_code == 200
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems give every connection at once")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="other systems give every connection at once"
+)
 def test_a_connection_that_has_sent_nothing_is_left_to_the_system(models):
     with listening(models, defers=True) as server, contextlib.ExitStack() as stack:
         silent = [stack.enter_context(server.connect()) for _ in range(100)]
@@ -300,7 +305,9 @@ def test_a_connection_that_has_sent_nothing_is_left_to_the_system(models):
         until(lambda: len(server.connections) == 5)
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it is seen on Linux only that a client has left")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="it is seen on Linux only that a client has left"
+)
 def test_abandoned_connections_are_never_made(models, monkeypatch):
     from charloom.serve.connection import Connections
 
@@ -328,6 +335,16 @@ def test_whole_requests_go_before_the_beginnings_of_others(models, monkeypatch):
                 stack.enter_context(server.connect()).sendall(content)
         until(lambda: len(order) == 5)
     assert order == [b"GET ", b"P", b"P", b"P", b"P"]
+
+
+def test_of_many_that_wait_the_first_take_their_places(models, monkeypatch):
+    monkeypatch.setattr("charloom.serve.acceptor.MOST_WAITING", 3)
+    with listening(models, max_connections=8) as server, contextlib.ExitStack() as stack:
+        with server.held_up():
+            for _ in range(20):
+                stack.enter_context(server.connect()).sendall(b"P")
+        until(lambda: len(server.connections) == 8)
+        assert is_served(server)
 
 
 def test_nothing_is_accepted_for_a_while_without_open_files(models, monkeypatch, caplog):

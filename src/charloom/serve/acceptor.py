@@ -13,12 +13,18 @@ import select
 import socket
 import sys
 from collections import deque
-from collections.abc import Callable
+from functools import partial
 
+import uvicorn
+
+from charloom.serve.connection import Connections
 from charloom.serve.refusal import MAX_HEAD_BYTES
 
 TAKE_AT_ONCE, OPEN_AT_ONCE = 64, 4
 """Connections that are looked at, and made of those without a whole request, before other work has its turn."""
+
+MOST_WAITING = 256
+"""Of more that wait without a whole request, the first are made: each holds an open file, which the limits then count."""
 
 RETRY_S = 0.5
 """How long nothing is accepted after the system refused to, for example for want of open files."""
@@ -27,30 +33,34 @@ _log = logging.getLogger("charloom.serve")
 
 
 class Acceptor:
-    """Accepts the connections of a listening socket in an event loop.
+    """Accepts the connections of a listening socket in a running event loop, from the beginning of a `with` block to its end.
 
     Args:
         listening: the socket; it is closed at the end.
-        connect: makes the protocol of a connection.
+        server: uvicorn's, with the settings and the state that its connections share.
+        connections: makes them.
     """
 
-    def __init__(self, listening: socket.socket, connect: Callable[[], asyncio.Protocol]) -> None:
-        self._listening, self._connect = listening, connect
+    def __init__(self, listening: socket.socket, server: uvicorn.Server, connections: Connections) -> None:
+        self._listening = listening
+        shared = {"config": server.config, "server_state": server.server_state, "app_state": {}}
+        self._connect = partial(connections.connect, **shared)
         self._later: deque[socket.socket] = deque()
         self._opening: set[asyncio.Task[object]] = set()
         self._loop = asyncio.get_running_loop()
         self._is_stopped = False
-        listening.setblocking(False)
-        self._loop.add_reader(listening, self._take)
 
-    def stop(self) -> None:
-        """Accept nothing more; connections without a request are closed."""
-        if not self._is_stopped:
-            self._is_stopped = True
-            self._loop.remove_reader(self._listening)
-            self._listening.close()
-            while self._later:
-                self._later.popleft().close()
+    def __enter__(self) -> Acceptor:
+        self._listening.setblocking(False)
+        self._loop.add_reader(self._listening, self._take)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._is_stopped = True
+        self._loop.remove_reader(self._listening)
+        self._listening.close()
+        while self._later:
+            self._later.popleft().close()
 
     def _take(self) -> None:
         """Look at the next connections."""
@@ -64,10 +74,12 @@ class Acceptor:
                 self._loop.remove_reader(self._listening)
                 self._loop.call_later(RETRY_S, self._resume)
                 return
-            if self._is_at_once(connection) is False:
+            if not self._settle(connection):
                 self._later.append(connection)
                 if len(self._later) == 1:
                     self._loop.call_soon(self._open_some)
+                if len(self._later) > MOST_WAITING:
+                    self._open(self._later.popleft())
 
     def _resume(self) -> None:
         if not self._is_stopped:
@@ -78,7 +90,7 @@ class Acceptor:
         num_opened = 0
         for _ in range(min(len(self._later), TAKE_AT_ONCE)):
             connection = self._later.popleft()
-            if self._is_at_once(connection) is False:
+            if not self._settle(connection):
                 self._open(connection)
                 num_opened += 1
             if num_opened == OPEN_AT_ONCE:
@@ -86,8 +98,8 @@ class Acceptor:
         if self._later:
             self._loop.call_soon(self._open_some)
 
-    def _is_at_once(self, connection: socket.socket) -> bool:
-        """Open a connection whose request is there, or close one that is abandoned; False if it is neither."""
+    def _settle(self, connection: socket.socket) -> bool:
+        """Open a connection whose request is there, close one that is abandoned; False if it is neither."""
         sent, has_left = _arrived(connection)
         is_whole = len(sent) >= MAX_HEAD_BYTES or b"\n\r\n" in sent or b"\n\n" in sent
         if is_whole:

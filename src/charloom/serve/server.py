@@ -15,7 +15,6 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import uvicorn
@@ -137,12 +136,14 @@ async def serve_on(
     on_ready: Callable[[str], None],
 ) -> None:
     """Answer on a listening socket until the server is to exit."""
+    accepts = isinstance(asyncio.get_running_loop(), asyncio.SelectorEventLoop)
+    acceptor = Acceptor(listening, server, connections) if accepts else None
     tasks = [
-        asyncio.create_task(_watch(server, service, connections, listening, on_ready)),
+        asyncio.create_task(_watch(server, service, listening, acceptor, on_ready)),
         asyncio.create_task(_sweep(connections)),
     ]
     try:
-        await server.serve(sockets=[])
+        await server.serve(sockets=[] if accepts else [listening])  # Windows has another kind of loop
     finally:
         for task in tasks:
             task.cancel()
@@ -157,21 +158,22 @@ async def _sweep(connections: Connections) -> None:
 async def _watch(
     server: uvicorn.Server,
     service: Service,
-    connections: Connections,
     listening: socket.socket,
+    acceptor: Acceptor | None,
     on_ready: Callable[[str], None],
 ) -> None:
-    """Accept connections, and say so; end the running texts when the server is to exit."""
+    """Say when the server answers; end the running texts when it is to exit."""
     while not server.started:
         await asyncio.sleep(0.01)
-    given = {"config": server.config, "server_state": server.server_state, "app_state": {}}
-    acceptor = Acceptor(listening, partial(connections.connect, **given))
-    try:
-        on_ready(_url(listening))
+    url = _url(listening)
+    with contextlib.ExitStack() as stack:
+        if acceptor is not None:
+            stack.enter_context(acceptor)
+        else:
+            listening.listen(BACKLOG)  # asyncio has set it to a hundred
+        on_ready(url)
         while not server.should_exit:
             await asyncio.sleep(0.05)
-    finally:
-        acceptor.stop()
     service.stop()
     await asyncio.sleep(FINISH_S)
     service.batcher.cut()

@@ -109,7 +109,9 @@ def with_sorted_marks(text: str, form: Form) -> str:
     are_marks = [_is_mark(char, decomposed) for char in text[_LONG_RUN - 1 :: _LONG_RUN]]
     if not any(map(operator.and_, are_marks, are_marks[1:])):
         return text
-    marks = {ord(char): unicodedata.normalize(decomposed, char) for char in set(text) if _is_mark(char, decomposed)}
+    marks = {
+        ord(char): unicodedata.normalize(decomposed, char) for char in set(text) if _is_mark(char, decomposed)
+    }
     if of_several := {code: parts for code, parts in marks.items() if parts != chr(code)}:
         text = text.translate(of_several)
     classes = {ord(mark): unicodedata.combining(mark) for mark in set("".join(marks.values()))}

@@ -8,6 +8,8 @@ import torch
 
 from charloom import threads
 from charloom.engines import load_engine
+from charloom.engines.torch import bucketed_sum as bucketed
+from charloom.engines.torch.bucketed_sum import bucketed_sum
 from charloom.engines.torch.lane_sum import LaneSum, own_branches, owned
 from charloom.errors import ConfigError
 from charloom.parameters import initial_parameters
@@ -97,6 +99,81 @@ def test_every_number_of_ranks_has_the_same_bits(size, groups, num_rows):
     for total in summed(size, groups, num_rows, parts):
         assert torch.equal(flat(total), flat(alone))
         assert [tuple(x.shape) for x in total] == SHAPES
+
+
+def arriving(size, groups, num_rows, parts, bucket_bytes, monkeypatch):
+    """The sum in each of `size` ranks, of tensors that arrive from two threads in an order of each rank's own."""
+    monkeypatch.setattr(bucketed, "BUCKET_BYTES", bucket_bytes)
+    shared, found = SharedRanks(size), {}
+
+    def work(rank):
+        lanes = LaneSum(shared.of(rank), groups)
+        share = lanes.share(num_rows)
+        with bucketed_sum(lanes, share, [torch.zeros(s) for s in SHAPES]) as total:
+            places = [(group, i) for group in range(len(share.groups)) for i in range(len(SHAPES))]
+            np.random.default_rng(rank).shuffle(places)
+
+            def put(some):
+                for group, i in some:
+                    total.put(group, i, parts[share.groups[group]][i].clone())
+
+            putters = [threading.Thread(target=put, args=(places[half::2],)) for half in range(2)]
+            for putter in putters:
+                putter.start()
+            for putter in putters:
+                putter.join()
+            found[rank] = total.result()
+
+    workers = [threading.Thread(target=work, args=(rank,)) for rank in range(size)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(timeout=20)
+    return [found[rank] for rank in range(size)]
+
+
+@pytest.mark.parametrize("bucket_bytes", [1, 100, 1 << 20])
+@pytest.mark.parametrize(("size", "groups", "num_rows"), [(2, 8, 8), (3, 13, 40), (4, 7, 5), (2, 6, 1)])
+def test_buckets_have_the_bits_of_one_exchange(size, groups, num_rows, bucket_bytes, monkeypatch):
+    parts = parts_of(groups, seed=groups)
+    (alone,) = summed(1, groups, num_rows, parts)
+    for total in arriving(size, groups, num_rows, parts, bucket_bytes, monkeypatch):
+        assert torch.equal(flat(total), flat(alone))
+        assert [tuple(x.shape) for x in total] == SHAPES
+
+
+def test_a_bucket_is_exchanged_before_the_others_have_arrived(monkeypatch):
+    monkeypatch.setattr(bucketed, "BUCKET_BYTES", 1)
+    exchanged = threading.Event()
+    lanes = LaneSum(SharedRanks(1).of(0), 1)
+    real = LaneSum.add
+
+    def add(self, share, summands, like):
+        exchanged.set()
+        return real(self, share, summands, like)
+
+    monkeypatch.setattr(LaneSum, "add", add)
+    (part,) = parts_of(1)
+    with bucketed_sum(lanes, lanes.share(4), [torch.zeros(s) for s in SHAPES]) as total:
+        total.put(0, 0, part[0])
+        assert not exchanged.wait(0.05)
+        total.put(0, 2, part[2])
+        assert exchanged.wait(20)
+        total.put(0, 1, part[1])
+        assert torch.equal(flat(total.result()), flat(part))
+
+
+def test_a_failure_ends_the_exchange():
+    lanes = LaneSum(SharedRanks(1).of(0), 1)
+    with pytest.raises(ZeroDivisionError), bucketed_sum(lanes, lanes.share(4), [torch.zeros(3)]) as total:
+        _ = 1 / 0
+    total._thread.join(20)
+    assert not total._thread.is_alive()
+    with bucketed_sum(lanes, lanes.share(4), [torch.zeros(3)]) as total:
+        lanes.ranks.all_to_all = lambda *_: 1 / 0
+        total.put(0, 0, torch.ones(3))
+        with pytest.raises(ZeroDivisionError):
+            total.result()
 
 
 @pytest.mark.parametrize("num_rows", [1, 2, 7, 12, 33])

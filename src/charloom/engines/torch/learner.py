@@ -17,6 +17,7 @@ from charloom.config import ModelConfig, TrainConfig
 from charloom.engines import Metrics, ParameterUpdate, State, map_state
 from charloom.engines.checks import frozen_parameters
 from charloom.engines.torch import precision
+from charloom.engines.torch.bucketed_sum import bucketed_sum
 from charloom.engines.torch.cpu.row_threads import RowThreads
 from charloom.engines.torch.dropout import noise_of, seed_noise, weight_masks
 from charloom.engines.torch.gpu_updates import GpuUpdates
@@ -127,12 +128,27 @@ class TorchLearner:
         masks = weight_masks(self.config, self.train_config.seed, step, self.params, self.noise)
         given: dict[str, Any] = {"step": step, "window": window, "state": state, "count": count}
         given |= {"weight_masks": masks, "first_lane": share.lanes.start}
-        parts = self.row_threads.run(partial(self.train_step, **given), share.slices)
-        summands = [[total.view(1), *gradients] for total, gradients, _ in parts]
-        like = [self.params["out.bias"].detach()[:1], *(p.detach() for p in self.optimiser.params.values())]
-        total, *gradients = self.lane_sum.add(share, summands, like)
+        (total, *gradients), parts = self._summed(share, given)
         after = concat_states([after for _, _, after in parts]) if parts else state
         return total[0], count, dict(zip(self.optimiser.params, gradients, strict=True)), after
+
+    def _summed(self, share: Share, given: Mapping[str, Any]) -> tuple[list[Tensor], list[Any]]:
+        """The summed loss and gradients of all ranks, and what each part of this rank's lanes has returned."""
+        like = [self.params["out.bias"].detach()[:1], *(p.detach() for p in self.optimiser.params.values())]
+        compute: Any = partial(self.train_step, **given)
+        if self.lane_sum.ranks is None or self.device.type != "cpu":
+            parts = self.row_threads.run(compute, share.slices)
+            summands = [[total.view(1), *gradients] for total, gradients, _ in parts]
+            return self.lane_sum.add(share, summands, like), parts
+        with bucketed_sum(self.lane_sum, share, like) as arriving:
+
+            def one(group: int) -> Any:
+                found = compute(share.slices[group], on_gradient=lambda i, g: arriving.put(group, 1 + i, g))
+                arriving.put(group, 0, found[0].view(1))
+                return found
+
+            parts = self.row_threads.run(one, range(len(share.slices)))
+            return arriving.result(), parts
 
     def apply(
         self, gradients: list[Tensor], norm: Tensor, rate: float | Tensor, average_share: float | Tensor

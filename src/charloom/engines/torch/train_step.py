@@ -12,8 +12,9 @@ All randomness is a function of (seed, step, lane), so lanes can be divided amon
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,18 +56,24 @@ class TrainStep:
         count: int,
         weight_masks: Mapping[str, Tensor],
         first_lane: int = 0,
+        on_gradient: Callable[[int, Tensor], None] | None = None,
     ) -> tuple[Tensor, list[Tensor], State]:
         """Run the rows `rows` of a window forward and backward, as update `step`.
 
         `window` and `state` hold the lanes from `first_lane` on; a `Batch` holds these rows only. `count` is the number
-        of predictions in all lanes, by which a mean loss is divided.
+        of predictions in all lanes, by which a mean loss is divided. `on_gradient` is called with each gradient and its
+        number as soon as it is computed, on a CPU.
 
         Returns:
             The lanes' summed loss in nats, their part of every gradient, and their detached state after the window.
         """
         config, drops = self.train_config, draws.has_dropout(self.config)
         last_only, seed = config.objective == "last", config.seed
-        params = fold_bias_pairs(self.params)
+        learning, leaves = self.learning, self.params
+        if on_gradient is not None:  # leaves of this call, as other threads walk back to the same parameters
+            learning = {name: p.detach().requires_grad_() for name, p in self.learning.items()}
+            leaves = {**self.params, **learning}
+        params = fold_bias_pairs(leaves)
         params |= {name: params[name] * mask for name, mask in weight_masks.items()}
         dtype, device = params["out.bias"].dtype, params["out.bias"].device
         batch = window if isinstance(window, Batch) else upload(window, rows, device)
@@ -91,9 +98,7 @@ class TrainStep:
             soft = batch.soft_targets[:, -1:] if last_only else batch.soft_targets
             objective = self._distilled(total, scores, soft.flatten(0, 1))
         objective = objective if config.loss == "sum" else objective / count
-        found = torch.autograd.grad(objective, list(self.learning.values()))
-        # fused optimisers traverse memory in order: a gradient in another layout would update the wrong elements
-        gradients = [gradient.contiguous() for gradient in found]
+        gradients = _gradients(objective, list(learning.values()), on_gradient)
         return total.detach(), gradients, map_state(after, lambda x: x.detach().to(dtype))
 
     def _distilled(self, total: Tensor, scores: Tensor, soft: Tensor) -> Tensor:
@@ -108,6 +113,25 @@ class TrainStep:
         """The state that lanes return to at a reset."""
         drawn, like = draws.reset_state(self.config, self.train_config, step, lanes), self.params["out.bias"]
         return map_state(drawn, lambda x: torch.as_tensor(np.array(x), dtype=like.dtype, device=like.device))
+
+
+def _gradients(
+    objective: Tensor, leaves: list[Tensor], on_gradient: Callable[[int, Tensor], None] | None
+) -> list[Tensor]:
+    """The gradients in some leaves, contiguous: fused optimisers traverse memory in order, whatever a gradient's layout."""
+    if on_gradient is None:
+        return [gradient.contiguous() for gradient in torch.autograd.grad(objective, leaves)]
+    found: dict[int, Tensor] = {}
+
+    def note(i: int, leaf: Tensor) -> None:
+        assert leaf.grad is not None
+        found[i] = leaf.grad.contiguous()
+        on_gradient(i, found[i])
+
+    for i, leaf in enumerate(leaves):
+        leaf.register_post_accumulate_grad_hook(partial(note, i))  # type: ignore[no-untyped-call]
+    objective.backward(inputs=leaves)  # type: ignore[no-untyped-call]
+    return [found[i] for i in range(len(leaves))]
 
 
 def fold_bias_pairs(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
