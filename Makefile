@@ -42,7 +42,7 @@ $(VENV)/clients/installed: $(VENV)/tools
 # in environments of their own on top of this one. PyTorch stays at the version below, as each build takes gigabytes.
 BOUNDS ?= $(VENV)/bounds
 DEPENDENT := tests/cli tests/text tests/schema tests/recipes tests/serve tests/tuning tests/export tests/progress \
-	tests/report tests/insight tests/engines/scratch tests/training/test_resume.py tests/test_files.py tests/test_golden.py \
+	tests/report tests/insight tests/engines/scratch tests/training/test_resume.py tests/files tests/test_golden.py \
 	tests/test_modelfile.py tests/test_plots.py tests/test_plots_insight.py tests/test_tensorboard_log.py \
 	tests/test_threads.py
 
