@@ -79,6 +79,13 @@ def test_a_device_without_a_row_uses_the_cpus_and_says_so():
         assert "no row" not in reason
 
 
+def test_a_row_fits_an_engine_without_bfloat16():
+    row, _ = choose_default(10_000, "cpu", "torch")
+    assert row.settings["precision"] == "bfloat16"
+    of_scratch, _ = choose_default(10_000, "cpu", "scratch")
+    assert dict(of_scratch.settings) == {k: v for k, v in row.settings.items() if k != "precision"}
+
+
 def test_every_row_was_measured():
     assert all("not measured" not in row.measured for row in default_rows())
 

@@ -8,7 +8,7 @@ reason says so.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -89,6 +89,8 @@ def choose_default(
         and num_chars <= row.up_to_chars
         and budget >= row.from_minutes
     )
+    if engine == "scratch":  # NumPy has float32 and float64
+        row = replace(row, settings={k: v for k, v in row.settings.items() if k != "precision"})
     note = "" if row.device == kind else f"; no row was measured on {kind}, so the CPU's is used"
     time = f" in {minutes:g} minutes" if row.from_minutes else ""
     return row, f"{num_chars:,} characters to train on{time}: {row.reason} ({row.measured}){note}"
