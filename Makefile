@@ -47,7 +47,7 @@ DEPENDENT := tests/cli tests/text tests/schema tests/recipes tests/serve tests/t
 	tests/test_threads.py
 
 test-oldest test-newest: test-%: $(BOUNDS)/%/installed
-	PYTHONPATH=src $(BOUNDS)/$*/bin/python -m pytest -q -n 2 --dist loadfile $(DEPENDENT)
+	PYTHONPATH=$(CURDIR)/src $(BOUNDS)/$*/bin/python -m pytest -q -n 2 --dist loadfile $(DEPENDENT)
 
 $(BOUNDS)/%/installed: $(VENV)/tools tools/dependency_bounds.py
 	$(BIN)/python -m venv --clear $(BOUNDS)/$*
