@@ -7,6 +7,7 @@ import select
 import socket
 import sys
 import time
+from collections import deque
 
 import pytest
 
@@ -338,6 +339,14 @@ def test_whole_requests_go_before_the_beginnings_of_others(models, monkeypatch):
 
 
 def test_of_many_that_wait_the_first_take_their_places(models, monkeypatch):
+    lengths = []
+
+    class Recorded(deque):
+        def append(self, one):
+            super().append(one)
+            lengths.append(len(self))
+
+    monkeypatch.setattr("charloom.serve.acceptor.deque", Recorded)
     monkeypatch.setattr("charloom.serve.acceptor.MOST_WAITING", 3)
     with listening(models, max_connections=8) as server, contextlib.ExitStack() as stack:
         with server.held_up():
@@ -345,6 +354,7 @@ def test_of_many_that_wait_the_first_take_their_places(models, monkeypatch):
                 stack.enter_context(server.connect()).sendall(b"P")
         until(lambda: len(server.connections) == 8)
         assert is_served(server)
+    assert max(lengths) == 4
 
 
 def test_nothing_is_accepted_for_a_while_without_open_files(models, monkeypatch, caplog):
