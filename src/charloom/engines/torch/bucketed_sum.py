@@ -1,4 +1,4 @@
-"""The sum of `lane_sum` over ranks, sent in buckets while the walk back through the network is still computing the rest.
+"""The sum of `lane_sum` over ranks, sent in buckets while the rest of the gradients is being computed.
 
 The gradients of the last layer are there first. So the parameters are divided, from the last to the first, into buckets
 of a mebibyte or more. As soon as all lane groups of this process have the gradients of a bucket, a thread exchanges it,
@@ -11,16 +11,22 @@ Source: Li et al. (2020), "PyTorch Distributed: Experiences on Accelerating Data
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
 
+from charloom.engines.torch.cpu.row_threads import RowThreads
 from charloom.engines.torch.lane_sum import LaneSum, Parts, Share
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from charloom.engines import State
+
+Part = tuple["Tensor", list["Tensor"], "State"]
+"""What a `TrainStep` returns."""
 
 BUCKET_BYTES = 1 << 20
 """Least size of a bucket but the last: each takes two messages to every other rank."""
@@ -89,6 +95,37 @@ class BucketedSum:
                     self._total[i] = part
         except BaseException as error:
             self._error = error
+
+
+def compute_and_add(
+    compute: Callable[..., Part], row_threads: RowThreads, lane_sum: LaneSum, share: Share, like: Parts
+) -> tuple[Parts, list[Part]]:
+    """Compute the summed loss and the gradients of each lane group of this process, and add them over the ranks meanwhile.
+
+    Args:
+        compute: a `TrainStep` without its rows and `on_gradient`.
+        row_threads: divide the groups among them.
+        lane_sum: the division of the lanes among the ranks.
+        share: of this batch.
+        like: a tensor of one element for the loss, and the parameters.
+
+    Returns:
+        The sum of the losses and gradients of all ranks, and what `compute` has returned for each group.
+
+    Raises:
+        RankError: a rank failed.
+    """
+    with bucketed_sum(lane_sum, share, like) as arriving:
+
+        def one(group: int) -> Part:
+            found = compute(
+                share.slices[group], on_gradient=lambda i, gradient: arriving.put(group, 1 + i, gradient)
+            )
+            arriving.put(group, 0, found[0].view(1))
+            return found
+
+        parts = row_threads.run(one, range(len(share.slices)))
+        return arriving.result(), parts
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from charloom.config import ModelConfig, TrainConfig
 from charloom.engines import Metrics, ParameterUpdate, State, map_state
 from charloom.engines.checks import frozen_parameters
 from charloom.engines.torch import precision
-from charloom.engines.torch.bucketed_sum import bucketed_sum
+from charloom.engines.torch.bucketed_sum import compute_and_add
 from charloom.engines.torch.cpu.row_threads import RowThreads
 from charloom.engines.torch.dropout import noise_of, seed_noise, weight_masks
 from charloom.engines.torch.gpu_updates import GpuUpdates
@@ -26,6 +26,7 @@ from charloom.engines.torch.model import DTYPES, TorchModel, concat_states, to_n
 from charloom.engines.torch.optimisers import Optimiser
 from charloom.engines.torch.train_step import (
     TrainStep,
+    clip,
     diverged_update,
     fold_bias_pairs,
     num_predictions,
@@ -128,33 +129,24 @@ class TorchLearner:
         masks = weight_masks(self.config, self.train_config.seed, step, self.params, self.noise)
         given: dict[str, Any] = {"step": step, "window": window, "state": state, "count": count}
         given |= {"weight_masks": masks, "first_lane": share.lanes.start}
-        (total, *gradients), parts = self._summed(share, given)
-        after = concat_states([after for _, _, after in parts]) if parts else state
-        return total[0], count, dict(zip(self.optimiser.params, gradients, strict=True)), after
-
-    def _summed(self, share: Share, given: Mapping[str, Any]) -> tuple[list[Tensor], list[Any]]:
-        """The summed loss and gradients of all ranks, and what each part of this rank's lanes has returned."""
         like = [self.params["out.bias"].detach()[:1], *(p.detach() for p in self.optimiser.params.values())]
         compute: Any = partial(self.train_step, **given)
-        if self.lane_sum.ranks is None or self.device.type != "cpu":
+        if self.lane_sum.ranks is not None and self.device.type == "cpu":
+            (total, *gradients), parts = compute_and_add(
+                compute, self.row_threads, self.lane_sum, share, like
+            )
+        else:
             parts = self.row_threads.run(compute, share.slices)
             summands = [[total.view(1), *gradients] for total, gradients, _ in parts]
-            return self.lane_sum.add(share, summands, like), parts
-        with bucketed_sum(self.lane_sum, share, like) as arriving:
-
-            def one(group: int) -> Any:
-                found = compute(share.slices[group], on_gradient=lambda i, g: arriving.put(group, 1 + i, g))
-                arriving.put(group, 0, found[0].view(1))
-                return found
-
-            parts = self.row_threads.run(one, range(len(share.slices)))
-            return arriving.result(), parts
+            total, *gradients = self.lane_sum.add(share, summands, like)
+        after = concat_states([after for _, _, after in parts]) if parts else state
+        return total[0], count, dict(zip(self.optimiser.params, gradients, strict=True)), after
 
     def apply(
         self, gradients: list[Tensor], norm: Tensor, rate: float | Tensor, average_share: float | Tensor
     ) -> None:
         """Clip the gradients, take the optimiser's step, and move the average towards the new parameters."""
-        self._clip(gradients, norm)
+        clip(gradients, norm, self.train_config, waits=self.on_gpu is None)
         for p, gradient in zip(self.optimiser.params.values(), gradients, strict=True):
             p.grad = gradient
         self.optimiser.step(rate)
@@ -232,16 +224,6 @@ class TorchLearner:
             name: ParameterUpdate(norms.get(name, 0.0), weight, update)
             for name, update, weight in zip(before, *numbers, strict=True)
         }
-
-    def _clip(self, gradients: list[Tensor], norm: Tensor) -> None:
-        clip_norm, clip_value = self.train_config.clip_norm, self.train_config.clip_value
-        # reading the norm from a GPU would wait for it, so gradients there are always multiplied
-        if clip_norm is not None and (self.on_gpu is not None or float(norm) > clip_norm):
-            torch._foreach_mul_(gradients, (clip_norm / norm).clamp(max=1.0))
-        if clip_value is not None:
-            clip_value = min(float(clip_value), torch.finfo(self.dtype).max)
-            torch._foreach_clamp_min_(gradients, -clip_value)
-            torch._foreach_clamp_max_(gradients, clip_value)
 
     @torch.no_grad()
     def _update_average(self, share: float | Tensor) -> None:
