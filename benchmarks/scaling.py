@@ -32,7 +32,7 @@ SYNC_EVERY = 100
 NETWORK = ["--cell", "gru", "--block", "plain", "--num-layers", "1"]
 BATCH, LENGTH = 32, 64
 HIDDEN, LOSS_HIDDEN = 96, 32
-SHARED = [*NETWORK, "--bptt-length", str(LENGTH), "--device", "cpu", "--threads", "1"]
+SHARED = ["--bptt-length", str(LENGTH), "--device", "cpu", "--threads", "1"]
 STEPS, LOSS_STEPS, LOSS_SYNC_EVERY = 160, 3000, 64
 NO_PAUSES = ["--validate-every", "1000000", "--sample-every", "1000000", "--peer-timeout-s", "600"]
 
@@ -101,11 +101,12 @@ def train(
     words: Sequence[str],
     *,
     hidden_size: int = HIDDEN,
+    network: Sequence[str] = NETWORK,
     program: Sequence[str] = ("-m", "charloom"),
 ) -> dict[str, Any]:
     """Train on both hosts; rank 0's results, with the bytes that host 1 sent."""
     before = hosts.sent_bytes(1)
-    shared = [*program, "train", str(TEXT), *SHARED, "--batch-size", str(BATCH)]
+    shared = [*program, "train", str(TEXT), *network, *SHARED, "--batch-size", str(BATCH)]
     shared += ["--out", name, "--json", "--quiet", "--hidden-size", str(hidden_size)]
     processes = [hosts.start_rank(i, [*shared, *words], folder=folder) for i in range(2)]
     texts = [process.communicate(timeout=1400) for process in processes]
@@ -121,6 +122,7 @@ def compute_s(hosts: Hosts, folder: Path) -> float:
         "charloom",
         "train",
         str(TEXT),
+        *NETWORK,
         *SHARED,
         *NO_PAUSES,
         "--steps",
@@ -202,17 +204,8 @@ OVERLAP_STEPS, OVERLAP_ROUNDS, OVERLAP_MBIT = 24, 3, 100.0
 def overlap() -> dict[str, Any]:
     """Measure a network of three layers on 100 Mbit/s, with the gradients in buckets and all at the end."""
     ways = {"buckets": ("-m", "charloom"), "at the end": ("-c", AT_THE_END)}
-    words = [
-        *NO_PAUSES,
-        "--steps",
-        str(OVERLAP_STEPS),
-        "--lane-groups",
-        "2",
-        "--cell",
-        "lstm",
-        "--num-layers",
-        "3",
-    ]
+    words = [*NO_PAUSES, "--steps", str(OVERLAP_STEPS), "--lane-groups", "2"]
+    how: dict[str, Any] = {"hidden_size": 256, "network": ["--cell", "lstm", "--num-layers", "3"]}
     found: dict[str, list[float]] = {way: [] for way in ways}
     num_params = 0
     with Hosts(2) as hosts, tempfile.TemporaryDirectory() as place:
@@ -220,7 +213,7 @@ def overlap() -> dict[str, Any]:
         for number in range(OVERLAP_ROUNDS):
             for way, program in ways.items():
                 name = f"{way[:2]}{number}"
-                done = train(hosts, Path(place), name, words, hidden_size=256, program=program)
+                done = train(hosts, Path(place), name, words, program=program, **how)
                 num_params = done["num_params"]
                 found[way].append(steps_s(Path(place) / name))
                 print(way, rounded(found[way][-1]), flush=True)

@@ -43,6 +43,15 @@ def test_a_longer_budget_selects_a_row_that_needs_it():
         assert choose_default(row.up_to_chars, row.device, row.engines[0], row.from_minutes - 0.1)[0] != row
 
 
+def test_a_row_may_be_for_short_budgets_and_for_one_device_only():
+    short, _ = choose_default(500_000, "cpu", minutes=2)
+    assert short.settings["dropout_branch"] == short.settings["dropout_output"] == 0.1
+    assert choose_default(500_000, "cpu")[0] == short
+    assert choose_default(700_000, "cpu", minutes=2)[0].settings.get("dropout_branch", 0) == 0
+    assert choose_default(500_000, "cpu", minutes=4)[0].recipe == "best"
+    assert choose_default(500_000, "cuda", minutes=2)[0].device == "cuda"
+
+
 def test_the_time_allowed_is_set_by_a_flag_and_defaults_to_two_minutes():
     long = next(row for row in default_rows() if row.from_minutes)
     reason = {

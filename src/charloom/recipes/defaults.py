@@ -7,6 +7,7 @@ reason says so.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -27,7 +28,9 @@ class DefaultRow:
     Attributes:
         up_to_chars: size of the largest training part it applies to.
         from_minutes: the shortest budget for which it is the best choice.
+        below_minutes: all budgets for which it is are shorter than this.
         device: cpu or cuda.
+        for_others: whether devices without a row of their own use it, if it is the CPU's.
         engines: the engines that use it.
         recipe: the recipe its settings come from, or None.
         settings: as in a recipe.
@@ -37,7 +40,9 @@ class DefaultRow:
 
     up_to_chars: int
     from_minutes: float
+    below_minutes: float
     device: str
+    for_others: bool
     engines: tuple[str, ...]
     recipe: str | None
     settings: Mapping[str, Any]
@@ -53,7 +58,9 @@ def default_rows() -> tuple[DefaultRow, ...]:
         DefaultRow(
             row.get("up_to_chars", _LARGEST),
             row.get("from_minutes", 0.0),
+            row.get("below_minutes", math.inf),
             row["device"],
+            row.get("for_others", row["device"] == "cpu"),
             tuple(row.get("engines", ["torch"])),
             row.get("recipe"),
             (_without_budget(row["recipe"]) if "recipe" in row else table["common"])
@@ -85,9 +92,9 @@ def choose_default(
         row
         for row in default_rows()
         if engine in row.engines
-        and row.device in (kind, "cpu")
+        and (row.device == kind or row.for_others)
         and num_chars <= row.up_to_chars
-        and budget >= row.from_minutes
+        and row.from_minutes <= budget < row.below_minutes
     )
     if engine == "scratch":  # NumPy has float32 and float64
         row = replace(row, settings={k: v for k, v in row.settings.items() if k != "precision"})
