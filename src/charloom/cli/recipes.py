@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,7 +40,7 @@ def recipes(
     show.line("the default recipe, by the length of the training text, the time allowed and the device:")
     for row in rows:
         _print_row(show, row)
-    defaults = [asdict(row) | {"up_to_chars": _largest(row), "below_minutes": _longest(row)} for row in rows]
+    defaults = [asdict(row) | {"up_to_chars": _largest(row)} for row in rows]
     show.object({"recipes": [*map(asdict, named)], "defaults": defaults})
 
 
@@ -60,15 +59,10 @@ def _largest(row: DefaultRow) -> int | None:
     return row.up_to_chars if row.up_to_chars < 10**12 else None
 
 
-def _longest(row: DefaultRow) -> float | None:
-    return row.below_minutes if row.below_minutes < math.inf else None
-
-
 def _print_row(show: Show, row: DefaultRow) -> None:
     largest = _largest(row)
     limit = "larger" if largest is None else f"up to {largest:,} characters"
     time = f", at least {row.from_minutes:g} minutes" if row.from_minutes else ""
-    time += "" if _longest(row) is None else f", less than {row.below_minutes:g} minutes"
     flags = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in row.settings.items())
     show.line(f"  {limit}{time}, {row.device}, {' or '.join(row.engines)}: {row.reason}")
     show.line(f"    measured: {row.measured}\n    {flags}")

@@ -1,13 +1,12 @@
 """The default recipe: a row of ``defaults.toml``, chosen by corpus size, device, engine and time allowed.
 
-Each row states what was measured with it. Its settings override those of a recipe (without the recipe's
+The first row that fits is used; each states what was measured with it. Its settings override those of a recipe (without the recipe's
 budget) or the table's common ones. If a device has no row for a size of text, the CPU's row is used and the
 reason says so.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -28,9 +27,7 @@ class DefaultRow:
     Attributes:
         up_to_chars: size of the largest training part it applies to.
         from_minutes: the shortest budget for which it is the best choice.
-        below_minutes: all budgets for which it is are shorter than this.
         device: cpu or cuda.
-        for_others: whether devices without a row of their own use it, if it is the CPU's.
         engines: the engines that use it.
         recipe: the recipe its settings come from, or None.
         settings: as in a recipe.
@@ -40,9 +37,7 @@ class DefaultRow:
 
     up_to_chars: int
     from_minutes: float
-    below_minutes: float
     device: str
-    for_others: bool
     engines: tuple[str, ...]
     recipe: str | None
     settings: Mapping[str, Any]
@@ -52,15 +47,13 @@ class DefaultRow:
 
 @cache
 def default_rows() -> tuple[DefaultRow, ...]:
-    """All rows, sorted by corpus size; within a size, the CPU's come last and longer budgets come first."""
+    """All rows, in the order of the file, of which the first that fits is used."""
     table = toml_value(text_of_file(resources.files("charloom.recipes") / "defaults.toml"))
-    rows = [
+    return tuple(
         DefaultRow(
             row.get("up_to_chars", _LARGEST),
             row.get("from_minutes", 0.0),
-            row.get("below_minutes", math.inf),
             row["device"],
-            row.get("for_others", row["device"] == "cpu"),
             tuple(row.get("engines", ["torch"])),
             row.get("recipe"),
             (_without_budget(row["recipe"]) if "recipe" in row else table["common"])
@@ -69,8 +62,7 @@ def default_rows() -> tuple[DefaultRow, ...]:
             row["measured"],
         )
         for row in table["row"]
-    ]
-    return tuple(sorted(rows, key=lambda row: (row.up_to_chars, row.device == "cpu", -row.from_minutes)))
+    )
 
 
 def choose_default(
@@ -92,9 +84,9 @@ def choose_default(
         row
         for row in default_rows()
         if engine in row.engines
-        and (row.device == kind or row.for_others)
+        and row.device in (kind, "cpu")
         and num_chars <= row.up_to_chars
-        and row.from_minutes <= budget < row.below_minutes
+        and budget >= row.from_minutes
     )
     if engine == "scratch":  # NumPy has float32 and float64
         row = replace(row, settings={k: v for k, v in row.settings.items() if k != "precision"})

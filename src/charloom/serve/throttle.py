@@ -29,8 +29,9 @@ class Throttle:
 
     Example:
         >>> throttle = Throttle(0.2, clock=lambda: 0.0)
-        >>> [round(throttle.wait_s(after_work_s=0.3), 3) for _ in range(3)]
-        [0.0, 1.0, 2.5]
+        >>> throttle.charge(0.398)
+        >>> [round(throttle.wait_s(), 3) for _ in range(3)]
+        [0.0, 0.01, 0.02]
     """
 
     def __init__(self, share: float, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -46,7 +47,7 @@ class Throttle:
             self._saved_s = max(earned - work_s, -MOST_WAIT_S * self._share)
             self._last = now
 
-    def wait_s(self, *, after_work_s: float = LEAST_WORK_S) -> float:
-        """Charge work; return the seconds until it is paid."""
-        self.charge(after_work_s)
+    def wait_s(self) -> float:
+        """Charge a refusal; return the seconds until all charges are paid."""
+        self.charge(LEAST_WORK_S)
         return max(0.0, -self._saved_s / self._share)

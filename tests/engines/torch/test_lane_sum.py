@@ -1,6 +1,7 @@
 """The sum over lane groups: a fixed tree, with the same bits for every division among ranks and threads."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from charloom import threads
 from charloom.engines import load_engine
 from charloom.engines.torch import bucketed_sum as bucketed
-from charloom.engines.torch.bucketed_sum import bucketed_sum
+from charloom.engines.torch.bucketed_sum import BucketedSum
 from charloom.engines.torch.lane_sum import LaneSum, own_branches, owned
 from charloom.errors import ConfigError
 from charloom.parameters import initial_parameters
@@ -66,22 +67,23 @@ def flat(parts):
     return torch.cat([x.flatten() for x in parts])
 
 
+def in_threads(work, arguments):
+    """What a function returns for each argument, all at the same time."""
+    with ThreadPoolExecutor(len(arguments)) as pool:
+        return list(pool.map(work, arguments, timeout=20))
+
+
 def summed(size, groups, num_rows, parts):
     """The sum in each of `size` ranks."""
-    shared, found = SharedRanks(size), {}
+    shared = SharedRanks(size)
 
     def work(rank):
         lanes = LaneSum(shared.of(rank) if size > 1 else None, groups)
         share = lanes.share(num_rows)
         own = clones([parts[i] for i in share.groups])
-        found[rank] = lanes.add(share, own, [torch.zeros(s) for s in SHAPES])
+        return lanes.add(share, own, [torch.zeros(s) for s in SHAPES])
 
-    workers = [threading.Thread(target=work, args=(rank,)) for rank in range(size)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(timeout=20)
-    return [found[rank] for rank in range(size)]
+    return in_threads(work, range(size))
 
 
 def test_groups_are_added_in_a_tree():
@@ -104,12 +106,12 @@ def test_every_number_of_ranks_has_the_same_bits(size, groups, num_rows):
 def arriving(size, groups, num_rows, parts, bucket_bytes, monkeypatch):
     """The sum in each of `size` ranks, of tensors that arrive from two threads in an order of each rank's own."""
     monkeypatch.setattr(bucketed, "BUCKET_BYTES", bucket_bytes)
-    shared, found = SharedRanks(size), {}
+    shared = SharedRanks(size)
 
     def work(rank):
         lanes = LaneSum(shared.of(rank), groups)
         share = lanes.share(num_rows)
-        with bucketed_sum(lanes, share, [torch.zeros(s) for s in SHAPES]) as total:
+        with BucketedSum(lanes, share, [torch.zeros(s) for s in SHAPES]) as total:
             places = [(group, i) for group in range(len(share.groups)) for i in range(len(SHAPES))]
             np.random.default_rng(rank).shuffle(places)
 
@@ -117,19 +119,10 @@ def arriving(size, groups, num_rows, parts, bucket_bytes, monkeypatch):
                 for group, i in some:
                     total.put(group, i, parts[share.groups[group]][i].clone())
 
-            putters = [threading.Thread(target=put, args=(places[half::2],)) for half in range(2)]
-            for putter in putters:
-                putter.start()
-            for putter in putters:
-                putter.join()
-            found[rank] = total.result()
+            in_threads(put, [places[half::2] for half in range(2)])
+            return total.result()
 
-    workers = [threading.Thread(target=work, args=(rank,)) for rank in range(size)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(timeout=20)
-    return [found[rank] for rank in range(size)]
+    return in_threads(work, range(size))
 
 
 @pytest.mark.parametrize("bucket_bytes", [1, 100, 1 << 20])
@@ -154,7 +147,7 @@ def test_a_bucket_is_exchanged_before_the_others_have_arrived(monkeypatch):
 
     monkeypatch.setattr(LaneSum, "add", add)
     (part,) = parts_of(1)
-    with bucketed_sum(lanes, lanes.share(4), [torch.zeros(s) for s in SHAPES]) as total:
+    with BucketedSum(lanes, lanes.share(4), [torch.zeros(s) for s in SHAPES]) as total:
         total.put(0, 0, part[0])
         assert not exchanged.wait(0.05)
         total.put(0, 2, part[2])
@@ -165,11 +158,11 @@ def test_a_bucket_is_exchanged_before_the_others_have_arrived(monkeypatch):
 
 def test_a_failure_ends_the_exchange():
     lanes = LaneSum(SharedRanks(1).of(0), 1)
-    with pytest.raises(ZeroDivisionError), bucketed_sum(lanes, lanes.share(4), [torch.zeros(3)]) as total:
+    with pytest.raises(ZeroDivisionError), BucketedSum(lanes, lanes.share(4), [torch.zeros(3)]) as total:
         _ = 1 / 0
     total._thread.join(20)
     assert not total._thread.is_alive()
-    with bucketed_sum(lanes, lanes.share(4), [torch.zeros(3)]) as total:
+    with BucketedSum(lanes, lanes.share(4), [torch.zeros(3)]) as total:
         lanes.ranks.all_to_all = lambda *_: 1 / 0
         total.put(0, 0, torch.ones(3))
         with pytest.raises(ZeroDivisionError):

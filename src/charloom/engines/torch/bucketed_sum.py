@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -33,7 +32,7 @@ BUCKET_BYTES = 1 << 20
 
 
 class BucketedSum:
-    """One sum, of which the summands arrive tensor by tensor.
+    """One sum, of which the summands arrive tensor by tensor within a `with` block.
 
     Args:
         lane_sum: the division of the lanes among the ranks.
@@ -75,11 +74,15 @@ class BucketedSum:
             raise self._error
         return [self._total[i] for i in range(len(self._like))]
 
-    def abandon(self) -> None:
-        """Exchange no further bucket, as a summand will not be complete."""
-        with self._changed:
-            self._is_abandoned = True
-            self._changed.notify()
+    def __enter__(self) -> BucketedSum:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """After a failure, exchange no further bucket: a summand will not be complete."""
+        if kind is not None:
+            with self._changed:
+                self._is_abandoned = True
+                self._changed.notify()
 
     def _run(self) -> None:
         torch.set_num_threads(1)  # of this thread: the others are at work
@@ -115,7 +118,7 @@ def compute_and_add(
     Raises:
         RankError: a rank failed.
     """
-    with bucketed_sum(lane_sum, share, like) as arriving:
+    with BucketedSum(lane_sum, share, like) as arriving:
 
         def one(group: int) -> Part:
             found = compute(
@@ -126,17 +129,6 @@ def compute_and_add(
 
         parts = row_threads.run(one, range(len(share.slices)))
         return arriving.result(), parts
-
-
-@contextmanager
-def bucketed_sum(lane_sum: LaneSum, share: Share, like: Parts) -> Iterator[BucketedSum]:
-    """A `BucketedSum` whose summands arrive inside the block; if that fails, no further bucket is exchanged."""
-    arriving = BucketedSum(lane_sum, share, like)
-    try:
-        yield arriving
-    except BaseException:
-        arriving.abandon()
-        raise
 
 
 def buckets(like: Sequence[Tensor]) -> Iterator[list[int]]:

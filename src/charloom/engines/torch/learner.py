@@ -23,10 +23,9 @@ from charloom.engines.torch.dropout import noise_of, seed_noise, weight_masks
 from charloom.engines.torch.gpu_updates import GpuUpdates
 from charloom.engines.torch.lane_sum import LaneSum, Share
 from charloom.engines.torch.model import DTYPES, TorchModel, concat_states, to_numpy, zero_state
-from charloom.engines.torch.optimisers import Optimiser
+from charloom.engines.torch.optimisers import Optimiser, clip
 from charloom.engines.torch.train_step import (
     TrainStep,
-    clip,
     diverged_update,
     fold_bias_pairs,
     num_predictions,

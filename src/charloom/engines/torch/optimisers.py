@@ -167,3 +167,16 @@ def _method(config: TrainConfig, method: str, groups: list[dict[str, Any]]) -> A
     if config.epsilon_inside_root:
         return RootAdagrad(groups, lr=lr, eps=eps)
     return torch.optim.Adagrad(groups, lr=lr, eps=eps)
+
+
+def clip(gradients: list[Tensor], norm: Tensor, config: TrainConfig, *, waits: bool) -> None:
+    """Scale gradients down to `clip_norm`, then limit each element to `clip_value`, in place.
+
+    Reading the norm from a GPU would wait for it; unless it `waits`, gradients are always multiplied.
+    """
+    if config.clip_norm is not None and (not waits or float(norm) > config.clip_norm):
+        torch._foreach_mul_(gradients, (config.clip_norm / norm).clamp(max=1.0))
+    if config.clip_value is not None:
+        clip_value = min(float(config.clip_value), torch.finfo(norm.dtype).max)
+        torch._foreach_clamp_min_(gradients, -clip_value)
+        torch._foreach_clamp_max_(gradients, clip_value)

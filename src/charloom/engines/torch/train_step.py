@@ -154,19 +154,6 @@ def update_norms(loss: Tensor, gradients: list[Tensor]) -> Tensor:
     return torch.cat([loss.view(1), norms.norm().view(1), norms])
 
 
-def clip(gradients: list[Tensor], norm: Tensor, config: TrainConfig, *, waits: bool) -> None:
-    """Scale gradients down to `clip_norm`, then limit each element to `clip_value`, in place.
-
-    Reading the norm from a GPU would wait for it; unless it `waits`, gradients are always multiplied.
-    """
-    if config.clip_norm is not None and (not waits or float(norm) > config.clip_norm):
-        torch._foreach_mul_(gradients, (config.clip_norm / norm).clamp(max=1.0))
-    if config.clip_value is not None:
-        clip_value = min(float(config.clip_value), torch.finfo(norm.dtype).max)
-        torch._foreach_clamp_min_(gradients, -clip_value)
-        torch._foreach_clamp_max_(gradients, clip_value)
-
-
 def diverged_update(
     step: int, loss: float, gradients: Mapping[str, Tensor], params: Mapping[str, Tensor]
 ) -> DivergedError:
