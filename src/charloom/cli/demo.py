@@ -47,7 +47,7 @@ def demo(
     from charloom import api, jobs
     from charloom.cli.output import quoted
     from charloom.cli.train import run_job
-    from charloom.cli.train_summary import figures
+    from charloom.cli.train_summary import figures, verdict_lines
     from charloom.run_results import results_json
 
     show.note(f"training for {minutes:g} min on the language reference included with this Python")
@@ -58,7 +58,7 @@ def demo(
         candidates(api.load(job.run.path), job.corpus.vocab.decode(job.corpus.train), seed=seed)
     )
     _print(show, best)
-    show.line("\n".join(figures(results)))
+    show.line("\n".join([*figures(results), *verdict_lines(results)]))
     show.line(f"run: {job.run.path}")
     show.line("next:")
     show.line(f"  charloom sample {quoted(job.run.path)} --prompt 'The ' --temperature {TEMPERATURE}")
