@@ -1,5 +1,6 @@
 """Clients that break HTTP, wait, send too much or take nothing: refused in the envelope, at a bounded price."""
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -373,3 +374,18 @@ def test_nothing_is_accepted_for_a_while_without_open_files(models, monkeypatch,
 
 def test_the_limits_are_those_of_the_documentation():
     assert (Limits().head_s, Limits().body_s, Limits().send_s, Limits().max_connections) == (10, 30, 60, 1024)
+
+
+def test_large_requests_leave_as_much_time_as_they_take():
+    from charloom.serve.side_thread import SMALL_BYTES, SideThread
+    from charloom.serve.throttle import Throttle
+
+    side_thread = SideThread(Throttle(1.0))
+
+    async def ask():
+        return [await side_thread.run(SMALL_BYTES + 1, time.sleep, 0.05) for _ in range(4)]
+
+    began = time.monotonic()
+    asyncio.run(ask())
+    assert time.monotonic() - began > 4 * 0.05 + 3 * 0.049
+    side_thread.close()
