@@ -2,6 +2,7 @@
 
 python -m benchmarks quality --recipe best [--seeds 3] [--minutes 3] [--text tinyshakespeare] [--dynamic]
 python -m benchmarks quality --recipe record-chain --members 4 [--models FOLDER] [--dynamic]
+python -m benchmarks quality --recipe enwik8 --seeds 1 [--models FOLDER] [--dynamic]
 
 Each seed trains on the first nine tenths, and the final model is evaluated on the last tenth, which training
 never sees. Losses are in nats per character: 200 × 64 random windows of 64 and of 256 characters from a zero
@@ -12,7 +13,7 @@ enwik8 is read as bytes: 90 million are trained on, and the last 5 million evalu
 nats / ln 2.
 
 With --members, the networks form a chain: each is taught by the one before, and each row also has the losses of the
-ensemble of all networks so far. Finished networks are kept in FOLDER, where an interrupted chain continues.
+ensemble of all networks so far. Finished networks are kept in FOLDER, where an interrupted benchmark continues.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,33 @@ WINDOWS = 200 * 64
 PROTOCOLS = ("windows_64", "windows_256", "stream", "dynamic")
 
 
-def row_of(settings: Mapping[str, Any], text: str, *, dynamic: bool) -> dict[str, Any]:
-    """Train one seed and return its losses."""
-    corpus, _ = whole(text)
-    done = trained(corpus, settings)
-    return facts_of(done, corpus) | losses_of(done.kept, corpus, dynamic=dynamic)
+def row_of(
+    settings: Mapping[str, Any],
+    corpus: Corpus,
+    folder: Path,
+    *,
+    dynamic: bool,
+    teacher: Teacher | None = None,
+) -> dict[str, Any]:
+    """The losses of one seed and what its training took, from `folder` if it is finished there; else trained."""
+    seed = settings["seed"]
+    model_path, record = _network(folder, seed), folder / f"{seed}.json"
+    row: dict[str, Any] = json.loads(record.read_text("utf-8")) if record.exists() else {}
+    if not row:
+        began = time.process_time()
+        done = trained(corpus, settings, teacher=teacher)
+        took = {"cpu_hours": rounded((time.process_time() - began) / 3600)}
+        write_model(model_path, done.kept)
+        row = facts_of(done, corpus) | took
+        record.write_text(json.dumps(row), encoding="utf-8")
+    if "stream" not in row or (dynamic and "dynamic" not in row):
+        row |= losses_of(read_model(model_path), corpus, dynamic=dynamic)
+        record.write_text(json.dumps(row), encoding="utf-8")
+    return row
+
+
+def _network(folder: Path, seed: int) -> Path:
+    return folder / f"{seed}.safetensors"
 
 
 def facts_of(done: Trained, corpus: Corpus) -> dict[str, Any]:
@@ -70,31 +93,33 @@ def losses_of(kept: ModelFile, corpus: Corpus, *, dynamic: bool) -> dict[str, fl
 
 
 def chain(
-    settings: Mapping[str, Any], text: str, members: int, folder: Path, *, dynamic: bool
+    settings: Mapping[str, Any], corpus: Corpus, members: int, folder: Path, *, dynamic: bool
 ) -> list[dict[str, Any]]:
     """Train a chain of networks; a row for each, with the losses of the ensemble of all so far, printed as it is made."""
-    corpus, _ = whole(text)
     rows: list[dict[str, Any]] = []
     files: list[ModelFile] = []
     for seed in range(members):
-        path, record = folder / f"{seed}.safetensors", folder / f"{seed}.json"
-        if not record.exists():
-            before = folder / f"{seed - 1}.safetensors"
-            teacher = Teacher(before, read_model(before)) if seed else None
-            began = time.process_time()
-            done = trained(corpus, {**settings, "seed": seed}, teacher=teacher)
-            took = {"cpu_hours": rounded((time.process_time() - began) / 3600)}
-            write_model(path, done.kept)
-            losses = losses_of(done.kept, corpus, dynamic=dynamic)
-            record.write_text(json.dumps(facts_of(done, corpus) | took | losses), encoding="utf-8")
-        files.append(read_model(path))
-        rows.append(json.loads(record.read_text("utf-8")))
+        before = _network(folder, seed - 1)
+        teacher = Teacher(before, read_model(before)) if seed else None
+        rows.append(row_of({**settings, "seed": seed}, corpus, folder, dynamic=dynamic, teacher=teacher))
+        files.append(read_model(_network(folder, seed)))
         if seed:
             models = [load_engine("auto").model(one.parameters, one.model_config) for one in files]
             together = judged(EnsembleModel(models), corpus, num_windows=WINDOWS)
             rows[-1]["ensemble"] = {name: rounded(loss) for name, loss in together.items()}
         print(json.dumps(rows[-1]), flush=True)
     return rows
+
+
+def growing(
+    settings: Mapping[str, Any], corpus: Corpus, seeds: int, folder: Path, *, dynamic: bool
+) -> Iterator[list[dict[str, Any]]]:
+    """Train seed after seed; the rows so far, after each, which is printed."""
+    rows: list[dict[str, Any]] = []
+    for seed in range(seeds):
+        rows.append(row_of({**settings, "seed": seed}, corpus, folder, dynamic=dynamic))
+        print(json.dumps(rows[-1]), flush=True)
+        yield rows
 
 
 def main(arguments: Sequence[str] = ()) -> None:
@@ -107,7 +132,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     parser.add_argument("--dynamic", action="store_true")
     parser.add_argument("--members", type=int, help="networks of a chain, each taught by the one before")
     parser.add_argument(
-        "--models", type=Path, help="folder of a chain's networks, to continue an interrupted one"
+        "--models", type=Path, help="folder of finished networks, where an interrupted benchmark continues"
     )
     asked = parser.parse_args(arguments)
     asked.text = asked.text or ("enwik8" if asked.recipe.startswith("enwik8") else "tinyshakespeare")
@@ -116,40 +141,19 @@ def main(arguments: Sequence[str] = ()) -> None:
     suffix += (
         "" if asked.text == "tinyshakespeare" or asked.recipe.startswith(asked.text) else f"-{asked.text}"
     )
-    path, rows = RESULTS / f"quality-{asked.recipe}{suffix}.json", []
-    if asked.members:
-        with tempfile.TemporaryDirectory() as place, threads.limit(None):
-            folder = asked.models or Path(place)
-            folder.mkdir(parents=True, exist_ok=True)
-            rows = chain(own, asked.text, asked.members, folder, dynamic=asked.dynamic)
-        hours = sum(row["cpu_hours"] for row in rows)
-        found = {
-            "machine": machine(),
-            "text": asked.text,
-            **own,
-            "windows": WINDOWS,
-            "cpu_hours": rounded(hours),
-        }
-        path.write_text(as_text({**found, "rows": rows}), encoding="utf-8")
-        print(path)
-        return
-    for seed in range(asked.seeds):
-        with threads.limit(None):
-            rows.append(row_of({**own, "seed": seed}, asked.text, dynamic=asked.dynamic))
-        print(json.dumps(rows[-1]), flush=True)
-        summary = {p: mean_and_sd([row[p] for row in rows]) for p in PROTOCOLS if p in rows[0]}
-        path.write_text(
-            as_text(
-                {
-                    "machine": machine(),
-                    "text": asked.text,
-                    **own,
-                    "windows": WINDOWS,
-                    "summary": summary,
-                    "rows": rows,
-                }
-            ),
-            encoding="utf-8",
-        )
-    print(json.dumps(summary))
+    path = RESULTS / f"quality-{asked.recipe}{suffix}.json"
+    found = {"machine": machine(), "text": asked.text, **own, "windows": WINDOWS}
+    with tempfile.TemporaryDirectory() as place, threads.limit(None):
+        folder = asked.models or Path(place)
+        folder.mkdir(parents=True, exist_ok=True)
+        corpus, _ = whole(asked.text)
+        if asked.members:
+            rows = chain(own, corpus, asked.members, folder, dynamic=asked.dynamic)
+            found |= {"cpu_hours": rounded(sum(row["cpu_hours"] for row in rows)), "rows": rows}
+            path.write_text(as_text(found), encoding="utf-8")
+        else:
+            for rows in growing(own, corpus, asked.seeds, folder, dynamic=asked.dynamic):
+                summary = {p: mean_and_sd([row[p] for row in rows]) for p in PROTOCOLS if p in rows[0]}
+                path.write_text(as_text({**found, "summary": summary, "rows": rows}), encoding="utf-8")
+            print(json.dumps(summary))
     print(path)

@@ -39,7 +39,8 @@ from charloom.training.events import Finished
 
 LOG = RESULTS / "trials.jsonl"
 PROTOCOLS = ("windows_64", "windows_256", "stream")
-ENWIK8_TRAIN = 90_000_000
+ENWIK8_PARTS = (slice(90_000_000), slice(90_000_000, 95_000_000), slice(95_000_000, None))
+"""The usual bytes of enwik8 for training, for validation and for testing."""
 QUICK_WINDOWS = 1_000
 """Windows per evaluation of a trial, the same for all: a standard error near 0.003 nats."""
 
@@ -74,10 +75,10 @@ def whole(name: str) -> tuple[Corpus, Corpus]:
     enwik8 is divided as usual: bytes, 90 million to train on, the next 5 million for trials, the last 5 held out.
     """
     if name == "enwik8":
-        corpus = read_corpus([data_file(name)], TextConfig(unit="byte", val_fraction=0.05))
-        rest = corpus.train[ENWIK8_TRAIN:]
-        corpus = replace(corpus, train=corpus.train[:ENWIK8_TRAIN])
-        return corpus, replace(corpus, validation=rest)
+        corpus = read_corpus([data_file(name)], TextConfig(unit="byte", val_fraction=0.0))
+        train, for_trials, held_out = (corpus.train[part] for part in ENWIK8_PARTS)
+        corpus = replace(corpus, train=train, validation=held_out)
+        return corpus, replace(corpus, validation=for_trials)
     corpus = read_corpus([data_file(name)], TextConfig(val_fraction=0.1))
     ids = corpus.train
     edge = len(ids) * 8 // 9

@@ -1,0 +1,50 @@
+"""The benchmark of quality: what is finished is kept, and an interrupted one continues."""
+
+import pytest
+
+from benchmarks import quality, trials
+from charloom.config import TextConfig
+from charloom.text import read_corpus
+
+pytest.importorskip("torch")
+TINY = {"cell": "gru", "block": "plain", "hidden_size": 8, "num_layers": 1, "steps": 2, "seed": 0}
+
+
+@pytest.fixture
+def corpus(tmp_path, monkeypatch):
+    monkeypatch.setattr(quality, "WINDOWS", 4)
+    text = tmp_path / "text.txt"
+    text.write_text("the cat sat on the mat and saw the dog\n" * 200)
+    return read_corpus([text], TextConfig(val_fraction=0.1))
+
+
+def test_a_finished_network_is_not_trained_again(corpus, tmp_path, monkeypatch):
+    first = quality.row_of(TINY, corpus, tmp_path, dynamic=False)
+    assert first["steps"] == 2
+    monkeypatch.setattr(quality, "trained", None)
+    assert quality.row_of(TINY, corpus, tmp_path, dynamic=False) == first
+    later = quality.row_of(TINY, corpus, tmp_path, dynamic=True)
+    assert later["dynamic"] < first["stream"]  # it learns from this text while it reads it
+    assert later == first | {"dynamic": later["dynamic"]}
+
+
+def test_every_seed_adds_a_row(corpus, tmp_path):
+    settings = {name: value for name, value in TINY.items() if name != "seed"}
+    rows = [len(rows) for rows in quality.growing(settings, corpus, 2, tmp_path, dynamic=False)]
+    assert rows == [1, 2]
+    assert sorted(path.name for path in tmp_path.glob("?.safetensors")) == ["0.safetensors", "1.safetensors"]
+
+
+def test_enwik8_is_divided_as_usual():
+    sizes = [len(range(100_000_000)[part]) for part in trials.ENWIK8_PARTS]
+    assert sizes == [90_000_000, 5_000_000, 5_000_000]
+
+
+def test_networks_are_chosen_by_one_part_of_enwik8_and_judged_by_another(tmp_path, monkeypatch):
+    monkeypatch.setattr(trials, "ENWIK8_PARTS", (slice(90), slice(90, 95), slice(95, None)))
+    monkeypatch.setenv("CHARLOOM_DATA", str(tmp_path))
+    (tmp_path / "enwik8.txt").write_bytes(bytes(range(100)))
+    judged, chosen = trials.whole("enwik8")
+    assert judged.vocab.decode(judged.validation) == bytes(range(95, 100)).decode()
+    assert chosen.vocab.decode(chosen.validation) == bytes(range(90, 95)).decode()
+    assert len(judged.train) == len(chosen.train) == 90
