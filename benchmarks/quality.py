@@ -52,16 +52,26 @@ def row_of(
     seed = settings["seed"]
     model_path, record = _network(folder, seed), folder / f"{seed}.json"
     row: dict[str, Any] = json.loads(record.read_text("utf-8")) if record.exists() else {}
+
+    def note(found: Mapping[str, Any]) -> None:
+        row.update(found)
+        record.write_text(json.dumps(row), encoding="utf-8")
+
     if not row:
         began = time.process_time()
         done = trained(corpus, settings, teacher=teacher)
         took = {"cpu_hours": rounded((time.process_time() - began) / 3600)}
         write_model(model_path, done.kept)
-        row = facts_of(done, corpus) | took
-        record.write_text(json.dumps(row), encoding="utf-8")
-    if "stream" not in row or (dynamic and "dynamic" not in row):
-        row |= losses_of(read_model(model_path), corpus, dynamic=dynamic)
-        record.write_text(json.dumps(row), encoding="utf-8")
+        note(facts_of(done, corpus) | took)
+    kept = read_model(model_path)
+    if "stream" not in row:
+        model = load_engine("auto").model(kept.parameters, kept.model_config)
+        losses = judged(model, corpus, num_windows=WINDOWS)
+        note({protocol: rounded(loss) for protocol, loss in losses.items()})
+    if dynamic and "dynamic" not in row:
+        assert corpus.validation is not None
+        score = dynamic_score(kept.parameters, kept.model_config, corpus.validation)
+        note({"dynamic": rounded(score.loss_nats)})
     return row
 
 
@@ -80,16 +90,6 @@ def facts_of(done: Trained, corpus: Corpus) -> dict[str, Any]:
         "wall_time_s": rounded(done.finished.wall_time_s),
         "chars_per_s": round(done.finished.chars_seen / done.finished.train_time_s),
     }
-
-
-def losses_of(kept: ModelFile, corpus: Corpus, *, dynamic: bool) -> dict[str, float]:
-    """The losses of a model on the held-out part, by protocol."""
-    model = load_engine("auto").model(kept.parameters, kept.model_config)
-    losses = judged(model, corpus, num_windows=WINDOWS)
-    if dynamic:
-        assert corpus.validation is not None
-        losses["dynamic"] = dynamic_score(kept.parameters, kept.model_config, corpus.validation).loss_nats
-    return {protocol: rounded(loss) for protocol, loss in losses.items()}
 
 
 def chain(
