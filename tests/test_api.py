@@ -169,7 +169,9 @@ def test_every_protocol_is_reproducible(model):
 
 def test_dynamic_evaluation_leaves_the_model_as_it_was(model):
     before = {name: p.copy() for name, p in model.file.parameters.items()}
-    model.evaluate(protocol="dynamic", learning_rate=1.0)
+    shares = []
+    model.evaluate(protocol="dynamic", learning_rate=1.0, on_progress=shares.append)
+    assert shares[-1] == 1.0
     for name, p in model.file.parameters.items():
         np.testing.assert_array_equal(p, before[name])
 

@@ -204,6 +204,24 @@ def test_dynamic_scores_each_window_and_then_trains_on_it(rng):
     assert score.loss_nats == pytest.approx(total / 100, rel=1e-10)
 
 
+def test_dynamic_reports_progress_and_keeps_no_more_than_a_few_windows(rng, monkeypatch):
+    ids, settings = rng.integers(0, V, 16 * 100), dynamic_settings()
+    plan, learner, shares, taken = Plan(ids, settings), learner_for(settings), [], []
+    advance = learner.advance
+
+    def counted(plan, first_step, num_steps, state):
+        taken.append(num_steps)
+        return advance(plan, first_step, num_steps, state)
+
+    monkeypatch.setattr(learner, "advance", counted)
+    score = dynamic_loss(learner, plan, on_progress=shares.append)
+    assert taken == [32, 32, 32, 4]
+    assert shares == [0.32, 0.64, 0.96, 1.0]
+    _, whole = (one := learner_for(settings)).advance(plan, 0, 100, one.initial_state(range(1)))
+    mean = float((whole.loss * whole.chars).sum() / whole.chars.sum())
+    assert score.loss_nats == pytest.approx(mean, rel=1e-12)
+
+
 def test_dynamic_without_learning_is_the_stream(model, rng):
     ids, settings = rng.integers(0, V, 101), dynamic_settings(learning_rate=1e-300)
     score = dynamic_loss(learner_for(settings), Plan(ids, settings))

@@ -151,7 +151,7 @@ class Model(BoundModel):
             split: the part to score if no text is given: validation, test or train.
             seed: of the choice of windows (windows).
             on_note: called with each note on how the text was read.
-            on_progress: called with the share of the text that is read, 0 … 1 (stream, windows).
+            on_progress: called with the share of the text that is read, 0 … 1.
             **settings: how to learn while scoring: fields of `TrainConfig` (dynamic).
 
         Returns:

@@ -66,7 +66,7 @@ def measured_score(
         protocol: stream, windows or dynamic.
         sizes: of windows: window, num_windows and seed.
         settings: how to learn while scoring (dynamic).
-        on_progress: called with the share of the text that is read (stream, windows).
+        on_progress: called with the share of the text that is read.
     """
     ids, boundary = scoring.ids, model.vocab.boundary_id
     if protocol != "windows" and len(ids) < 2 and num_unpredicted(scoring, model.vocab):
@@ -80,6 +80,7 @@ def measured_score(
             engine=model.engine,
             device=model.device,
             boundary_id=boundary,
+            on_progress=on_progress,
         )
     elif protocol == "windows":
         each: Any = sizes

@@ -6,7 +6,7 @@ evaluation of neural sequence models". Plain SGD as in the former; learning rate
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from charloom.config import ModelConfig, TrainConfig, from_dict, without_dropout
@@ -39,10 +39,12 @@ def dynamic_score(
     engine: str = "auto",
     device: str = "cpu",
     boundary_id: int | None = None,
+    on_progress: Callable[[float], None] | None = None,
 ) -> Score:
     """Score a text while training on it; `parameters` is not changed, and dropout is off.
 
-    `settings` are fields of `TrainConfig` that override `LEARNING`; `boundary_id` is the symbol that begins a document.
+    `settings` are fields of `TrainConfig` that override `LEARNING`; `boundary_id` is the symbol that begins a document;
+    `on_progress` is called with the share of the text read.
 
     Raises:
         ConfigError: a setting is unknown, or the combination is invalid.
@@ -51,4 +53,5 @@ def dynamic_score(
     requested = from_dict(TrainConfig, {**LEARNING, **(settings or {}), **_ONE_PASS}, source="eval")
     config, _ = fit_batch(len(ids), requested)
     learner = load_engine(engine).learner(parameters, without_dropout(model_config), config, device=device)
-    return dynamic_loss(learner, Plan(ids, config, boundary_id=boundary_id))
+    plan = Plan(ids, config, boundary_id=boundary_id)
+    return dynamic_loss(learner, plan, on_progress=on_progress)

@@ -47,6 +47,9 @@ _SHARED_LANES, _SHARED_LENGTH = 8, 2048
 """Up to eight segments of at least this length cost hardly more time than one: weights are read once for all of them."""
 
 _MAX_LANES = 64
+_WINDOWS_AT_ONCE = 32
+"""Windows of the dynamic protocol between two reports; the losses of a whole text at once would fill the memory."""
+
 _BLOCK_CHARS, _SHORT_BLOCK_CHARS = 256, 32
 """Characters per block of a standard error: about a paragraph, or a line of a text too short for 32 paragraphs."""
 
@@ -216,17 +219,27 @@ def windows_loss(
     return Score("windows", num_windows * window, total / (num_windows * window))
 
 
-def dynamic_loss(learner: Learner, plan: Plan) -> Score:
+def dynamic_loss(
+    learner: Learner, plan: Plan, *, on_progress: Callable[[float], None] | None = None
+) -> Score:
     """Score a text while training on it: each window is scored first.
 
-    `learner` holds the trained parameters and their optimiser, and is changed; `plan` is one stream over the text in
-    order (batching stream, batch_size 1, fixed offset).
+    Args:
+        learner: holds the trained parameters and their optimiser, and is changed.
+        plan: one stream over the text in order (batching stream, batch_size 1, fixed offset).
+        on_progress: called with the share of the windows read, 0 … 1.
     """
     assert plan.batch_size == 1
     assert plan.carries
-    _, metrics = learner.advance(plan, 0, plan.steps_per_epoch, learner.initial_state(range(1)))
-    chars = int(metrics.chars.sum())
-    return Score("dynamic", chars, float((metrics.loss * metrics.chars).sum() / chars))
+    state, total, chars, num_windows = learner.initial_state(range(1)), 0.0, 0, plan.steps_per_epoch
+    for first in range(0, num_windows, _WINDOWS_AT_ONCE):
+        number = min(_WINDOWS_AT_ONCE, num_windows - first)
+        state, metrics = learner.advance(plan, first, number, state)
+        total += float((metrics.loss * metrics.chars).sum())
+        chars += int(metrics.chars.sum())
+        if on_progress is not None:
+            on_progress((first + number) / num_windows)
+    return Score("dynamic", chars, total / chars)
 
 
 def exact_segments(num_predictions: int) -> Segments:
