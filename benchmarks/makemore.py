@@ -1,7 +1,7 @@
 """makemore's protocol on names: charloom's default recipe beside makemore's transformer and GRU.
 
-python -m benchmarks makemore                     all, ten minutes: three seeds of charloom, one of each baseline
-python -m benchmarks makemore --only charloom     one of charloom, transformer and gru; the others' figures are kept
+python -m benchmarks makemore                     all, a quarter of an hour: three seeds of charloom's, one of each baseline
+python -m benchmarks makemore --only charloom     one of charloom, pair, transformer and gru; the others' figures are kept
 python -m benchmarks makemore --steps 8841        updates instead of a time, for a machine that is shared; not kept
 
 1,000 names are drawn at random, the same ones that makemore draws, and held out. The loss is the mean over the
@@ -10,7 +10,8 @@ every 500 updates on these same names; `best` is that figure. charloom keeps the
 text, which is the same names, so its `best` is chosen in the same way. `last` is the loss after the last update.
 
 The baselines (`baselines/plain_makemore.py`) take as many updates as fit into `BASELINE_SECONDS`; evaluation does not
-count. charloom trains for two minutes through the command line, which sees nothing but two files.
+count. charloom trains for two minutes through the command line, which sees nothing but two files. `pair` is the mean of
+two networks that train at the same time, in the same two minutes.
 
 The list holds some names more than once, so a held-out name can also be in the training part, here as in makemore;
 `also_trained_on` is their share.
@@ -45,6 +46,9 @@ BASELINE_SECONDS = 110.0
 MINUTES = 2.0
 SEEDS = 3
 PADDING = -1
+PAIR = ("--hidden-size", 320, "--dropout-input", 0.1, "--dropout-output", 0.45)
+"""Settings of the two networks of `pair`: smaller than the default's, and with less dropout, since their mean smooths."""
+
 PUBLISHED = {"transformer": 1.92}
 """What makemore's description quotes for its transformer, trained for longer, on another draw of the names."""
 
@@ -141,13 +145,7 @@ def default_recipe(
 ) -> dict[str, Any]:
     """Train charloom's default recipe through the command line and return its losses; arguments as `baseline`."""
     with tempfile.TemporaryDirectory() as folder:
-        text, val, run = (Path(folder) / name for name in ("training.txt", "held-out.txt", "run"))
-        for path, names in ((text, training), (val, held_out)):
-            path.write_text("\n".join(names) + "\n", encoding="utf-8")
-        budget = ["--minutes", MINUTES] if steps is None else ["--steps", steps]
-        own = ["--val", val, "--documents", "line", "--seed", seed, "--out", run, "--quiet"]
-        command = [sys.executable, "-m", "charloom", "train", text, *budget, *own]
-        subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
+        run, _, wall_time_s = _train(Path(folder), training, held_out, ["--seed", seed], steps)
         events = [json.loads(line) for line in (run / "events.jsonl").read_text("utf-8").splitlines()]
         results, model = json.loads((run / "config.json").read_text("utf-8"))["results"], load(run)
     best = loss_of_names(model.bound, model.vocab, held_out)
@@ -157,10 +155,53 @@ def default_recipe(
         "steps": results["steps"],
         "best_step": results["best_step"],
         "train_time_s": rounded(results["train_time_s"]),
-        "wall_time_s": rounded(results["wall_time_s"]),
+        "wall_time_s": rounded(wall_time_s),
         "best": round(best, 4),
         "last": round([event["loss"] for event in events if event["event"] == "validation"][-1], 4),
     }
+
+
+def pair(
+    training: Sequence[str], held_out: Sequence[str], *, steps: int | None = None, seed: int = 0
+) -> dict[str, Any]:
+    """Train two smaller networks at the same time, a core for each, and return the losses of their mean.
+
+    Each network keeps its best state, as the default does; both take the time that the default takes alone. `each` has
+    their own losses. Arguments as `baseline`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        words = ["--seed", 2 * seed, "--members", 2, *PAIR]
+        _, found, wall_time_s = _train(Path(folder), training, held_out, words, steps)
+        model, members = load(found["ensemble"]["model"]), [load(one["run"]) for one in found["runs"]]
+    best = loss_of_names(model.bound, model.vocab, held_out)
+    return {
+        "seed": seed,
+        "num_params": found["ensemble"]["num_params"],
+        "steps": [one["steps"] for one in found["runs"]],
+        "best_step": [one["best_step"] for one in found["runs"]],
+        "wall_time_s": rounded(wall_time_s),
+        "each": [round(loss_of_names(one.bound, one.vocab, held_out), 4) for one in members],
+        "best": round(best, 4),
+    }
+
+
+def _train(
+    folder: Path,
+    training: Sequence[str],
+    held_out: Sequence[str],
+    words: Sequence[object],
+    steps: int | None,
+) -> tuple[Path, dict[str, Any], float]:
+    """Run ``charloom train``: (its --out, the object that it prints, seconds)."""
+    text, val, run = (folder / name for name in ("training.txt", "held-out.txt", "run"))
+    for path, names in ((text, training), (val, held_out)):
+        path.write_text("\n".join(names) + "\n", encoding="utf-8")
+    budget = ["--minutes", MINUTES] if steps is None else ["--steps", steps]
+    own = ["--val", val, "--documents", "line", "--out", run, "--json", "--quiet"]
+    command = [sys.executable, "-m", "charloom", "train", text, *budget, *own, *words]
+    began = time.perf_counter()
+    said = subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE)
+    return run, json.loads(said.stdout), time.perf_counter() - began
 
 
 def loss_of_names(model: EngineModel, vocab: Vocabulary, names: Sequence[str]) -> float:
@@ -174,6 +215,7 @@ def loss_of_names(model: EngineModel, vocab: Vocabulary, names: Sequence[str]) -
 
 CONTESTANTS: dict[str, tuple[int, Callable[..., dict[str, Any]]]] = {
     "charloom": (SEEDS, default_recipe),
+    "pair": (SEEDS, pair),
     "transformer": (1, partial(baseline, "transformer")),
     "gru": (1, partial(baseline, "gru")),
 }
@@ -206,7 +248,7 @@ def main(arguments: Sequence[str] = ()) -> None:
             with threads.limit(None):
                 rows.append(train(training, held_out, steps=asked.steps, seed=seed))
             print(contestant, json.dumps(rows[-1]), flush=True)
-        summary = {key: mean_and_sd([row[key] for row in rows]) for key in ("best", "last")}
+        summary = {key: mean_and_sd([row[key] for row in rows]) for key in ("best", "last") if key in rows[0]}
         found[contestant] = {"machine": machine(), "summary": summary, "rows": rows}
         if asked.steps is None:
             path.write_text(as_text(found), encoding="utf-8")

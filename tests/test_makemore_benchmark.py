@@ -69,6 +69,19 @@ def test_a_model_of_lines_is_judged_by_the_same_protocol(tmp_path):
     assert makemore.loss_of_names(model.bound, model.vocab, held_out) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize(("contestant", "networks"), [("charloom", 1), ("pair", 2)])
+def test_charloom_is_trained_through_the_command_line(contestant, networks):
+    pytest.importorskip("torch")
+    _, train = makemore.CONTESTANTS[contestant]
+    row = train(NAMES[:400], NAMES[400:500], steps=3, seed=1)
+    assert row["steps"] == (3 if networks == 1 else [3] * networks)
+    assert 0 < row["best"] < math.log(27) + 0.1
+    if networks > 1:
+        assert row["best"] <= np.mean(row["each"]) + 1e-4  # the logarithm is concave
+        assert row["num_params"] % networks == 0
+        assert row["each"][0] != row["each"][1]
+
+
 class TestBaselines:
     """The two networks."""
 
