@@ -29,10 +29,10 @@ from typing import Any
 from benchmarks.harness import RESULTS, as_text, machine, mean_and_sd, rounded
 from benchmarks.trials import Trained, judged, trained, whole
 from charloom import threads
-from charloom.engines import load_engine
+from charloom.engines import EngineModel, load_engine
 from charloom.engines.ensemble import EnsembleModel
 from charloom.evaluation.dynamic import dynamic_score
-from charloom.modelfile import ModelFile, read_model, write_model
+from charloom.modelfile import read_model, write_model
 from charloom.text import Corpus
 from charloom.training.distillation import Teacher
 
@@ -48,29 +48,36 @@ def row_of(
     dynamic: bool,
     teacher: Teacher | None = None,
 ) -> dict[str, Any]:
-    """The losses of one seed and what its training took, from `folder` if it is finished there; else trained."""
+    """The losses of one seed and what its training took, from `folder` if it is finished there; else trained.
+
+    Raises:
+        ValueError: the network in `folder` has other settings.
+    """
     seed = settings["seed"]
-    model_path, record = _network(folder, seed), folder / f"{seed}.json"
-    row: dict[str, Any] = json.loads(record.read_text("utf-8")) if record.exists() else {}
+    record = folder / f"{seed}.json"
+    kept: dict[str, Any] = json.loads(record.read_text("utf-8")) if record.exists() else {}
+    if kept and kept["settings"] != settings:
+        raise ValueError(f"{record} is of {kept['settings']}, not of {settings}: name another folder")
+    row: dict[str, Any] = kept.get("row", {})
 
     def note(found: Mapping[str, Any]) -> None:
         row.update(found)
-        record.write_text(json.dumps(row), encoding="utf-8")
+        record.write_text(json.dumps({"settings": settings, "row": row}), encoding="utf-8")
 
     if not row:
         began = time.process_time()
         done = trained(corpus, settings, teacher=teacher)
         took = {"cpu_hours": rounded((time.process_time() - began) / 3600)}
-        write_model(model_path, done.kept)
+        write_model(_network(folder, seed), done.kept)
         note(facts_of(done, corpus) | took)
-    kept = read_model(model_path)
+    network = read_model(_network(folder, seed))
     if "stream" not in row:
-        model = load_engine("auto").model(kept.parameters, kept.model_config)
+        model = load_engine("auto").model(network.parameters, network.model_config)
         losses = judged(model, corpus, num_windows=WINDOWS)
         note({protocol: rounded(loss) for protocol, loss in losses.items()})
     if dynamic and "dynamic" not in row:
         assert corpus.validation is not None
-        score = dynamic_score(kept.parameters, kept.model_config, corpus.validation)
+        score = dynamic_score(network.parameters, network.model_config, corpus.validation)
         note({"dynamic": rounded(score.loss_nats)})
     return row
 
@@ -92,32 +99,25 @@ def facts_of(done: Trained, corpus: Corpus) -> dict[str, Any]:
     }
 
 
-def chain(
-    settings: Mapping[str, Any], corpus: Corpus, members: int, folder: Path, *, dynamic: bool
-) -> list[dict[str, Any]]:
-    """Train a chain of networks; a row for each, with the losses of the ensemble of all so far, printed as it is made."""
+def growing(
+    settings: Mapping[str, Any], corpus: Corpus, number: int, folder: Path, *, dynamic: bool, is_chain: bool
+) -> Iterator[list[dict[str, Any]]]:
+    """Train seed after seed; the rows so far, after each, the last of which is printed.
+
+    In a chain, each network is taught by the one before, and each row has the losses of the ensemble of all so far.
+    """
     rows: list[dict[str, Any]] = []
-    files: list[ModelFile] = []
-    for seed in range(members):
+    models: list[EngineModel] = []
+    for seed in range(number):
         before = _network(folder, seed - 1)
-        teacher = Teacher(before, read_model(before)) if seed else None
+        teacher = Teacher(before, read_model(before)) if is_chain and seed else None
         rows.append(row_of({**settings, "seed": seed}, corpus, folder, dynamic=dynamic, teacher=teacher))
-        files.append(read_model(_network(folder, seed)))
-        if seed:
-            models = [load_engine("auto").model(one.parameters, one.model_config) for one in files]
+        if is_chain:
+            network = read_model(_network(folder, seed))
+            models.append(load_engine("auto").model(network.parameters, network.model_config))
+        if len(models) > 1:
             together = judged(EnsembleModel(models), corpus, num_windows=WINDOWS)
             rows[-1]["ensemble"] = {name: rounded(loss) for name, loss in together.items()}
-        print(json.dumps(rows[-1]), flush=True)
-    return rows
-
-
-def growing(
-    settings: Mapping[str, Any], corpus: Corpus, seeds: int, folder: Path, *, dynamic: bool
-) -> Iterator[list[dict[str, Any]]]:
-    """Train seed after seed; the rows so far, after each, which is printed."""
-    rows: list[dict[str, Any]] = []
-    for seed in range(seeds):
-        rows.append(row_of({**settings, "seed": seed}, corpus, folder, dynamic=dynamic))
         print(json.dumps(rows[-1]), flush=True)
         yield rows
 
@@ -147,13 +147,16 @@ def main(arguments: Sequence[str] = ()) -> None:
         folder = asked.models or Path(place)
         folder.mkdir(parents=True, exist_ok=True)
         corpus, _ = whole(asked.text)
-        if asked.members:
-            rows = chain(own, corpus, asked.members, folder, dynamic=asked.dynamic)
-            found |= {"cpu_hours": rounded(sum(row["cpu_hours"] for row in rows)), "rows": rows}
-            path.write_text(as_text(found), encoding="utf-8")
-        else:
-            for rows in growing(own, corpus, asked.seeds, folder, dynamic=asked.dynamic):
-                summary = {p: mean_and_sd([row[p] for row in rows]) for p in PROTOCOLS if p in rows[0]}
-                path.write_text(as_text({**found, "summary": summary, "rows": rows}), encoding="utf-8")
-            print(json.dumps(summary))
+        number, how = (
+            asked.members or asked.seeds,
+            {"dynamic": asked.dynamic, "is_chain": bool(asked.members)},
+        )
+        for rows in growing(own, corpus, number, folder, **how):
+            if asked.members:
+                found["cpu_hours"] = rounded(sum(row["cpu_hours"] for row in rows))
+            else:
+                found["summary"] = {
+                    p: mean_and_sd([row[p] for row in rows]) for p in PROTOCOLS if p in rows[0]
+                }
+            path.write_text(as_text({**found, "rows": rows}), encoding="utf-8")
     print(path)

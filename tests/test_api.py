@@ -167,11 +167,17 @@ def test_every_protocol_is_reproducible(model):
         model.evaluate(protocol="guess")
 
 
+@pytest.mark.parametrize("protocol", ["stream", "windows", "dynamic"])
+def test_every_protocol_reports_progress(model, protocol):
+    shares = []
+    sizes = {"window": 20, "num_windows": 30} if protocol == "windows" else {}
+    model.evaluate(protocol=protocol, on_progress=shares.append, **sizes)
+    assert shares[-1] == 1.0
+
+
 def test_dynamic_evaluation_leaves_the_model_as_it_was(model):
     before = {name: p.copy() for name, p in model.file.parameters.items()}
-    shares = []
-    model.evaluate(protocol="dynamic", learning_rate=1.0, on_progress=shares.append)
-    assert shares[-1] == 1.0
+    model.evaluate(protocol="dynamic", learning_rate=1.0)
     for name, p in model.file.parameters.items():
         np.testing.assert_array_equal(p, before[name])
 

@@ -28,10 +28,19 @@ def test_a_finished_network_is_not_trained_again(corpus, tmp_path, monkeypatch):
     assert later == first | {"dynamic": later["dynamic"]}
 
 
-def test_every_seed_adds_a_row(corpus, tmp_path):
+def test_a_network_of_other_settings_is_not_taken(corpus, tmp_path):
+    quality.row_of(TINY, corpus, tmp_path, dynamic=False)
+    with pytest.raises(ValueError, match="name another folder"):
+        quality.row_of({**TINY, "steps": 3}, corpus, tmp_path, dynamic=False)
+
+
+@pytest.mark.parametrize("is_chain", [False, True])
+def test_every_seed_adds_a_row_and_a_chain_its_ensemble(is_chain, corpus, tmp_path):
     settings = {name: value for name, value in TINY.items() if name != "seed"}
-    rows = [len(rows) for rows in quality.growing(settings, corpus, 2, tmp_path, dynamic=False)]
-    assert rows == [1, 2]
+    how = {"dynamic": False, "is_chain": is_chain}
+    found = [[*rows] for rows in quality.growing(settings, corpus, 2, tmp_path, **how)]
+    assert [len(rows) for rows in found] == [1, 2]
+    assert ["ensemble" in row for row in found[-1]] == [False, is_chain]
     assert sorted(path.name for path in tmp_path.glob("?.safetensors")) == ["0.safetensors", "1.safetensors"]
 
 
