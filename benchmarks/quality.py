@@ -1,7 +1,7 @@
 """Losses of a recipe on tiny Shakespeare, seed by seed: the figures quoted in docs/results.md.
 
 python -m benchmarks quality --recipe best [--seeds 3] [--minutes 3] [--text tinyshakespeare] [--dynamic]
-python -m benchmarks quality --recipe record-chain --members 4 [--models FOLDER] [--dynamic]
+python -m benchmarks quality --recipe record-chain --members 7 --student [--models FOLDER] [--dynamic]
 python -m benchmarks quality --recipe enwik8 --seeds 1 [--models FOLDER] [--dynamic]
 
 Each seed trains on the first nine tenths, and the final model is evaluated on the last tenth, which training
@@ -13,7 +13,8 @@ enwik8 is read as bytes: 90 million are trained on, and the last 5 million evalu
 nats / ln 2.
 
 With --members, the networks form a chain: each is taught by the one before, and each row also has the losses of the
-ensemble of all networks so far. Finished networks are kept in FOLDER, where an interrupted benchmark continues.
+ensemble of all networks so far. --student adds one network, taught by the ensemble of the chain. Finished networks are
+kept in FOLDER, where an interrupted benchmark continues.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ from typing import Any
 from benchmarks.harness import RESULTS, as_text, machine, mean_and_sd, rounded
 from benchmarks.trials import Trained, judged, trained, whole
 from charloom import threads
-from charloom.engines import EngineModel, load_engine
+from charloom.engines import load_engine
 from charloom.engines.ensemble import EnsembleModel
+from charloom.ensemblefile import combined, write_ensemble
 from charloom.evaluation.dynamic import dynamic_score
-from charloom.modelfile import read_model, write_model
+from charloom.modelfile import ModelFile, read_model, write_model
 from charloom.text import Corpus
 from charloom.training.distillation import Teacher
 
@@ -45,16 +47,16 @@ def row_of(
     corpus: Corpus,
     folder: Path,
     *,
+    name: str,
     dynamic: bool,
     teacher: Teacher | None = None,
 ) -> dict[str, Any]:
-    """The losses of one seed and what its training took, from `folder` if it is finished there; else trained.
+    """The losses of one network and what its training took, from `folder` if it is finished there; else trained.
 
     Raises:
-        ValueError: the network in `folder` has other settings.
+        ValueError: the network called `name` in `folder` has other settings.
     """
-    seed = settings["seed"]
-    record = folder / f"{seed}.json"
+    record = folder / f"{name}.json"
     kept: dict[str, Any] = json.loads(record.read_text("utf-8")) if record.exists() else {}
     if kept and kept["settings"] != settings:
         raise ValueError(f"{record} is of {kept['settings']}, not of {settings}: name another folder")
@@ -68,22 +70,31 @@ def row_of(
         began = time.process_time()
         done = trained(corpus, settings, teacher=teacher)
         took = {"cpu_hours": rounded((time.process_time() - began) / 3600)}
-        write_model(_network(folder, seed), done.kept)
+        write_model(_network(folder, name), done.kept)
         note(facts_of(done, corpus) | took)
-    network = read_model(_network(folder, seed))
+    network = read_model(_network(folder, name))
     if "stream" not in row:
-        model = load_engine("auto").model(network.parameters, network.model_config)
-        losses = judged(model, corpus, num_windows=WINDOWS)
-        note({protocol: rounded(loss) for protocol, loss in losses.items()})
+        note(losses_of([network], corpus))
     if dynamic and "dynamic" not in row:
-        assert corpus.validation is not None
-        score = dynamic_score(network.parameters, network.model_config, corpus.validation)
-        note({"dynamic": rounded(score.loss_nats)})
+        note(dynamic_loss_of([network], corpus))
     return row
 
 
-def _network(folder: Path, seed: int) -> Path:
-    return folder / f"{seed}.safetensors"
+def losses_of(members: Sequence[ModelFile], corpus: Corpus) -> dict[str, float]:
+    """Held-out losses of a network, or of an ensemble, without learning."""
+    models = [load_engine("auto").model(one.parameters, one.model_config) for one in members]
+    model = models[0] if len(models) == 1 else EnsembleModel(models)
+    return {name: rounded(loss) for name, loss in judged(model, corpus, num_windows=WINDOWS).items()}
+
+
+def dynamic_loss_of(members: Sequence[ModelFile], corpus: Corpus) -> dict[str, float]:
+    """The held-out loss of networks that learn while they are scored."""
+    assert corpus.validation is not None
+    return {"dynamic": rounded(dynamic_score(members, corpus.validation).loss_nats)}
+
+
+def _network(folder: Path, name: str) -> Path:
+    return folder / f"{name}.safetensors"
 
 
 def facts_of(done: Trained, corpus: Corpus) -> dict[str, Any]:
@@ -100,26 +111,46 @@ def facts_of(done: Trained, corpus: Corpus) -> dict[str, Any]:
 
 
 def growing(
-    settings: Mapping[str, Any], corpus: Corpus, number: int, folder: Path, *, dynamic: bool, is_chain: bool
+    settings: Mapping[str, Any],
+    corpus: Corpus,
+    number: int,
+    folder: Path,
+    *,
+    dynamic: bool,
+    is_chain: bool,
+    has_student: bool = False,
 ) -> Iterator[list[dict[str, Any]]]:
-    """Train seed after seed; the rows so far, after each, the last of which is printed.
+    """Train network after network; the rows so far, after each, the last of which is printed.
 
-    In a chain, each network is taught by the one before, and each row has the losses of the ensemble of all so far.
+    In a chain, each network is taught by the one before, and each row has the losses of the ensemble of all so far. The
+    student is one network more, taught by the ensemble of the chain.
     """
     rows: list[dict[str, Any]] = []
-    models: list[EngineModel] = []
-    for seed in range(number):
-        before = _network(folder, seed - 1)
-        teacher = Teacher(before, read_model(before)) if is_chain and seed else None
-        rows.append(row_of({**settings, "seed": seed}, corpus, folder, dynamic=dynamic, teacher=teacher))
-        if is_chain:
-            network = read_model(_network(folder, seed))
-            models.append(load_engine("auto").model(network.parameters, network.model_config))
-        if len(models) > 1:
-            together = judged(EnsembleModel(models), corpus, num_windows=WINDOWS)
-            rows[-1]["ensemble"] = {name: rounded(loss) for name, loss in together.items()}
+    members: list[ModelFile] = []
+    names = [*map(str, range(number)), *["student"] * has_student]
+    for seed, name in enumerate(names):
+        teacher = _teacher(members if name == "student" else members[-1:], folder) if is_chain else None
+        own = {**settings, "seed": seed}
+        rows.append(row_of(own, corpus, folder, name=name, dynamic=dynamic, teacher=teacher))
+        members.append(read_model(_network(folder, name)))
+        if name == "student":
+            rows[-1]["taught_by"] = f"the mean of seeds 0 to {number - 1}"
+        if is_chain and len(members) > 1:
+            rows[-1]["ensemble"] = losses_of(members, corpus)
+            if dynamic and name == names[-1]:
+                rows[-1]["ensemble"] |= dynamic_loss_of(members, corpus)
         print(json.dumps(rows[-1]), flush=True)
         yield rows
+
+
+def _teacher(members: Sequence[ModelFile], folder: Path) -> Teacher | None:
+    """The one network or the ensemble that teaches the next; None if there is none yet."""
+    path = folder / "teacher.safetensors"
+    if len(members) > 1:
+        write_ensemble(path, combined(members, {}))
+    elif members:
+        write_model(path, members[0])
+    return Teacher.read(path) if members else None
 
 
 def main(arguments: Sequence[str] = ()) -> None:
@@ -132,9 +163,14 @@ def main(arguments: Sequence[str] = ()) -> None:
     parser.add_argument("--dynamic", action="store_true")
     parser.add_argument("--members", type=int, help="networks of a chain, each taught by the one before")
     parser.add_argument(
+        "--student", action="store_true", help="one network more, taught by the ensemble of the chain"
+    )
+    parser.add_argument(
         "--models", type=Path, help="folder of finished networks, where an interrupted benchmark continues"
     )
     asked = parser.parse_args(arguments)
+    if asked.student and not asked.members:
+        parser.error("--student needs a chain that teaches it: add --members 7")
     asked.text = asked.text or ("enwik8" if asked.recipe.startswith("enwik8") else "tinyshakespeare")
     own = {"recipe": asked.recipe} | ({"minutes": asked.minutes} if asked.minutes else {})
     suffix = f"-{asked.minutes:g}min" if asked.minutes else ""
@@ -147,12 +183,10 @@ def main(arguments: Sequence[str] = ()) -> None:
         folder = asked.models or Path(place)
         folder.mkdir(parents=True, exist_ok=True)
         corpus, _ = whole(asked.text)
-        number, how = (
-            asked.members or asked.seeds,
-            {"dynamic": asked.dynamic, "is_chain": bool(asked.members)},
-        )
+        number, is_chain = asked.members or asked.seeds, bool(asked.members)
+        how = {"dynamic": asked.dynamic, "is_chain": is_chain, "has_student": asked.student}
         for rows in growing(own, corpus, number, folder, **how):
-            if asked.members:
+            if is_chain:
                 found["cpu_hours"] = rounded(sum(row["cpu_hours"] for row in rows))
             else:
                 found["summary"] = {

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from charloom.config import ModelConfig, SampleConfig, TextConfig, TrainConfig
+from charloom.config import DYNAMIC_SETTINGS, ModelConfig, SampleConfig, TextConfig, TrainConfig
 from charloom.insight.gradient_grid import grad_norm_by_lag, gradient_grid
 from charloom.parameters import initial_parameters
 
@@ -76,9 +76,13 @@ def _values(hint: Any, bounds: dict[str, float]) -> str:
 def settings_module() -> str:
     """The types of every setting as a keyword, for editors and type checkers."""
     classes = {
-        "TrainSettings": ("charloom.train and charloom.explain", (TextConfig, ModelConfig, TrainConfig), ()),
-        "SampleSettings": ("Model.sample, stream, generate and session", (SampleConfig,), ()),
-        "LearningSettings": ("Model.evaluate with protocol dynamic", (TrainConfig,), ("seed",)),
+        "TrainSettings": (
+            "charloom.train and charloom.explain",
+            (TextConfig, ModelConfig, TrainConfig),
+            None,
+        ),
+        "SampleSettings": ("Model.sample, stream, generate and session", (SampleConfig,), None),
+        "LearningSettings": ("Model.evaluate with protocol dynamic", (TrainConfig,), DYNAMIC_SETTINGS),
     }
     lines = [
         '"""The keywords of functions that take settings, as types for editors and type checkers.',
@@ -90,8 +94,8 @@ def settings_module() -> str:
         "",
         "from typing import Literal, TypedDict",
     ]
-    for name, (used_by, configs, taken) in classes.items():
-        specs = [spec for config in configs for spec in fields(config) if spec.name not in taken]
+    for name, (used_by, configs, only) in classes.items():
+        specs = [spec for config in configs for spec in fields(config) if only is None or spec.name in only]
         lines += ["", "", f"class {name}(TypedDict, total=False):", f'    """Settings of {used_by}."""', ""]
         lines += [f"    {spec.name}: {spec.type}".replace("'", '"') for spec in specs]
     return "\n".join(lines) + "\n"

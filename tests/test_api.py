@@ -182,6 +182,20 @@ def test_dynamic_evaluation_leaves_the_model_as_it_was(model):
         np.testing.assert_array_equal(p, before[name])
 
 
+@pytest.mark.parametrize(
+    "setting", [{"batch_size": 8}, {"objective": "last"}, {"epochs": 2}, {"engine": "torch"}]
+)
+def test_the_dynamic_protocol_takes_no_setting_that_it_would_ignore(model, setting):
+    with pytest.raises(ConfigError, match="no setting has that name"):
+        model.evaluate(protocol="dynamic", **setting)
+
+
+def test_the_dynamic_protocol_computes_in_the_models_precision(model):
+    exact = charloom.load(model.run.path, precision="float64")
+    still = exact.evaluate(protocol="dynamic", learning_rate=1e-300)
+    assert still.loss_nats == pytest.approx(exact.evaluate().loss_nats, rel=1e-12)
+
+
 def test_a_missing_part_of_the_corpus_is_explained(model):
     with pytest.raises(DataError, match=r"no test part.*--test FILE"):
         model.evaluate(split="test")

@@ -8,7 +8,7 @@ import pytest
 
 import charloom
 from charloom.api import settings as types
-from charloom.config import ModelConfig, SampleConfig, TextConfig, TrainConfig
+from charloom.config import DYNAMIC_SETTINGS, ModelConfig, SampleConfig, TextConfig, TrainConfig
 from charloom.errors import ConfigError
 from charloom.text import Vocabulary
 
@@ -23,6 +23,7 @@ TAKE = {
     charloom.Model.sample_config: (SAMPLING, types.SampleSettings),
     charloom.Model.evaluate: ((TrainConfig,), types.LearningSettings),
 }
+ONLY = {charloom.Model.evaluate: DYNAMIC_SETTINGS}
 every_function = pytest.mark.parametrize("function", TAKE, ids=lambda function: function.__qualname__)
 
 
@@ -40,7 +41,7 @@ def fields_of(function):
         spec.name: (typing.get_type_hints(config)[spec.name], spec.metadata["help"])
         for config in configs
         for spec in fields(config)
-        if spec.name not in own
+        if spec.name not in own and spec.name in ONLY.get(function, [spec.name])
     }
 
 

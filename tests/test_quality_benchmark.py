@@ -4,6 +4,8 @@ import pytest
 
 from benchmarks import quality, trials
 from charloom.config import TextConfig
+from charloom.ensemblefile import members_of
+from charloom.modelfile import read_model
 from charloom.text import read_corpus
 
 pytest.importorskip("torch")
@@ -19,19 +21,19 @@ def corpus(tmp_path, monkeypatch):
 
 
 def test_a_finished_network_is_not_trained_again(corpus, tmp_path, monkeypatch):
-    first = quality.row_of(TINY, corpus, tmp_path, dynamic=False)
+    first = quality.row_of(TINY, corpus, tmp_path, name="0", dynamic=False)
     assert first["steps"] == 2
     monkeypatch.setattr(quality, "trained", None)
-    assert quality.row_of(TINY, corpus, tmp_path, dynamic=False) == first
-    later = quality.row_of(TINY, corpus, tmp_path, dynamic=True)
+    assert quality.row_of(TINY, corpus, tmp_path, name="0", dynamic=False) == first
+    later = quality.row_of(TINY, corpus, tmp_path, name="0", dynamic=True)
     assert later["dynamic"] < first["stream"]  # it learns from this text while it reads it
     assert later == first | {"dynamic": later["dynamic"]}
 
 
 def test_a_network_of_other_settings_is_not_taken(corpus, tmp_path):
-    quality.row_of(TINY, corpus, tmp_path, dynamic=False)
+    quality.row_of(TINY, corpus, tmp_path, name="0", dynamic=False)
     with pytest.raises(ValueError, match="name another folder"):
-        quality.row_of({**TINY, "steps": 3}, corpus, tmp_path, dynamic=False)
+        quality.row_of({**TINY, "steps": 3}, corpus, tmp_path, name="0", dynamic=False)
 
 
 @pytest.mark.parametrize("is_chain", [False, True])
@@ -42,6 +44,27 @@ def test_every_seed_adds_a_row_and_a_chain_its_ensemble(is_chain, corpus, tmp_pa
     assert [len(rows) for rows in found] == [1, 2]
     assert ["ensemble" in row for row in found[-1]] == [False, is_chain]
     assert sorted(path.name for path in tmp_path.glob("?.safetensors")) == ["0.safetensors", "1.safetensors"]
+
+
+def test_a_student_is_taught_by_the_ensemble_of_the_chain(corpus, tmp_path, monkeypatch):
+    settings, teachers = {name: value for name, value in TINY.items() if name != "seed"}, []
+    train = quality.trained
+
+    def noted(corpus, settings, *, teacher):
+        teachers.append(0 if teacher is None else len(members_of(teacher.file)))
+        return train(corpus, settings, teacher=teacher)
+
+    monkeypatch.setattr(quality, "trained", noted)
+    how = {"dynamic": True, "is_chain": True, "has_student": True}
+    *_, rows = quality.growing(settings, corpus, 2, tmp_path, **how)
+    assert teachers == [0, 1, 2]
+    assert [row["seed"] for row in rows] == [0, 1, 2]
+    assert ["taught_by" in row for row in rows] == [False, False, True]
+    members = [read_model(tmp_path / f"{name}.safetensors") for name in ("0", "1", "student")]
+    assert rows[2]["ensemble"] == quality.losses_of(members, corpus) | quality.dynamic_loss_of(
+        members, corpus
+    )
+    assert rows[2]["ensemble"]["dynamic"] < rows[2]["ensemble"]["stream"]
 
 
 def test_enwik8_is_divided_as_usual():

@@ -71,6 +71,11 @@ class EnsembleFile:
         return sum(int(array.size) for member in self.members for array in member.parameters.values())
 
 
+def members_of(file: ModelFile | EnsembleFile) -> tuple[ModelFile, ...]:
+    """The networks of a file: its only one, or the members of an ensemble."""
+    return file.members if isinstance(file, EnsembleFile) else (file,)
+
+
 def combined(members: Sequence[ModelFile], card: Mapping[str, Any]) -> EnsembleFile:
     """Combine models.
 

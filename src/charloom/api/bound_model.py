@@ -16,7 +16,7 @@ from charloom.api.settings import SampleSettings
 from charloom.config import SampleConfig, TextConfig, from_dict
 from charloom.engines import Engine, EngineModel, load_engine
 from charloom.engines.ensemble import EnsembleModel
-from charloom.ensemblefile import EnsembleFile, write_ensemble
+from charloom.ensemblefile import EnsembleFile, members_of, write_ensemble
 from charloom.errors import CharloomError, RunError, missing_extra
 from charloom.files import atomic_write
 from charloom.modelfile import ModelFile, single_network_needed, write_model
@@ -242,8 +242,7 @@ def _network_of(file: ModelFile | EnsembleFile) -> tuple[str, int]:
 
 def _bind(file: ModelFile | EnsembleFile, engine: Engine, **how: Any) -> EngineModel:
     """Bind a network, or every member of an ensemble, to an engine."""
-    files = file.members if isinstance(file, EnsembleFile) else (file,)
-    models: list[Any] = [engine.model(one.parameters, one.model_config, **how) for one in files]
+    models: list[Any] = [engine.model(one.parameters, one.model_config, **how) for one in members_of(file)]
     if len(models) == 1:
         only: EngineModel = models[0]
         return only

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from charloom.api.model import Model, load
-from charloom.ensemblefile import combined
+from charloom.ensemblefile import combined, members_of
 from charloom.modelfile import ModelFile
 from charloom.run_corpus import Source
 
@@ -25,7 +25,7 @@ def ensemble(*models: Source | Model) -> Model:
         ModelFileError: a file is missing or damaged.
     """
     loaded = [model if isinstance(model, Model) else load(model) for model in models]
-    files = [member for model in loaded for member in members_of(model)]
+    files = [member for model in loaded for member in members_of(model.file)]
     corpora = [file.card.get("corpus", {}) for file in files]
     card: dict[str, Any] = {"made_by": "ensemble", "members": [_named(file) for file in files]}
     same = bool(corpora) and all(corpus and corpus == corpora[0] for corpus in corpora)
@@ -37,11 +37,6 @@ def ensemble(*models: Source | Model) -> Model:
     card["runs"] = [str(run.path.absolute()) for run in runs]
     trained_on = next((model.trained_on for model in loaded if model.trained_on is not None), None)
     return Model(combined(files, card), runs[0] if runs and same else None, trained_on=trained_on)
-
-
-def members_of(model: Model) -> tuple[ModelFile, ...]:
-    """The networks of a model: its own, or those of an ensemble."""
-    return (model.file,) if isinstance(model.file, ModelFile) else model.file.members
 
 
 def _named(file: ModelFile) -> dict[str, Any]:

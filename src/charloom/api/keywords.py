@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import Field, fields
 from typing import Any, TypeVar
 
@@ -27,16 +27,23 @@ class NotGiven:
 NOT_GIVEN = NotGiven()
 
 
-def takes_settings(*configs: type) -> Callable[[Function], Function]:
+def takes_settings(*configs: type, only: Collection[str] | None = None) -> Callable[[Function], Function]:
     """Put the fields of configurations in place of ``**settings`` in a function's signature, and into its docstring.
 
-    A field with the name of one of the function's own parameters is left out.
+    Args:
+        *configs: the configurations; a field with the name of one of the function's own parameters is left out.
+        only: fields to include; None = all.
     """
 
     def decorate(function: Function) -> Function:
         own = [p for p in inspect.signature(function).parameters.values() if p.kind is not p.VAR_KEYWORD]
         taken = {parameter.name for parameter in own}
-        settings = [(config, spec) for config in configs for spec in fields(config) if spec.name not in taken]
+        settings = [
+            (config, spec)
+            for config in configs
+            for spec in fields(config)
+            if spec.name not in taken and (only is None or spec.name in only)
+        ]
         keywords = [_parameter(config, spec) for config, spec in settings]
         described: Any = function
         described.__signature__ = inspect.signature(function).replace(parameters=[*own, *keywords])

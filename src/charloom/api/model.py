@@ -19,7 +19,7 @@ from charloom.api.keywords import refuse_unknown, takes_settings
 from charloom.api.sampling import start_samples
 from charloom.api.scoring import measured_score, scoring_of
 from charloom.api.settings import LearningSettings, SampleSettings
-from charloom.config import SampleConfig, TextConfig, TrainConfig
+from charloom.config import DYNAMIC_SETTINGS, SampleConfig, TextConfig, TrainConfig
 from charloom.ensemblefile import EnsembleFile, read_model_or_ensemble
 from charloom.errors import ConfigError, RunError
 from charloom.evaluation.memorisation import COPY_FROM_CHARS, Novelty, TrainingText, novelty_of
@@ -126,7 +126,7 @@ class Model(BoundModel):
         seed = secrets.randbits(32) if config.seed is None else config.seed
         return Session.begin(self.decoder(config), self.vocab, self.file.text_config, config, seed=seed)
 
-    @takes_settings(TrainConfig)
+    @takes_settings(TrainConfig, only=DYNAMIC_SETTINGS)
     @threads.limited
     def evaluate(
         self,

@@ -8,6 +8,7 @@ from typing import Any
 
 from charloom.api.bound_model import BoundModel
 from charloom.config import nearest_name
+from charloom.ensemblefile import members_of
 from charloom.errors import ConfigError, DataError
 from charloom.evaluation.dynamic import dynamic_score
 from charloom.evaluation.protocols import Protocol, Score, stream_loss, windows_loss
@@ -73,12 +74,12 @@ def measured_score(
         score = Score(protocol, 0, 0.0)  # nothing to read, and something to charge
     elif protocol == "dynamic":
         score = dynamic_score(
-            model.network.parameters,
-            model.network.model_config,
+            members_of(model.file),
             ids,
             settings=settings,
             engine=model.engine,
             device=model.device,
+            precision=model.precision,
             boundary_id=boundary,
             on_progress=on_progress,
         )

@@ -122,11 +122,6 @@ class SampleSettings(TypedDict, total=False):
 class LearningSettings(TypedDict, total=False):
     """Settings of Model.evaluate with protocol dynamic."""
 
-    batching: Literal["stream", "random", "sliding"]
-    stride: int
-    objective: Literal["every", "last"]
-    loss: Literal["mean", "sum"]
-    batch_size: int
     bptt_length: int
     optimizer: Literal["adamw", "adam", "sgd", "adagrad", "rmsprop", "muon"]
     learning_rate: float
@@ -136,38 +131,6 @@ class LearningSettings(TypedDict, total=False):
     epsilon: float
     epsilon_inside_root: bool
     weight_decay: float
-    schedule: Literal["constant", "cosine", "wsd"]
-    warmup: int
-    final_lr_fraction: float
-    decay_fraction: float
     clip_norm: float | None
     clip_value: float | None
-    average_decay: float | None
-    epochs: float | None
-    steps: int | None
-    minutes: float | None
-    max_epochs: float | None
-    plan: str | None
-    patience: int | None
-    validate_every: int | None
-    sample_every: int | None
-    watch: int | None
-    stream_offset: Literal["fixed", "random"]
-    order: Literal["sequential", "shuffled"]
-    drop_last: bool
-    wrap_targets: bool
-    state_reset: Literal["epoch", "wrap"]
-    state_reset_probability: float
-    initial_state: Literal["zeros", "normal"]
-    initial_state_scale: float
-    teacher_weight: float
     freeze: str | None
-    bias: Literal["single", "pair"]
-    device: str
-    engine: Literal["auto", "torch", "scratch", "fused"]
-    precision: Literal["float32", "float64", "bfloat16"]
-    threads: int | None
-    lane_groups: int | None
-    sync_every: int | None
-    replicas: int | None
-    peer_timeout_s: float

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from charloom.cli.flags import Device, Engine, ModelPath, Precision, option, path_option, verb
 from charloom.cli.output import Show
-from charloom.config import TrainConfig
+from charloom.config import DYNAMIC_SETTINGS, TrainConfig
 
 if TYPE_CHECKING:
     from charloom.api import Model
@@ -111,7 +111,7 @@ def _print(
 
 app = verb(
     TrainConfig,
-    only=("optimizer", "learning_rate", "clip_norm", "bptt_length"),
+    only=DYNAMIC_SETTINGS,
     computes=True,
     usage="eval MODEL [TEXT...] [--protocol stream|windows|dynamic] [options]",
     examples="""

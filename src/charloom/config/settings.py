@@ -392,6 +392,23 @@ class TrainConfig:
             )
 
 
+DYNAMIC_SETTINGS = (
+    "optimizer",
+    "learning_rate",
+    "beta1",
+    "beta2",
+    "momentum",
+    "epsilon",
+    "epsilon_inside_root",
+    "weight_decay",
+    "clip_norm",
+    "clip_value",
+    "bptt_length",
+    "freeze",
+)
+"""The fields of `TrainConfig` that say how to learn while scoring; the others are fixed there."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleConfig:
     """How to sample text from probabilities."""

@@ -58,15 +58,15 @@ class EnsembleModel:
 
     def export_state(self, state: State) -> State:
         """The state with NumPy leaves."""
-        parts = zip(self.members, self._split(state), strict=True)
+        parts = zip(self.members, self.split(state), strict=True)
         return [layer for member, own in parts for layer in member.export_state(own)]
 
     def import_state(self, state: State) -> State:
         """The state with the leaves of the members' engine."""
-        parts = zip(self.members, self._split(state), strict=True)
+        parts = zip(self.members, self.split(state), strict=True)
         return [layer for member, own in parts for layer in member.import_state(own)]
 
-    def _split(self, state: State) -> list[State]:
+    def split(self, state: State) -> list[State]:
         """The state of each member."""
         parts, first = [], 0
         for member in self.members:
@@ -83,7 +83,7 @@ class EnsembleModel:
         """Let every member read; the log of its probabilities' mean by (2), and the members' new states."""
         total: Array | None = None
         after: State = []
-        for member, own in zip(self.members, self._split(state), strict=True):
+        for member, own in zip(self.members, self.split(state), strict=True):
             found, new = read(member, own)
             log_probs = log_probs_of(found)
             total = log_probs if total is None else np.logaddexp(total, log_probs)

@@ -16,10 +16,11 @@ import math
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import Protocol as Interface
 
 import numpy as np
 
-from charloom.engines import EngineModel, Learner, State
+from charloom.engines import EngineModel, Metrics, State
 from charloom.errors import DataError
 from charloom.rng import Purpose, uniforms
 from charloom.steps import result_of
@@ -219,13 +220,23 @@ def windows_loss(
     return Score("windows", num_windows * window, total / (num_windows * window))
 
 
+class Learning(Interface):
+    """What is scored while it trains: a `Learner`, or several as one."""
+
+    def initial_state(self, lanes: range) -> State:
+        """The state before the first window."""
+
+    def advance(self, plan: Plan, first_step: int, num_steps: int, state: State) -> tuple[State, Metrics]:
+        """Score `num_steps` windows from `first_step` on, each before training on it."""
+
+
 def dynamic_loss(
-    learner: Learner, plan: Plan, *, on_progress: Callable[[float], None] | None = None
+    learner: Learning, plan: Plan, *, on_progress: Callable[[float], None] | None = None
 ) -> Score:
     """Score a text while training on it: each window is scored first.
 
     Args:
-        learner: holds the trained parameters and their optimiser, and is changed.
+        learner: the model in training, which is changed.
         plan: one stream over the text in order (batching stream, batch_size 1, fixed offset).
         on_progress: called with the share of the windows read, 0 … 1.
     """

@@ -22,7 +22,7 @@ import numpy as np
 from charloom.config import TrainConfig
 from charloom.engines import EngineModel, State, load_engine
 from charloom.engines.ensemble import EnsembleModel
-from charloom.ensemblefile import EnsembleFile, read_model_or_ensemble
+from charloom.ensemblefile import EnsembleFile, members_of, read_model_or_ensemble
 from charloom.errors import ConfigError
 from charloom.evaluation.protocols import exact_segments, iterate_segments
 from charloom.modelfile import ModelFile
@@ -88,8 +88,7 @@ class Teacher:
     def model(self) -> EngineModel:
         """The teacher on the engine that reads fastest."""
         engine = load_engine("auto", task="scoring")
-        files = self.file.members if isinstance(self.file, EnsembleFile) else (self.file,)
-        models = [engine.model(file.parameters, file.model_config) for file in files]
+        models = [engine.model(file.parameters, file.model_config) for file in members_of(self.file)]
         return models[0] if len(models) == 1 else EnsembleModel(models)
 
 

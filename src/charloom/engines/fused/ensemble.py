@@ -46,9 +46,7 @@ class FusedEnsemble(EnsembleModel):
         logits = np.array(before.logits, self.dtype, order="C")
         recent, positions = np.array(before.recent, np.int64, order="C"), np.array(before.positions, np.int64)
         numbers = np.array(before.samples, np.int64)
-        states = [
-            one.flat_state(own) for one, own in zip(self._fused, self._split(before.state), strict=True)
-        ]
+        states = [one.flat_state(own) for one, own in zip(self._fused, self.split(before.state), strict=True)]
         each = [params] * B if isinstance(params, SamplingParams) else params
         rules = sampling_rules(each, self.vocab_size)
         calls, kept = [], []
