@@ -24,16 +24,20 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.harness import RESULTS, as_text, machine, mean_and_sd, rounded
-from benchmarks.trials import Trained, judged, trained, whole
+from benchmarks.trials import Trained, trained, whole
 from charloom import threads
-from charloom.engines import load_engine
+from charloom.engines import EngineModel, load_engine
 from charloom.engines.ensemble import EnsembleModel
 from charloom.ensemblefile import combined, write_ensemble
 from charloom.evaluation.dynamic import dynamic_score
+from charloom.evaluation.protocols import iterate_windows, stream_loss
 from charloom.modelfile import ModelFile, read_model, write_model
 from charloom.text import Corpus
 from charloom.training.distillation import Teacher
@@ -67,6 +71,8 @@ def row_of(
         record.write_text(json.dumps({"settings": settings, "row": row}), encoding="utf-8")
 
     if not row:
+        for stale in folder.glob(f"{name}-windows_*.npy"):
+            stale.unlink()
         began = time.process_time()
         done = trained(corpus, settings, teacher=teacher)
         took = {"cpu_hours": rounded((time.process_time() - began) / 3600)}
@@ -74,17 +80,49 @@ def row_of(
         note(facts_of(done, corpus) | took)
     network = read_model(_network(folder, name))
     if "stream" not in row:
-        note(losses_of([network], corpus))
+        note(losses_of([network], [name], corpus, folder))
     if dynamic and "dynamic" not in row:
         note(dynamic_loss_of([network], corpus))
     return row
 
 
-def losses_of(members: Sequence[ModelFile], corpus: Corpus) -> dict[str, float]:
-    """Held-out losses of a network, or of an ensemble, without learning."""
+def losses_of(
+    members: Sequence[ModelFile], names: Sequence[str], corpus: Corpus, folder: Path
+) -> dict[str, float]:
+    """Held-out losses of a network, or of an ensemble, without learning; those of each in windows are kept in `folder`."""
     models = [load_engine("auto").model(one.parameters, one.model_config) for one in members]
-    model = models[0] if len(models) == 1 else EnsembleModel(models)
-    return {name: rounded(loss) for name, loss in judged(model, corpus, num_windows=WINDOWS).items()}
+    ids = corpus.validation
+    assert ids is not None
+    found = {}
+    for length in (64, 256):
+        each = [
+            _losses_in_windows(model, ids, length, folder / f"{name}-windows_{length}.npy")
+            for model, name in zip(models, names, strict=True)
+        ]
+        found[f"windows_{length}"] = mean_loss(each)
+    found["stream"] = stream_loss(models[0] if len(models) == 1 else EnsembleModel(models), ids).loss_nats
+    return {protocol: rounded(loss) for protocol, loss in found.items()}
+
+
+def _losses_in_windows(model: EngineModel, ids: np.ndarray, length: int, kept: Path) -> np.ndarray:
+    """The losses of a network in random windows, in nats, (windows, length)."""
+    if not kept.exists():
+        windows = iterate_windows(model, ids, window=length, num_windows=WINDOWS)
+        begun = kept.with_suffix(".begun.npy")
+        np.save(begun, np.concatenate([*windows]).astype(np.float32))
+        begun.replace(kept)
+    return np.load(kept)
+
+
+def mean_loss(each: Sequence[np.ndarray]) -> float:
+    """The mean loss of an ensemble, from the losses of each member at the same positions; of one network, its own.
+
+    Example:
+        >>> np.exp(-mean_loss([-np.log([0.5]), -np.log([0.25])])).round(9).item()
+        0.375
+    """
+    log_sum = reduce(np.logaddexp, (-losses.astype(np.float64) for losses in each))
+    return float(np.log(len(each)) - log_sum.mean())
 
 
 def dynamic_loss_of(members: Sequence[ModelFile], corpus: Corpus) -> dict[str, float]:
@@ -123,22 +161,22 @@ def growing(
     """Train network after network; the rows so far, after each, the last of which is printed.
 
     In a chain, each network is taught by the one before, and each row has the losses of the ensemble of all so far. The
-    student is one network more, taught by the ensemble of the chain.
+    student is one network more, taught by the ensemble of the chain. Of a chain, only the last network and the last
+    ensemble are scored under the dynamic protocol, which takes long.
     """
     rows: list[dict[str, Any]] = []
     members: list[ModelFile] = []
     names = [*map(str, range(number)), *["student"] * has_student]
     for seed, name in enumerate(names):
         teacher = _teacher(members if name == "student" else members[-1:], folder) if is_chain else None
-        own = {**settings, "seed": seed}
-        rows.append(row_of(own, corpus, folder, name=name, dynamic=dynamic, teacher=teacher))
+        own, learns = {**settings, "seed": seed}, dynamic and (not is_chain or name == names[-1])
+        rows.append(row_of(own, corpus, folder, name=name, dynamic=learns, teacher=teacher))
         members.append(read_model(_network(folder, name)))
         if name == "student":
             rows[-1]["taught_by"] = f"the mean of seeds 0 to {number - 1}"
         if is_chain and len(members) > 1:
-            rows[-1]["ensemble"] = losses_of(members, corpus)
-            if dynamic and name == names[-1]:
-                rows[-1]["ensemble"] |= dynamic_loss_of(members, corpus)
+            rows[-1]["ensemble"] = losses_of(members, names[: len(members)], corpus, folder)
+            rows[-1]["ensemble"] |= dynamic_loss_of(members, corpus) if learns else {}
         print(json.dumps(rows[-1]), flush=True)
         yield rows
 

@@ -28,7 +28,7 @@ from charloom.summary import Summarised, Summary
 from charloom.text.batching import Plan, Window
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float64, Int
+    from jaxtyping import Bool, Float, Float64, Int
     from numpy import ndarray as Array
 
 Protocol = Literal["windows", "stream", "dynamic"]
@@ -206,18 +206,37 @@ def windows_loss(
     Raises:
         DataError: the text is shorter than a window and its last target.
     """
+    total, read = 0.0, 0
+    how = {"window": window, "num_windows": num_windows, "seed": seed, "batch_size": batch_size}
+    for losses in iterate_windows(model, ids, **how, boundary_id=boundary_id):
+        total, read = total + float(losses.sum(dtype=np.float64)), read + len(losses)
+        if on_progress is not None:
+            on_progress(read / num_windows)
+    return Score("windows", num_windows * window, total / (num_windows * window))
+
+
+def iterate_windows(
+    model: EngineModel,
+    ids: Int[Array, "N"],
+    *,
+    window: int,
+    num_windows: int,
+    seed: int = 0,
+    batch_size: int = 64,
+    boundary_id: int | None = None,
+) -> Iterator[Float[Array, "B T"]]:
+    """The losses in the windows of `windows_loss`, in nats, a batch at a time.
+
+    Raises:
+        DataError: the text is shorter than a window and its last target.
+    """
     _need(ids, window + 1)
     u = uniforms(seed, Purpose.EVALUATE, 0, range(num_windows), 1)[:, 0]
     starts = (u * (len(ids) - window)).astype(np.int64)
-    total = 0.0
     for first in range(0, num_windows, batch_size):
         positions = starts[first : first + batch_size, None] + np.arange(window)
-        batch = _window(ids, positions, boundary_id)
-        losses, _ = model.losses(batch, model.initial_state(len(positions)))
-        total += float(losses.sum(dtype=np.float64))
-        if on_progress is not None:
-            on_progress(min(1.0, (first + batch_size) / num_windows))
-    return Score("windows", num_windows * window, total / (num_windows * window))
+        losses, _ = model.losses(_window(ids, positions, boundary_id), model.initial_state(len(positions)))
+        yield losses
 
 
 class Learning(Interface):
