@@ -90,7 +90,7 @@ def losses_of(
     members: Sequence[ModelFile], names: Sequence[str], corpus: Corpus, folder: Path
 ) -> dict[str, float]:
     """Held-out losses of a network, or of an ensemble, without learning; those of each in windows are kept in `folder`."""
-    models = [load_engine("auto").model(one.parameters, one.model_config) for one in members]
+    models = [load_engine("auto", task="scoring").model(one.parameters, one.model_config) for one in members]
     ids = corpus.validation
     assert ids is not None
     found = {}
