@@ -100,6 +100,36 @@ def test_the_cores_are_shared(text, tmp_path, monkeypatch):
     assert shared(8, threads=64) == (1, 64)
 
 
+def recipe_file(folder, name, text):
+    path = folder / f"{name}.toml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_several_recipes_take_turns(text, tmp_path):
+    lstm = recipe_file(tmp_path, "lstm", 'cell = "lstm"\nblock = "plain"')
+    gru = recipe_file(tmp_path, "gru", 'cell = "gru"\nblock = "plain"')
+    settings = {**SMALL, "steps": 2, "recipe": f"{lstm}, {gru}"}
+    runs = train_members(plan_members([text], 3, tmp_path / "mixed", **settings))
+    assert [read_model(run.model_path).model_config.cell for run in runs] == ["lstm", "gru", "lstm"]
+    assert [read_model(run.model_path).card["train"]["seed"] for run in runs] == [0, 1, 2]
+
+
+def test_recipes_that_read_the_text_in_different_ways_are_refused_before_training(text, tmp_path):
+    lines = recipe_file(tmp_path, "lines", 'documents = "line"')
+    pair = {**SMALL, "steps": 2, "cell": "gru", "block": "plain"}
+    with pytest.raises(ConfigError, match=r"documents is .* in recipe 1 and 'line' in recipe 2"):
+        plan_members(
+            [text], 2, tmp_path / "x", **pair, recipe=f"{recipe_file(tmp_path, 'plain', '')},{lines}"
+        )
+    assert not list(tmp_path.glob("x*"))
+
+
+def test_more_recipes_than_members_are_refused(text, tmp_path):
+    with pytest.raises(ConfigError, match="3 recipes for 2 members"):
+        plan_members([text], 2, tmp_path / "x", recipe="flash,best,record", steps=3)
+
+
 @pytest.mark.parametrize("members", [1, 0, 65])
 def test_a_number_that_makes_no_ensemble_is_refused(text, tmp_path, members):
     with pytest.raises(ConfigError, match=f"members is {members}"):

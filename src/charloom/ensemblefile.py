@@ -85,23 +85,36 @@ def combined(members: Sequence[ModelFile], card: Mapping[str, Any]) -> EnsembleF
     if not 2 <= len(members) <= MOST_MEMBERS:
         what, why = f"{len(members)} models", f"an ensemble has 2 to {MOST_MEMBERS} members"
         raise ConfigError(what, why=why, fix="name the run folders or model files of its members")
-    first = members[0]
-    for number, other in enumerate(members[1:], 2):
-        if other.vocab.to_json() != first.vocab.to_json():
-            raise ConfigError(
-                f"models 1 and {number} have different vocabularies, of {len(first.vocab)} and {len(other.vocab)}",
-                why="the probabilities of one character are averaged, so every member must know the same characters",
-                fix="train them on the same text, for example with charloom train TEXT --members 4",
-            )
+    check_same_reading([(one.vocab, one.text_config) for one in members], "model")
+    return EnsembleFile(tuple(members), dict(card))
+
+
+def check_same_reading(readings: Sequence[tuple[Vocabulary, TextConfig]], of: str) -> None:
+    """Refuse members that know other characters or read text in another way than the first.
+
+    Args:
+        readings: of each member.
+        of: what the members are in the message: model or recipe.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    (first, how), *others = readings
+    for number, (other, how_other) in enumerate(others, 2):
         for name in _READING:
-            mine, theirs = (getattr(file.text_config, name) for file in (first, other))
+            mine, theirs = getattr(how, name), getattr(how_other, name)
             if mine != theirs:
                 raise ConfigError(
-                    f"{name} is {mine!r} in model 1 and {theirs!r} in model {number}",
+                    f"{name} is {mine!r} in {of} 1 and {theirs!r} in {of} {number}",
                     why="a text is read once for all members of an ensemble",
                     fix="train them with the same settings of the text",
                 )
-    return EnsembleFile(tuple(members), dict(card))
+        if other.to_json() != first.to_json():
+            raise ConfigError(
+                f"{of}s 1 and {number} have different vocabularies, of {len(first)} and {len(other)}",
+                why="the probabilities of one character are averaged, so every member must know the same characters",
+                fix="train them on the same text, for example with charloom train TEXT --members 4",
+            )
 
 
 def write_ensemble(path: Path, ensemble: EnsembleFile) -> None:

@@ -1,4 +1,4 @@
-"""Train the members of an ensemble: runs that differ in their seed, each in a process of its own.
+"""Train the members of an ensemble: runs that differ in their seed and perhaps in their recipe, each in its own process.
 
 In a chain, each member also learns from the one before (`training.distillation`), so they train one after the other.
 Otherwise, as many train at the same time as there are cores for, and a member that ends makes room for the next. Each process sets
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charloom import threads
+from charloom.ensemblefile import check_same_reading
 from charloom.errors import CharloomError, ConfigError, RunError
 from charloom.jobs import RUNS_FOLDER, new_job
 from charloom.recipes.set_up import check_job
@@ -29,6 +30,8 @@ from charloom.training.stop_signals import StopSignals, TrainingStopped
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
+    from charloom.config import TrainConfig
+
 MOST_MEMBERS = 64
 
 
@@ -39,7 +42,8 @@ class MembersPlan:
     Attributes:
         paths: {seed: run folder}.
         sources: of the text.
-        settings: keywords of `new_job`, without seed and threads.
+        recipes: {seed: recipe, or None for the default}.
+        settings: keywords of `new_job`, without recipe, seed and threads.
         workers: how many train at the same time.
         threads_each: threads of each.
         chain: whether each is the teacher of the next.
@@ -47,6 +51,7 @@ class MembersPlan:
 
     paths: Mapping[int, Path]
     sources: tuple[str, ...]
+    recipes: Mapping[int, str | None]
     settings: Mapping[str, Any]
     workers: int
     threads_each: int
@@ -63,10 +68,11 @@ def plan_members(
         members: how many; their seeds are `seed`, `seed` + 1, ….
         out: the run folders are named after it, with ``-seed0``, …; None = a new name.
         chain: whether each is the teacher of the next.
-        **settings: keywords of `new_job`.
+        **settings: keywords of `new_job`; a `recipe` may name several, divided by commas, which the members take in turns.
 
     Raises:
-        ConfigError: the number or a setting is not allowed, or a source is standard input.
+        ConfigError: the number or a setting is not allowed, a source is standard input, or the recipes read the text in
+            different ways.
         RunError: one of the folders already contains a run.
     """
     if not 2 <= members <= MOST_MEMBERS:
@@ -79,22 +85,44 @@ def plan_members(
         )
         raise ConfigError(what, why=why, fix="write the text to a file first")
     how = {name: value for name, value in settings.items() if value is not None or name not in _PLACES}
-    unread = ("init_from", "teacher", "keep_text", "log")
-    _, resolved = check_job(
-        *sources, **{k: v for k, v in how.items() if k not in unread}, is_taught=chain or "teacher" in how
-    )
-    first, config = resolved.train_config.seed, resolved.train_config
+    names = _recipe_names(how.pop("recipe", None), members)
+    configs = _checked(sources, names, how, is_taught=chain or "teacher" in how)
+    config = configs[0]
+    first = config.seed
     place = Path(out) if out is not None else new_run_path(Path(RUNS_FOLDER), _stem(sources))
     paths = {seed: place.with_name(f"{place.name}-seed{seed}") for seed in range(first, first + members)}
     for path in paths.values():
         Run(path).refuse_existing()
     cores = threads.available()
     workers = min(members, max(1, cores // config.threads) if config.threads is not None else cores)
-    if chain or config.device not in ("auto", "cpu"):
+    if chain or any(one.device not in ("auto", "cpu") for one in configs):
         workers = 1  # on another device they would share its memory
     each = config.threads if config.threads is not None else max(1, cores // workers)
     kept = {name: value for name, value in how.items() if name not in ("seed", "threads")}
-    return MembersPlan(paths, tuple(map(str, sources)), kept, workers, each, chain)
+    recipes = {seed: names[k % len(names)] for k, seed in enumerate(paths)}
+    return MembersPlan(paths, tuple(map(str, sources)), recipes, kept, workers, each, chain)
+
+
+def _checked(
+    sources: Sequence[Source], recipes: Sequence[str | None], how: Mapping[str, Any], *, is_taught: bool
+) -> list[TrainConfig]:
+    """Check the trainings of all recipes, and that they read the text in one way; how each trains."""
+    unread = ("init_from", "teacher", "keep_text", "log")
+    checked = {name: value for name, value in how.items() if name not in unread}
+    jobs = [check_job(*sources, recipe=name, **checked, is_taught=is_taught) for name in recipes]
+    check_same_reading([(corpus.vocab, corpus.config) for corpus, _ in jobs], "recipe")
+    return [resolved.train_config for _, resolved in jobs]
+
+
+def _recipe_names(given: str | None, members: int) -> list[str | None]:
+    """The recipes that a name stands for: itself, or several divided by commas."""
+    if given is None or "," not in given or Path(given).exists():
+        return [given]
+    names: list[str | None] = [name.strip() for name in given.split(",")]
+    if len(names) > members:
+        what, why = f"{len(names)} recipes for {members} members", "each recipe needs a member"
+        raise ConfigError(what, why=why, fix=f"give --members {len(names)}, or fewer recipes")
+    return names
 
 
 _PLACES = ("recipe", "val", "test", "init_from", "teacher", "keep_text", "log")
@@ -149,7 +177,9 @@ class _Team:
         while self._waiting and len(self._running) < self._plan.workers:
             seed, path = self._waiting.pop(0)
             ours, theirs = context.Pipe(duplex=False)
-            settings = {**self._plan.settings, "seed": seed, "threads": self._plan.threads_each}
+            plan = self._plan
+            own = {"recipe": plan.recipes[seed], "seed": seed, "threads": plan.threads_each}
+            settings = {**plan.settings, **own}
             if self._plan.chain and self._last is not None:
                 settings["teacher"] = str(self._last)
             self._last = path

@@ -41,7 +41,12 @@ Members = Annotated[
     ),
 ]
 MovedTo = Annotated[list[str] | None, path_option("with --resume: where the text is now", name="--text")]
-RecipeName = Annotated[str | None, path_option("name of a recipe, a TOML file, or an earlier run to repeat")]
+RecipeName = Annotated[
+    str | None,
+    path_option(
+        "name of a recipe, a TOML file, or an earlier run to repeat; with --members also several, divided by commas"
+    ),
+]
 TestFile = Annotated[str | None, path_option("file set aside for `charloom eval --split test`")]
 InitFrom = Annotated[Path | None, option("start from the weights of this run or model file", metavar="MODEL")]
 TeacherModel = Annotated[
