@@ -64,10 +64,10 @@ def test_what_needs_one_network_is_refused_clearly(charloom, both, command):
     assert "name one of its members" in failed.err
 
 
-def test_models_of_other_characters_are_refused(charloom, workspace):
+def test_models_that_read_text_in_other_ways_are_refused(charloom, workspace):
     failed = charloom("ensemble runs/tales runs/names")
     assert failed.code == 1
-    assert "different vocabularies" in failed.err
+    assert "documents is 'none' in model 1 and 'line' in model 2" in failed.err
 
 
 def test_ensembles_can_be_joined_and_saved_in_python(both, tmp_path):
