@@ -170,7 +170,7 @@ def _new_folder(branch: Branch, out: Source | None, model: ModelConfig, training
         for event in parent.events():
             if event.get("step", 0) <= step and event.get("event") != "finished":
                 run.append(event)
-        for name in ("corpus_path", "model_path", "teacher_path"):
+        for name in ("corpus_path", "model_path", "teacher_path", "written_path"):
             if (old := getattr(parent, name)).exists():
                 copy_file(old, getattr(run, name))
         run.write_checkpoint(branch.checkpoint)

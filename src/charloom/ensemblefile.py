@@ -15,7 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from charloom import threads
 from charloom.config import ModelConfig, TextConfig, from_dict, stored_text_config, to_dict
+from charloom.engines import Engine, EngineModel
+from charloom.engines.ensemble import EnsembleModel
 from charloom.errors import CharloomError, ConfigError
 from charloom.files import json_text
 from charloom.modelfile import (
@@ -74,6 +77,20 @@ class EnsembleFile:
 def members_of(file: ModelFile | EnsembleFile) -> tuple[ModelFile, ...]:
     """The networks of a file: its only one, or the members of an ensemble."""
     return file.members if isinstance(file, EnsembleFile) else (file,)
+
+
+def bound(file: ModelFile | EnsembleFile, engine: Engine, **how: Any) -> EngineModel:
+    """Bind a network, or every member of an ensemble, to an engine; `how` is what `Engine.model` takes."""
+    models: list[Any] = [engine.model(one.parameters, one.model_config, **how) for one in members_of(file)]
+    if len(models) == 1:
+        only: EngineModel = models[0]
+        return only
+    if engine.name != "fused":
+        return EnsembleModel(models)
+    from charloom.engines.fused.ensemble import FusedEnsemble
+
+    most = threads.available() if how.get("threads") is None else how["threads"]
+    return FusedEnsemble(models, threads=most, portable=how.get("portable", False))
 
 
 def combined(members: Sequence[ModelFile], card: Mapping[str, Any]) -> EnsembleFile:

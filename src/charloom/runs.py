@@ -5,6 +5,7 @@
     checkpoints/        the newest two, with everything needed to resume
     model.safetensors   the best model by validation, self-describing
     teacher.safetensors the model that teaches this one, if there is one
+    written.chars       the text that the teacher has written, if it does, as a prepared corpus
     corpus.chars        the text as a prepared corpus, if it is kept: by default one that cannot be read again
     lock                present while a process writes here
 
@@ -97,6 +98,7 @@ class Run(Summarised):
         self.model_path = self.path / "model.safetensors"
         self.corpus_path = self.path / "corpus.chars"
         self.teacher_path = self.path / "teacher.safetensors"
+        self.written_path = self.path / "written.chars"
         self.checkpoint_folder = self.path / "checkpoints"
         self.lock_path = self.path / "lock"
         self.made: tuple[Path, ...] = ()  # by `create`; innermost first
@@ -124,10 +126,12 @@ class Run(Summarised):
     def remove_if_unused(self) -> None:
         """Remove what `create` made, after a start that failed: a run without a checkpoint, a model or a step.
 
+        What its teacher has written is kept, with the folder, for a resume: to write it again would take minutes.
         Folders that were there before stay, and so do folders with other files in them, and what another process has
         locked.
         """
-        if not self.made or self.checkpoint_paths() or self.model_path.exists() or self.lock_path.exists():
+        kept = (self.model_path, self.lock_path, self.written_path)
+        if not self.made or self.checkpoint_paths() or any(path.exists() for path in kept):
             return
         if any(event.get("step", 0) for _, event in _numbered_events(self.events_path)):
             return

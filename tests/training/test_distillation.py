@@ -8,7 +8,7 @@ import torch
 
 import charloom
 from charloom import jobs, members
-from charloom.config import ModelConfig, TrainConfig
+from charloom.config import ModelConfig, TextConfig, TrainConfig
 from charloom.engines import load_engine
 from charloom.engines.torch import network
 from charloom.errors import ConfigError
@@ -17,8 +17,9 @@ from charloom.parameters import initial_parameters
 from charloom.recipes.set_up import check_job
 from charloom.runs import Run
 from charloom.steps import result_of
+from charloom.text import read_corpus
 from charloom.text.batching import Plan
-from charloom.training.distillation import Teacher, soft_targets
+from charloom.training.distillation import Teacher, mixed_targets, soft_targets
 
 TEXT = "the cat sat on the mat, a dog ran to the sea.\n" * 120
 TINY = {"cell": "gru", "hidden_size": 8, "batch_size": 4, "bptt_length": 16, "warmup": 0, "engine": "torch"}
@@ -60,10 +61,9 @@ def test_soft_targets_are_the_probabilities_after_each_character(number, boundar
     np.testing.assert_allclose(found.sum(1, dtype=np.float64), 1, rtol=2 * HALF)
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
-def test_the_gradient_is_that_of_the_mixed_targets(weight, rng):
+def test_the_gradient_is_that_of_the_targets(rng):
     config, V = ModelConfig(cell="gru", hidden_size=6), 7
-    train = TrainConfig(batch_size=2, bptt_length=5, stream_offset="fixed", teacher_weight=weight, steps=1)
+    train = TrainConfig(batch_size=2, bptt_length=5, stream_offset="fixed", teacher_weight=0.3, steps=1)
     soft = rng.dirichlet(np.ones(V), 40).astype(np.float16)
     plan = Plan(rng.integers(0, V, 41), train, soft_targets=soft)
     learner = load_engine("torch").learner(initial_parameters(config, V, 0), config, train, device="cpu")
@@ -76,13 +76,29 @@ def test_the_gradient_is_that_of_the_mixed_targets(weight, rng):
     hard = torch.nn.functional.one_hot(torch.tensor(window.targets), V)
     given = window.soft_targets.astype(np.float32)
     given /= given.sum(2, keepdims=True)  # float16 rounds them
-    mixed = (1 - weight) * hard + weight * torch.tensor(given)
-    expected = torch.autograd.grad(-(mixed * log_probs).sum() / count, list(params.values()))
+    expected = torch.autograd.grad(-(torch.tensor(given) * log_probs).sum() / count, list(params.values()))
     for (name, found), wanted in zip(gradients.items(), expected, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6, msg=name)
     torch.testing.assert_close(
         total, -(hard * log_probs).sum()
     )  # the loss that is reported is that of the text
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("number", [0, 50], ids=["text", "text and written text"])
+def test_targets_mix_the_text_with_its_teacher_and_are_the_teachers_alone_in_what_it_wrote(
+    number, weight, text, teacher, rng
+):
+    corpus, taught_by = read_corpus([text], TextConfig()), Teacher.read(teacher)
+    N, V = len(corpus.train), len(corpus.vocab)
+    ids = np.concatenate([corpus.train, rng.integers(0, V, number).astype(corpus.train.dtype)])
+    found = result_of(mixed_targets(taught_by, corpus, ids, TrainConfig(teacher_weight=weight)))
+    expected = result_of(soft_targets(taught_by.reader(), ids, V)).astype(np.float64)
+    expected[: N - 1] = weight * expected[: N - 1] + (1 - weight) * np.eye(V)[ids[1:N]]
+    assert found.shape == (len(ids) - 1, V)
+    # with weight 0 the teacher reads only what it wrote, so that it does not know what comes before
+    same = slice(None) if weight else np.r_[: N - 1, N - 1 + number // 2 : len(found)]
+    np.testing.assert_allclose(found[same], expected[same], atol=2 * HALF if weight else 0.05)
 
 
 def test_a_teacher_changes_the_network_and_weight_nought_does_not(text, teacher, tmp_path):
@@ -124,7 +140,7 @@ def test_an_ensemble_teaches(text, teacher, tmp_path):
     ids = np.arange(30) % len(other.vocab)
     V = len(other.vocab)
     both, *each = (
-        result_of(soft_targets(Teacher.read(one).model(), ids, V))
+        result_of(soft_targets(Teacher.read(one).reader(), ids, V))
         for one in (path, teacher, tmp_path / "other")
     )
     np.testing.assert_allclose(both, np.mean(each, axis=0, dtype=np.float32), rtol=2 * HALF, atol=HALF)
@@ -148,6 +164,8 @@ def test_what_cannot_be_taught_is_refused_before_a_folder_is_made(text, teacher,
 def test_a_weight_without_a_teacher_is_said_to_have_no_effect(text):
     _, resolved = check_job(text, teacher_weight=0.7, **TINY)
     assert resolved.notes == ("teacher_weight 0.7 has no effect: there is no teacher",)
+    _, resolved = check_job(text, written_chars=100, **TINY)
+    assert resolved.notes == ("written_chars 100 has no effect: there is no teacher",)
     _, resolved = check_job(text, teacher_weight=0.7, is_taught=True, **TINY)
     assert resolved.notes == ()
 

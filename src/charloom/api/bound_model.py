@@ -10,13 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
-from charloom import threads
 from charloom.api.keywords import refuse_unknown, takes_settings
 from charloom.api.settings import SampleSettings
 from charloom.config import SampleConfig, TextConfig, from_dict
-from charloom.engines import Engine, EngineModel, load_engine
-from charloom.engines.ensemble import EnsembleModel
-from charloom.ensemblefile import EnsembleFile, members_of, write_ensemble
+from charloom.engines import EngineModel, load_engine
+from charloom.ensemblefile import EnsembleFile, bound, write_ensemble
 from charloom.errors import CharloomError, RunError, missing_extra
 from charloom.files import atomic_write
 from charloom.modelfile import ModelFile, single_network_needed, write_model
@@ -90,7 +88,7 @@ class BoundModel(Summarised):
         """The parameters bound to the scoring engine, with `initial_state`, `forward` and `step`."""
         task: Literal["training", "scoring"] = "scoring" if self.device == "cpu" else "training"
         engine = load_engine(self.engine, task=task)
-        return _bind(self.file, engine, device=self.device, precision=self.precision)
+        return bound(self.file, engine, device=self.device, precision=self.precision)
 
     def decoder(self, config: SampleConfig) -> EngineModel:
         """Bind the parameters to the engine that generates, which `config` may name; cached for the next call."""
@@ -99,7 +97,7 @@ class BoundModel(Summarised):
         precision = self.precision if config.precision == "float32" else config.precision
         key = (engine, precision, config.threads, config.portable)
         if key not in self._decoders:
-            self._decoders[key] = _bind(
+            self._decoders[key] = bound(
                 self.file,
                 load_engine(engine, task=task),
                 device=self.device,
@@ -238,20 +236,6 @@ def _network_of(file: ModelFile | EnsembleFile) -> tuple[str, int]:
         f"Model: {network.num_layers} x {network.cell} of {network.hidden_size}, {network.block}",
         num_params,
     )
-
-
-def _bind(file: ModelFile | EnsembleFile, engine: Engine, **how: Any) -> EngineModel:
-    """Bind a network, or every member of an ensemble, to an engine."""
-    models: list[Any] = [engine.model(one.parameters, one.model_config, **how) for one in members_of(file)]
-    if len(models) == 1:
-        only: EngineModel = models[0]
-        return only
-    if engine.name != "fused":
-        return EnsembleModel(models)
-    from charloom.engines.fused.ensemble import FusedEnsemble
-
-    most = threads.available() if how.get("threads") is None else how["threads"]
-    return FusedEnsemble(models, threads=most, portable=how.get("portable", False))
 
 
 def torch_module_code() -> Any:

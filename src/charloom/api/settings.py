@@ -86,6 +86,7 @@ class TrainSettings(TypedDict, total=False):
     initial_state: Literal["zeros", "normal"]
     initial_state_scale: float
     teacher_weight: float
+    written_chars: int
     freeze: str | None
     bias: Literal["single", "pair"]
     seed: int

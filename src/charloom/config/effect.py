@@ -45,7 +45,7 @@ def without_effect(
     if not validates_on_file and text.val_fraction == 0 and text.val_count is None:
         reasons |= dict.fromkeys(("patience", "validate_every"), "nothing is held out")
     if not is_taught:
-        reasons["teacher_weight"] = "there is no teacher"
+        reasons |= dict.fromkeys(("teacher_weight", "written_chars"), "there is no teacher")
     return _sentences(named, reasons, setting_names())
 
 

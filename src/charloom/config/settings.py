@@ -315,9 +315,15 @@ class TrainConfig:
     initial_state_scale: float = setting(0.1, "standard deviation for initial_state normal", above=0.0)
     teacher_weight: float = setting(
         0.5,
-        "with a teacher: the share of its distribution in the targets, the rest being the text's own characters",
+        "with a teacher: the share of its distribution in the targets of the text, the rest being the text's own characters",
         at_least=0.0,
         at_most=1.0,
+    )
+    written_chars: int = setting(
+        0,
+        "with a teacher: characters that it writes, which are trained on after the text with its probabilities as targets",
+        at_least=0,
+        at_most=10**9,
     )
     freeze: str | None = setting(
         None, "parameters not to train: names or patterns with *, separated by commas; none = train all"

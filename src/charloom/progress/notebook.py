@@ -42,7 +42,7 @@ class NotebookProgress:
 
     def __call__(self, event: Event) -> None:
         """Show an event."""
-        from charloom.training import Closing, Finished, Progress, Sampled, Validation
+        from charloom.training import Closing, Finished, Preparing, Progress, Sampled, Validation
 
         if isinstance(event, Progress):
             self._note_progress(event)
@@ -51,8 +51,9 @@ class NotebookProgress:
         elif isinstance(event, Validation):
             self._losses.validation = event
             self._second_line = self._losses.line(event.train_loss)
-        elif isinstance(event, Closing):
-            self._share, self._first_line = 1.0, measured(event)
+        elif isinstance(event, (Preparing, Closing)):
+            share = event.share if isinstance(event, Preparing) else 1.0
+            self._share, self._first_line = share, measured(event)
             if 0 < event.share < 1 and time.monotonic() - self._drawn_at < REDRAW_EVERY_S:
                 return
         elif isinstance(event, Finished):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from charloom.jobs import TrainingJob
-    from charloom.training import Closing, Event, Progress, Started, Validation, Watched
+    from charloom.training import Closing, Event, Preparing, Progress, Started, Validation, Watched
 
 PLAIN_EVERY_S = 5.0
 
@@ -103,7 +103,7 @@ class PlainProgress:
 
     def __call__(self, event: Event) -> None:
         """Print a validation at once, and progress if the last line is old enough."""
-        from charloom.training import Closing, Progress, Validation
+        from charloom.training import Closing, Preparing, Progress, Validation
 
         if isinstance(event, Validation):
             self._losses.validation = event
@@ -113,7 +113,7 @@ class PlainProgress:
             if time.monotonic() - self._printed_at > PLAIN_EVERY_S:
                 losses = self._losses.line(mean_loss(event))
                 self._print(f"step {event.step:,} · {event.progress:.0%} · {losses} · {speed(event)}")
-        elif isinstance(event, Closing):
+        elif isinstance(event, (Preparing, Closing)):
             if event.what != self._measuring or time.monotonic() - self._printed_at > PLAIN_EVERY_S:
                 self._measuring = event.what
                 self._print(measured(event))
@@ -159,7 +159,7 @@ class LiveProgress:
 
     def __call__(self, event: Event) -> None:
         """Show an event."""
-        from charloom.training import Closing, Progress, Started, Validation
+        from charloom.training import Closing, Preparing, Progress, Started, Validation
 
         if isinstance(event, Validation):
             self._losses.validation = event
@@ -167,6 +167,8 @@ class LiveProgress:
             step = f"step {event.step:,}"
             self._bar.update(self._task, completed=event.progress, step=step, speed=speed(event))
             self._second_line.plain = self._losses.line(mean_loss(event))
+        elif isinstance(event, Preparing):
+            self._bar.update(self._task, completed=event.share, step="step 0", speed=event.what)
         elif isinstance(event, Closing):
             self._bar.update(self._task, completed=1.0, step=f"step {event.step:,}", speed=measured(event))
         elif text := event_text(event, self._job):
@@ -183,9 +185,12 @@ def speed(event: Progress) -> str:
     return f"{event.chars_per_s:,.0f} chars/s · {clock(event.time_left_s)} left"
 
 
-def measured(event: Closing) -> str:
-    """What the final report is measuring."""
-    return f"measuring {event.what}: {event.share:.0%}"
+def measured(event: Preparing | Closing) -> str:
+    """What a teacher does before the first step, or what the final report is measuring."""
+    from charloom.training import Closing
+
+    doing = "measuring " if isinstance(event, Closing) else ""
+    return f"{doing}{event.what}: {event.share:.0%}"
 
 
 def _watched_line(event: Watched) -> str:

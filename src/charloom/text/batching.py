@@ -36,7 +36,7 @@ STORED_ORDER = 1 << 20
 class Window:
     """One step's batch: ids to read, ids to predict, and whether the state is reset before inputs[:, t]; L lanes.
 
-    With a teacher, `soft_targets` has its probabilities of all V symbols in the place of each target.
+    With a teacher, `soft_targets` has the probabilities to learn of all V symbols, in the place of each target.
     """
 
     inputs: Int[Array, "L T"]
@@ -96,7 +96,7 @@ class Plan:
         ids: the training part, (N,).
         config: batching, sizes, offsets, resets and seed; must fit (see `fit_batch`).
         boundary_id: the symbol that begins a document, or None.
-        soft_targets: a teacher's probabilities of the character after each but the last, (N − 1, V), or None.
+        soft_targets: the probabilities to learn of the character after each but the last, (N − 1, V), or None.
 
     Attributes:
         batch_size: rows of a full window.

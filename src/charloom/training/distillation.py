@@ -1,13 +1,17 @@
-"""Knowledge distillation: a network learns from a text and from what another network expects at every character of it.
+"""Knowledge distillation: a network learns from a text and from what another network expects at every character.
 
 The teacher reads the training part once, before the first step, and its probabilities are kept in memory: they are the
-same in every pass, so reading in every step would cost its forward pass each time. `engines.torch.train_step` mixes them
-with the text's own characters.
+same in every pass, so reading in every step would cost its forward pass each time. It may write text of its own before,
+which follows the training part and is trained on with its probabilities alone (see `written_text`).
 
-    p_t = teacher(x_1 … x_t)        kept in float16, (N − 1, V)
+    p_t = teacher(x_1 … x_t)
+    q_t = (1 − w) onehot(x_{t+1}) + w p_t          w = `teacher_weight`; 1 in what the teacher has written
 
-Source: Hinton, Vinyals & Dean (2015), "Distilling the knowledge in a neural network"; a chain, in which each network is
-taught by the one before: Furlanello et al. (2018), "Born-again neural networks".
+q is kept in float16, (N + M − 1, V) for N characters of text and M of written text. The training minimises the
+cross-entropy with q, and reports the loss of the characters themselves.
+
+Source: Hinton, Vinyals & Dean (2015), "Distilling the knowledge in a neural network", at temperature 1; a chain, in which
+each network is taught by the one before: Furlanello et al. (2018), "Born-again neural networks".
 """
 
 from __future__ import annotations
@@ -21,19 +25,21 @@ import numpy as np
 
 from charloom.config import TrainConfig
 from charloom.engines import EngineModel, State, load_engine
-from charloom.engines.ensemble import EnsembleModel
-from charloom.ensemblefile import EnsembleFile, members_of, read_model_or_ensemble
-from charloom.errors import ConfigError
+from charloom.ensemblefile import EnsembleFile, bound, read_model_or_ensemble
+from charloom.errors import ConfigError, DataError
 from charloom.evaluation.protocols import exact_segments, iterate_segments
 from charloom.modelfile import ModelFile
 from charloom.runs import Run, model_file_of
-from charloom.steps import result_of
 from charloom.text.batching import Window
+from charloom.text.checksums import verify_windows
 from charloom.text.corpus import Corpus
+from charloom.text.prepared import open_prepared, write_prepared
 from charloom.text.vocabulary import Vocabulary
+from charloom.training.events import Preparing, announced
+from charloom.training.written_text import written_corpus
 
 if TYPE_CHECKING:
-    from jaxtyping import Float16, Int
+    from jaxtyping import Float16, Int, UInt
     from numpy import ndarray as Array
 
     from charloom.distributed.ranks import Ranks
@@ -85,11 +91,15 @@ class Teacher:
                 fix="use --engine torch without --wrap-targets (pip install 'charloom[train]'), or leave out --teacher",
             )
 
-    def model(self) -> EngineModel:
+    def reader(self) -> EngineModel:
         """The teacher on the engine that reads fastest."""
-        engine = load_engine("auto", task="scoring")
-        models = [engine.model(file.parameters, file.model_config) for file in members_of(self.file)]
-        return models[0] if len(models) == 1 else EnsembleModel(models)
+        return bound(self.file, load_engine("auto", task="scoring"))
+
+    def writer(self, num_threads: int) -> EngineModel:
+        """The teacher on the engine that writes fastest, with weights in int8 if it has them."""
+        engine = load_engine("auto", task="writing")
+        how = {"precision": "int8", "threads": num_threads} if engine.name == "fused" else {}
+        return bound(self.file, engine, **how)
 
 
 def teacher_for(
@@ -154,11 +164,94 @@ def soft_targets(
     return found
 
 
-def soft_targets_for(teacher: Teacher, corpus: Corpus) -> Float16[Array, "M V"]:
-    """The soft targets of a corpus's training part."""
-    vocab = corpus.vocab
-    steps = soft_targets(teacher.model(), corpus.train, len(vocab), boundary_id=vocab.boundary_id)
-    return result_of(steps)
+@dataclass(frozen=True)
+class Lesson:
+    """What a training reads.
+
+    Attributes:
+        ids: the training part, and what the teacher has written, (N + M,).
+        targets: what the network should expect after each but the last, (N + M − 1, V); None without a teacher.
+        notes: what the user should know.
+    """
+
+    ids: UInt[Array, " K"]
+    targets: Float16[Array, "J V"] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def num_written(config: TrainConfig, teacher: Teacher | None) -> int:
+    """How many characters a teacher writes: none without one."""
+    return 0 if teacher is None else config.written_chars
+
+
+def prepare_lesson(
+    corpus: Corpus, config: TrainConfig, run: Run, teacher: Teacher | None, *, num_threads: int = 1
+) -> Generator[Preparing, None, Lesson]:
+    """Let the teacher write and read all that the training needs, and yield what it is doing.
+
+    What it writes is kept in the run folder, where a resume finds it.
+
+    Raises:
+        DataError: what it has written is damaged.
+    """
+    if teacher is None:
+        return Lesson(corpus.train)
+    ids, number = _verified(corpus.train), config.written_chars
+    notes: tuple[str, ...] = ()
+    if number and not run.written_path.exists():
+        writing = written_corpus(teacher.writer(num_threads), corpus, number, config.seed)
+        write_prepared((yield from announced("the teacher writes", writing, Preparing)), run.written_path)
+    if number:
+        ids = np.concatenate([ids, _read_written(run.written_path, corpus, number)])
+        notes = (f"the network also trains on {number:,} characters that its teacher wrote",)
+    reading = mixed_targets(teacher, corpus, ids, config)
+    targets = yield from announced("the teacher reads", reading, Preparing)
+    return Lesson(ids, targets, notes)
+
+
+def _read_written(path: Path, corpus: Corpus, number: int) -> UInt[Array, " M"]:
+    """The ids that a teacher has written for this run."""
+    written = open_prepared(path)
+    if written.vocab.to_json() != corpus.vocab.to_json() or len(written.train) != number:
+        raise DataError(
+            f"{path} is not the text that the teacher of this run has written",
+            why=f"it has {len(written.train):,} characters of a vocabulary of {len(written.vocab)}; "
+            f"the run needs {number:,} of {len(corpus.vocab)}",
+            fix="delete it: the teacher then writes its text again",
+        )
+    return _verified(written.train)
+
+
+def _verified(ids: UInt[Array, " N"]) -> UInt[Array, " N"]:
+    """The ids as a plain array, after their checksums were compared, if they are in a file."""
+    verify_windows(ids, np.zeros(1, np.int64), len(ids))
+    return np.asarray(ids).view(np.ndarray)
+
+
+def mixed_targets(
+    teacher: Teacher, corpus: Corpus, ids: UInt[Array, " K"], config: TrainConfig
+) -> Generator[float, None, Float16[Array, "J V"]]:
+    """What a network should expect after each character but the last, in steps: yields the share that is done.
+
+    Args:
+        teacher: the model.
+        corpus: the text, whose training part has N characters.
+        ids: the training part, and what the teacher has written.
+        config: the teacher's share in the targets of the text.
+
+    Returns:
+        q of this module, (N + M − 1, V), float16; a character's row has the targets of the next.
+    """
+    w, vocab, num_own = config.teacher_weight, corpus.vocab, len(corpus.train) - 1
+    unread = num_own if w == 0 else 0
+    found: Array = np.zeros((len(ids) - 1, len(vocab)), np.float16)
+    if unread < len(found):
+        steps = soft_targets(teacher.reader(), ids[unread:], len(vocab), boundary_id=vocab.boundary_id)
+        found[unread:] = yield from steps
+    own = found[:num_own]
+    own *= np.float16(w)
+    own[np.arange(num_own), ids[1 : num_own + 1]] += np.float16(1 - w)
+    return found
 
 
 def _softmax(logits: Array) -> Array:

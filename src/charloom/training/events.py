@@ -6,11 +6,14 @@ number of updates taken so far; losses are in nats per character.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from charloom.training.verdict import Verdict
+
+Announced = TypeVar("Announced")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,21 @@ class Saved:
 
 
 @dataclass(frozen=True, slots=True)
+class Preparing:
+    """A teacher writes or reads before the first step; not recorded in `events.jsonl`.
+
+    Attributes:
+        what: what it does.
+        share: how much of it is done, 0 … 1.
+        step: 0, before anything is loaded.
+    """
+
+    what: str
+    share: float
+    step: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Closing:
     """The kept model or the baselines are being measured; not recorded in `events.jsonl`.
 
@@ -196,8 +214,34 @@ class Finished:
 
 
 Event = (
-    Started | Progress | UpdateStats | Watched | EpochEnd | Validation | Sampled | Saved | Closing | Finished
+    Preparing
+    | Started
+    | Progress
+    | UpdateStats
+    | Watched
+    | EpochEnd
+    | Validation
+    | Sampled
+    | Saved
+    | Closing
+    | Finished
 )
+
+
+def announced(
+    what: str,
+    steps: Generator[float, None, Result],
+    kind: Callable[[str, float], Announced],
+) -> Generator[Announced, None, Result]:
+    """Take steps that yield the share done; yield an event for each, and return their result."""
+    yield kind(what, 0.0)
+    while True:
+        try:
+            share = next(steps)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        yield kind(what, share)
 
 
 def to_json(event: Event) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from charloom.config import TrainConfig, format_plan
 from charloom.engines import EngineModel, load_engine
@@ -15,7 +16,7 @@ from charloom.runs import Run
 from charloom.text.corpus import Corpus
 from charloom.text.vocabulary import bytes_per_id
 from charloom.training.baselines import BaselineMeasurement, Baselines
-from charloom.training.events import Closing, Finished
+from charloom.training.events import Closing, Finished, announced
 from charloom.training.facts import TRAIN_LOSS_CHARS, run_facts
 from charloom.training.state import LoopState
 from charloom.training.verdict import judge
@@ -23,9 +24,6 @@ from charloom.training.verdict import judge
 if TYPE_CHECKING:
     from jaxtyping import Int
     from numpy import ndarray as Array
-
-
-Found = TypeVar("Found")
 
 
 def final_report(
@@ -54,7 +52,8 @@ def final_report(
     train = yield from _score(model, end, corpus, step, "the loss on training text", stops=late[1])
     found = Baselines()
     if baselines is not None:
-        found = yield from _announced(step, "the baselines, n-gram and xz", baselines.finish(late[2]))
+        what = "the baselines, n-gram and xz"
+        found = yield from announced(what, baselines.finish(late[2]), partial(Closing, step))
     finished = Finished(
         step=progress.step,
         reason=reason,
@@ -101,20 +100,8 @@ def _score(
     if ids is None or len(ids) < 2:
         return None
     steps = stream_steps(model, ids, boundary_id=corpus.vocab.boundary_id, stops=stops)
-    score: Score = yield from _announced(step, what, steps)
+    score: Score = yield from announced(what, steps, partial(Closing, step))
     return score
-
-
-def _announced(step: int, what: str, steps: Generator[float, None, Found]) -> Generator[Closing, None, Found]:
-    """Take steps that yield the share done; an event for each, and their result."""
-    yield Closing(step, what, 0.0)
-    while True:
-        try:
-            share = next(steps)
-        except StopIteration as end:
-            found: Found = end.value
-            return found
-        yield Closing(step, what, share)
 
 
 def _bits_per_byte(corpus: Corpus, ids: Int[Array, "M"] | None, score: Score | None) -> float | None:

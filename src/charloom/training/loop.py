@@ -28,7 +28,7 @@ from charloom.text.batching import Plan, fit_batch
 from charloom.text.corpus import Corpus
 from charloom.training.baselines import BaselineMeasurement
 from charloom.training.budget import Budget
-from charloom.training.distillation import Teacher, soft_targets_for
+from charloom.training.distillation import Teacher, num_written, prepare_lesson
 from charloom.training.events import EpochEnd, Event, Progress, Sampled, Started, Validation, Watched
 from charloom.training.exactness import lapse_of_exactness
 from charloom.training.facts import TRAIN_LOSS_CHARS
@@ -95,24 +95,27 @@ def train(
         teacher: the model whose probabilities are part of the targets; it must fit (see `Teacher.check`).
 
     Yields:
-        Events; each but `Closing` is already in ``events.jsonl`` when it is yielded.
+        Events; each but `Preparing` and `Closing` is already in ``events.jsonl`` when it is yielded.
 
     Raises:
         DivergedError: a loss or gradient is not finite; the best model and the last checkpoint are kept.
     """
     with run.removed_if_unused():
-        fitted, notes = fit_batch(len(corpus.train), train_config)
+        written = num_written(train_config, teacher)
+        fitted, notes = fit_batch(len(corpus.train) + written, train_config)
         engine = load_engine(fitted.engine)
     blas = fitted.threads if engine.uses_blas and fitted.threads is not None else 1
     with run.removed_if_unused(), run.lock(), threads.limit(fitted.threads, blas=blas) as num_threads:
         need = need_of(corpus, model_config, fitted, num_threads, ranks=ranks, teacher=teacher).check()
+        lesson = yield from prepare_lesson(corpus, fitted, run, teacher, num_threads=num_threads)
         if parameters is None:
             parameters = initial_parameters(model_config, len(corpus.vocab), fitted.seed)
         learner: Any = engine.learner(parameters, model_config, fitted, device=fitted.device, ranks=ranks)
         if ranks is not None:
             learner = LeadingLearner(ranks, learner, corpus, model_config, fitted)
         recorder = RunRecorder(run, corpus, model_config, learner, card=card or {}, clock=clock)
-        loop = TrainingLoop(corpus, _plan(corpus, fitted, teacher), learner, recorder, monitor)
+        plan = Plan(lesson.ids, fitted, boundary_id=corpus.vocab.boundary_id, soft_targets=lesson.targets)
+        loop = TrainingLoop(corpus, plan, learner, recorder, monitor)
         loop.before_s, loop.memory = 0.0 if began is None else clock() - began, need.parts
         loop.spare_cores = threads.available() - num_threads
         if resume:
@@ -121,7 +124,7 @@ def train(
         if recorder.saved_step < 0:  # from here on, whatever ends the process, a resume finds a checkpoint
             loop.save()
         try:
-            yield from recorder.record([loop.started(num_threads, notes)])
+            yield from recorder.record([loop.started(num_threads, notes + lesson.notes)])
             while not loop.is_over:
                 yield from loop.advance()
             yield from loop.finish()
@@ -347,12 +350,6 @@ def sampled_text(model: EngineModel, corpus: Corpus, step: int, seed: int) -> Sa
     except DivergedError as error:  # training itself can continue
         return Sampled(step, f"[no text: {error.what}]")
     return Sampled(step, done.text)
-
-
-def _plan(corpus: Corpus, config: TrainConfig, teacher: Teacher | None) -> Plan:
-    """The windows of a training, with what the teacher expects in them."""
-    expected = None if teacher is None else soft_targets_for(teacher, corpus)
-    return Plan(corpus.train, config, boundary_id=corpus.vocab.boundary_id, soft_targets=expected)
 
 
 def _device(learner: Learner) -> str:

@@ -6,7 +6,7 @@ P parameters of s bytes, m moments and averages of each, G groups of lanes, B·T
     gradients   s·P·(G + 1)                                 each group's, and their sum
     optimiser   s·P·m
     checkpoint  2·s·P·(1 + m)                               the arrays and the file's bytes
-    teacher     2·N·V  if there is one: its probabilities of every character, and in the window
+    teacher     2·N·V  if there is one: the targets of all it reads, with what it writes, and in the window
     window      s·B·T·(5·V + Σ kept + one layer's gradients) logits, and the loss of each; gates and states
     report      libraries, the logits of scored text, the n-gram's counts
 
@@ -24,6 +24,7 @@ from charloom.memory import Need
 from charloom.parameters import cell_size, count_parameters, mlp_size
 from charloom.text.corpus import Corpus
 from charloom.training.baselines import LEAST_TRAIN_CHARS, MOST_TRAIN_CHARS
+from charloom.training.distillation import num_written
 from charloom.training.state import LoopState
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ _SETTINGS = {
     "gradients": "lower --threads, --hidden-size or --num-layers",
     "optimiser": "use --optimizer sgd, or lower --hidden-size or --num-layers",
     "checkpoint": "lower --hidden-size or --num-layers",
-    "teacher": "train on less text: --take-chars 1000000; with thousands of characters, also raise --min-count",
+    "teacher": "train on less text: --take-chars 1000000, or lower --written-chars; with thousands of characters, also raise --min-count",
     "report": "train on less text: --take-chars 1000000",
 }
 
@@ -75,6 +76,7 @@ def need_of(
         num_threads=num_threads,
         on_cpu=not training.device.startswith(("cuda", "mps")),
         is_taught=teacher is not None,
+        num_written=num_written(training, teacher),
     )
 
 
@@ -88,6 +90,7 @@ def training_need(
     num_threads: int,
     on_cpu: bool = True,
     is_taught: bool = False,
+    num_written: int = 0,
 ) -> Need:
     """Estimate the memory of a training beyond what the process already has, with the corpus.
 
@@ -100,6 +103,7 @@ def training_need(
         num_threads: in use.
         on_cpu: whether the window is in this memory.
         is_taught: whether a teacher's probabilities of every character are kept.
+        num_written: characters that the teacher writes.
     """
     size = 8 if training.precision == "float64" else 4
     bytes_of_weights = size * count_parameters(model, vocab_size)
@@ -111,7 +115,7 @@ def training_need(
         "optimiser": kept * bytes_of_weights,
         "checkpoint": 2 * (1 + kept) * bytes_of_weights,
         "window": size * _window_numbers(model, training, vocab_size, is_taught=is_taught) if on_cpu else 0,
-        "teacher": 2 * train_chars * vocab_size * is_taught,
+        "teacher": 2 * (train_chars + num_written) * vocab_size * is_taught,
         "report": LIBRARIES
         + 8 * vocab_size * _SCORED_CHARS
         + BYTES_PER_COUNTED_CHAR * _counted_chars(training, train_chars, held_out_chars),

@@ -1,11 +1,8 @@
 """The loss of a window and its gradient in every parameter, for some lanes of a batch.
 
-With a teacher, the gradient is that of the cross-entropy with mixed targets, of which w = `teacher_weight` are soft:
+With a teacher, the gradient is that of the cross-entropy with the targets q of `training.distillation`:
 
-    q = (1 − w) onehot(x) + w p          (1)  p the teacher's probabilities of the character x
-    objective = −Σ_v q_v ln s_v          (2)  s the network's; the loss that is reported stays −ln s_x
-
-Source: Hinton, Vinyals & Dean (2015), "Distilling the knowledge in a neural network", at temperature 1.
+    objective = −Σ_v q_v ln s_v          (1)  s the network's; the loss that is reported stays −ln s_x
 
 All randomness is a function of (seed, step, lane), so lanes can be divided among threads.
 """
@@ -96,23 +93,21 @@ class TrainStep:
         objective = total
         if batch.soft_targets is not None:
             soft = batch.soft_targets[:, -1:] if last_only else batch.soft_targets
-            objective = self._distilled(total, scores, soft.flatten(0, 1))
+            objective = _cross_entropy(scores, soft.flatten(0, 1))
         objective = objective if config.loss == "sum" else objective / count
         gradients = _gradients(objective, list(learning.values()), on_gradient)
         return total.detach(), gradients, map_state(after, lambda x: x.detach().to(dtype))
-
-    def _distilled(self, total: Tensor, scores: Tensor, soft: Tensor) -> Tensor:
-        """Compute (2) from the loss, the logits and the teacher's probabilities."""
-        w, soft = self.train_config.teacher_weight, soft.to(scores.dtype)
-        # probabilities in float16 add up to 1 within a thousandth
-        return total * (1 - w) + w * F.cross_entropy(
-            scores, soft / soft.sum(1, keepdim=True), reduction="sum"
-        )
 
     def reset_state(self, step: int, lanes: range) -> State:
         """The state that lanes return to at a reset."""
         drawn, like = draws.reset_state(self.config, self.train_config, step, lanes), self.params["out.bias"]
         return map_state(drawn, lambda x: torch.as_tensor(np.array(x), dtype=like.dtype, device=like.device))
+
+
+def _cross_entropy(scores: Tensor, soft: Tensor) -> Tensor:
+    """Compute (1), summed over characters; targets in float16 add up to 1 within a thousandth."""
+    soft = soft.to(scores.dtype)
+    return F.cross_entropy(scores, soft / soft.sum(1, keepdim=True), reduction="sum")
 
 
 def _gradients(
