@@ -1,7 +1,7 @@
 """Losses of a recipe on tiny Shakespeare, seed by seed: the figures quoted in docs/results.md.
 
 python -m benchmarks quality --recipe best [--seeds 3] [--minutes 3] [--text tinyshakespeare] [--dynamic]
-python -m benchmarks quality --recipe record-chain --members 7 --student [--models FOLDER] [--dynamic]
+python -m benchmarks quality --recipe record-chain --members 7 --student record-student [--models FOLDER] [--dynamic]
 python -m benchmarks quality --recipe enwik8 --seeds 1 [--models FOLDER] [--dynamic]
 
 Each seed trains on the first nine tenths, and the final model is evaluated on the last tenth, which training
@@ -13,8 +13,8 @@ enwik8 is read as bytes: 90 million are trained on, and the last 5 million evalu
 nats / ln 2.
 
 With --members, the networks form a chain: each is taught by the one before, and each row also has the losses of the
-ensemble of all networks so far. --student adds one network, taught by the ensemble of the chain. Finished networks are
-kept in FOLDER, where an interrupted benchmark continues.
+ensemble of all networks so far. --student adds one network of another recipe, taught by the ensemble of the chain.
+Finished networks are kept in FOLDER, where an interrupted benchmark continues.
 """
 
 from __future__ import annotations
@@ -137,11 +137,12 @@ def _network(folder: Path, name: str) -> Path:
 
 def facts_of(done: Trained, corpus: Corpus) -> dict[str, Any]:
     """What a training took."""
-    return {
+    written = {"written_chars": done.num_written} if done.num_written else {}
+    return written | {
         "seed": done.settings["seed"],
         "num_params": done.num_params,
         "steps": done.finished.step,
-        "epochs": rounded(done.finished.chars_seen / len(corpus.train)),
+        "epochs": rounded(done.finished.chars_seen / (len(corpus.train) + done.num_written)),
         "train_time_s": rounded(done.finished.train_time_s),
         "wall_time_s": rounded(done.finished.wall_time_s),
         "chars_per_s": round(done.finished.chars_seen / done.finished.train_time_s),
@@ -156,24 +157,25 @@ def growing(
     *,
     dynamic: bool,
     is_chain: bool,
-    has_student: bool = False,
+    student: str | None = None,
 ) -> Iterator[list[dict[str, Any]]]:
     """Train network after network; the rows so far, after each, the last of which is printed.
 
-    In a chain, each network is taught by the one before, and each row has the losses of the ensemble of all so far. The
-    student is one network more, taught by the ensemble of the chain. Of a chain, only the last network and the last
-    ensemble are scored under the dynamic protocol, which takes long.
+    In a chain, each network is taught by the one before, and each row has the losses of the ensemble of all so far. With
+    `student`, a recipe, one network more is taught by the ensemble of the chain. Of a chain, only the last network and
+    the last ensemble are scored under the dynamic protocol, which takes long.
     """
     rows: list[dict[str, Any]] = []
     members: list[ModelFile] = []
-    names = [*map(str, range(number)), *["student"] * has_student]
+    names = [*map(str, range(number)), *["student"] * (student is not None)]
     for seed, name in enumerate(names):
         teacher = _teacher(members if name == "student" else members[-1:], folder) if is_chain else None
         own, learns = {**settings, "seed": seed}, dynamic and (not is_chain or name == names[-1])
+        own |= {"recipe": student} if name == "student" else {}
         rows.append(row_of(own, corpus, folder, name=name, dynamic=learns, teacher=teacher))
         members.append(read_model(_network(folder, name)))
         if name == "student":
-            rows[-1]["taught_by"] = f"the mean of seeds 0 to {number - 1}"
+            rows[-1] |= {"recipe": student, "taught_by": f"the mean of seeds 0 to {number - 1}"}
         if is_chain and len(members) > 1:
             rows[-1]["ensemble"] = losses_of(members, names[: len(members)], corpus, folder)
             rows[-1]["ensemble"] |= dynamic_loss_of(members, corpus) if learns else {}
@@ -201,7 +203,9 @@ def main(arguments: Sequence[str] = ()) -> None:
     parser.add_argument("--dynamic", action="store_true")
     parser.add_argument("--members", type=int, help="networks of a chain, each taught by the one before")
     parser.add_argument(
-        "--student", action="store_true", help="one network more, taught by the ensemble of the chain"
+        "--student",
+        metavar="RECIPE",
+        help="one network more of this recipe, taught by the ensemble of the chain",
     )
     parser.add_argument(
         "--models", type=Path, help="folder of finished networks, where an interrupted benchmark continues"
@@ -222,7 +226,7 @@ def main(arguments: Sequence[str] = ()) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         corpus, _ = whole(asked.text)
         number, is_chain = asked.members or asked.seeds, bool(asked.members)
-        how = {"dynamic": asked.dynamic, "is_chain": is_chain, "has_student": asked.student}
+        how = {"dynamic": asked.dynamic, "is_chain": is_chain, "student": asked.student}
         for rows in growing(own, corpus, number, folder, **how):
             if is_chain:
                 found["cpu_hours"] = rounded(sum(row["cpu_hours"] for row in rows))

@@ -34,7 +34,7 @@ from charloom.reproduce.systems import BESIDE
 from charloom.runs import Run
 from charloom.text import Corpus, read_corpus
 from charloom.training import train
-from charloom.training.distillation import Teacher
+from charloom.training.distillation import Teacher, num_written
 from charloom.training.events import Finished
 
 LOG = RESULTS / "trials.jsonl"
@@ -55,6 +55,7 @@ class Trained:
         finished: the last event.
         num_params: number of parameters.
         settings: the settings as given.
+        num_written: characters that a teacher wrote, which were trained on too.
     """
 
     kept: ModelFile
@@ -62,6 +63,7 @@ class Trained:
     finished: Finished
     num_params: int
     settings: Mapping[str, Any]
+    num_written: int = 0
 
 
 def data_file(name: str) -> Path:
@@ -111,6 +113,7 @@ def trained(corpus: Corpus, settings: Mapping[str, Any], *, teacher: Teacher | N
         finished,
         count_parameters(kept.model_config, len(corpus.vocab)),
         settings,
+        num_written(own.train_config, teacher),
     )
 
 

@@ -57,11 +57,15 @@ def test_a_student_is_taught_by_the_ensemble_of_the_chain(corpus, tmp_path, monk
         return train(corpus, settings, teacher=teacher)
 
     monkeypatch.setattr(quality, "trained", noted)
-    how = {"dynamic": True, "is_chain": True, "has_student": True}
+    recipe = tmp_path / "student.toml"
+    recipe.write_text("[train]\nteacher_weight = 0.25\nwritten_chars = 300\n", encoding="utf-8")
+    how = {"dynamic": True, "is_chain": True, "student": str(recipe)}
     *_, rows = quality.growing(settings, corpus, 2, tmp_path, **how)
     assert teachers == [0, 1, 2]
     assert [row["seed"] for row in rows] == [0, 1, 2]
     assert ["taught_by" in row for row in rows] == [False, False, True]
+    assert [row.get("recipe") for row in rows] == [None, None, str(recipe)]
+    assert [row.get("written_chars") for row in rows] == [None, None, 300]
     members = [read_model(tmp_path / f"{name}.safetensors") for name in ("0", "1", "student")]
     together = EnsembleModel([load_engine("auto").model(one.parameters, one.model_config) for one in members])
     losses = trials.judged(together, corpus, num_windows=quality.WINDOWS)

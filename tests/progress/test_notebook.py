@@ -8,7 +8,7 @@ import pytest
 
 from charloom import progress
 from charloom.progress import notebook
-from charloom.training.events import Closing, Finished
+from charloom.training.events import Closing, Finished, Preparing
 
 from .test_terminal import ARABIC, EVENTS
 
@@ -58,6 +58,13 @@ def test_one_output_shows_the_run_its_progress_and_its_end(job, outputs, capsys)
     assert "note: batch shrunk to 3" in last
     assert "<progress value='1.0000'" in last
     assert ARABIC in last
+
+
+def test_what_a_teacher_does_before_the_first_step_is_shown(job, outputs):
+    with progress.reporter(job) as report:
+        report(Preparing("the teacher reads", 0.25))
+    assert outputs[0].texts[-1] == "the teacher reads: 25%"
+    assert "<progress value='0.2500'" in outputs[0].pages[-1]
 
 
 def test_texts_are_escaped(job, outputs):

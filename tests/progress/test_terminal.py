@@ -9,7 +9,16 @@ import pytest
 from charloom import progress
 from charloom.cli.output import colours
 from charloom.progress import clock
-from charloom.training.events import Closing, Finished, Progress, Sampled, Saved, Started, Validation
+from charloom.training.events import (
+    Closing,
+    Finished,
+    Preparing,
+    Progress,
+    Sampled,
+    Saved,
+    Started,
+    Validation,
+)
 
 ARABIC = "كان يا ما كان"
 HOSTILE = f"{ARABIC}\x1b[2J\n\x07end"
@@ -58,6 +67,17 @@ def test_the_final_report_says_what_it_measures(job, monkeypatch, stream):
     shown_text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown(job, [*EVENTS, *closing], stream(), monkeypatch))
     assert re.search(r"measuring the loss on held-out text: \d+%", shown_text)
     assert stream is Terminal or shown_text.count("measuring") == 1
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_what_a_teacher_does_before_the_first_step_is_shown(job, monkeypatch, stream):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "120")
+    doing = [Preparing("the teacher writes", share) for share in (0.0, 0.5, 1.0)]
+    shown_text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown(job, doing, stream(), monkeypatch))
+    assert "the teacher writes" in shown_text
+    assert "measuring" not in shown_text
+    assert shown_text == "the teacher writes: 0%\n" if stream is io.StringIO else "100 %" in shown_text
 
 
 def test_plain_lines_are_rare(job, monkeypatch):

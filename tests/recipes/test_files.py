@@ -32,6 +32,12 @@ def test_every_built_in_recipe_is_described_and_has_legal_settings(name):
     with_settings(TrainConfig(), recipe.settings)
 
 
+def test_several_names_point_to_the_members_of_an_ensemble():
+    with pytest.raises(ConfigError, match="is several names") as caught:
+        find_recipe("flash,best,record")
+    assert "--members 3" in caught.value.fix
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_a_recipe_may_begin_with_a_byte_order_mark(tmp_path, encoding):
     (tmp_path / "mine.toml").write_bytes('cell = "lstm"\r\nsteps = 3\r\n'.encode(encoding))

@@ -85,6 +85,12 @@ def find_recipe(name: str) -> Recipe:
             what = f"cannot read the recipe {name}"
             raise ConfigError(what, why=str(error), fix="give a TOML file in UTF-8") from error
     known = _named_files()
+    if "," in name:
+        raise ConfigError(
+            f"recipe {name!r} is several names",
+            why="only the members of an ensemble train with several recipes, in turns",
+            fix=f"name one recipe, or add --members {name.count(',') + 1} to charloom train",
+        )
     if name not in known:
         near = nearest_name(name, known)
         raise ConfigError(
