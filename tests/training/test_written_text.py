@@ -17,7 +17,7 @@ from charloom.parameters import initial_parameters
 from charloom.steps import result_of
 from charloom.text import read_corpus
 from charloom.text.prepared import open_prepared, write_prepared
-from charloom.training import Preparing, Started, written_text
+from charloom.training import Preparing, Started, distillation, written_text
 from charloom.training.written_text import written_corpus
 
 TEXT = "the cat sat on the mat, a dog ran to the sea.\n" * 120
@@ -49,7 +49,8 @@ def drawn(corpus, cell="gru"):
 
 
 @pytest.mark.parametrize("number", [1, 999, 4_096, 9_000])
-def test_a_teacher_writes_passages_which_are_its_samples(number, text):
+def test_a_teacher_writes_passages_which_are_its_samples(number, text, monkeypatch):
+    monkeypatch.setattr(written_text, "PASSAGES_AT_ONCE", 2)
     corpus = read_corpus([text], TextConfig())
     model, vocab = drawn(corpus), corpus.vocab
     shares, steps = [], written_corpus(model, corpus, number, 3)
@@ -140,15 +141,24 @@ def test_a_stop_keeps_what_is_written_and_nothing_before_that(text, teacher, tmp
         np.testing.assert_array_equal(resumed.file.parameters[name], x, err_msg=name)
 
 
-def test_a_branch_keeps_what_was_written(text, teacher, tmp_path):
+def test_a_branch_keeps_what_was_written(text, teacher, tmp_path, monkeypatch):
     list(job_of(text, teacher, tmp_path / "student").events())
+    monkeypatch.setattr(distillation, "written_corpus", None)
     branch = charloom.resume(
         tmp_path / "student", settings={"learning_rate": 0.01}, more_steps=4, out=tmp_path / "b", quiet=True
     )
     assert branch.run.written_path.read_bytes() == (tmp_path / "student" / "written.chars").read_bytes()
 
 
-@pytest.mark.parametrize("fault", ["cut", "changed", "another"])
+def test_a_batch_may_be_larger_than_the_text_if_the_teacher_writes(text, teacher, tmp_path):
+    text.write_text(TEXT[:2_000], encoding="utf-8")
+    events = job_of(text, teacher, tmp_path / "student", batch_size=200).events()
+    started = next(event for event in events if isinstance(event, Started))
+    events.close()
+    assert not [note for note in started.notes if "reduced" in note]
+
+
+@pytest.mark.parametrize("fault", ["cut", "changed", "another", "shorter"])
 def test_damaged_text_is_an_error(fault, text, teacher, tmp_path):
     events = job_of(text, teacher, tmp_path / "run").events()
     next(event for event in events if event.step >= 4)
@@ -159,8 +169,12 @@ def test_damaged_text_is_an_error(fault, text, teacher, tmp_path):
         path.write_bytes(content[:-1])
     elif fault == "changed":
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    else:
+    elif fault == "another":
         shutil.copy(other_corpus(tmp_path), path)
+    else:
+        written = open_prepared(path)
+        path.unlink()
+        write_prepared(replace(written, train=np.array(written.train[:-1])), path)
     with pytest.raises(DataError, match=r"written\.chars"):
         charloom.resume(tmp_path / "run", quiet=True)
 
