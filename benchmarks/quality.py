@@ -1,7 +1,7 @@
 """Losses of a recipe on tiny Shakespeare, seed by seed: the figures quoted in docs/results.md.
 
 python -m benchmarks quality --recipe best [--seeds 3] [--minutes 3] [--text tinyshakespeare] [--dynamic]
-python -m benchmarks quality --recipe record-chain --members 7 --student record-student [--models FOLDER] [--dynamic]
+python -m benchmarks quality --recipe record-chain --members 4 --student record-student --students 2 [--dynamic]
 python -m benchmarks quality --recipe enwik8 --seeds 1 [--models FOLDER] [--dynamic]
 
 Each seed trains on the first nine tenths, and the final model is evaluated on the last tenth, which training
@@ -13,8 +13,8 @@ enwik8 is read as bytes: 90 million are trained on, and the last 5 million evalu
 nats / ln 2.
 
 With --members, the networks form a chain: each is taught by the one before, and each row also has the losses of the
-ensemble of all networks so far. --student adds one network of another recipe, taught by the ensemble of the chain.
-Finished networks are kept in FOLDER, where an interrupted benchmark continues.
+ensemble of all networks so far. --student adds --students networks of another recipe, each taught by the ensemble of all
+before it. Finished networks are kept in FOLDER, where an interrupted benchmark continues.
 """
 
 from __future__ import annotations
@@ -157,25 +157,27 @@ def growing(
     *,
     dynamic: bool,
     is_chain: bool,
-    student: str | None = None,
+    students: Sequence[str] = (),
 ) -> Iterator[list[dict[str, Any]]]:
     """Train network after network; the rows so far, after each, the last of which is printed.
 
-    In a chain, each network is taught by the one before, and each row has the losses of the ensemble of all so far. With
-    `student`, a recipe, one network more is taught by the ensemble of the chain. Of a chain, only the last network and
-    the last ensemble are scored under the dynamic protocol, which takes long.
+    In a chain, each network is taught by the one before, and each row has the losses of the ensemble of all so far. After
+    it, each of `students`, which are recipes, is taught by the ensemble of all so far. Of a chain, only the last network
+    and the last ensemble are scored under the dynamic protocol, which takes long.
     """
     rows: list[dict[str, Any]] = []
     members: list[ModelFile] = []
-    names = [*map(str, range(number)), *["student"] * (student is not None)]
-    for seed, name in enumerate(names):
-        teacher = _teacher(members if name == "student" else members[-1:], folder) if is_chain else None
+    recipes = [*[settings.get("recipe")] * number, *students]
+    names = [str(k) if k < number else f"student-{k - number}" for k in range(len(recipes))]
+    for seed, (name, recipe) in enumerate(zip(names, recipes, strict=True)):
+        is_student = seed >= number
+        teacher = _teacher(members if is_student else members[-1:], folder) if is_chain else None
         own, learns = {**settings, "seed": seed}, dynamic and (not is_chain or name == names[-1])
-        own |= {"recipe": student} if name == "student" else {}
+        own |= {"recipe": recipe} if is_student else {}
         rows.append(row_of(own, corpus, folder, name=name, dynamic=learns, teacher=teacher))
         members.append(read_model(_network(folder, name)))
-        if name == "student":
-            rows[-1] |= {"recipe": student, "taught_by": f"the mean of seeds 0 to {number - 1}"}
+        if is_student:
+            rows[-1] |= {"recipe": recipe, "taught_by": f"the mean of seeds 0 to {seed - 1}"}
         if is_chain and len(members) > 1:
             rows[-1]["ensemble"] = losses_of(members, names[: len(members)], corpus, folder)
             rows[-1]["ensemble"] |= dynamic_loss_of(members, corpus) if learns else {}
@@ -207,6 +209,7 @@ def main(arguments: Sequence[str] = ()) -> None:
         metavar="RECIPE",
         help="one network more of this recipe, taught by the ensemble of the chain",
     )
+    parser.add_argument("--students", type=int, default=1, help="how many, each taught by all before it")
     parser.add_argument(
         "--models", type=Path, help="folder of finished networks, where an interrupted benchmark continues"
     )
@@ -226,7 +229,8 @@ def main(arguments: Sequence[str] = ()) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         corpus, _ = whole(asked.text)
         number, is_chain = asked.members or asked.seeds, bool(asked.members)
-        how = {"dynamic": asked.dynamic, "is_chain": is_chain, "student": asked.student}
+        students = [asked.student] * asked.students if asked.student else []
+        how = {"dynamic": asked.dynamic, "is_chain": is_chain, "students": students}
         for rows in growing(own, corpus, number, folder, **how):
             if is_chain:
                 found["cpu_hours"] = rounded(sum(row["cpu_hours"] for row in rows))

@@ -48,7 +48,7 @@ def test_every_seed_adds_a_row_and_a_chain_its_ensemble(is_chain, corpus, tmp_pa
     assert sorted(path.name for path in tmp_path.glob("?.safetensors")) == ["0.safetensors", "1.safetensors"]
 
 
-def test_a_student_is_taught_by_the_ensemble_of_the_chain(corpus, tmp_path, monkeypatch):
+def test_a_student_is_taught_by_the_ensemble_of_all_before_it(corpus, tmp_path, monkeypatch):
     settings, teachers = {name: value for name, value in TINY.items() if name != "seed"}, []
     train = quality.trained
 
@@ -59,19 +59,20 @@ def test_a_student_is_taught_by_the_ensemble_of_the_chain(corpus, tmp_path, monk
     monkeypatch.setattr(quality, "trained", noted)
     recipe = tmp_path / "student.toml"
     recipe.write_text("[train]\nteacher_weight = 0.25\nwritten_chars = 300\n", encoding="utf-8")
-    how = {"dynamic": True, "is_chain": True, "student": str(recipe)}
+    how = {"dynamic": True, "is_chain": True, "students": [str(recipe)] * 2}
     *_, rows = quality.growing(settings, corpus, 2, tmp_path, **how)
-    assert teachers == [0, 1, 2]
-    assert [row["seed"] for row in rows] == [0, 1, 2]
-    assert ["taught_by" in row for row in rows] == [False, False, True]
-    assert [row.get("recipe") for row in rows] == [None, None, str(recipe)]
-    assert [row.get("written_chars") for row in rows] == [None, None, 300]
-    members = [read_model(tmp_path / f"{name}.safetensors") for name in ("0", "1", "student")]
+    assert teachers == [0, 1, 2, 3]
+    assert [row["seed"] for row in rows] == [0, 1, 2, 3]
+    assert [row.get("taught_by", "")[-6:] for row in rows] == ["", "", "0 to 1", "0 to 2"]
+    assert [row.get("recipe") for row in rows] == [None, None, str(recipe), str(recipe)]
+    assert [row.get("written_chars") for row in rows] == [None, None, 300, 300]
+    names = ("0", "1", "student-0", "student-1")
+    members = [read_model(tmp_path / f"{name}.safetensors") for name in names]
     together = EnsembleModel([load_engine("auto").model(one.parameters, one.model_config) for one in members])
     losses = trials.judged(together, corpus, num_windows=quality.WINDOWS)
     for protocol, loss in (losses | quality.dynamic_loss_of(members, corpus)).items():
-        assert rows[2]["ensemble"][protocol] == pytest.approx(loss, abs=1e-3)
-    assert rows[2]["ensemble"]["dynamic"] < rows[2]["ensemble"]["stream"]
+        assert rows[3]["ensemble"][protocol] == pytest.approx(loss, abs=1e-3)
+    assert rows[3]["ensemble"]["dynamic"] < rows[3]["ensemble"]["stream"]
 
 
 def test_enwik8_is_divided_as_usual():
