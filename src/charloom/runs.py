@@ -130,10 +130,8 @@ class Run(Summarised):
         Folders that were there before stay, and so do folders with other files in them, and what another process has
         locked.
         """
-        kept = (self.model_path, self.lock_path, self.written_path)
-        if not self.made or self.checkpoint_paths() or any(path.exists() for path in kept):
-            return
-        if any(event.get("step", 0) for _, event in _numbered_events(self.events_path)):
+        kept = (self.model_path, self.lock_path, self.written_path, *self.checkpoint_paths())
+        if not self.made or any(path.exists() for path in kept) or _has_begun(self.events_path):
             return
         for path in (self.config_path, self.events_path, self.corpus_path, self.teacher_path):
             with contextlib.suppress(OSError):
@@ -301,6 +299,11 @@ def newer_names(run: Run) -> tuple[str, ...]:
     config = run.config()
     written_by = str(config.get("versions", {}).get("charloom", ""))
     return unknown_note(str(run.config_path), _CONFIG.unknown(config), written_by)
+
+
+def _has_begun(events_path: Path) -> bool:
+    """Whether the events of a run tell of a step."""
+    return any(event.get("step", 0) for _, event in _numbered_events(events_path))
 
 
 def _numbered_events(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -30,7 +30,7 @@ from charloom.errors import ConfigError, DataError
 from charloom.evaluation.protocols import exact_segments, iterate_segments
 from charloom.modelfile import ModelFile
 from charloom.runs import Run, model_file_of
-from charloom.text.batching import Window
+from charloom.text.batching import Plan, Window
 from charloom.text.checksums import verify_windows
 from charloom.text.corpus import Corpus
 from charloom.text.prepared import open_prepared, write_prepared
@@ -177,6 +177,10 @@ class Lesson:
     ids: UInt[Array, " K"]
     targets: Float16[Array, "J V"] | None = None
     notes: tuple[str, ...] = ()
+
+    def plan(self, corpus: Corpus, config: TrainConfig) -> Plan:
+        """The windows of the training."""
+        return Plan(self.ids, config, boundary_id=corpus.vocab.boundary_id, soft_targets=self.targets)
 
 
 def num_written(config: TrainConfig, teacher: Teacher | None) -> int:

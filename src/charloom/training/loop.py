@@ -101,21 +101,18 @@ def train(
         DivergedError: a loss or gradient is not finite; the best model and the last checkpoint are kept.
     """
     with run.removed_if_unused():
-        written = num_written(train_config, teacher)
-        fitted, notes = fit_batch(len(corpus.train) + written, train_config)
+        fitted, notes = fit_batch(len(corpus.train) + num_written(train_config, teacher), train_config)
         engine = load_engine(fitted.engine)
     blas = fitted.threads if engine.uses_blas and fitted.threads is not None else 1
     with run.removed_if_unused(), run.lock(), threads.limit(fitted.threads, blas=blas) as num_threads:
         need = need_of(corpus, model_config, fitted, num_threads, ranks=ranks, teacher=teacher).check()
         lesson = yield from prepare_lesson(corpus, fitted, run, teacher, num_threads=num_threads)
-        if parameters is None:
-            parameters = initial_parameters(model_config, len(corpus.vocab), fitted.seed)
+        parameters = parameters or initial_parameters(model_config, len(corpus.vocab), fitted.seed)
         learner: Any = engine.learner(parameters, model_config, fitted, device=fitted.device, ranks=ranks)
         if ranks is not None:
             learner = LeadingLearner(ranks, learner, corpus, model_config, fitted)
         recorder = RunRecorder(run, corpus, model_config, learner, card=card or {}, clock=clock)
-        plan = Plan(lesson.ids, fitted, boundary_id=corpus.vocab.boundary_id, soft_targets=lesson.targets)
-        loop = TrainingLoop(corpus, plan, learner, recorder, monitor)
+        loop = TrainingLoop(corpus, lesson.plan(corpus, fitted), learner, recorder, monitor)
         loop.before_s, loop.memory = 0.0 if began is None else clock() - began, need.parts
         loop.spare_cores = threads.available() - num_threads
         if resume:
