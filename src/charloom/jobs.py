@@ -97,6 +97,15 @@ class TrainingJob:
         )
         return logged(events, self.run) if self.log == "tensorboard" else events
 
+    def what_is_kept(self) -> str | None:
+        """What a training that was stopped has saved; None if nothing, not even its folder."""
+        if not self.run.config_path.exists():
+            return None
+        checkpoint, _ = self.run.newest_checkpoint()
+        if checkpoint is not None:
+            return f"a checkpoint of step {checkpoint.step:,} was saved"
+        return "no checkpoint was saved" + ", but what the teacher wrote" * self.run.written_path.exists()
+
     def _monitor(self) -> Callable[[Mapping[str, Any]], dict[str, Any]] | None:
         """Measure what `watch` asks for, on held-out text if there is enough."""
         if self.resolved.train_config.watch is None:

@@ -12,7 +12,7 @@ import pytest
 from charloom.cli import train as train_module
 from charloom.modelfile import read_model
 from charloom.runs import Run
-from charloom.training import Finished, Progress
+from charloom.training import Finished, Preparing, Progress
 from charloom.training.stop_signals import SIGNALS
 
 from .conftest import TINY
@@ -24,7 +24,7 @@ TRAIN = ["train", "tales.txt", "--steps", "60", "--validate-every", "20", "--dro
 def stop_after(monkeypatch):
     """Send this process a signal after a number of reported events."""
 
-    def arrange(num_events, number=signal.SIGINT, kind=Progress, again=None):
+    def arrange(num_events, number=signal.SIGINT, kind=Progress, again=None, what=""):
         reporter, left = train_module.reporter, iter(range(num_events))
 
         @contextlib.contextmanager
@@ -33,7 +33,8 @@ def stop_after(monkeypatch):
 
                 def report_and_stop(event):
                     report(event)
-                    if isinstance(event, kind) and next(left, None) is None:
+                    counts = isinstance(event, kind) and what in getattr(event, "what", "")
+                    if counts and next(left, None) is None:
                         os.kill(os.getpid(), number)
                         if again is not None:
                             os.kill(os.getpid(), again)
@@ -88,6 +89,19 @@ def test_a_signal_before_the_first_steps_leaves_a_checkpoint_too(charloom, works
     assert done.code == 130
     assert done.json["error"]["kind"] == "StoppedError"
     assert Run(workspace / "run").checkpoint_paths()
+
+
+@pytest.mark.parametrize("what", ["the teacher writes", "the teacher reads"])
+def test_a_signal_while_the_teacher_prepares_says_what_is_kept(charloom, workspace, stop_after, what):
+    charloom([*TRAIN, "--out", "teacher"])
+    stop_after(0, kind=Preparing, what=what)
+    done = charloom([*TRAIN, "--out", "run", "--teacher", "teacher", "--written-chars", "3000"])
+    assert done.code == 130
+    is_kept = what == "the teacher reads"
+    assert (workspace / "run").exists() == is_kept
+    assert ("charloom train --resume run" in done.err) == is_kept
+    expected = "but what the teacher wrote" if is_kept else "nothing had been trained"
+    assert expected in done.err
 
 
 def test_a_signal_during_the_final_report_does_not_undo_the_run(charloom, workspace, stop_after):

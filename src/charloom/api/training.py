@@ -152,10 +152,7 @@ def _finish(job: TrainingJob, on_event: Callable[[Event], None] | None, *, quiet
     except TrainingStopped as stopped:
         if stopped.number != signal.SIGINT:
             signal.raise_signal(stopped.number)
-        checkpoint, _ = job.run.newest_checkpoint()
-        step = 0 if checkpoint is None else checkpoint.step
-        path = str(job.run.path)
-        raise KeyboardInterrupt(
-            f"a checkpoint of step {step:,} was saved; continue with charloom.resume({path!r})"
-        ) from stopped
+        kept = job.what_is_kept()
+        how = f"; continue with charloom.resume({str(job.run.path)!r})" if kept else ""
+        raise KeyboardInterrupt(f"{kept or 'nothing had been trained'}{how}") from stopped
     return replace(load(job.run.path), trained_on=job.corpus)

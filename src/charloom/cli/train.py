@@ -304,10 +304,11 @@ def run_job(show: Show, job: TrainingJob) -> None:
 
 
 def _stopped(job: TrainingJob) -> StoppedError:
-    checkpoint, _ = job.run.newest_checkpoint()
-    saved = "no checkpoint" if checkpoint is None else f"a checkpoint of step {checkpoint.step:,}"
+    kept = job.what_is_kept()
+    if kept is None:
+        return StoppedError("interrupted", why="nothing had been trained", fix="run the command again")
     fix = f"continue with charloom train --resume {quoted(job.run.path)}"
-    return StoppedError("interrupted", why=f"{saved} was saved", fix=fix)
+    return StoppedError("interrupted", why=kept, fix=fix)
 
 
 app = verb(
