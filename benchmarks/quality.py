@@ -71,7 +71,7 @@ def row_of(
         record.write_text(json.dumps({"settings": settings, "row": row}), encoding="utf-8")
 
     if not row:
-        for stale in folder.glob(f"{name}-windows_*.npy"):
+        for stale in folder.glob(f"{name}-*.npy"):
             stale.unlink()
         began = time.process_time()
         done = trained(corpus, settings, teacher=teacher)
@@ -82,7 +82,7 @@ def row_of(
     if "stream" not in row:
         note(losses_of([network], [name], corpus, folder))
     if dynamic and "dynamic" not in row:
-        note(dynamic_loss_of([network], corpus))
+        note(dynamic_loss_of([network], [name], corpus, folder))
     return row
 
 
@@ -108,9 +108,7 @@ def _losses_in_windows(model: EngineModel, ids: np.ndarray, length: int, kept: P
     """The losses of a network in random windows, in nats, (windows, length)."""
     if not kept.exists():
         windows = iterate_windows(model, ids, window=length, num_windows=WINDOWS)
-        begun = kept.with_suffix(".begun.npy")
-        np.save(begun, np.concatenate([*windows]).astype(np.float32))
-        begun.replace(kept)
+        _keep(np.concatenate([*windows]), kept)
     return np.load(kept)
 
 
@@ -125,10 +123,35 @@ def mean_loss(each: Sequence[np.ndarray]) -> float:
     return float(np.log(len(each)) - log_sum.mean())
 
 
-def dynamic_loss_of(members: Sequence[ModelFile], corpus: Corpus) -> dict[str, float]:
-    """The held-out loss of networks that learn while they are scored."""
-    assert corpus.validation is not None
-    return {"dynamic": rounded(dynamic_score(members, corpus.validation).loss_nats)}
+def dynamic_loss_of(
+    members: Sequence[ModelFile], names: Sequence[str], corpus: Corpus, folder: Path
+) -> dict[str, float]:
+    """The held-out loss of a network, or of an ensemble, that learns while it is scored; as in `losses_of`.
+
+    Each member learns from its own loss, so that an ensemble's loss follows from those of its members.
+    """
+    ids = corpus.validation
+    assert ids is not None
+    each = [
+        _losses_while_learning(network, ids, folder / f"{name}-dynamic.npy")
+        for network, name in zip(members, names, strict=True)
+    ]
+    return {"dynamic": rounded(mean_loss(each))}
+
+
+def _losses_while_learning(network: ModelFile, ids: np.ndarray, kept: Path) -> np.ndarray:
+    """The losses of a network that learns from each window after it is scored, in nats, one for each character."""
+    if not kept.exists():
+        found: list[np.ndarray] = []
+        dynamic_score([network], ids, on_losses=lambda losses: found.append(losses.ravel()))
+        _keep(np.concatenate(found), kept)
+    return np.load(kept)
+
+
+def _keep(losses: np.ndarray, path: Path) -> None:
+    begun = path.with_suffix(".begun.npy")
+    np.save(begun, losses.astype(np.float32))
+    begun.replace(path)
 
 
 def _network(folder: Path, name: str) -> Path:
@@ -162,8 +185,7 @@ def growing(
     """Train network after network; the rows so far, after each, the last of which is printed.
 
     In a chain, each network is taught by the one before, and each row has the losses of the ensemble of all so far. After
-    it, each of `students`, which are recipes, is taught by the ensemble of all so far. Of a chain, only the last network
-    and the last ensemble are scored under the dynamic protocol, which takes long.
+    it, each of `students`, which are recipes, is taught by the ensemble of all so far.
     """
     rows: list[dict[str, Any]] = []
     members: list[ModelFile] = []
@@ -172,15 +194,14 @@ def growing(
     for seed, (name, recipe) in enumerate(zip(names, recipes, strict=True)):
         is_student = seed >= number
         teacher = _teacher(members if is_student else members[-1:], folder) if is_chain else None
-        own, learns = {**settings, "seed": seed}, dynamic and (not is_chain or name == names[-1])
-        own |= {"recipe": recipe} if is_student else {}
-        rows.append(row_of(own, corpus, folder, name=name, dynamic=learns, teacher=teacher))
+        own = {**settings, "seed": seed} | ({"recipe": recipe} if is_student else {})
+        rows.append(row_of(own, corpus, folder, name=name, dynamic=dynamic, teacher=teacher))
         members.append(read_model(_network(folder, name)))
         if is_student:
             rows[-1] |= {"recipe": recipe, "taught_by": f"the mean of seeds 0 to {seed - 1}"}
         if is_chain and len(members) > 1:
-            rows[-1]["ensemble"] = losses_of(members, names[: len(members)], corpus, folder)
-            rows[-1]["ensemble"] |= dynamic_loss_of(members, corpus) if learns else {}
+            so_far = members, names[: len(members)], corpus, folder
+            rows[-1]["ensemble"] = losses_of(*so_far) | (dynamic_loss_of(*so_far) if dynamic else {})
         print(json.dumps(rows[-1]), flush=True)
         yield rows
 

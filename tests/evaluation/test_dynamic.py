@@ -53,6 +53,16 @@ def test_an_ensemble_is_scored_by_the_mean_of_probabilities(ids):
     assert score.loss_nats == pytest.approx(-np.log(probabilities).mean(), rel=1e-9)
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_the_losses_of_every_window_are_reported(number, ids):
+    members, found = [network(seed) for seed in range(number)], []
+    score = dynamic_score(members, ids, on_losses=lambda losses: found.append(losses.copy()))
+    each = np.concatenate([losses.ravel() for losses in found])
+    assert len(each) == len(ids) - 1 == score.chars
+    assert each.mean(dtype=np.float64) == pytest.approx(score.loss_nats, rel=1e-6)
+    assert score.loss_nats == pytest.approx(dynamic_score(members, ids).loss_nats, rel=1e-5)
+
+
 def test_documents_begin_from_zero_in_every_member(ids):
     members = [network(0), network(1)]
     boundary = int(ids[40])

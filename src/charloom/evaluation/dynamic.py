@@ -20,7 +20,7 @@ from charloom.evaluation.protocols import Learning, Score, dynamic_loss
 from charloom.text.batching import Plan, fit_batch
 
 if TYPE_CHECKING:
-    from jaxtyping import Int
+    from jaxtyping import Float, Int
     from numpy import ndarray as Array
 
     from charloom.modelfile import ModelFile
@@ -52,6 +52,7 @@ def dynamic_score(
     precision: str = "float32",
     boundary_id: int | None = None,
     on_progress: Callable[[float], None] | None = None,
+    on_losses: Callable[[Float[Array, "L T"]], None] | None = None,
 ) -> Score:
     """Score a text while training on it; the networks in `members` are not changed, and dropout is off.
 
@@ -64,6 +65,7 @@ def dynamic_score(
         precision: float32, float64 or bfloat16.
         boundary_id: the symbol that begins a document, or None.
         on_progress: called with the share of the text read.
+        on_losses: called with the losses of each window, in nats.
 
     Raises:
         ConfigError: a setting is unknown, or the combination is invalid.
@@ -76,7 +78,8 @@ def dynamic_score(
         with_engine.learner(one.parameters, without_dropout(one.model_config), config, device=device)
         for one in members
     ]
-    together: Learning = learners[0] if len(learners) == 1 else LearningEnsemble(learners)
+    is_one = len(learners) == 1 and on_losses is None
+    together: Learning = learners[0] if is_one else LearningEnsemble(learners, on_losses)
     return dynamic_loss(together, Plan(ids, config, boundary_id=boundary_id), on_progress=on_progress)
 
 
@@ -86,8 +89,10 @@ class LearningEnsemble:
     The state is the members' states, one after the other, as in `EnsembleModel`.
     """
 
-    def __init__(self, members: Sequence[Learner]) -> None:
-        self.members = tuple(members)
+    def __init__(
+        self, members: Sequence[Learner], on_losses: Callable[[Float[Array, "L T"]], None] | None = None
+    ) -> None:
+        self.members, self._on_losses = tuple(members), on_losses
 
     def initial_state(self, lanes: range) -> State:
         """The members' states before their first window."""
@@ -105,6 +110,8 @@ class LearningEnsemble:
             before = EnsembleModel([member.model() for member in self.members])
             found, _ = before.losses(window, state)
             losses[k], chars[k] = np.mean(found, dtype=np.float64), found.size
+            if self._on_losses is not None:
+                self._on_losses(np.asarray(found))
             after: State = []
             for member, own in zip(self.members, before.split(state), strict=True):
                 own, metrics = member.advance(plan, step, 1, own)
