@@ -94,7 +94,9 @@ def test_the_documents_have_the_fields_of_what_is_written():
 
 def test_every_kind_of_event_is_declared_with_names_that_it_has():
     kinds = {cls.__name__.lower(): cls for cls in events.Event.__args__} | {"signals": events.UpdateStats}
-    written = {kind: cls for kind, cls in kinds.items() if kind not in ("updatestats", "preparing", "closing")}
+    written = {
+        kind: cls for kind, cls in kinds.items() if kind not in ("updatestats", "preparing", "closing")
+    }
     assert set(EVENT_LINES) == {*written, "diverged"}
     for kind, cls in written.items():
         assert names(EVENT_LINES[kind]) <= {spec.name for spec in fields(cls)}, kind
