@@ -7,6 +7,7 @@ from typing import TypeVar
 
 Progress = TypeVar("Progress")
 Result = TypeVar("Result")
+Changed = TypeVar("Changed")
 
 
 def result_of(
@@ -32,3 +33,28 @@ def result_of(
             return result
         if on_progress is not None:
             on_progress(progress)
+
+
+def mapped(
+    steps: Generator[Progress, None, Result], change: Callable[[Progress], Changed]
+) -> Generator[Changed, None, Result]:
+    """Take all steps, yield `change` of what each yields, and return their result.
+
+    Example:
+        >>> def halves():
+        ...     yield 0.5
+        ...     yield 1.0
+        ...     return "done"
+        >>> result_of(mapped(halves(), "{:.0%}".format), print)
+        50%
+        100%
+        'done'
+    """
+    results: list[Result] = []
+
+    def kept() -> Generator[Progress, None, None]:
+        results.append((yield from steps))
+
+    for progress in kept():
+        yield change(progress)
+    return results[0]

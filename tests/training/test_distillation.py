@@ -21,23 +21,10 @@ from charloom.text import read_corpus
 from charloom.text.batching import Plan
 from charloom.training.distillation import Teacher, mixed_targets, soft_targets
 
-TEXT = "the cat sat on the mat, a dog ran to the sea.\n" * 120
-TINY = {"cell": "gru", "hidden_size": 8, "batch_size": 4, "bptt_length": 16, "warmup": 0, "engine": "torch"}
+from .conftest import TINY
+
 HALF = 1e-3
 """Relative rounding of float16, with room for the sums of float32."""
-
-
-@pytest.fixture
-def text(tmp_path):
-    path = tmp_path / "text.txt"
-    path.write_text(TEXT, encoding="utf-8")
-    return path
-
-
-@pytest.fixture
-def teacher(text, tmp_path):
-    charloom.train(text, out=tmp_path / "teacher", steps=30, learning_rate=0.02, quiet=True, **TINY)
-    return tmp_path / "teacher"
 
 
 def taught(text, teacher, out, **settings):

@@ -20,22 +20,9 @@ from charloom.text.prepared import open_prepared, write_prepared
 from charloom.training import Preparing, Started, distillation, written_text
 from charloom.training.written_text import written_corpus
 
-TEXT = "the cat sat on the mat, a dog ran to the sea.\n" * 120
-TINY = {"cell": "gru", "hidden_size": 8, "batch_size": 4, "bptt_length": 16, "warmup": 0, "engine": "torch"}
+from .conftest import TEXT, TINY
+
 WRITTEN = 5_000
-
-
-@pytest.fixture
-def text(tmp_path):
-    path = tmp_path / "text.txt"
-    path.write_text(TEXT, encoding="utf-8")
-    return path
-
-
-@pytest.fixture
-def teacher(text, tmp_path):
-    charloom.train(text, out=tmp_path / "teacher", steps=30, learning_rate=0.02, quiet=True, **TINY)
-    return tmp_path / "teacher"
 
 
 def job_of(text, teacher, out, **settings):

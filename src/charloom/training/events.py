@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
+from charloom.steps import mapped
 from charloom.training.verdict import Verdict
 
 Announced = TypeVar("Announced")
@@ -235,13 +237,7 @@ def announced(
 ) -> Generator[Announced, None, Result]:
     """Take steps that yield the share done; yield an event for each, and return their result."""
     yield kind(what, 0.0)
-    while True:
-        try:
-            share = next(steps)
-        except StopIteration as end:
-            result: Result = end.value
-            return result
-        yield kind(what, share)
+    return (yield from mapped(steps, partial(kind, what)))
 
 
 def to_json(event: Event) -> dict[str, Any]:

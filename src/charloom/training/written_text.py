@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,7 @@ from charloom.engines import EngineModel, SamplingParams
 from charloom.generation.decoding import new_sampler
 from charloom.generation.prefill import prefill_batch, with_bos
 from charloom.generation.sample_text import unwritable_ids
+from charloom.steps import mapped
 from charloom.text.corpus import Corpus
 from charloom.text.vocabulary import Vocabulary
 
@@ -50,16 +52,16 @@ def written_corpus(
         if corpus.vocab.boundary_id is None:  # documents end early, so that their number is not known
             count = min(count, math.ceil((num_chars - written) / PASSAGE_CHARS))
         batch = _passages(model, corpus.vocab, range(first, first + count), seed)
-        while True:
-            try:
-                yield min(1.0, (written + next(batch)) / num_chars)
-            except StopIteration as end:
-                passages += end.value
-                break
+        passages += yield from mapped(batch, partial(_share, num_chars, written))
         first += count
         written = sum(map(len, passages))
     ids: UInt[Array, " M"] = np.concatenate(passages)[:num_chars].astype(corpus.vocab.dtype)
     return replace(corpus, train=ids, validation=None, test=None, num_chars=num_chars, sources=(), notes=())
+
+
+def _share(num_chars: int, before: int, now: int) -> float:
+    """The share that is written, after `before` symbols in whole batches and `now` in this one."""
+    return min(1.0, (before + now) / num_chars)
 
 
 def _passages(
