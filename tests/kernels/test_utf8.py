@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from charloom.kernels import utf8
 from charloom.kernels.library import library
-from charloom.kernels.utf8 import Ending, Kind, count_numbers, ids_of_numbers, utf8_numbers
+from charloom.kernels.utf8 import Ending, Kind, count_numbers, ids_of_numbers, mark_lines, utf8_numbers
 
 STOP = 1 << 16
 NUM_CODES = 0x110000
@@ -99,6 +99,31 @@ def test_counts(size, rng):
 
     expected = (np.bincount(numbers, minlength=size) + 1).tolist()
     assert both(counted) == (expected, expected)
+
+
+@given(
+    lines=st.lists(st.integers(0, 40), max_size=8),
+    inside=st.booleans(),
+    ends=st.booleans(),
+)
+def test_lines_become_documents(lines, inside, ends):
+    text = [[7] * length for length in lines] or [[]]
+    closed = text if ends else text[:-1]
+    numbers = [number for line in text for number in (*line, 3)][: None if ends else -1]
+    begins = [bool(line) and not (inside and k == 0) for k, line in enumerate(text)]
+    marked = [
+        number
+        for line, begun in zip(text, begins, strict=True)
+        for number in (*([9] if begun else []), *line)
+    ]
+    num_empty = sum(not line for line in closed[int(inside) :])
+    expected = (marked, sum(begins), num_empty, len(closed))
+
+    def found():
+        got = mark_lines(np.array(numbers, np.uint16), 3, 9, inside=inside)
+        return got._replace(numbers=got.numbers.tolist())
+
+    assert both(found) == (expected, expected)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32])

@@ -69,6 +69,28 @@ def test_a_random_split_does_not_depend_on_the_blocks(monkeypatch):
     assert split_of(NAMES, split="random") == whole
 
 
+@pytest.mark.parametrize("unit", ["char", "byte"])
+@pytest.mark.parametrize("last", ["é", "an end that is longer than a tenth of the text: " + "é" * 300])
+@pytest.mark.parametrize("block", [7, 1 << 20])
+def test_the_cut_is_where_the_share_ends_whatever_the_blocks(monkeypatch, unit, last, block):
+    names = [*NAMES, last]
+    starts = np.cumsum([0, *(len(name) + 1 for name in names)])  # in characters, boundaries included
+    num_train = min(int(np.searchsorted(starts, floor_share(int(starts[-1]), 0.9))), 200)
+    monkeypatch.setattr("charloom.text.part._BLOCK", block)
+    assert split_of(names, unit=unit) == (names[:num_train], names[num_train:])
+
+
+@pytest.mark.parametrize(
+    ("names", "noted"),
+    [(NAMES, True), (["bo", "al"] * 90, False), ([*NAMES[:20], *["bo", "al"] * 90], False)],
+)
+def test_a_long_list_is_judged_by_a_sample(monkeypatch, names, noted):
+    monkeypatch.setattr("charloom.text.part._BLOCK", 40)
+    monkeypatch.setattr("charloom.text.split._SAMPLED_BLOCKS", 12)
+    corpus = corpus_from_text("\n".join(names), TextConfig(documents="line"))
+    assert any(note.startswith(SORTED) for note in corpus.notes) == noted
+
+
 def test_too_large_a_count_is_refused():
     with pytest.raises(DataError) as caught:
         split_of(NAMES, val_count=200)

@@ -93,6 +93,43 @@ def utf8_numbers(
     return NumbersRead(_ENDINGS[ending], *at)
 
 
+class LinesMarked(NamedTuple):
+    """Lines as documents: the numbers, how many lines begin in them and how many are empty, and the newlines."""
+
+    numbers: UInt16[Array, " m"]
+    num_begun: int
+    num_empty: int
+    num_newlines: int
+
+
+def mark_lines(
+    numbers: UInt16[Array, " n"], newline: int, boundary: int, *, inside: bool = False
+) -> LinesMarked:
+    """Begin each line with a boundary and leave the newlines out; a line without a number is dropped.
+
+    Args:
+        numbers: a piece of a text.
+        newline: the number that ends a line.
+        boundary: the number that begins one.
+        inside: whether the piece goes on with a line that has begun.
+
+    Example:
+        >>> mark_lines(np.array([5, 5, 0, 0, 7], np.uint16), 0, 9)._replace(numbers=...)
+        LinesMarked(numbers=Ellipsis, num_begun=2, num_empty=1, num_newlines=2)
+        >>> mark_lines(np.array([5, 5, 0, 0, 7], np.uint16), 0, 9).numbers.tolist()
+        [9, 5, 5, 9, 7]
+    """
+    compiled = library()
+    if compiled is None:
+        return _plain_lines(numbers, newline, boundary, inside)
+    numbers, marked = np.ascontiguousarray(numbers), np.empty(len(numbers) + 1, np.uint16)
+    counts = (ctypes.c_int64 * 4)(inside)
+    length = compiled.function("mark_lines", "float32")(
+        pointer(numbers), len(numbers), newline, boundary, pointer(marked), ctypes.addressof(counts)
+    )
+    return LinesMarked(marked[:length], *counts[1:])
+
+
 def count_numbers(numbers: UInt16[Array, " n"], counts: Int64[Array, " m"]) -> None:
     """Add to `counts` how often each number occurs; there must be a place for each."""
     compiled = library()
@@ -133,6 +170,16 @@ def _plain_numbers(
         end = int(_sizes(codes).sum()) if kind != Kind.BYTES else len(codes)
     numbers[written : written + len(found)] = found & NUMBER
     return NumbersRead(ending, start + end, written + len(found), code)
+
+
+def _plain_lines(numbers: Array, newline: int, boundary: int, inside: bool) -> LinesMarked:
+    is_end = numbers == newline
+    after_end = np.concatenate([[not inside], is_end])[: len(numbers)]
+    begins, is_empty = after_end & ~is_end, after_end & is_end
+    starts = np.flatnonzero(begins)
+    kept = np.cumsum(~is_end) - 1  # the place of each number without the newlines
+    marked: Array = np.insert(numbers[~is_end], kept[starts], np.uint16(boundary))
+    return LinesMarked(marked, len(starts), int(np.count_nonzero(is_empty)), int(np.count_nonzero(is_end)))
 
 
 def _codes_and_end(data: bytes, kind: Kind) -> tuple[Array, Ending, int]:

@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from charloom.config import NAMED_SEPARATORS, unescaped
+from charloom.kernels.utf8 import mark_lines
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Int, UInt
+    from jaxtyping import Int, UInt16
     from numpy import ndarray as Array
 
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
@@ -87,36 +88,29 @@ class Splitter:
         assert not self._inside
         return self._mark([*(document.strip("\n") for document in documents), ""])
 
-    def feed_lines(
-        self, symbols: UInt[Array, " n"], is_end: Bool[Array, " n"], boundary: int
-    ) -> UInt[Array, " m"]:
+    def feed_lines(self, symbols: UInt16[Array, " n"], newline: int, boundary: int) -> UInt16[Array, " m"]:
         """`feed` in mode line for a text that is numbers already.
 
         Args:
             symbols: the next piece, not empty.
-            is_end: which of them are newlines.
+            newline: the number of the newline.
             boundary: the number of the boundary.
 
         Returns:
             The piece with a boundary before each document, and without newlines.
 
         Example:
-            >>> splitter, text = Splitter("line"), np.array([5, 5, 0, 0, 7])
-            >>> splitter.feed_lines(text, text == 0, 9).tolist(), splitter.num_documents, splitter.num_empty
+            >>> splitter, text = Splitter("line"), np.array([5, 5, 0, 0, 7], np.uint16)
+            >>> splitter.feed_lines(text, 0, 9).tolist(), splitter.num_documents, splitter.num_empty
             ([9, 5, 5, 9, 7], 2, 1)
         """
         assert self._mode == "line"
-        after_end = np.empty_like(is_end)
-        after_end[0], after_end[1:] = not self._inside, is_end[:-1]
-        begins = after_end & ~is_end
-        self.num_empty += int(np.count_nonzero(after_end & is_end))
-        self.num_documents += int(np.count_nonzero(begins))
-        self.num_breaks += int(np.count_nonzero(is_end))
-        self._inside = not is_end[-1]
-        kept = ~is_end
-        kept[:-1] |= begins[1:]  # the newline before a document becomes its boundary
-        marked: Array = np.where(is_end, symbols.dtype.type(boundary), symbols)[kept]
-        return np.concatenate([[symbols.dtype.type(boundary)], marked]) if begins[0] else marked
+        marked = mark_lines(symbols, newline, boundary, inside=self._inside)
+        self.num_empty += marked.num_empty
+        self.num_documents += marked.num_begun
+        self.num_breaks += marked.num_newlines
+        self._inside = int(symbols[-1]) != newline
+        return marked.numbers
 
     def state(self) -> dict[str, Any]:
         """What has been counted and held back, as JSON."""

@@ -139,11 +139,18 @@ class Part:
             for block, documents in self.blocks_with_documents():
                 yield block[self.held_out[documents] == wanted]
 
-    def blocks_in_text_order(self) -> Iterator[UInt16[Array, " n"]]:
-        """The numbers from the start of the text, in blocks."""
-        self.spool.seek(0)
+    def blocks_in_text_order(self, start: int = 0) -> Iterator[UInt16[Array, " n"]]:
+        """The numbers from the start of the text, or from a later one on, in blocks."""
+        self.spool.seek(2 * start)
         while data := self.spool.read(2 * _BLOCK):
             yield np.frombuffer(data, np.uint16)
+
+    def sample_of_blocks(self, count: int) -> Iterator[UInt16[Array, " n"]]:
+        """The numbers in up to `count` blocks that are spread over the text; all of them if there are no more."""
+        starts = np.arange(0, self.length, _BLOCK)
+        step = max(1, -(-len(starts) // count))
+        for start in starts[::step].tolist():
+            yield next(self.blocks_in_text_order(start))
 
     def blocks_with_documents(self) -> Iterator[tuple[UInt16[Array, " n"], Int64[Array, " n"]]]:
         """The numbers in the order of the text, each with the index of its document."""
@@ -207,9 +214,9 @@ class Part:
                 self._append(numbers)
                 num_ends = int(self.counts[newline]) - before
             else:
-                is_end, boundary = numbers == newline, self.symbols.number(BOUNDARY_CODE)
-                self._append(self.splitter.feed_lines(numbers, is_end, boundary))
-                num_ends = int(np.count_nonzero(is_end))
+                before, boundary = self.splitter.num_breaks, self.symbols.number(BOUNDARY_CODE)
+                self._append(self.splitter.feed_lines(numbers, newline, boundary))
+                num_ends = self.splitter.num_breaks - before
             self.places.pass_over(data, b"\n", "line", num_ends)
 
     def _counted(self, piece: str) -> bytes:

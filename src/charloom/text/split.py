@@ -27,6 +27,7 @@ _SORTED_SHARE = 0.8
 """Neighbours in order, as a share of all that differ, from which a list counts as sorted: by chance it is a half."""
 
 _FEWEST_PAIRS = 20
+_SAMPLED_BLOCKS = 16
 _KEY_CHARS = 12
 
 
@@ -77,18 +78,27 @@ def find_cut(part: Part) -> int:
     is_allowed = codes == BOUNDARY_CODE if documents else is_unit
     units = int(part.counts[is_unit[: len(part.counts)]].sum())
     index = max(floor_share(units, 1 - fraction), int(documents))  # the first document is always for training
-    last, position = 0, 0
-    for block in part.blocks():
-        units = len(block) if not as_bytes else int(np.count_nonzero(is_unit[block]))
-        allowed_here = is_allowed[block]
+    position = 0 if as_bytes else index  # a character is one symbol: those before need not be read
+    index -= position
+    for block in part.blocks_in_text_order(position):
+        is_unit_here = is_unit[block]
+        units = int(np.count_nonzero(is_unit_here))
         if units > index:
-            allowed = np.flatnonzero(allowed_here)
-            after = allowed[np.cumsum(is_unit[block])[allowed] - 1 >= index]
+            allowed = np.flatnonzero(is_allowed[block])
+            after = allowed[np.cumsum(is_unit_here)[allowed] - 1 >= index]
             if len(after):
                 return position + int(after[0])
-        from_end = int(allowed_here[::-1].argmax())
-        last = position + len(block) - 1 - from_end if allowed_here[-1 - from_end] else last
         index -= units
+        position += len(block)
+    return _last_place(part, is_allowed)
+
+
+def _last_place(part: Part, is_allowed: Bool[Array, " symbols"]) -> int:
+    """The index of the last symbol of which `is_allowed` is true."""
+    last, position = 0, 0
+    for block in part.blocks_in_text_order():
+        places = np.flatnonzero(is_allowed[block])
+        last = position + int(places[-1]) if len(places) else last
         position += len(block)
     if last == 0:
         raise _single_document()
@@ -169,10 +179,13 @@ def sorted_note(part: Part, cut: int) -> list[str]:
 
 
 def _is_sorted(part: Part) -> bool:
-    """Whether most documents that differ from the one before come after it, or most before, in code-point order."""
+    """Whether most documents that differ from the one before come after it, or most before, in code-point order.
+
+    A long text is judged by `_SAMPLED_BLOCKS` parts of it.
+    """
     rises = falls = 0
     is_boundary = part.symbols.codes == BOUNDARY_CODE
-    for block in part.blocks_in_text_order():
+    for block in part.sample_of_blocks(_SAMPLED_BLOCKS):
         starts = np.flatnonzero(is_boundary[block])
         keys = _keys(part.symbols.codes, block, starts)
         differs = keys[1:] != keys[:-1]

@@ -355,6 +355,7 @@ void automaton_spread(const int32_t *order, int64_t n, const int32_t *length, co
 
 /* Text to numbers, and numbers to ids; see utf8.c. */
 int64_t utf8_numbers(const uint8_t *data, int64_t n, int64_t kind, const int32_t *slots, int32_t stops, uint16_t *numbers, int64_t *at);
+int64_t mark_lines(const uint16_t *numbers, int64_t n, int64_t newline, int64_t boundary, uint16_t *marked, int64_t *counts);
 void count_numbers(const uint16_t *numbers, int64_t n, int64_t *counts, int64_t size);
 void ids_of_numbers(const uint16_t *numbers, int64_t n, const uint32_t *table, int64_t width, void *ids);
 

@@ -92,6 +92,46 @@ EXPORT int64_t FN(utf8_numbers)(
     return result;
 }
 
+/* Begin each line of n numbers with a boundary and leave the newlines out; lines without a number are dropped.
+ *
+ * Writes up to n + 1 numbers and returns how many; updates counts: (whether a line has begun, lines begun in this piece,
+ * empty lines, newlines).
+ */
+EXPORT int64_t FN(mark_lines)(
+    const uint16_t *numbers, int64_t n, int64_t newline, int64_t boundary, uint16_t *marked, int64_t *counts)
+{
+    enum { AT_ONCE = 16 };
+    const uint16_t *p = numbers, *end = numbers + n;
+    uint16_t *out = marked;
+    int64_t inside = counts[0], begun = 0, empty = 0, newlines = 0;
+    while (p < end) {
+        if (*p == newline) {
+            newlines++;
+            empty += !inside;
+            inside = 0;
+            p++;
+            continue;
+        }
+        if (!inside) {
+            *out++ = (uint16_t)boundary;
+            begun++;
+            inside = 1;
+        }
+        for (; end - p >= AT_ONCE; p += AT_ONCE, out += AT_ONCE) {
+            int any = 0;
+            for (int i = 0; i < AT_ONCE; i++)
+                any |= p[i] == newline;
+            if (any)
+                break;
+            memcpy(out, p, AT_ONCE * sizeof *p);
+        }
+        while (p < end && *p != newline)
+            *out++ = *p++;
+    }
+    counts[0] = inside, counts[1] = begun, counts[2] = empty, counts[3] = newlines;
+    return out - marked;
+}
+
 /* Add to counts how often each of n numbers occurs; four tables, so that a repeated number does not wait for itself. */
 EXPORT void FN(count_numbers)(const uint16_t *numbers, int64_t n, int64_t *counts, int64_t size)
 {
