@@ -12,11 +12,10 @@ SOURCE = ROOT / "src" / "charloom"
 PAGE = ROOT / "docs" / "explanation" / "architecture.md"
 FREE = {"charloom", "charloom.__main__"}  # the door: names of the package, resolved when they are used
 TYPING_ONLY = {"jaxtyping", "numpy", "torch", "matplotlib"}  # under TYPE_CHECKING, anywhere
-TOGETHER = {"runs": "modelfile"}  # a checkpoint has the model file's container
 FURTHER = {
     "torch": {"distributed", "engines/torch", "tensorboard_log"},
     "matplotlib": {"plots"},
-    "safetensors": {"modelfile", "runs"},
+    "safetensors": {"modelfile"},
     "charset_normalizer": {"text"},
     "pyarrow": {"text"},
     "pandas": {"text"},
@@ -121,8 +120,9 @@ def test_a_module_imports_lower_ranks_or_its_own_room_only(path):
         other = room_of(imported)
         assert other is not None, f"{module} imports {imported}, which stands nowhere"
         lower = ROOMS[other][0] < ROOMS[room][0]
-        own = other == room or TOGETHER.get(room) == other
-        assert lower or own, f"{module} (rank {ROOMS[room][0]}) imports {imported} (rank {ROOMS[other][0]})"
+        assert lower or other == room, (
+            f"{module} (rank {ROOMS[room][0]}) imports {imported} (rank {ROOMS[other][0]})"
+        )
 
 
 def allowed_libraries(room):

@@ -11,8 +11,9 @@ import threading
 import numpy as np
 import pytest
 
+from charloom.checkpoints import KEEP_CHECKPOINTS, Checkpoint, read_checkpoint
 from charloom.errors import ModelFileError, RunError
-from charloom.runs import KEEP_CHECKPOINTS, Checkpoint, Run, list_runs, new_run_path, read_checkpoint
+from charloom.runs import Run, list_runs, new_run_path
 
 
 @pytest.fixture

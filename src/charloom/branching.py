@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from charloom.checkpoints import Checkpoint
 from charloom.config import (
     ModelConfig,
     TrainConfig,
@@ -30,7 +31,7 @@ from charloom.errors import ConfigError, RunError
 from charloom.files import copy_file
 from charloom.jobs import TrainingJob, resume_job
 from charloom.run_corpus import Source
-from charloom.runs import Checkpoint, Run, no_checkpoint
+from charloom.runs import Run, no_checkpoint
 from charloom.training import extend
 
 CHANGEABLE = frozenset(

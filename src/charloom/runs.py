@@ -18,14 +18,13 @@ from __future__ import annotations
 import codecs
 import contextlib
 import datetime
-import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from charloom.errors import ModelFileError, RunError
+from charloom.checkpoints import Checkpoint, checkpoint_paths, newest_checkpoint, write_checkpoint
+from charloom.errors import RunError
 from charloom.files import (
     Lock,
     append_line,
@@ -35,7 +34,6 @@ from charloom.files import (
     sync_file,
     text_of_file,
 )
-from charloom.modelfile import damaged, load_tensors, read_header, write_tensors
 from charloom.schema import MalformedError, Schema, json_value, unknown_note
 from charloom.schema.documents import (
     EVENT_LINES,
@@ -46,13 +44,6 @@ from charloom.schema.documents import (
 )
 from charloom.summary import Summarised, Summary
 
-if TYPE_CHECKING:
-    from numpy import ndarray as Array
-
-KEEP_CHECKPOINTS = 2
-_CHECKPOINT = "step-{:09d}.safetensors"
-_CHECKPOINT_NAME = re.compile(r"step-(\d{9})\.safetensors")
-CHECKPOINT_FORMAT = "charloom-checkpoint"
 SHARED = "charloom"
 """The ``model_type`` in the ``config.json`` of an exported folder."""
 
@@ -66,21 +57,6 @@ def _damaged_run(what: str, why: str) -> RunError:
 _CONFIG, _COMPLETE_CONFIG = Schema(RunConfig, _damaged_run), Schema(CompleteRunConfig, _damaged_run)
 _RESUMED, _OTHER_EVENT = Schema(ResumedLine, _damaged_run), Schema(OtherLine, _damaged_run)
 _EVENTS = {kind: Schema(line, _damaged_run) for kind, line in EVENT_LINES.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """Everything needed to continue a run.
-
-    Attributes:
-        step: updates taken.
-        tensors: ``param.*``, ``moment.*``, ``average.*`` and ``state.{layer}.{key}``.
-        scalars: the state of the training loop as plain JSON.
-    """
-
-    step: int
-    tensors: Mapping[str, Array]
-    scalars: Mapping[str, Any]
 
 
 class Run(Summarised):
@@ -257,32 +233,15 @@ class Run(Summarised):
     def write_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint, then remove all but the newest two. The events before it survive whatever it survives."""
         self.sync_events()
-        path = self.checkpoint_folder / _CHECKPOINT.format(checkpoint.step)
-        metadata = {
-            "format": CHECKPOINT_FORMAT,
-            "step": str(checkpoint.step),
-            "scalars": json_text(checkpoint.scalars, sort_keys=True),
-        }
-        metadata["digest"] = _digest(metadata, checkpoint.tensors)
-        write_tensors(path, checkpoint.tensors, metadata)
-        for old in self.checkpoint_paths()[KEEP_CHECKPOINTS:]:
-            old.unlink(missing_ok=True)
+        write_checkpoint(self.checkpoint_folder, checkpoint)
 
     def checkpoint_paths(self) -> list[Path]:
         """Checkpoint files, newest first."""
-        return sorted(
-            (p for p in self.checkpoint_folder.glob("*") if _CHECKPOINT_NAME.fullmatch(p.name)), reverse=True
-        )
+        return checkpoint_paths(self.checkpoint_folder)
 
     def newest_checkpoint(self) -> tuple[Checkpoint | None, tuple[str, ...]]:
         """The newest intact checkpoint, and a sentence for each damaged one that was skipped."""
-        notes: list[str] = []
-        for path in self.checkpoint_paths():
-            try:
-                return read_checkpoint(path), tuple(notes)
-            except ModelFileError as error:
-                notes.append(f"skipped a damaged checkpoint: {error.what} ({error.why})")
-        return None, tuple(notes)
+        return newest_checkpoint(self.checkpoint_folder)
 
 
 def model_file_of(path: Path) -> Path:
@@ -339,34 +298,6 @@ def no_checkpoint(run: Run, notes: Sequence[str] = ()) -> RunError:
         why="; ".join([*notes, "starting again at step 0 would overwrite the model"]),
         fix=f"start a new run with the same settings: charloom train TEXT --recipe {run.path} --out NEW-FOLDER",
     )
-
-
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read and check one checkpoint file.
-
-    Raises:
-        ModelFileError: it is damaged or not a checkpoint.
-    """
-    _, metadata = read_header(path)
-    if metadata.get("format") != CHECKPOINT_FORMAT:
-        raise damaged(path, "its header does not name the checkpoint format")
-    tensors = load_tensors(path)
-    if metadata.get("digest") != _digest(metadata, tensors):
-        raise damaged(path, "its content does not match its digest")
-    try:
-        step, scalars = int(metadata["step"]), json_value(metadata["scalars"], finite=False)
-    except (KeyError, ValueError) as error:
-        raise damaged(path, "its step or scalars are missing") from error
-    return Checkpoint(step, tensors, scalars)
-
-
-def _digest(metadata: Mapping[str, str], tensors: Mapping[str, Array]) -> str:
-    """SHA-256 of metadata, names, shapes and bytes: with one flipped bit, resuming would not be exact."""
-    content = hashlib.sha256(repr(sorted(i for i in metadata.items() if i[0] != "digest")).encode())
-    for name, tensor in sorted(tensors.items()):
-        content.update(repr((name, tensor.dtype.str, tensor.shape)).encode())
-        content.update(tensor.tobytes())
-    return content.hexdigest()
 
 
 def results_line(results: Mapping[str, Any], unit: str) -> str:

@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from charloom.checkpoints import read_checkpoint
 from charloom.errors import CharloomError
 from charloom.files import Lock
 from charloom.modelfile import read_header, read_model, write_tensors
 from charloom.recipes import find_recipe
-from charloom.runs import Run, read_checkpoint
+from charloom.runs import Run
 from charloom.text.prepared import open_prepared
 from charloom.training.state import LoopState
 from tests.golden import __file__ as golden

@@ -9,9 +9,10 @@ import pytest
 
 import charloom
 from charloom.branching import branch_job
+from charloom.checkpoints import read_checkpoint
 from charloom.cli import main
 from charloom.modelfile import newer_names_of_card, read_model, write_model
-from charloom.runs import Run, newer_names, read_checkpoint
+from charloom.runs import Run, newer_names
 from charloom.schema import Schema, unknown_note
 from charloom.schema.documents import Card, LoopRecord, RunConfig
 from charloom.training import Started

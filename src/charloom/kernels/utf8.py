@@ -94,7 +94,7 @@ def utf8_numbers(
 
 
 class LinesMarked(NamedTuple):
-    """Lines as documents: the numbers, how many lines begin in them and how many are empty, and the newlines."""
+    """Numbers with a boundary before each line; how many lines begin, are empty and end in them."""
 
     numbers: UInt16[Array, " m"]
     num_begun: int
@@ -111,13 +111,12 @@ def mark_lines(
         numbers: a piece of a text.
         newline: the number that ends a line.
         boundary: the number that begins one.
-        inside: whether the piece goes on with a line that has begun.
+        inside: whether the piece begins inside a line.
 
     Example:
-        >>> mark_lines(np.array([5, 5, 0, 0, 7], np.uint16), 0, 9)._replace(numbers=...)
-        LinesMarked(numbers=Ellipsis, num_begun=2, num_empty=1, num_newlines=2)
-        >>> mark_lines(np.array([5, 5, 0, 0, 7], np.uint16), 0, 9).numbers.tolist()
-        [9, 5, 5, 9, 7]
+        >>> marked = mark_lines(np.array([5, 5, 0, 0, 7], np.uint16), 0, 9)
+        >>> marked.numbers.tolist(), marked.num_begun, marked.num_empty, marked.num_newlines
+        ([9, 5, 5, 9, 7], 2, 1, 2)
     """
     compiled = library()
     if compiled is None:

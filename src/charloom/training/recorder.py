@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from charloom.checkpoints import Checkpoint
 from charloom.config import ModelConfig
 from charloom.engines import Learner, State
 from charloom.engines.checks import count_non_finite
 from charloom.errors import DivergedError
 from charloom.files import make_folder
 from charloom.modelfile import ModelFile, damaged_value, write_model
-from charloom.runs import Checkpoint, Run, no_checkpoint
+from charloom.runs import Run, no_checkpoint
 from charloom.schema import Schema, unknown_note
 from charloom.schema.documents import LoopRecord
 from charloom.text.corpus import Corpus

@@ -100,7 +100,7 @@ EXPORT int64_t FN(utf8_numbers)(
 EXPORT int64_t FN(mark_lines)(
     const uint16_t *numbers, int64_t n, int64_t newline, int64_t boundary, uint16_t *marked, int64_t *counts)
 {
-    enum { AT_ONCE = 16 };
+    enum { AT_ONCE = 16 }; /* copied at a time, where no newline is */
     const uint16_t *p = numbers, *end = numbers + n;
     uint16_t *out = marked;
     int64_t inside = counts[0], begun = 0, empty = 0, newlines = 0;
