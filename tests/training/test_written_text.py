@@ -114,6 +114,33 @@ def test_a_resume_reads_what_was_written_and_ends_with_the_same_bytes(text, teac
         np.testing.assert_array_equal(cut.file.parameters[name], x, err_msg=name)
 
 
+@pytest.mark.parametrize("documents", ["none", "line"])
+def test_a_stop_while_the_teacher_writes_costs_one_batch(documents, text, tmp_path, monkeypatch):
+    monkeypatch.setattr(written_text, "PASSAGES_AT_ONCE", 2)
+    monkeypatch.setattr(written_text, "PASSAGE_CHARS", 900)
+    how = {"documents": documents, "steps": 2, **TINY}
+    teacher = charloom.train(text, out=tmp_path / "teacher", quiet=True, **how).run.path
+
+    def student(name):
+        return jobs.new_job(text, out=tmp_path / name, teacher=teacher, written_chars=WRITTEN, **how)
+
+    whole, cut = (student(name) for name in ("whole", "cut"))
+    list(whole.events())
+    events = cut.events()
+    next(event for event in events if cut.run.written_path.exists())
+    events.close()
+    kept = np.array(open_prepared(cut.run.written_path).train)
+    assert 2 <= len(kept) <= 2 * 900
+    assert cut.what_is_kept() == "no checkpoint was saved, but what the teacher wrote"
+    written, seen = written_text._passages, []
+    monkeypatch.setattr(written_text, "_passages", lambda *args: seen.append(args[2]) or written(*args))
+    resumed = charloom.resume(cut.run.path, quiet=True)
+    assert seen[0] == range(2, 4)
+    assert resumed.run.written_path.read_bytes() == whole.run.written_path.read_bytes()
+    for name, x in charloom.load(whole.run.path).file.parameters.items():
+        np.testing.assert_array_equal(resumed.file.parameters[name], x, err_msg=name)
+
+
 def test_a_stop_keeps_what_is_written_and_nothing_before_that(text, teacher, tmp_path):
     events = job_of(text, teacher, tmp_path / "early").events()
     next(events)

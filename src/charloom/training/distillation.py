@@ -17,7 +17,8 @@ each network is taught by the one before: Furlanello et al. (2018), "Born-again 
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ from charloom.text.corpus import Corpus
 from charloom.text.prepared import open_prepared, write_prepared
 from charloom.text.vocabulary import Vocabulary
 from charloom.training.events import Preparing, announced
-from charloom.training.written_text import written_corpus
+from charloom.training.written_text import is_whole, written_corpus
 
 if TYPE_CHECKING:
     from jaxtyping import Float16, Int, UInt
@@ -193,7 +194,7 @@ def prepare_lesson(
 ) -> Generator[Preparing, None, Lesson]:
     """Let the teacher write and read all that the training needs, and yield what it is doing.
 
-    What it writes is kept in the run folder, where a resume finds it.
+    What it writes is kept in the run folder, where a resume finds it, complete or not.
 
     Raises:
         DataError: what it has written is damaged.
@@ -202,28 +203,35 @@ def prepare_lesson(
         return Lesson(corpus.train)
     ids, number = _verified(corpus.train), config.written_chars
     notes: tuple[str, ...] = ()
-    if number and not run.written_path.exists():
-        writing = written_corpus(teacher.writer(num_threads), corpus, number, config.seed)
-        write_prepared((yield from announced("the teacher writes", writing, Preparing)), run.written_path)
     if number:
-        ids = np.concatenate([ids, _read_written(run.written_path, corpus, number)])
+        written = _read_written(run.written_path, corpus, number)
+        if written is None or len(written.train) < number:
+            keep = partial(write_prepared, out=run.written_path)
+            writer = teacher.writer(num_threads)
+            writing = written_corpus(writer, corpus, number, config.seed, before=written, keep=keep)
+            written = yield from announced("the teacher writes", writing, Preparing)
+        ids = np.concatenate([ids, written.train])
         notes = (f"the network also trains on {number:,} characters that its teacher wrote",)
     reading = mixed_targets(teacher, corpus, ids, config)
     targets = yield from announced("the teacher reads", reading, Preparing)
     return Lesson(ids, targets, notes)
 
 
-def _read_written(path: Path, corpus: Corpus, number: int) -> UInt[Array, " M"]:
-    """The ids that a teacher has written for this run."""
+def _read_written(path: Path, corpus: Corpus, number: int) -> Corpus | None:
+    """What a teacher has written for this run so far, if it has begun."""
+    if not path.exists():
+        return None
     written = open_prepared(path)
-    if written.vocab.to_json() != corpus.vocab.to_json() or len(written.train) != number:
+    written = replace(written, train=_verified(written.train))
+    fits = written.vocab.to_json() == corpus.vocab.to_json() and len(written.train) <= number
+    if not fits or (len(written.train) < number and not is_whole(written)):
         raise DataError(
             f"{path} is not the text that the teacher of this run has written",
             why=f"it has {len(written.train):,} characters of a vocabulary of {len(written.vocab)}; "
             f"the run needs {number:,} of {len(corpus.vocab)}",
             fix="delete it: the teacher then writes its text again",
         )
-    return _verified(written.train)
+    return written
 
 
 def _verified(ids: UInt[Array, " N"]) -> UInt[Array, " N"]:

@@ -5,12 +5,14 @@ itself. In text that it writes, every character is new, and its probabilities ar
 
 Source: Kim & Rush (2016), "Sequence-level knowledge distillation", where the teacher's text is its likeliest; here it is
 drawn from its probabilities.
+
+The draws of a passage follow from its number, so a call that was stopped can be continued after any batch of passages.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -36,7 +38,13 @@ PASSAGES_AT_ONCE = 128
 
 
 def written_corpus(
-    model: EngineModel, corpus: Corpus, num_chars: int, seed: int
+    model: EngineModel,
+    corpus: Corpus,
+    num_chars: int,
+    seed: int,
+    *,
+    before: Corpus | None = None,
+    keep: Callable[[Corpus], None] | None = None,
 ) -> Generator[float, None, Corpus]:
     """A corpus whose training part a teacher writes, in steps: yields the share that is written.
 
@@ -45,18 +53,39 @@ def written_corpus(
         corpus: the text that it knows; the vocabulary and settings of the new corpus.
         num_chars: how many symbols it writes, with those that begin passages.
         seed: of the draws; the same seed gives the same text.
+        before: what a call that was stopped has kept; of whole passages (see `is_whole`).
+        keep: called after each batch of passages with the corpus so far.
     """
-    passages, written, first = [], 0, 0
-    while written < num_chars:
-        count = PASSAGES_AT_ONCE
+    ids: UInt[Array, " M"] = np.empty(0, corpus.vocab.dtype) if before is None else before.train
+    found = _of_ids(corpus, ids)
+    while len(ids) < num_chars:
+        first, count = _num_passages(found), PASSAGES_AT_ONCE
         if corpus.vocab.boundary_id is None:  # documents end early, so that their number is not known
-            count = min(count, math.ceil((num_chars - written) / PASSAGE_CHARS))
+            count = min(count, math.ceil((num_chars - len(ids)) / PASSAGE_CHARS))
         batch = _passages(model, corpus.vocab, range(first, first + count), seed)
-        passages += yield from mapped(batch, partial(_share, num_chars, written))
-        first += count
-        written = sum(map(len, passages))
-    ids: UInt[Array, " M"] = np.concatenate(passages)[:num_chars].astype(corpus.vocab.dtype)
-    return replace(corpus, train=ids, validation=None, test=None, num_chars=num_chars, sources=(), notes=())
+        passages = yield from mapped(batch, partial(_share, num_chars, len(ids)))
+        ids = np.concatenate([ids, *passages])[:num_chars].astype(corpus.vocab.dtype)
+        found = _of_ids(corpus, ids)
+        if keep is not None:
+            keep(found)
+    return found
+
+
+def is_whole(written: Corpus) -> bool:
+    """Whether a text consists of whole passages, after which its teacher can write more."""
+    ids, boundary = written.train, written.vocab.boundary_id
+    return len(ids) % PASSAGE_CHARS == 0 if boundary is None else bool((ids[:1] == boundary).all())
+
+
+def _num_passages(written: Corpus) -> int:
+    """How many passages are in a text of whole ones; each document begins with the boundary."""
+    ids, boundary = written.train, written.vocab.boundary_id
+    return len(ids) // PASSAGE_CHARS if boundary is None else int(np.count_nonzero(ids == boundary))
+
+
+def _of_ids(corpus: Corpus, ids: UInt[Array, " M"]) -> Corpus:
+    """A corpus of these ids alone, with the vocabulary and settings of another."""
+    return replace(corpus, train=ids, validation=None, test=None, num_chars=len(ids), sources=(), notes=())
 
 
 def _share(num_chars: int, before: int, now: int) -> float:
