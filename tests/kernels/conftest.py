@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from charloom.kernels import linear_scan, masks, sha256, suffix_automaton, utf8
+from charloom.kernels import crc32, linear_scan, masks, sha256, suffix_automaton, utf8
 from tests.scripts import script
 
 NATIVE = Path(__file__).parent / "native"
@@ -18,7 +18,7 @@ def without_library(monkeypatch):
     """A call after which NumPy, or Python, computes in place of the compiled library."""
 
     def switch_off():
-        for module in (linear_scan, masks, sha256, suffix_automaton, utf8):
+        for module in (crc32, linear_scan, masks, sha256, suffix_automaton, utf8):
             monkeypatch.setattr(module, "library", lambda: None)
 
     return switch_off

@@ -8,7 +8,6 @@ They find what disks and copies do to a file; they do not protect against someon
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from charloom.errors import DataError
+from charloom.kernels.crc32 import crc32
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -52,7 +52,7 @@ class ChecksumWriter:
         >>> writer = ChecksumWriter(4)
         >>> for piece in (b"abc", b"defg", b"hij"):
         ...     writer.update(piece)
-        >>> writer.finish() == [zlib.crc32(chunk) for chunk in (b"abcd", b"efgh", b"ij")]
+        >>> writer.finish() == [crc32(chunk) for chunk in (b"abcd", b"efgh", b"ij")]
         True
     """
 
@@ -65,7 +65,7 @@ class ChecksumWriter:
         view = memoryview(data).cast("B")
         while len(view):
             piece = view[: self._chunk_bytes - self._filled]
-            self._crc, self._filled = zlib.crc32(piece, self._crc), self._filled + len(piece)
+            self._crc, self._filled = crc32(piece, self._crc), self._filled + len(piece)
             view = view[len(piece) :]
             if self._filled == self._chunk_bytes:
                 self._values.append(self._crc)
@@ -138,7 +138,7 @@ class Checksums:
     def _verify_one(self, ids: Array, chunk: int) -> None:
         size = self.chunk_bytes // ids.dtype.itemsize
         piece = np.ascontiguousarray(ids[chunk * size : (chunk + 1) * size])
-        if zlib.crc32(piece.data.cast("B")) != self.values[chunk]:
+        if crc32(piece.data.cast("B")) != self.values[chunk]:
             first = chunk * self.chunk_bytes
             raise DataError(
                 f"{self.path} is damaged: bytes {first:,} to {first + piece.nbytes:,} of its ids are not what was written",

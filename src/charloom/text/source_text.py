@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import zlib
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from charloom.config import TextConfig
 from charloom.errors import DataError
+from charloom.kernels.crc32 import crc32
 from charloom.text.changes import Changes
 from charloom.text.decode import decode_blocks, detect, is_utf8_so_far, raw_pieces, undecodable
 from charloom.text.mojibake import mojibake_note
@@ -57,7 +57,7 @@ class Reading:
     def _counted(self) -> Iterator[bytes]:
         for block in self.source.blocks():
             self.num_bytes += len(block)
-            self.crc = zlib.crc32(block, self.crc)
+            self.crc = crc32(block, self.crc)
             yield block
         self.ended = True
 

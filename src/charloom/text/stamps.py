@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from charloom.errors import DataError
+from charloom.kernels.crc32 import crc32
 from charloom.text.source_text import Reading
 from charloom.text.sources import Source
 
@@ -61,7 +61,7 @@ class Stamp:
         crc, left = 0, self.num_bytes
         try:
             for block in Source(self.name, Path(self.name)).blocks():
-                crc, left = zlib.crc32(block[: max(left, 0)], crc), left - len(block)
+                crc, left = crc32(block[: max(left, 0)], crc), left - len(block)
                 if left < 0:
                     break
         except DataError:

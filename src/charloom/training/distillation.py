@@ -97,9 +97,9 @@ class Teacher:
         return bound(self.file, load_engine("auto", task="scoring"))
 
     def writer(self, num_threads: int) -> EngineModel:
-        """The teacher on the engine that writes fastest, with weights in int8 if it has them."""
+        """The teacher on the engine that writes fastest, in the precision of `reader`: it writes what it expects."""
         engine = load_engine("auto", task="writing")
-        how = {"precision": "int8", "threads": num_threads} if engine.name == "fused" else {}
+        how = {"precision": "float32", "threads": num_threads} if engine.name == "fused" else {}
         return bound(self.file, engine, **how)
 
 

@@ -359,6 +359,8 @@ int64_t mark_lines(const uint16_t *numbers, int64_t n, int64_t newline, int64_t 
 void count_numbers(const uint16_t *numbers, int64_t n, int64_t *counts, int64_t size);
 void ids_of_numbers(const uint16_t *numbers, int64_t n, const uint32_t *table, int64_t width, void *ids);
 
+/* CRC-32 of whole blocks; see crc32.c. */
+int64_t crc32_blocks(int64_t crc, const uint8_t *data, int64_t n);
 /* SHA-256 of whole blocks; see sha256.c. */
 void sha256_blocks(uint32_t *state, const uint8_t *data, int64_t num_blocks, int64_t plain);
 

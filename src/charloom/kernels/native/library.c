@@ -24,6 +24,7 @@
 #include "linear_scan.c"
 #include "suffix_automaton.c"
 #include "utf8.c"
+#include "crc32.c"
 #include "sha256.c"
 #include "online_products.h"
 #include "online_elman.h"
