@@ -86,7 +86,7 @@ def test_the_cut_is_where_the_share_ends_whatever_the_blocks(monkeypatch, unit, 
 )
 def test_a_long_list_is_judged_by_a_sample(monkeypatch, names, noted):
     monkeypatch.setattr("charloom.text.part._BLOCK", 40)
-    monkeypatch.setattr("charloom.text.split._SAMPLED_BLOCKS", 12)
+    monkeypatch.setattr("charloom.text.split._MOST_READ", 100)
     corpus = corpus_from_text("\n".join(names), TextConfig(documents="line"))
     assert any(note.startswith(SORTED) for note in corpus.notes) == noted
 

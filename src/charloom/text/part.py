@@ -145,13 +145,6 @@ class Part:
         while data := self.spool.read(2 * _BLOCK):
             yield np.frombuffer(data, np.uint16)
 
-    def sample_of_blocks(self, count: int) -> Iterator[UInt16[Array, " n"]]:
-        """The numbers in up to `count` blocks that are spread over the text; all of them if there are no more."""
-        starts = np.arange(0, self.length, _BLOCK)
-        step = max(1, -(-len(starts) // count))
-        for start in starts[::step].tolist():
-            yield next(self.blocks_in_text_order(start))
-
     def blocks_with_documents(self) -> Iterator[tuple[UInt16[Array, " n"], Int64[Array, " n"]]]:
         """The numbers in the order of the text, each with the index of its document."""
         last = -1

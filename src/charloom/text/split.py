@@ -8,6 +8,7 @@ A fraction counts characters, in either case; `val_count` counts documents.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +28,8 @@ _SORTED_SHARE = 0.8
 """Neighbours in order, as a share of all that differ, from which a list counts as sorted: by chance it is a half."""
 
 _FEWEST_PAIRS = 20
-_SAMPLED_BLOCKS = 16
+_SAMPLES = 16
+_MOST_READ = 1 << 24
 _KEY_CHARS = 12
 
 
@@ -181,11 +183,11 @@ def sorted_note(part: Part, cut: int) -> list[str]:
 def _is_sorted(part: Part) -> bool:
     """Whether most documents that differ from the one before come after it, or most before, in code-point order.
 
-    A long text is judged by `_SAMPLED_BLOCKS` parts of it.
+    Of more than `_MOST_READ` symbols, only the blocks at `_SAMPLES` places are read.
     """
     rises = falls = 0
     is_boundary = part.symbols.codes == BOUNDARY_CODE
-    for block in part.sample_of_blocks(_SAMPLED_BLOCKS):
+    for block in _sampled_blocks(part):
         starts = np.flatnonzero(is_boundary[block])
         keys = _keys(part.symbols.codes, block, starts)
         differs = keys[1:] != keys[:-1]
@@ -196,6 +198,15 @@ def _is_sorted(part: Part) -> bool:
         before, after = keys[:-1][pair, first], keys[1:][pair, first]
         rises, falls = rises + int((before < after).sum()), falls + int((before > after).sum())
     return max(rises, falls) >= max(_SORTED_SHARE * (rises + falls), _FEWEST_PAIRS)
+
+
+def _sampled_blocks(part: Part) -> Iterator[UInt16[Array, " n"]]:
+    """All blocks of a short text, some of a long one."""
+    if part.length <= _MOST_READ:
+        yield from part.blocks_in_text_order()
+        return
+    for start in range(0, part.length, -(-part.length // _SAMPLES)):
+        yield next(part.blocks_in_text_order(start))
 
 
 def _keys(
