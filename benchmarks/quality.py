@@ -1,7 +1,7 @@
 """Losses of a recipe on tiny Shakespeare, seed by seed: the figures quoted in docs/results.md.
 
 python -m benchmarks quality --recipe best [--seeds 3] [--minutes 3] [--text tinyshakespeare] [--dynamic]
-python -m benchmarks quality --recipe record-chain --members 4 --student record-student --students 2 [--dynamic]
+python -m benchmarks quality --recipe record-chain --members 4 --student record-student --students 4 [--dynamic]
 python -m benchmarks quality --recipe enwik8 --seeds 1 [--models FOLDER] [--dynamic]
 
 Each seed trains on the first nine tenths, and the final model is evaluated on the last tenth, which training
