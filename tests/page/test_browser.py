@@ -184,6 +184,27 @@ def test_another_character_can_be_chosen_and_the_text_goes_on_from_there(rng, op
     assert after[at + 1 :] == decoded
 
 
+def test_choices_are_of_the_character_that_is_marked(rng, opened):
+    shown = opened(page(model_of(ModelConfig(cell="gru", hidden_size=8), rng)))
+    shown.write(prompt="a", temperature=1, length=50, seed=SEED)
+    text, choices = shown.page.locator("#text"), shown.page.locator("#choices")
+    text.focus()
+    shown.page.keyboard.press("ArrowRight")
+    api.expect(choices).to_be_visible()
+    # those of the first are gone before those of the second have come
+    moved = """element => {
+        element.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight" }));
+        return document.getElementById("choices").hidden;
+    }"""
+    assert text.evaluate(moved)
+    api.expect(choices).to_be_visible()
+    first = choices.evaluate_handle("element => element.firstElementChild")
+    shown.page.keyboard.press("Enter")  # they are not asked for again, so the focus stays where the reader moves it
+    assert shown.page.evaluate("document.activeElement.role") == "option"
+    shown.page.wait_for_timeout(200)
+    assert first.evaluate("element => element.isConnected")
+
+
 def replay(model, text, position, length):
     """The text after `text`, whose next draw is the one of `position`."""
     from charloom.engines import SamplingParams

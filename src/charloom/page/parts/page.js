@@ -272,7 +272,7 @@ class Page {
     turn() { if (this.isWriting) this.asked(({ rule }) => this.desk({ kind: "rule", rule })); }
 
     heard(message) {
-        if (message.kind === "error") { this.isWriting = false; this.buttons(); return say(`Something went wrong: ${message.says}`); }
+        if (message.kind === "error") { this.isWriting = false; this.close(); this.buttons(); return say(`Something went wrong: ${message.says}`); }
         if (message.kind === "alternatives") return this.show(message);
         if (message.run !== this.run) return;
         if (message.kind === "text") this.append(message);
@@ -361,10 +361,15 @@ class Page {
         this.timer = setTimeout(() => { const i = this.sheet.under(clientX, clientY); if (i >= 0) this.look(i, false); }, 120);
     }
 
-    // Ask what else could stand at character i.
+    // Ask what else could stand at character i. The choices of another are hidden until the answer comes.
     look(i, takesFocus) {
         if (this.isWriting || i < 0 || i >= this.sheet.cells.length) return this.close();
-        if (i === this.here && !takesFocus) return;
+        if (i === this.here) {
+            this.takesFocus ||= takesFocus;
+            if (takesFocus && !$("choices").hidden) this.focusChoice();
+            return;
+        }
+        this.close();
         this.here = i;
         this.takesFocus = takesFocus;
         this.sheet.mark(i);
@@ -374,15 +379,16 @@ class Page {
     show({ at, found }) {
         const cell = this.sheet.cells[this.here];
         if (!cell || cell.from !== at || this.isWriting) return;
-        const options = found.map(({ id, probability }) => this.option(id, probability, cell));
-        $("choices").replaceChildren(...options);
+        $("choices").replaceChildren(...found.map(({ id, probability }) => this.option(id, probability, cell)));
         $("choices").hidden = false;
         const box = this.sheet.range(this.here, this.here).getBoundingClientRect(), own = $("choices").getBoundingClientRect();
         const left = Math.max(8, Math.min(box.left, document.documentElement.clientWidth - own.width - 8));
         $("choices").style.left = `${left + scrollX}px`;
         $("choices").style.top = `${box.bottom + scrollY + 4}px`;
-        if (this.takesFocus) (options.find(option => option.ariaSelected === "true") ?? options[0])?.focus();
+        if (this.takesFocus) this.focusChoice();
     }
+
+    focusChoice() { ($("choices").querySelector("[aria-selected=true]") ?? $("choices").firstElementChild)?.focus(); }
 
     option(id, probability, cell) {
         const option = document.createElement("div"), name = document.createElement("bdi"), share = document.createElement("span");
