@@ -31,6 +31,7 @@ NAMES = {
     "scaling": "several machines: bytes a step, two hosts on three links against a simulator, 8 GPUs and 64 machines on paper",
     "corpora": "corpora of any size: speed and memory of prepare, and steps per second from 1 MB and 1 GB (--text enwik8)",
     "laws": "cost laws: speed, memory and seconds to a loss by sizes, and the law by which plan forecasts the loss",
+    "forecasts": "whether what plan says holds on texts that its law was not fitted on",
     "scratch": "training speed of NumPy and of the online trainer against systems D and E as published",
 }
 

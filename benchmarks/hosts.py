@@ -48,10 +48,19 @@ def run(*words: str) -> str:
 
 
 class Hosts:
-    """Some hosts, 10.77.0.1, 10.77.0.2, …, and the bridge between them; use it as a context."""
+    """Some hosts, 10.77.0.1, 10.77.0.2, …, and the bridge between them; use it as a context.
 
-    def __init__(self, count: int = 2) -> None:
+    Args:
+        count: how many.
+        has_own_core: each has a core of this machine to itself, as machines have; else all share its cores.
+    """
+
+    def __init__(self, count: int = 2, *, has_own_core: bool = False) -> None:
         self.count = count
+        cores = sorted(os.sched_getaffinity(0))
+        if has_own_core and len(cores) < count:
+            raise ValueError(f"{count} hosts need a core each, and this process may use {len(cores)}")
+        self.cores = cores[:count] if has_own_core else None
         self.bridge = f"cl{os.getpid()}-net"
         self.names = [f"cl{os.getpid()}-{i}" for i in range(count)]
         self.processes: list[subprocess.Popen[str]] = []
@@ -121,6 +130,8 @@ class Hosts:
         """Start `python WORDS` on host i, whose name is host-i."""
         named = f'hostname host-{i}; mount --bind {self.table.name} /etc/hosts; exec "$0" "$@"'
         where = ["ip", "netns", "exec", self.names[i], "unshare", "--uts", "sh", "-c", named]
+        if self.cores is not None:
+            where = ["taskset", "--cpu-list", str(self.cores[i]), *where]
         added = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "OMP_NUM_THREADS": 1, **(more or {})}
         process = subprocess.Popen(
             [*where, sys.executable, *words],

@@ -11,7 +11,7 @@ import lzma
 import os
 import random
 import sysconfig
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +20,13 @@ ENWIK8 = Path(os.environ.get("ENWIK8", "enwik8"))
 MESSAGES = Path("/usr/share/locale")
 LANGUAGES = ("de", "ru", "ja", "zh_CN", "es", "fi", "el", "tr")
 MOST_CHARS = 12_000_000
+FILES = {
+    "python": (Path(sysconfig.get_path("stdlib")), "*.py"),
+    "perl": (Path("/usr/share/perl"), "5.*/**/*.pm"),
+    "c": (Path("/usr/include"), "*.h"),
+    "vim": (Path("/usr/share/vim"), "vim*/doc/*.txt"),
+    "licenses": (Path("/usr/share/common-licenses"), "*"),
+}
 
 
 def part(name: str, offset: float, chars: int) -> str | None:
@@ -50,17 +57,17 @@ def _enwik8(_rest: str) -> str:
 
 
 def _files(what: str) -> str:
-    """Source code: every module of Python's library, or the C++ headers of PyTorch; license blocks stay."""
-    if what == "python":
-        return _joined(sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")))
-    import torch
+    """Source code and manuals that come with Python, PyTorch and the system; license blocks stay."""
+    if what == "torch":
+        import torch
 
-    return _joined(sorted((Path(torch.__file__).parent / "include/ATen").rglob("*.h")))
+        return _joined(Path(torch.__file__).parent / "include/ATen", "**/*.h")
+    return _joined(*FILES[what])
 
 
-def _joined(paths: Iterable[Path]) -> str:
+def _joined(folder: Path, pattern: str) -> str:
     parts, size = [], 0
-    for path in paths:
+    for path in sorted({path.resolve() for path in folder.glob(pattern)}):
         parts.append(path.read_text("utf-8", "ignore"))
         size += len(parts[-1])
         if size > MOST_CHARS:

@@ -3,7 +3,7 @@
 python -m benchmarks scaling [--part speed|overlap|loss|paper] [--seeds N]
 
 speed   two hosts (network namespaces) train with links of 1000, 100 and 10 Mbit/s, with gradients in every step and
-        with weights after every 100; the simulator predicts each from the compute of one host and the speed of the link
+        with weights after every 100; `simulator` predicts each from the steps of a host alone and from the link
 overlap three layers on 1000 and 100 Mbit/s: gradients sent in buckets while the rest is computed, and all at the end, in turns
 loss    the two ways on 10 Mbit/s, two seeds each by default: held-out loss and bytes sent
 paper   the simulator for 8 GPUs and for 64 CPU machines
@@ -20,10 +20,13 @@ import statistics
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+import numpy as np
 
 from benchmarks.harness import RESULTS, rounded, write_parts
 from benchmarks.hosts import ROOT, Hosts, cannot
+from benchmarks.simulator import Link, compute_seconds, measured_link, quantiles, step_s, steps_of
 
 DATA = Path(os.environ.get("CHARLOOM_DATA", "../shared/data")).absolute()
 TEXT = DATA / "tinyshakespeare.txt"
@@ -33,65 +36,9 @@ NETWORK = ["--cell", "gru", "--block", "plain", "--num-layers", "1"]
 BATCH, LENGTH = 32, 64
 HIDDEN, LOSS_HIDDEN = 96, 32
 SHARED = ["--bptt-length", str(LENGTH), "--device", "cpu", "--threads", "1"]
-STEPS, LOSS_STEPS, LOSS_SYNC_EVERY = 160, 3000, 64
+STEPS, ROUNDS = 160, 3
+LOSS_STEPS, LOSS_SYNC_EVERY = 3000, 64
 NO_PAUSES = ["--validate-every", "1000000", "--sample-every", "1000000", "--peer-timeout-s", "600"]
-
-
-class Link(NamedTuple):
-    """What connects two ranks, each way."""
-
-    latency_s: float  # of one exchange of a few bytes
-    bytes_per_s: float
-
-
-def exchange_s(link: Link, num_bytes: float, ranks: int) -> float:
-    """Seconds to add vectors of `num_bytes` in `ranks` ranks: all-to-all, then all-gather, each (R − 1) / R of them.
-
-    Example:
-        >>> exchange_s(Link(0.01, 1e6), 1e6, 2)
-        1.02
-    """
-    return 2 * (link.latency_s + num_bytes * (ranks - 1) / ranks / link.bytes_per_s)
-
-
-def step_s(compute_s: float, link: Link, num_bytes: float, ranks: int, *, sync_every: int = 1) -> float:
-    """Seconds a step: computing, and an exchange in each step or after every `sync_every`.
-
-    Example:
-        >>> step_s(0.5, Link(0.01, 1e6), 1e6, 2, sync_every=10)
-        0.602
-    """
-    return compute_s + exchange_s(link, num_bytes, ranks) / sync_every
-
-
-PROBE = """
-import json, statistics, sys, time, torch
-from charloom.distributed import read_launch
-from charloom.distributed.ranks import Ranks
-with Ranks(read_launch()) as ranks:
-    def once(n):
-        into, out = torch.zeros(2 * n), torch.zeros(2 * n)
-        began = time.perf_counter()
-        ranks.all_to_all(into, out, [n, n], [n, n])
-        ranks.all_gather(into, out[:n])
-        return time.perf_counter() - began
-    n = int(sys.argv[1])
-    for size in (1, n):
-        once(size)
-    small = statistics.median(once(1) for _ in range(20)) / 2
-    large = statistics.median(once(n) for _ in range(7)) / 2
-    if ranks.rank == 0:
-        print(json.dumps([small, 4 * n / max(1e-9, large - small)]))
-"""
-
-
-def measured_link(hosts: Hosts, num_floats: int) -> Link:
-    """The speed of a link, by the exchanges of a training: of one number, and of half a gradient each way."""
-    processes = [hosts.start_rank(i, ["-c", PROBE, str(num_floats // 2)]) for i in range(2)]
-    texts = [process.communicate(timeout=600) for process in processes]
-    if not texts[0][0]:
-        raise RuntimeError(texts[0][1])
-    return Link(*json.loads(texts[0][0]))
 
 
 def train(
@@ -115,80 +62,62 @@ def train(
     return json.loads(texts[0][0]) | {"sent_bytes": hosts.sent_bytes(1) - before}
 
 
-def compute_s(hosts: Hosts, folder: Path) -> float:
-    """Seconds a step of half the batch on the slower host, while both compute: a shared training without an exchange."""
-    words = [
-        "-m",
-        "charloom",
-        "train",
-        str(TEXT),
-        *NETWORK,
-        *SHARED,
-        *NO_PAUSES,
-        "--steps",
-        str(STEPS),
-        "--json",
-        "--quiet",
-    ]
-    words += ["--batch-size", str(BATCH // 2), "--lane-groups", "1", "--hidden-size", str(HIDDEN)]
-    processes = [hosts.start(i, [*words, "--out", f"alone{i}"], folder=folder) for i in range(2)]
-    return max(steps_s(folder / f"alone{i}", p.communicate(timeout=600)) for i, p in enumerate(processes))
-
-
-def steps_s(run: Path, _output: object = None) -> float:
+def steps_s(run: Path) -> float:
     """The mean seconds a step over a run's ranges of steps, without the first two."""
     events = [json.loads(line) for line in (run / "events.jsonl").read_text("utf-8").splitlines()]
     found = [e for e in events if e.get("event") == "progress"][2:]
-    chars = BATCH * LENGTH if "alone" not in run.name else BATCH * LENGTH // 2
     total = sum(e["step"] - e["first_step"] for e in found)
-    return sum((e["step"] - e["first_step"]) * chars / e["chars_per_s"] for e in found) / total
+    return sum((e["step"] - e["first_step"]) * BATCH * LENGTH / e["chars_per_s"] for e in found) / total
 
 
 def speed() -> dict[str, Any]:
     """Measure two hosts on each link, in both ways, and compare with the simulator."""
     rows: list[dict[str, Any]] = []
+    pooled: list[float] = []
     for mbit in LINKS_MBIT:
-        with Hosts(2) as hosts, tempfile.TemporaryDirectory() as place:
+        found, alone, links, num_params = _measured(mbit)
+        pooled += alone
+        link = Link(*(statistics.mean(values) for values in zip(*links, strict=True)))
+        for way, (sync_every, times, sent) in found.items():
+            measured = statistics.mean(times)
+            predicted = step_s(alone, link, 4 * num_params, 2, sync_every=sync_every)
+            row = {"mbit": mbit, "way": way, "sync_every": sync_every, "num_params": num_params}
+            row |= {
+                "measured_step_s": measured,
+                "sent_bytes_a_step": sent,
+                "compute_s": statistics.mean(alone),
+            }
+            row |= {**link._asdict(), "predicted_step_s": predicted, "ratio": measured / predicted}
+            rows.append({k: v if isinstance(v, str | int) else rounded(v) for k, v in row.items()})
+            print(rows[-1], flush=True)
+    return {"rounds": ROUNDS, "compute_quantiles_s": [rounded(x) for x in quantiles(pooled)], "rows": rows}
+
+
+def _measured(mbit: float) -> tuple[dict[str, tuple[int, list[float], float]], list[float], list[Link], int]:
+    """Rounds of hosts that train alone, together in both ways, and probe their link.
+
+    Returns:
+        For each way: steps between exchanges, mean seconds a step in each round, and the bytes that a host sent a step;
+        seconds of steps alone; the links; and the number of parameters.
+    """
+    found: dict[str, tuple[int, list[float], float]] = {}
+    alone, links, num_params = [], [], 0
+    words = ["train", str(TEXT), *NETWORK, *SHARED, *NO_PAUSES, "--steps", str(STEPS), "--json", "--quiet"]
+    words += ["--batch-size", str(BATCH // 2), "--lane-groups", "1", "--hidden-size", str(HIDDEN)]
+    for _ in range(ROUNDS):
+        with Hosts(2, has_own_core=True) as hosts, tempfile.TemporaryDirectory() as place:
             folder = Path(place)
-            alone = [compute_s(hosts, folder)]
             hosts.slow(mbit)
-            num_params = 0
             for way, sync_every in (("gradients", 1), ("weights", SYNC_EVERY)):
-                more = [] if sync_every == 1 else ["--sync-every", str(sync_every)]
-                steps = str(STEPS if sync_every == 1 else 3 * SYNC_EVERY)
-                done = train(
-                    hosts,
-                    folder,
-                    way,
-                    [*NO_PAUSES, "--steps", steps, "--lane-groups", "2" if sync_every == 1 else "1", *more],
-                )
+                alone += compute_seconds(hosts, folder, words, name=f"before-{way}")
+                together = ["--steps", str(STEPS if sync_every == 1 else 3 * SYNC_EVERY), "--lane-groups"]
+                together += ["2"] if sync_every == 1 else ["1", "--sync-every", str(sync_every)]
+                done = train(hosts, folder, way, [*NO_PAUSES, *together])
                 num_params = done["num_params"]
-                rows.append(
-                    {
-                        "mbit": mbit,
-                        "way": way,
-                        "sync_every": sync_every,
-                        "num_params": num_params,
-                        "measured_step_s": steps_s(folder / way),
-                        "sent_bytes_a_step": done["sent_bytes"] / done["steps"],
-                    }
-                )
-            for i in range(2):
-                (folder / f"alone{i}").rename(folder / f"earlier{i}")
-            alone.append(compute_s(hosts, folder))
-            link = measured_link(hosts, num_params)
-            for row in rows[-2:]:
-                row |= {
-                    "compute_s": statistics.mean(alone),
-                    "latency_s": link.latency_s,
-                    "bytes_per_s": link.bytes_per_s,
-                }
-                row["predicted_step_s"] = step_s(
-                    row["compute_s"], link, 4 * num_params, 2, sync_every=row["sync_every"]
-                )
-                row["ratio"] = row["measured_step_s"] / row["predicted_step_s"]
-                print({k: v if isinstance(v, str) else rounded(v) for k, v in row.items()}, flush=True)
-    return {"rows": [{k: v if isinstance(v, str) else rounded(v) for k, v in row.items()} for row in rows]}
+                _, times, _ = found.setdefault(way, (sync_every, [], done["sent_bytes"] / done["steps"]))
+                times.append(steps_s(folder / way))
+            links.append(measured_link(hosts, num_params, statistics.median(alone)))
+    return found, alone, links, num_params
 
 
 AT_THE_END = """
@@ -258,19 +187,23 @@ def paper() -> dict[str, Any]:
     gpu = json.loads((RESULTS / "gpu.json").read_text("utf-8"))["speed"]
     model = next(row for row in gpu["rows"] if row["model"] == "lstm 2x512")
     batch = gpu["batch"][0] * gpu["batch"][1]
-    gpu_s = batch / model["bfloat16_chars_per_s"]
+    on_gpu = [batch / model["bfloat16_chars_per_s"]], model["num_params"]
     path = RESULTS / "scaling.json"
-    measured = json.loads(path.read_text("utf-8"))["speed"]["rows"][0] if path.exists() else {}
+    measured = json.loads(path.read_text("utf-8"))["speed"] if path.exists() else None
     rows = []
     for name, (ranks, link, about) in ON_PAPER.items():
         is_gpu = "GPU" in name
-        if not is_gpu and not measured:
+        if measured is None and not is_gpu:
             continue
-        compute, params = (
-            (gpu_s, model["num_params"]) if is_gpu else (measured["compute_s"], measured["num_params"])
+        here = (
+            (steps_of(measured["compute_quantiles_s"]), measured["rows"][0]["num_params"])
+            if measured
+            else on_gpu
         )
+        steps, params = on_gpu if is_gpu else here
+        compute = float(np.mean(steps))
         for sync_every in (1, SYNC_EVERY):
-            seconds = step_s(compute, link, 4 * params, ranks, sync_every=sync_every)
+            seconds = step_s(steps, link, 4 * params, ranks, sync_every=sync_every)
             rows.append(
                 {
                     "machines": name,
