@@ -28,6 +28,7 @@ from typing import Any
 
 from benchmarks.harness import RESULTS, rounded, write_results
 from benchmarks.overhead import head_of_text
+from benchmarks.trials import data_file
 
 LIMIT = 2.2
 SMALL = ["--cell", "gru", "--hidden-size", "64"]
@@ -75,14 +76,15 @@ def seconds(words: list[str], folder: Path, number: int) -> float:
     """The wall time of one command."""
     command = [word.replace("{new}", f"new-{number}") for word in words]
     began = time.perf_counter()
-    subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "charloom", *command],
         cwd=folder,
-        check=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=os.environ | {"MPLBACKEND": "agg"},
+        capture_output=True,
+        text=True,
+        env=os.environ | {"MPLBACKEND": "agg", "CHARLOOM_DATA": str(data_file("moliere").parent)},
     )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
     return time.perf_counter() - began
 
 
