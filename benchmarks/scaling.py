@@ -20,7 +20,7 @@ import statistics
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,6 +32,8 @@ DATA = Path(os.environ.get("CHARLOOM_DATA", "../shared/data")).absolute()
 TEXT = DATA / "tinyshakespeare.txt"
 LINKS_MBIT = (1000.0, 100.0, 10.0)
 SYNC_EVERY = 100
+WAYS = (("gradients", 1), ("weights", SYNC_EVERY))
+"""What two hosts send, and after how many steps."""
 NETWORK = ["--cell", "gru", "--block", "plain", "--num-layers", "1"]
 BATCH, LENGTH = 32, 64
 HIDDEN, LOSS_HIDDEN = 96, 32
@@ -70,54 +72,64 @@ def steps_s(run: Path) -> float:
     return sum((e["step"] - e["first_step"]) * BATCH * LENGTH / e["chars_per_s"] for e in found) / total
 
 
+class Trained(NamedTuple):
+    """Two hosts that have trained together, in some rounds."""
+
+    step_s: float  # mean over the rounds
+    sent_bytes: float  # by host 1, a step
+    num_params: int
+
+
 def speed() -> dict[str, Any]:
     """Measure two hosts on each link, in both ways, and compare with the simulator."""
     rows: list[dict[str, Any]] = []
     pooled: list[float] = []
     for mbit in LINKS_MBIT:
-        found, alone, links, num_params = _measured(mbit)
+        ways, alone, link = measured(mbit)
         pooled += alone
-        link = Link(*(statistics.mean(values) for values in zip(*links, strict=True)))
-        for way, (sync_every, times, sent) in found.items():
-            measured = statistics.mean(times)
-            predicted = step_s(alone, link, 4 * num_params, 2, sync_every=sync_every)
-            row = {"mbit": mbit, "way": way, "sync_every": sync_every, "num_params": num_params}
-            row |= {
-                "measured_step_s": measured,
-                "sent_bytes_a_step": sent,
-                "compute_s": statistics.mean(alone),
-            }
-            row |= {**link._asdict(), "predicted_step_s": predicted, "ratio": measured / predicted}
+        for (way, sync_every), done in ways.items():
+            predicted = step_s(alone, link, 4 * done.num_params, 2, sync_every=sync_every)
+            row = {"mbit": mbit, "way": way, "sync_every": sync_every, "num_params": done.num_params}
+            row |= {"measured_step_s": done.step_s, "sent_bytes_a_step": done.sent_bytes}
+            row |= {"compute_s": statistics.mean(alone), **link._asdict()}
+            row |= {"predicted_step_s": predicted, "ratio": done.step_s / predicted}
             rows.append({k: v if isinstance(v, str | int) else rounded(v) for k, v in row.items()})
             print(rows[-1], flush=True)
     return {"rounds": ROUNDS, "compute_quantiles_s": [rounded(x) for x in quantiles(pooled)], "rows": rows}
 
 
-def _measured(mbit: float) -> tuple[dict[str, tuple[int, list[float], float]], list[float], list[Link], int]:
-    """Rounds of hosts that train alone, together in both ways, and probe their link.
+def measured(mbit: float) -> tuple[dict[tuple[str, int], Trained], list[float], Link]:
+    """Rounds of two hosts that train alone, together in both ways, and probe their link.
 
     Returns:
-        For each way: steps between exchanges, mean seconds a step in each round, and the bytes that a host sent a step;
-        seconds of steps alone; the links; and the number of parameters.
+        What came of each of `WAYS`, seconds of steps of a host alone, and the link: means over the rounds.
     """
-    found: dict[str, tuple[int, list[float], float]] = {}
-    alone, links, num_params = [], [], 0
+    found: dict[tuple[str, int], list[Trained]] = {way: [] for way in WAYS}
+    alone: list[float] = []
+    links: list[Link] = []
     words = ["train", str(TEXT), *NETWORK, *SHARED, *NO_PAUSES, "--steps", str(STEPS), "--json", "--quiet"]
     words += ["--batch-size", str(BATCH // 2), "--lane-groups", "1", "--hidden-size", str(HIDDEN)]
     for _ in range(ROUNDS):
         with Hosts(2, has_own_core=True) as hosts, tempfile.TemporaryDirectory() as place:
             folder = Path(place)
             hosts.slow(mbit)
-            for way, sync_every in (("gradients", 1), ("weights", SYNC_EVERY)):
+            for way, sync_every in WAYS:
                 alone += compute_seconds(hosts, folder, words, name=f"before-{way}")
                 together = ["--steps", str(STEPS if sync_every == 1 else 3 * SYNC_EVERY), "--lane-groups"]
                 together += ["2"] if sync_every == 1 else ["1", "--sync-every", str(sync_every)]
                 done = train(hosts, folder, way, [*NO_PAUSES, *together])
-                num_params = done["num_params"]
-                _, times, _ = found.setdefault(way, (sync_every, [], done["sent_bytes"] / done["steps"]))
-                times.append(steps_s(folder / way))
-            links.append(measured_link(hosts, num_params, statistics.median(alone)))
-    return found, alone, links, num_params
+                sent = done["sent_bytes"] / done["steps"]
+                found[way, sync_every].append(Trained(steps_s(folder / way), sent, done["num_params"]))
+            links.append(measured_link(hosts, done["num_params"], statistics.median(alone)))
+    ways = {
+        way: Trained(
+            statistics.mean(one.step_s for one in rounds),
+            statistics.mean(one.sent_bytes for one in rounds),
+            rounds[0].num_params,
+        )
+        for way, rounds in found.items()
+    }
+    return ways, alone, Link(*(statistics.mean(values) for values in zip(*links, strict=True)))
 
 
 AT_THE_END = """
