@@ -199,7 +199,9 @@ def test_choices_are_of_the_character_that_is_marked(rng, opened):
     assert text.evaluate(moved)
     api.expect(choices).to_be_visible()
     first = choices.evaluate_handle("element => element.firstElementChild")
-    shown.page.keyboard.press("Enter")  # they are not asked for again, so the focus stays where the reader moves it
+    shown.page.keyboard.press(
+        "Enter"
+    )  # they are not asked for again, so the focus stays where the reader moves it
     assert shown.page.evaluate("document.activeElement.role") == "option"
     shown.page.wait_for_timeout(200)
     assert first.evaluate("element => element.isConnected")

@@ -196,6 +196,21 @@ def test_a_run_that_memorised_after_its_best_model_is_told_so():
     )
 
 
+def test_a_run_that_memorised_and_blew_up_later_is_told_so():
+    history = (
+        (100, 2.5),
+        *((step, 5.6) for step in (300, 400, 500)),
+        *((step, 2.6) for step in range(600, 1600, 100)),
+    )
+    trained = [2.3, *[0.01] * 3, *[1.6] * 10]
+    one = verdict(history=history, train_history=tuple(trained), best_step=100, val_loss=2.5, train_loss=2.3)
+    assert (one.kind, one.number) == ("memorised", pytest.approx(5.59))
+    assert "at step 500 training text cost 0.01 nats and held-out text 5.60" in one.says
+    trained[3] = 4.0  # two of fourteen validations are fewer than a fifth
+    one = verdict(history=history, train_history=tuple(trained), best_step=100, val_loss=2.5, train_loss=2.3)
+    assert one.kind != "memorised"
+
+
 PLAIN = ModelConfig(embedding_size=32)
 
 
@@ -287,7 +302,9 @@ def test_without_a_validation_part_there_is_no_verdict():
 
 
 def test_the_facts_of_a_run_survive_its_results():
-    before = facts(history=RISING, overlap=0.2, repeats_from=7, model=PLAIN)
+    before = facts(
+        history=RISING, train_history=(2.4, 1.9, 1.8, 1.7, 1.6), overlap=0.2, repeats_from=7, model=PLAIN
+    )
     after = Facts.from_json(json.loads(json.dumps(before.to_json())) | {"newer": 1}, PLAIN, TrainConfig())
     assert after == before
     unmeasured = facts(train_loss=math.inf)
@@ -295,8 +312,8 @@ def test_the_facts_of_a_run_survive_its_results():
 
 
 def test_a_long_history_keeps_its_best_and_its_last():
-    history = [(step, 2.0 + 0.001 * abs(step - 1234)) for step in range(1, 5001)]
+    history = [(step, 2.0 + 0.001 * abs(step - 1234), 1.0) for step in range(1, 5001)]
     kept = thinned(history)
     assert len(kept) <= KEPT_POINTS
     assert {history[0], history[1233], history[-1]} <= set(kept)
-    assert thinned(history[:KEPT_POINTS]) == tuple(history[:KEPT_POINTS])
+    assert thinned(history[:KEPT_POINTS]) == history[:KEPT_POINTS]

@@ -65,6 +65,7 @@ class FactsRecord(Struct, frozen=True):
     val_loss: float | None
     train_loss: float | None
     uniform_loss: float | None
+    train_history: list[float] = []
     train_time_s: Size = 0.0
     stopped_early: bool = False
     standard_error: float | None = None

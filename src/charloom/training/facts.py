@@ -44,6 +44,7 @@ class Facts:
 
     Attributes:
         history: (step, loss) of each validation, in order.
+        train_history: the loss of training text, with dropout, at each point of `history`; empty if not measured.
         last_step: updates taken.
         best_step: the step of the model that is kept.
         passes: passes over the training text.
@@ -69,6 +70,7 @@ class Facts:
     """
 
     history: History
+    train_history: tuple[float, ...] = ()
     last_step: int
     best_step: int
     passes: float
@@ -134,6 +136,7 @@ class Facts:
         known = {spec.name for spec in fields(cls)}
         own = {key: value for key, value in values.items() if key in known}
         own["history"] = tuple((int(step), float(loss)) for step, loss in own["history"])
+        own["train_history"] = tuple(map(float, own.get("train_history", ())))
         own["train_loss"] = math.inf if own["train_loss"] is None else own["train_loss"]
         return cls(**own, model=model, training=training)
 
@@ -242,8 +245,10 @@ def run_facts(
     ngram, xz = results["ngram_bits_per_char"], results["xz_bits_per_char"]
     train_loss = results.get("train_loss_nats")
     course = [(step, *validations[step]) for step in sorted(validations)]
+    points = thinned(course)
     return Facts(
-        history=thinned([(step, loss) for step, loss, _ in course]),
+        history=tuple((step, loss) for step, loss, _ in points),
+        train_history=tuple(train for _, _, train in points),
         last_step=steps,
         best_step=results["best_step"],
         passes=steps / per_pass if per_pass else results["chars_seen"] / max(1, len(corpus.train)),
@@ -265,10 +270,10 @@ def run_facts(
     )
 
 
-def thinned(history: Sequence[tuple[int, float]]) -> History:
-    """At most `KEPT_POINTS` evenly spaced points of a history, with its best and its last."""
-    if len(history) <= KEPT_POINTS:
-        return tuple(history)
-    best = min(range(len(history)), key=lambda i: history[i][1])
-    kept = {*np.linspace(0, len(history) - 1, KEPT_POINTS - 1).astype(int).tolist(), best}
-    return tuple(history[i] for i in sorted(kept))
+def thinned(course: Sequence[tuple[int, float, float]]) -> Sequence[tuple[int, float, float]]:
+    """At most `KEPT_POINTS` evenly spaced points (step, held-out loss, training loss), with the best and the last."""
+    if len(course) <= KEPT_POINTS:
+        return course
+    best = min(range(len(course)), key=lambda i: course[i][1])
+    kept = {*np.linspace(0, len(course) - 1, KEPT_POINTS - 1).astype(int).tolist(), best}
+    return [course[i] for i in sorted(kept)]

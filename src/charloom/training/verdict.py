@@ -51,6 +51,9 @@ MEMORISED_GAP = 1.0
 MEMORISED_SHARE = 0.5
 """Training loss as a share of the held-out loss below which, together with `MEMORISED_GAP`, the text is memorised."""
 
+MEMORISED_PART = 0.2
+"""Share of the validations that must show memorised text in a run that blew up later and ended with other losses."""
+
 OVERFITTED = 0.02
 """Nats by which the last validation loss may exceed the best before the run counts as overfitting."""
 
@@ -234,10 +237,12 @@ def _overfitted(facts: Facts) -> Verdict | None:
 
 
 def _memorised(facts: Facts, best_step: int) -> Verdict | None:
-    """Rule (5), for the model that is kept or the one at the end of the run."""
+    """Rule (5), for the model that is kept, the one at the end of the run, or those before it blew up."""
     assert facts.val_loss is not None
     last = facts.history[-1][1] if facts.history else math.nan
     end = math.inf if facts.last_train_loss is None else facts.last_train_loss
+    course = zip(facts.history, facts.train_history, strict=False)
+    known = [(step, train, loss) for (step, loss), train in course if is_memorised(train, loss)]
     if is_memorised(facts.train_loss, facts.val_loss):
         gap = facts.gap
         says = f"training text costs {facts.train_loss:.2f} nats and held-out text {facts.val_loss:.2f}"
@@ -246,6 +251,13 @@ def _memorised(facts: Facts, best_step: int) -> Verdict | None:
         says = (
             f"at the end of the run training text cost {end:.2f} nats and held-out text {last:.2f}; "
             f"the model of step {best_step:,}, from before that, is kept"
+        )
+    elif known and len(known) >= MEMORISED_PART * len(facts.history):
+        step, train, loss = known[-1]
+        gap = loss - train
+        says = (
+            f"at step {step:,} training text cost {train:.2f} nats and held-out text {loss:.2f}, and later the run "
+            f"lost what it had learnt; the model of step {best_step:,} is kept"
         )
     else:
         return None
