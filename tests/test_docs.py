@@ -149,6 +149,15 @@ def test_what_a_page_installs_draws_and_trains(page):
     assert offered["all"] == ["charloom[train,plot,serve,search]"]
 
 
+def test_the_index_of_the_lab_log_has_every_experiment():
+    log, index = (
+        (ROOT / "docs" / "lab-log" / name).read_text("utf-8") for name in ("2026-11.md", "index.md")
+    )
+    listed = sorted(map(int, re.findall(r"2026-11\.md#e(\d+)\)", index)))
+    assert listed == sorted(map(int, re.findall(r'<a id="e(\d+)"></a>', log)))
+    assert listed == sorted(map(int, re.findall(r"^## (\d+)\.", log, re.MULTILINE)))
+
+
 def test_every_tutorial_and_how_to_with_commands_is_tested():
     tested = test_every_command_of_a_page_runs_in_the_order_given.pytestmark[0].args[1]
     folders = (ROOT / "docs" / "tutorial", ROOT / "docs" / "how-to")

@@ -144,3 +144,14 @@ def test_a_held_out_loss_that_rises_is_overfitting_however_the_training_loss_fal
 def test_noise_of_the_held_out_loss_beside_an_equal_training_loss_is_not_overfitting():
     loss = np.linspace(2.0, 1.9, S)
     assert "overfitting" not in {one[0] for one in stages_of(loss, validations=[(1, 1.9), (S, 1.95)])}
+
+
+@pytest.mark.parametrize(
+    ("rise", "held_out", "kind"),
+    [(0.051, 2.5, "unstable"), (0.049, 2.5, "overfitting"), (0.5, 2.01, "settled")],
+)
+def test_both_losses_rising_is_unstable_and_not_overfitting(rise, held_out, kind):
+    loss = np.concatenate([np.linspace(3.0, 1.5, 400), np.full(200, 1.5), np.full(400, 1.5 + rise)])
+    stages = stages_of(loss, validations=[(1, 3.0), (600, 2.0), (700, held_out), (S, held_out)])
+    assert stages[0][0] == "learning"
+    assert stages[-1][0] == kind

@@ -2,12 +2,13 @@
 
 import pytest
 
+import charloom
 from charloom.config import ModelConfig, TrainConfig, with_settings
 from charloom.engines import load_engine
 from charloom.errors import ConfigError
 from charloom.parameters import initial_parameters
 from charloom.recipes.defaults import choose_default, default_rows
-from charloom.recipes.files import BUDGETS, find_recipe
+from charloom.recipes.files import BUDGETS, Recipe, find_recipe
 from charloom.recipes.resolve import check_settings, resolve
 
 SIZES = [1, 10_000, 10_001, 100_000, 300_001, 5_000_000, 5_000_001, 10**11]
@@ -112,3 +113,30 @@ def test_a_flag_valid_for_some_text_size_is_not_refused_before_the_size_is_known
 def test_a_budget_that_is_none_is_refused_by_name(minutes):
     with pytest.raises(ConfigError, match="minutes"):
         resolve(None, {"minutes": minutes}, num_chars=10_000)
+
+
+def test_a_weight_decay_is_left_out_if_a_flag_chooses_an_optimiser_with_the_other_kind():
+    default = resolve(None, {}, num_chars=50_000).train_config
+    assert (default.optimizer, default.weight_decay) == ("adamw", 0.05)
+    for optimiser in ("adam", "sgd", "adagrad", "rmsprop"):
+        found = resolve(None, {"optimizer": optimiser}, num_chars=50_000)
+        assert found.train_config.weight_decay == 0.0
+        (note,) = found.notes
+        assert note.startswith(
+            "weight_decay 0.05 of the recipe is left out: it is for adamw, which decays the weights"
+        )
+        assert f"{optimiser} adds the decay to the gradient" in note
+    for flags in ({"optimizer": "muon"}, {"optimizer": "adam", "weight_decay": 0.05}, {}):
+        kept = resolve(None, flags, num_chars=50_000)
+        assert (kept.train_config.weight_decay, kept.notes) == (0.05, ())
+    of_sgd = Recipe("mine", settings={"optimizer": "sgd", "weight_decay": 1e-4})
+    found = resolve(of_sgd, {"optimizer": "adamw"}, num_chars=50_000)
+    assert (found.train_config.weight_decay, len(found.notes)) == (0.0, 1)
+    assert resolve(of_sgd, {"optimizer": "rmsprop"}, num_chars=50_000).train_config.weight_decay == 1e-4
+
+
+def test_train_says_that_it_leaves_a_weight_decay_out(tmp_path, capsys):
+    charloom.train(text="hello world\n" * 40, out=tmp_path / "run", optimizer="adam", steps=1)
+    said = capsys.readouterr().err
+    assert "note: weight_decay 0.05 of the recipe is left out" in said
+    assert '"weight_decay": 0.0' in (tmp_path / "run" / "config.json").read_text("utf-8")

@@ -21,6 +21,7 @@ from charloom.training.verdict import (
     OVERFITTED_GAP,
     STILL_IMPROVING,
     UNDERFITTED_GAP,
+    UNSTABLE,
     WIDE_GAP,
     Verdict,
     diverged_verdict,
@@ -31,6 +32,7 @@ FLAT = ((250, 2.0), (500, 2.0), (750, 2.0), (800, 2.0), (1000, 2.0))
 HALF = ((500, 4.0), (800, 3.91), (1000, 3.9))
 FALLING = ((250, 2.4), (500, 2.2), (800, 2.05), (1000, 2.0))
 RISING = ((100, 2.5), (400, 2.0), (600, 2.05), (800, 2.1), (1000, 2.2))
+LOST = ((100, 2.0), (300, 2.1), (500, 2.2), (700, 2.2), (900, 2.2), (1000, 2.2))
 EDGE = 1e-6
 
 
@@ -64,6 +66,12 @@ def kind(**changes):
     return verdict(**changes).kind
 
 
+def trained(*last):
+    """Training losses for `RISING`, 2.2 at its best step."""
+    return (2.4, 2.2, 2.1, 2.1, *last)[: 5 - len(last)] + last
+
+
+BLOWN = 2.2 + UNSTABLE
 RULES = [
     ("well-fitted", {}),
     ("overlapping", {"overlap": COPIED}),
@@ -85,7 +93,7 @@ RULES = [
     ("memorised", {"train_loss": 0.5, "val_loss": 0.5 + MEMORISED_GAP + EDGE}),
     ("overfitting", {"train_loss": 0.5, "val_loss": 0.5 + MEMORISED_GAP - EDGE}),
     ("overfitting", {"train_loss": 1.5, "val_loss": 2.9}),  # a wide gap, but more than half the loss
-    ("memorised", {"history": ((500, 2.0), (1000, 3.1)), "last_train_loss": 1.5}),
+    ("memorised", {"history": ((500, 2.0), (1000, 3.1)), "train_history": (1.9, 1.5)}),
     ("memorised", {"train_loss": 0.1, "val_loss": 3.0, "last_step": 100, "passes": 1.0}),
     ("overfitting", {"history": RISING}),
     ("overfitting", {"history": ((500, 2.0), (900, 2.1), (1000, 2.0 + OVERFITTED + EDGE))}),
@@ -94,8 +102,28 @@ RULES = [
         "well-fitted",
         {"history": ((250, 2.0), (900, 1.99), (950, 2.1), (1000, 2.1))},
     ),  # the best is near the end
-    ("underfitting", {"history": RISING, "train_loss": 2.0, "last_train_loss": 2.2 - OVERFITTED_GAP + EDGE}),
-    ("overfitting", {"history": RISING, "train_loss": 2.0, "last_train_loss": 2.2 - OVERFITTED_GAP - EDGE}),
+    (
+        "underfitting",
+        {"history": RISING, "train_loss": 2.0, "train_history": trained(2.2 - OVERFITTED_GAP + EDGE)},
+    ),
+    (
+        "overfitting",
+        {"history": RISING, "train_loss": 2.0, "train_history": trained(2.2 - OVERFITTED_GAP - EDGE)},
+    ),
+    ("unstable", {"history": RISING, "train_history": trained(BLOWN + EDGE, BLOWN + EDGE, 3.0)}),
+    ("unstable", {"history": RISING, "train_history": trained(3.0, 3.0, 3.0), "train_loss": 2.0}),  # no gap
+    (
+        "overfitting",
+        {"history": RISING, "train_history": trained(BLOWN - EDGE, 3.0, 3.0)},
+    ),  # one of them as before
+    ("overfitting", {"history": RISING, "train_history": trained(3.0, 3.0, BLOWN - EDGE)}),
+    # the mean before the best step is of a network that knew nothing; the one after it is of the best
+    ("unstable", {"history": LOST, "train_history": (3.5, 2.2, 2.2, 2.3, 2.3, 2.3)}),
+    (
+        "well-fitted",
+        {"history": FLAT, "train_history": trained(3.0, 3.0, 3.0)},
+    ),  # held-out text does not suffer
+    ("memorised", {"history": RISING, "train_history": trained(3.0, 3.0, 3.0), "train_loss": 0.5}),
     ("too-short", {"last_step": FEW_STEPS - 1}),
     ("too-short", {"passes": FEW_PASSES - EDGE}),
     ("well-fitted", {"passes": FEW_PASSES, "last_step": FEW_STEPS, "history": ((1, 2.0), (200, 2.0))}),
@@ -188,7 +216,7 @@ def test_overfitting_names_the_best_step():
 
 
 def test_a_run_that_memorised_after_its_best_model_is_told_so():
-    one = verdict(history=((500, 2.0), (1000, 7.14)), last_train_loss=0.01)
+    one = verdict(history=((500, 2.0), (1000, 7.14)), train_history=(1.9, 0.01))
     assert one.kind == "memorised"
     assert (
         "at the end of the run training text cost 0.01 nats and held-out text 7.14; the model of step 500"
@@ -272,6 +300,21 @@ def test_a_wide_network_is_made_deeper():
 def test_a_learning_rate_that_is_too_high_is_lowered():
     one = verdict(train_loss=3.1, val_loss=3.2, training=TrainConfig(learning_rate=0.5))
     assert dict(one.settings) == {"learning_rate": 0.05}
+
+
+def test_an_unstable_training_gets_smaller_steps_or_loses_its_l2_penalty():
+    unstable = {"history": RISING, "train_history": trained(3.0, 3.0, 3.0)}
+    for optimiser, decay, settings in (
+        ("adam", 0.05, {"weight_decay": 0.0}),
+        ("sgd", 0.05, {"weight_decay": 0.0}),
+        ("adam", 0.0, {"learning_rate": 0.0004}),
+        ("adamw", 0.05, {"learning_rate": 0.0004}),
+        ("muon", 0.05, {"learning_rate": 0.0004}),
+    ):
+        one = verdict(**unstable, training=TrainConfig(optimizer=optimiser, weight_decay=decay))
+        assert (one.kind, dict(one.settings)) == ("unstable", settings)
+        (name, value), *_ = settings.items()
+        assert f"--{name.replace('_', '-')} {value:g}" in one.advice
 
 
 HEALTHY = Verdict("healthy", "the signal falls to 1 % after 30 characters", 30, 6, "")

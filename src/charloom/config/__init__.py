@@ -18,9 +18,17 @@ from charloom.config.declare import check_bounds, nearest_name, setting
 from charloom.config.effect import without_effect, without_effect_on_samples
 from charloom.config.plan import format_plan, parse_plan
 from charloom.config.separators import NAMED_SEPARATORS, parse_replacements, unescaped
-from charloom.config.settings import DYNAMIC_SETTINGS, ModelConfig, SampleConfig, TextConfig, TrainConfig
+from charloom.config.settings import (
+    DECOUPLED_DECAY,
+    DYNAMIC_SETTINGS,
+    ModelConfig,
+    SampleConfig,
+    TextConfig,
+    TrainConfig,
+)
 
 __all__ = [
+    "DECOUPLED_DECAY",
     "DYNAMIC_SETTINGS",
     "NAMED_SEPARATORS",
     "ModelConfig",

@@ -17,6 +17,9 @@ _VAL_FRACTION = 0.1
 _MOST_EPOCHS, _MOST_STEPS, _MOST_MINUTES = 1e6, 10**12, 1e6
 """Bounds of a budget, far beyond any use: minutes are two years."""
 
+DECOUPLED_DECAY = ("adamw", "muon")
+"""Optimisers that decay the weights themselves; the others add the decay to the gradient (L2)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextConfig:

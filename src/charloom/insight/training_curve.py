@@ -5,16 +5,18 @@ lowest m before it.
 
     blow-up      a step whose loss > max(3 low, low + 0.5), until a whole part is below it again     (1)
     memorising   held-out − m > 1 nat, and m under half of held-out, interpolated between validations     (2)
-    overfitting  held-out > 0.02 nats above its lowest so far, and > 0.1 nats above m              (3)
-    learning     m falls by 2 % or more from five parts before to five parts after                   (4)
-    settled      none of these                                                                       (5)
-    clipped      a step whose gradient norm was above the clipping threshold                         (6)
+    unstable     held-out > 0.02 nats above its lowest so far, and m, the median of five parts, > 0.05 above what
+                 it was then                                                                         (3)
+    overfitting  held-out > 0.02 nats above its lowest so far, and > 0.1 nats above m              (4)
+    learning     m falls by 2 % or more from five parts before to five parts after                   (5)
+    settled      none of these                                                                       (6)
+    clipped      a step whose gradient norm was above the clipping threshold                         (7)
 
 A stage is three or more consecutive parts of one kind. The gradient's size does not decide the kind, it is only
-reported: a small gradient means "nothing left to learn" in (2) and (5), and could mean "vanished" only if the
+reported: a small gradient means "nothing left to learn" in (2) and (6), and could mean "vanished" only if the
 loss were still large.
 
-Source: (2) and (3) as in `charloom.training.verdict`; the other thresholds are our choice.
+Source: (2) to (4) as in `charloom.training.verdict`; the other thresholds are our choice.
 Shapes: S steps, N points kept of them.
 """
 
@@ -28,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from charloom.summary import short_fields
-from charloom.training.verdict import OVERFITTED, OVERFITTED_GAP, is_memorised
+from charloom.training.verdict import OVERFITTED, OVERFITTED_GAP, UNSTABLE, is_memorised
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -40,6 +42,7 @@ POINTS = 600
 
 BLOWN_FACTOR, BLOWN_NATS = 3.0, 0.5
 LEARNING_FALL, LEARNING_PARTS = 0.02, 5
+UNSTABLE_PARTS = 5
 SHORTEST_STAGE = 3
 
 
@@ -56,7 +59,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class TrainingStage:
-    """A range of steps of one kind: learning, overfitting, memorising, settled or blown up.
+    """A range of steps of one kind: learning, overfitting, memorising, unstable, settled or blown up.
 
     Steps count from 1; losses (nats) and gradient norms are the medians of the first and last part of the stage.
     """
@@ -224,7 +227,7 @@ def _kinds(
     validations: Sequence[tuple[int, float]],
     blow_ups: Sequence[BlowUp],
 ) -> list[str]:
-    """The kind of each part, by rules (1) to (5)."""
+    """The kind of each part, by rules (1) to (6)."""
     blown = np.array(
         [any(one.first_step <= b and one.last_step > a for one in blow_ups) for a, b in pairwise(edges)]
     )
@@ -234,13 +237,17 @@ def _kinds(
     steps, losses = np.array(validations, np.float64).reshape(-1, 2).T
     held = np.interp(edges[1:], steps, losses) if validations else np.full(BINS, np.nan)
     lowest = np.minimum.accumulate(held)
+    smooth = [float(np.median(medians[max(0, part - UNSTABLE_PARTS + 1) : part + 1])) for part in range(BINS)]
     for part, m in enumerate(medians):
         before, after = medians[max(0, part - LEARNING_PARTS)], medians[min(BINS - 1, part + LEARNING_PARTS)]
+        rose = held[part] - lowest[part] > OVERFITTED
         if blown[part]:
             kinds.append("blown up")
         elif is_memorised(m, held[part]):
             kinds.append("memorising")
-        elif held[part] - lowest[part] > OVERFITTED and held[part] - m > OVERFITTED_GAP:
+        elif rose and smooth[part] - smooth[int(np.argmin(held[: part + 1]))] > UNSTABLE:
+            kinds.append("unstable")
+        elif rose and held[part] - m > OVERFITTED_GAP:
             kinds.append("overfitting")
         elif before - after >= LEARNING_FALL * before:
             kinds.append("learning")

@@ -17,6 +17,7 @@ _SHADES = {
     "learning": COLOURS[0],
     "overfitting": COLOURS[3],
     "memorising": COLOURS[4],
+    "unstable": COLOURS[5],
     "settled": FAINT,
     "blown up": CUT,
 }

@@ -54,7 +54,7 @@ def set_up(
         validates_on_file=val is not None,
         is_taught=is_taught,
     )
-    return corpus, replace(resolved, notes=idle)
+    return corpus, replace(resolved, notes=(*resolved.notes, *idle))
 
 
 def settings_for(

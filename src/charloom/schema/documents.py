@@ -69,7 +69,6 @@ class FactsRecord(Struct, frozen=True):
     train_time_s: Size = 0.0
     stopped_early: bool = False
     standard_error: float | None = None
-    last_train_loss: float | None = None
     gap_growth: float | None = None
     order0_loss: float | None = None
     ngram_loss: float | None = None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from charloom.config import ModelConfig
+from charloom.config import DECOUPLED_DECAY, ModelConfig
 from charloom.training.facts import Facts
 
 LONGER_STEPS, LONGER_PASSES = 400, 4.0
@@ -107,6 +107,15 @@ def smaller_steps(facts: Facts) -> Advice:
     """Lower the learning rate."""
     rate = float(f"{facts.training.learning_rate / 10:.2g}")
     return Advice(f"lower the learning rate: --learning-rate {rate:g}", settings={"learning_rate": rate})
+
+
+def calmer(facts: Facts) -> Advice:
+    """Take away what undoes learning: an L2 penalty, which Adam's scaling makes far stronger than a decay; or smaller steps."""
+    training = facts.training
+    if training.weight_decay > 0 and training.optimizer not in DECOUPLED_DECAY:
+        says = f"leave out the L2 penalty, which {training.optimizer} adds to the gradient: --weight-decay 0"
+        return Advice(says, settings={"weight_decay": 0.0})
+    return smaller_steps(facts)
 
 
 def more_text(facts: Facts) -> Advice:

@@ -55,7 +55,6 @@ class Facts:
         val_loss: the kept model; None if nothing was held out.
         standard_error: of `val_loss`, from blocks of the text; None if the text is shorter than two blocks.
         train_loss: the kept model on training text, without dropout; inf if not measured.
-        last_train_loss: the last model on training text, with dropout; None if not measured.
         gap_growth: how much held-out minus training loss grew in the second half of the run; None if not measured.
         uniform_loss: of guessing uniformly among the characters, ln V.
         order0_loss: of the characters' frequencies in the training part, or its last `ORDER0_TRAIN_CHARS`.
@@ -81,7 +80,6 @@ class Facts:
     val_loss: float | None
     standard_error: float | None = None
     train_loss: float
-    last_train_loss: float | None = None
     gap_growth: float | None = None
     uniform_loss: float
     order0_loss: float | None = None
@@ -93,6 +91,11 @@ class Facts:
     unit: str = "char"
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainConfig = field(default_factory=TrainConfig)
+
+    @property
+    def last_train_loss(self) -> float | None:
+        """The last model on training text, with dropout; None if not measured."""
+        return self.train_history[-1] if self.train_history else None
 
     @property
     def gap(self) -> float:
@@ -259,7 +262,6 @@ def run_facts(
         val_loss=results["val_loss_nats"],
         standard_error=results.get("val_standard_error_nats"),
         train_loss=math.inf if train_loss is None else train_loss,
-        last_train_loss=course[-1][2] if course else None,
         gap_growth=gap_growth([held_out - train for _, held_out, train in course]),
         ngram_loss=None if ngram is None else ngram * math.log(2),
         xz_loss=None if xz is None else xz * math.log(2),

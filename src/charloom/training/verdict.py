@@ -7,6 +7,7 @@ The first rule that applies decides:
     exploding, vanishing, silent   a fault of the network's memory, if `inspect` measured it                   (3)
     not-learning     a long training has not got below the frequencies of the characters                       (4)
     memorised, overfitting         the held-out loss rose again after its best, and training text costs less   (5)
+    unstable         both losses rose again after the best: the updates have become too large                  (5)
     too-short        too few steps or passes over the text to tell                                             (6)
     still-improving  held-out and training loss are alike, or the loss still falls                             (7)
     underfitting     they are alike, and a long training has stopped gaining                                   (8)
@@ -28,6 +29,7 @@ from typing import Any
 from charloom.training.advice import (
     NO_ADVICE,
     Advice,
+    calmer,
     larger_model,
     longer,
     more_text,
@@ -62,6 +64,11 @@ OVERFITTED_GAP = 0.1
 
 WIDE_GAP = 0.15
 """The gap as a share of the held-out loss above which a network that learns little else overfits."""
+
+UNSTABLE, LAST_VALIDATIONS = 0.05, 3
+"""Nats by which the training loss of each of the last validations exceeds that around the best step if training blew up.
+
+The mean over a twentieth of a run varies by 0.03 nats and more, so one validation alone does not tell."""
 
 BEST_WELL_BEFORE_END = 0.85
 """Share of the run by which the best validation must have passed: after it, each further validation was worse."""
@@ -139,7 +146,15 @@ def judge(facts: Facts | None, memory: Verdict | None = None) -> tuple[Verdict, 
             return (verdict,)
     if ill and memory is not None and _memorised(facts, facts.best_step) is None:
         return (memory,)
-    for rule in (_not_learning, _overfitted, _too_short, _still_improving, _underfitted):
+    for rule in (
+        _not_learning,
+        _known_by_heart,
+        _unstable,
+        _overfitted,
+        _too_short,
+        _still_improving,
+        _underfitted,
+    ):
         if (verdict := rule(facts)) is not None:
             return (replace(verdict, says=verdict.says + _baselines(facts)),)
     verdict = _well_fitted(facts)
@@ -218,22 +233,52 @@ def _not_learning(facts: Facts) -> Verdict | None:
     return _verdict("not-learning", says, loss, order0, smaller_steps(facts))
 
 
-def _overfitted(facts: Facts) -> Verdict | None:
+def _known_by_heart(facts: Facts) -> Verdict | None:
     """Rule (5)."""
-    best_step, _ = min(facts.history, key=lambda point: (point[1], point[0]))
-    if (memorised := _memorised(facts, best_step)) is not None:
-        return memorised
-    end, last = facts.last_train_loss, facts.history[-1][1]
-    later = [loss for step, loss in facts.history if step > best_step]
-    early = best_step <= BEST_WELL_BEFORE_END * facts.last_step and len(later) > 1
-    gap = max(facts.gap, -math.inf if end is None else last - end)
-    if not (early and facts.rise > OVERFITTED and gap > OVERFITTED_GAP):
+    return _memorised(facts, _best(facts))
+
+
+def _unstable(facts: Facts) -> Verdict | None:
+    """Rule (5), where the network has lost what it knew of its training text, too.
+
+    A validation's training loss is the mean since the one before, so the loss at the best step is between two of them.
+    """
+    best_step = _best(facts)
+    steps = [step for step, _ in facts.history]
+    around, last = facts.train_history[steps.index(best_step) :][:2], facts.train_history[-LAST_VALIDATIONS:]
+    if not around or not _rose_again(facts) or min(last) - min(around) <= UNSTABLE:
+        return None
+    then = min(around)
+    says = (
+        f"training has become unstable: since step {best_step:,} of {facts.last_step:,}, whose model is kept, the loss of "
+        f"the training text has risen from {then:.2f} to {last[-1]:.2f} nats and that of the held-out text by {facts.rise:.2f}"
+    )
+    return _verdict("unstable", says, min(last) - then, UNSTABLE, calmer(facts))
+
+
+def _overfitted(facts: Facts) -> Verdict | None:
+    """Rule (5), where the network goes on to learn its training text."""
+    best_step, end = _best(facts), facts.last_train_loss
+    gap = max(facts.gap, -math.inf if end is None else facts.history[-1][1] - end)
+    if not (_rose_again(facts) and gap > OVERFITTED_GAP):
         return None
     says = (
         f"the held-out loss has risen by {facts.rise:.3f} nats since step {best_step:,} of {facts.last_step:,}, whose "
         f"model is kept, and ended {gap:.2f} nats above the training loss"
     )
     return _verdict("overfitting", says, facts.rise, OVERFITTED, stronger_regularisation(facts, best_step))
+
+
+def _best(facts: Facts) -> int:
+    """The first step at which the held-out loss was lowest."""
+    return min(facts.history, key=lambda point: (point[1], point[0]))[0]
+
+
+def _rose_again(facts: Facts) -> bool:
+    """Whether the held-out loss has risen since its best, well before the end, by more than noise."""
+    best_step = _best(facts)
+    later = sum(step > best_step for step, _ in facts.history)
+    return best_step <= BEST_WELL_BEFORE_END * facts.last_step and later > 1 and facts.rise > OVERFITTED
 
 
 def _memorised(facts: Facts, best_step: int) -> Verdict | None:
