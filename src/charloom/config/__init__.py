@@ -16,16 +16,12 @@ from charloom.config.convert import (
 )
 from charloom.config.declare import check_bounds, nearest_name, setting
 from charloom.config.effect import without_effect, without_effect_on_samples
+from charloom.config.model import ModelConfig
 from charloom.config.plan import format_plan, parse_plan
+from charloom.config.sampling import SampleConfig
 from charloom.config.separators import NAMED_SEPARATORS, parse_replacements, unescaped
-from charloom.config.settings import (
-    DECOUPLED_DECAY,
-    DYNAMIC_SETTINGS,
-    ModelConfig,
-    SampleConfig,
-    TextConfig,
-    TrainConfig,
-)
+from charloom.config.text import TextConfig
+from charloom.config.training import DECOUPLED_DECAY, DYNAMIC_SETTINGS, TrainConfig
 
 __all__ = [
     "DECOUPLED_DECAY",

@@ -8,8 +8,11 @@ from dataclasses import asdict, fields, replace
 from typing import Any, TypeVar
 
 from charloom.config.declare import nearest_name
+from charloom.config.model import ModelConfig
+from charloom.config.sampling import SampleConfig
 from charloom.config.separators import escaped
-from charloom.config.settings import ModelConfig, SampleConfig, TextConfig, TrainConfig
+from charloom.config.text import TextConfig
+from charloom.config.training import TrainConfig
 from charloom.errors import ConfigError
 
 Config = TypeVar("Config", TextConfig, ModelConfig, TrainConfig, SampleConfig)

@@ -11,7 +11,10 @@ from dataclasses import fields
 from typing import Any
 
 from charloom.config.convert import setting_names
-from charloom.config.settings import ModelConfig, SampleConfig, TextConfig, TrainConfig
+from charloom.config.model import ModelConfig
+from charloom.config.sampling import SampleConfig
+from charloom.config.text import TextConfig
+from charloom.config.training import TrainConfig
 
 _MOMENTS = ("adamw", "adam", "muon")
 
