@@ -121,7 +121,7 @@ def test_a_weight_decay_is_left_out_if_a_flag_chooses_an_optimiser_with_the_othe
     for optimiser in ("adam", "sgd", "adagrad", "rmsprop"):
         found = resolve(None, {"optimizer": optimiser}, num_chars=50_000)
         assert found.train_config.weight_decay == 0.0
-        (note,) = found.notes
+        note = found.notes[-1]
         assert note.startswith(
             "weight_decay 0.05 of the recipe is left out: it is for adamw, which decays the weights"
         )
@@ -133,6 +133,15 @@ def test_a_weight_decay_is_left_out_if_a_flag_chooses_an_optimiser_with_the_othe
     found = resolve(of_sgd, {"optimizer": "adamw"}, num_chars=50_000)
     assert (found.train_config.weight_decay, len(found.notes)) == (0.0, 1)
     assert resolve(of_sgd, {"optimizer": "rmsprop"}, num_chars=50_000).train_config.weight_decay == 1e-4
+
+
+def test_the_learning_rate_of_other_optimisers_is_said_to_be_too_small_for_sgd():
+    said = "learning_rate 0.012 of the recipe is for adamw, and too small for sgd: try --learning-rate 1"
+    assert said in resolve(None, {"optimizer": "sgd"}, num_chars=50_000).notes
+    for flags in ({"optimizer": "sgd", "learning_rate": 0.012}, {"optimizer": "muon"}, {}):
+        assert not any("too small" in one for one in resolve(None, flags, num_chars=50_000).notes)
+    of_sgd = Recipe("mine", settings={"optimizer": "sgd", "learning_rate": 1e-2})
+    assert resolve(of_sgd, {"optimizer": "sgd"}, num_chars=50_000).notes == ()
 
 
 def test_train_says_that_it_leaves_a_weight_decay_out(tmp_path, capsys):

@@ -119,19 +119,25 @@ def _for_optimiser(
 ) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     """The base for the optimiser that a flag chooses, without a weight decay of the other kind; and what to tell of it.
 
-    Adam with an L2 penalty of 0.05 hardly learns, where AdamW with a decay of 0.05 does (lab log 69).
+    Adam with an L2 penalty of 0.05 hardly learns, where AdamW with a decay of 0.05 does, and SGD hardly learns at the
+    rates of the others (lab log 69).
     """
     own = base.get("optimizer", TrainConfig().optimizer)
     chosen = flags.get("optimizer", own)
-    decay = base.get("weight_decay", 0.0)
-    if "weight_decay" in flags or decay == 0 or (chosen in DECOUPLED_DECAY) == (own in DECOUPLED_DECAY):
-        return base, ()
-    does = {True: "decays the weights themselves", False: "adds the decay to the gradient"}
-    note = (
-        f"weight_decay {decay} of the recipe is left out: it is for {own}, which {does[own in DECOUPLED_DECAY]}, and "
-        f"{chosen} {does[chosen in DECOUPLED_DECAY]}; --weight-decay sets one"
-    )
-    return {name: value for name, value in base.items() if name != "weight_decay"}, (note,)
+    decay, notes = base.get("weight_decay", 0.0), []
+    if chosen == "sgd" != own and "learning_rate" in base and "learning_rate" not in flags:
+        rate = f"{base['learning_rate']:g}"
+        notes.append(
+            f"learning_rate {rate} of the recipe is for {own}, and too small for sgd: try --learning-rate 1"
+        )
+    if "weight_decay" not in flags and decay > 0 and (chosen in DECOUPLED_DECAY) != (own in DECOUPLED_DECAY):
+        does = {True: "decays the weights themselves", False: "adds the decay to the gradient"}
+        notes.append(
+            f"weight_decay {decay} of the recipe is left out: it is for {own}, which {does[own in DECOUPLED_DECAY]}, and "
+            f"{chosen} {does[chosen in DECOUPLED_DECAY]}; --weight-decay sets one"
+        )
+        base = {name: value for name, value in base.items() if name != "weight_decay"}
+    return base, tuple(notes)
 
 
 def _with_budget(base: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
