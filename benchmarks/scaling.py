@@ -14,6 +14,7 @@ Needs Linux, root and iproute2; the text is tiny Shakespeare in CHARLOOM_DATA.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -143,15 +144,18 @@ OVERLAP_STEPS, OVERLAP_ROUNDS, OVERLAP_LINKS = 24, 3, (1000.0, 100.0)
 
 
 def overlap() -> dict[str, Any]:
-    """Measure a network of three layers on two links, with the gradients in buckets and all at the end, in turns."""
+    """Measure a network of three layers on two links, with the gradients in buckets and all at the end, in turns.
+
+    The hosts have a core each, or share this machine's.
+    """
     ways = {"buckets": ("-m", "charloom"), "at the end": ("-c", AT_THE_END)}
     words = [*NO_PAUSES, "--steps", str(OVERLAP_STEPS), "--lane-groups", "2"]
     network = ["--cell", "lstm", "--block", "plain", "--num-layers", "3"]
     rows: list[dict[str, Any]] = []
-    for mbit in OVERLAP_LINKS:
+    num_params = 0
+    for has_own_core, mbit in itertools.product((True, False), OVERLAP_LINKS):
         found: dict[str, list[float]] = {way: [] for way in ways}
-        num_params = 0
-        with Hosts(2) as hosts, tempfile.TemporaryDirectory() as place:
+        with Hosts(2, has_own_core=has_own_core) as hosts, tempfile.TemporaryDirectory() as place:
             hosts.slow(mbit)
             for number in range(OVERLAP_ROUNDS):
                 for way, program in ways.items():
@@ -160,9 +164,15 @@ def overlap() -> dict[str, Any]:
                     num_params = train(hosts, folder, name, words, **how)["num_params"]
                     found[way].append(steps_s(folder / name))
         medians = {way: statistics.median(times) for way, times in found.items()}
-        row = {"mbit": mbit, **{f"{way} (s a step)": rounded(median) for way, median in medians.items()}}
-        rows.append(row | {"ratio": rounded(medians["buckets"] / medians["at the end"])})
-        print(rows[-1], flush=True)
+        row: dict[str, Any] = {"own_core": has_own_core, "mbit": mbit}
+        row |= {f"{way} (s a step)": rounded(median) for way, median in medians.items()}
+        ratios = [one / other for one, other in zip(*found.values(), strict=True)]
+        row |= {
+            "ratio": rounded(medians["buckets"] / medians["at the end"]),
+            "ratios": [*map(rounded, ratios)],
+        }
+        rows.append(row)
+        print(row, flush=True)
     return {"model": "LSTM 3×256", "num_params": num_params, "rounds": OVERLAP_ROUNDS, "rows": rows}
 
 
