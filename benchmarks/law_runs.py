@@ -1,7 +1,8 @@
 """The trainings that the loss law is fitted on: the default settings on parts of texts, for a number of characters.
 
 Each trains on one thread for a number of updates, so a busy machine changes its seconds and not its loss. A line per run
-is added to ``results/law-runs.jsonl``, and a run that is there is not repeated.
+is added to ``results/law-runs.jsonl``, and a run that is there is not repeated. It has the facts of its text, because a
+system's messages change with what is installed.
 """
 
 from __future__ import annotations
@@ -11,18 +12,20 @@ import math
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.harness import RESULTS, machine, rounded
 from benchmarks.law_texts import part
 from charloom.config import TextConfig
+from charloom.forecast.text_facts import MOST_HELD_OUT_CHARS, measure_text
 from charloom.recipes import Resolved, find_recipe, resolve
 from charloom.runs import Run
 from charloom.text import Corpus, corpus_from_text
 from charloom.text.batching import Plan, fit_batch
 from charloom.training import train
+from charloom.training.state import FEWEST_REPORT_CHARS, REPORT_SHARE
 
 LOG = RESULTS / "law-runs.jsonl"
 
@@ -118,8 +121,11 @@ def row_of(case: Case) -> dict[str, Any] | None:
         results = run.config()["results"]
     kept = ("steps", "best_step", "chars_seen", "val_bits_per_char", "val_chars", "ngram_bits_per_char")
     kept = (*kept, "ngram_order", "xz_bits_per_char", "train_time_s", "train_loss_nats")
+    facts = measure_text(corpus, reported_chars(results["chars_seen"]))
+    assert facts is not None
     return {
         **case._asdict(),
+        "facts": {name: _short(value) for name, value in asdict(facts).items()},
         "train_chars": len(corpus.train),
         "vocab": len(corpus.vocab),
         "cell": own.model_config.cell,
@@ -131,7 +137,14 @@ def row_of(case: Case) -> dict[str, Any] | None:
 
 
 def _short(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [*map(rounded, value)]
     return rounded(value) if isinstance(value, float) else value
+
+
+def reported_chars(read_chars: float) -> int:
+    """Held-out characters that the report of a training measures which reads so many."""
+    return min(MOST_HELD_OUT_CHARS, max(FEWEST_REPORT_CHARS, int(REPORT_SHARE * read_chars)))
 
 
 def measured() -> list[dict[str, Any]]:

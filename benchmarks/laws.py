@@ -23,13 +23,13 @@ from typing import Any
 from benchmarks import law_costs
 from benchmarks.harness import machine, rounded, write_parts
 from benchmarks.law_fit import LossFit, Row, fit_loss
-from benchmarks.law_runs import measure_missing, measured
+from benchmarks.law_runs import measure_missing, measured, reported_chars
 from benchmarks.law_texts import part
 from charloom.forecast.loss_law import network_kind
-from charloom.forecast.text_facts import MOST_HELD_OUT_CHARS, TextFacts, measure_text
+from charloom.forecast.text_facts import TextFacts, measure_text
 from charloom.recipes import find_recipe, resolve
 from charloom.text import corpus_from_text
-from charloom.training.state import FEWEST_REPORT_CHARS, REPORT_SHARE
+from charloom.training.verdict import COPIED
 
 LAW = Path(__file__).parents[1] / "src/charloom/forecast/law.json"
 
@@ -72,13 +72,13 @@ FAMILIES = {"plain": ("small", "medium"), "residual": ("flash", "best", "record"
 
 PREDICTORS = ("one", "gain", "gain·read", "gain·text")
 
-FEWEST_READ = 100_000
-"""Trainings that read less are left out: in some dozen updates, a network learns little but which characters are frequent."""
+FEWEST_UPDATES = 100
+"""Shorter trainings are left out: in some dozen updates, a network learns little but which characters are frequent."""
 
 
 def facts_of(text: str, read_chars: float) -> TextFacts:
     """The facts of a text, as a forecast of a training that reads so many characters has them."""
-    return _facts_of(text, min(MOST_HELD_OUT_CHARS, max(FEWEST_REPORT_CHARS, int(REPORT_SHARE * read_chars))))
+    return _facts_of(text, reported_chars(read_chars))
 
 
 @cache
@@ -89,19 +89,18 @@ def _facts_of(text: str, reported: int) -> TextFacts:
 
 
 def rows() -> Iterator[Row]:
-    """Every measured training, the committed ones first."""
+    """Every measured training that is not too short and has a held-out part of its own, the committed ones first."""
     for name, chars, read, bits, kind, _ in COMMITTED:
         if text := part(name, 0.0, chars):
             yield Row(name, facts_of(text, read), read, bits, kind)
     for run in measured():
-        text = part(run["text"], run["offset"], run["chars"])
-        if text is None:
+        facts = TextFacts(**{**run["facts"], "ngram_bits": tuple(run["facts"]["ngram_bits"])})
+        if run["steps"] < FEWEST_UPDATES or facts.copied >= COPIED:
             continue
         recipe = None if run["recipe"] is None else find_recipe(run["recipe"])
         kind = network_kind(resolve(recipe, {"steps": 1}, num_chars=run["train_chars"]).model_config)
         assert kind is not None
-        read = run["chars_seen"]
-        yield Row(run["text"], facts_of(text, read), read, run["val_bits_per_char"], kind)
+        yield Row(run["text"], facts, run["chars_seen"], run["val_bits_per_char"], kind)
 
 
 def fit() -> dict[str, Any]:
@@ -109,7 +108,7 @@ def fit() -> dict[str, Any]:
     every = list(rows())
     found, kinds = {}, {}
     for family, members in FAMILIES.items():
-        own = [row for row in every if row.kind in members and row.read_chars >= FEWEST_READ]
+        own = [row for row in every if row.kind in members]
         law = fit_loss(own, PREDICTORS, members)
         found[family] = shown(own, law)
         kinds |= {kind: kind_json(own, law, kind) for kind in members if any(r.kind == kind for r in own)}

@@ -18,6 +18,8 @@ from charloom.forecast.text_facts import TextFacts, measure_text
 from charloom.recipes import find_recipe, resolve
 from charloom.recipes.defaults import default_rows
 from charloom.text import corpus_from_text
+from charloom.training.verdict import COPIED
+from tests.training.small import bigram_source, bigram_text
 
 SPEED = Speed(chars_per_s=10_000.0, step_s=0.1, steps=60, threads=1, device="cpu", steps_per_epoch=50)
 FACTS = TextFacts(900_000, 65, 10_000, (4.5, 3.5, 2.8, 2.4, 2.2))
@@ -128,7 +130,7 @@ def test_without_held_out_text_there_is_no_loss():
 def test_energy_is_power_times_the_time_of_the_command():
     import dataclasses
 
-    corpus = corpus_from_text("abracadabra, alakazam! " * 400)
+    corpus = corpus_from_text(bigram_text(bigram_source(), 9_000))
     own = resolve(find_recipe("flash"), {"steps": 100}, num_chars=len(corpus.train))
     speed = dataclasses.replace(SPEED, watts=20.0)
     found = forecast(corpus, own, law=law_of(one=0.0), measure=lambda *_a, **_k: speed)
@@ -149,3 +151,21 @@ def test_the_memory_is_that_of_the_training_with_program_and_corpus():
     assert parts["program"] == PROGRAM_BYTES["torch"]
     own = need_of(corpus, model, config, 2)
     assert sum(parts.values()) == own.total + parts["corpus"] + parts["program"]
+
+
+@pytest.mark.parametrize(("copied", "forecasts"), [(COPIED - 0.001, True), (COPIED, False)])
+def test_held_out_text_that_is_copied_has_no_forecast(copied, forecasts, monkeypatch):
+    monkeypatch.setattr("charloom.forecast.text_facts.copied_share", lambda *_a, **_k: copied)
+    corpus = corpus_from_text(bigram_text(bigram_source(), 9_000))
+    own = resolve(find_recipe("flash"), {"steps": 100}, num_chars=len(corpus.train))
+    found = forecast(corpus, own, law=law_of(one=0.0), measure=lambda *_a, **_k: SPEED)
+    assert (found.estimate is not None) == forecasts
+    if not forecasts:
+        assert "15 % of the held-out characters are in passages that occur word for word" in found.no_estimate
+        assert "--val FILE" in found.no_estimate
+
+
+def test_copies_are_those_of_the_verdict():
+    text = bigram_text(bigram_source(), 9_000)
+    assert measure_text(corpus_from_text(text)).copied == 0.0
+    assert measure_text(corpus_from_text(text + text)).copied == pytest.approx(1.0)

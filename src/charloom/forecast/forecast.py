@@ -22,6 +22,7 @@ from charloom.text import Corpus
 from charloom.text.batching import fit_batch
 from charloom.training.memory_need import need_of
 from charloom.training.state import FEWEST_REPORT_CHARS, REPORT_SHARE
+from charloom.training.verdict import COPIED
 
 FIXED_S, SHARE = 3.5, 0.025
 
@@ -142,6 +143,11 @@ def _read_chars(config: TrainConfig, steps: int, steps_per_epoch: int, num_chars
 def _no_estimate(facts: TextFacts | None, kind: str | None, law: LossLaw) -> str | None:
     if facts is None:
         return "nothing is held out, so there is no loss to forecast"
+    if facts.copied >= COPIED:
+        return (
+            f"{100 * facts.copied:.0f} % of the held-out characters are in passages that occur word for word in the "
+            "training text, so the loss says little about new text: hold out another one with --val FILE"
+        )
     if kind is None or kind not in law.kinds:
         return "the loss law was measured for the networks of the default table and its recipes, not for this one"
     return None
