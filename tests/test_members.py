@@ -1,5 +1,6 @@
 """The members of an ensemble train in processes of their own, as single runs would; none is left behind."""
 
+import dataclasses
 import multiprocessing
 import os
 import signal
@@ -49,9 +50,11 @@ def test_members_are_the_runs_that_their_seeds_give(text, tmp_path):
 
 
 def test_a_killed_member_is_named_and_the_others_are_stopped_with_a_checkpoint(text, tmp_path):
-    plan = plan_members([text], 2, tmp_path / "duo", **ENDLESS)
+    plan = dataclasses.replace(plan_members([text], 2, tmp_path / "duo", **ENDLESS), workers=2)
+    began = time.monotonic()
 
     def kill_the_first(share):
+        assert time.monotonic() - began < 120
         if share > 0 and all((path / "events.jsonl").exists() for path in plan.paths.values()):
             os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
 
@@ -62,7 +65,7 @@ def test_a_killed_member_is_named_and_the_others_are_stopped_with_a_checkpoint(t
 
 
 def test_an_interruption_stops_every_member_with_a_checkpoint(text, tmp_path):
-    plan = plan_members([text], 2, tmp_path / "duo", **ENDLESS)
+    plan = dataclasses.replace(plan_members([text], 2, tmp_path / "duo", **ENDLESS), workers=2)
     began = time.monotonic()
 
     def interrupt(share):
