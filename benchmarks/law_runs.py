@@ -19,13 +19,13 @@ from typing import Any, NamedTuple
 from benchmarks.harness import RESULTS, machine, rounded
 from benchmarks.law_texts import part
 from charloom.config import TextConfig
-from charloom.forecast.text_facts import MOST_HELD_OUT_CHARS, measure_text
+from charloom.forecast.forecast import reported_chars
+from charloom.forecast.text_facts import measure_text
 from charloom.recipes import Resolved, find_recipe, resolve
 from charloom.runs import Run
 from charloom.text import Corpus, corpus_from_text
 from charloom.text.batching import Plan, fit_batch
 from charloom.training import train
-from charloom.training.state import FEWEST_REPORT_CHARS, REPORT_SHARE
 
 LOG = RESULTS / "law-runs.jsonl"
 
@@ -140,11 +140,6 @@ def _short(value: Any) -> Any:
     if isinstance(value, tuple):
         return [*map(rounded, value)]
     return rounded(value) if isinstance(value, float) else value
-
-
-def reported_chars(read_chars: float) -> int:
-    """Held-out characters that the report of a training measures which reads so many."""
-    return min(MOST_HELD_OUT_CHARS, max(FEWEST_REPORT_CHARS, int(REPORT_SHARE * read_chars)))
 
 
 def measured() -> list[dict[str, Any]]:

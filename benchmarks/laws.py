@@ -23,8 +23,9 @@ from typing import Any
 from benchmarks import law_costs
 from benchmarks.harness import machine, rounded, write_parts
 from benchmarks.law_fit import LossFit, Row, fit_loss
-from benchmarks.law_runs import measure_missing, measured, reported_chars
+from benchmarks.law_runs import measure_missing, measured
 from benchmarks.law_texts import part
+from charloom.forecast.forecast import reported_chars
 from charloom.forecast.loss_law import network_kind
 from charloom.forecast.text_facts import TextFacts, measure_text
 from charloom.recipes import find_recipe, resolve

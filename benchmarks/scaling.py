@@ -14,7 +14,6 @@ Needs Linux, root and iproute2; the text is tiny Shakespeare in CHARLOOM_DATA.
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import statistics
@@ -144,18 +143,15 @@ OVERLAP_STEPS, OVERLAP_ROUNDS, OVERLAP_LINKS = 24, 3, (1000.0, 100.0)
 
 
 def overlap() -> dict[str, Any]:
-    """Measure a network of three layers on two links, with the gradients in buckets and all at the end, in turns.
-
-    The hosts have a core each, or share this machine's.
-    """
+    """Measure a network of three layers on two links, with the gradients in buckets and all at the end, in turns."""
     ways = {"buckets": ("-m", "charloom"), "at the end": ("-c", AT_THE_END)}
     words = [*NO_PAUSES, "--steps", str(OVERLAP_STEPS), "--lane-groups", "2"]
     network = ["--cell", "lstm", "--block", "plain", "--num-layers", "3"]
     rows: list[dict[str, Any]] = []
-    num_params = 0
-    for has_own_core, mbit in itertools.product((True, False), OVERLAP_LINKS):
+    for mbit in OVERLAP_LINKS:
         found: dict[str, list[float]] = {way: [] for way in ways}
-        with Hosts(2, has_own_core=has_own_core) as hosts, tempfile.TemporaryDirectory() as place:
+        num_params = 0
+        with Hosts(2) as hosts, tempfile.TemporaryDirectory() as place:
             hosts.slow(mbit)
             for number in range(OVERLAP_ROUNDS):
                 for way, program in ways.items():
@@ -164,15 +160,9 @@ def overlap() -> dict[str, Any]:
                     num_params = train(hosts, folder, name, words, **how)["num_params"]
                     found[way].append(steps_s(folder / name))
         medians = {way: statistics.median(times) for way, times in found.items()}
-        row: dict[str, Any] = {"own_core": has_own_core, "mbit": mbit}
-        row |= {f"{way} (s a step)": rounded(median) for way, median in medians.items()}
-        ratios = [one / other for one, other in zip(*found.values(), strict=True)]
-        row |= {
-            "ratio": rounded(medians["buckets"] / medians["at the end"]),
-            "ratios": [*map(rounded, ratios)],
-        }
-        rows.append(row)
-        print(row, flush=True)
+        row = {"mbit": mbit, **{f"{way} (s a step)": rounded(median) for way, median in medians.items()}}
+        rows.append(row | {"ratio": rounded(medians["buckets"] / medians["at the end"])})
+        print(rows[-1], flush=True)
     return {"model": "LSTM 3×256", "num_params": num_params, "rounds": OVERLAP_ROUNDS, "rows": rows}
 
 

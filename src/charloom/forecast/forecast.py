@@ -88,9 +88,8 @@ def forecast(
     speed = measure(corpus, model, config, note_share=progress("measuring the speed"))
     steps = planned_steps(config, speed)
     read = _read_chars(config, steps, speed.steps_per_epoch, num_chars)
-    reported = min(MOST_HELD_OUT_CHARS, max(FEWEST_REPORT_CHARS, int(REPORT_SHARE * read)))
     progress("measuring the text")
-    facts = measure_text(corpus, reported)
+    facts = measure_text(corpus, reported_chars(read))
     kind = network_kind(model)
     reason = _no_estimate(facts, kind, law)
     wall_s = FIXED_S + steps * speed.step_s / (1 - SHARE)
@@ -119,6 +118,11 @@ def memory_parts(corpus: Corpus, model: ModelConfig, config: TrainConfig, num_th
         "corpus": sum(ids.nbytes for ids in parts if ids is not None),
         **need_of(corpus, model, config, num_threads).parts,
     }
+
+
+def reported_chars(read_chars: float) -> int:
+    """Held-out characters that the report of a training measures which reads so many."""
+    return min(MOST_HELD_OUT_CHARS, max(FEWEST_REPORT_CHARS, int(REPORT_SHARE * read_chars)))
 
 
 def planned_steps(config: TrainConfig, speed: Speed) -> int:

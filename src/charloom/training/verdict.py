@@ -139,16 +139,16 @@ def judge(facts: Facts | None, memory: Verdict | None = None) -> tuple[Verdict, 
     if facts is None or facts.val_loss is None:
         return () if memory is None else (memory,)
     if not facts.history:  # a model from elsewhere
-        verdict = _memorised(facts, facts.last_step)
+        verdict = _memorised(facts)
         return tuple(one for one in (verdict, memory) if one is not None)[:1]
     for rule in (_overlapping, _nothing_to_gain):
         if (verdict := rule(facts)) is not None:
             return (verdict,)
-    if ill and memory is not None and _memorised(facts, facts.best_step) is None:
+    if ill and memory is not None and _memorised(facts) is None:
         return (memory,)
     for rule in (
         _not_learning,
-        _known_by_heart,
+        _memorised,
         _unstable,
         _overfitted,
         _too_short,
@@ -233,11 +233,6 @@ def _not_learning(facts: Facts) -> Verdict | None:
     return _verdict("not-learning", says, loss, order0, smaller_steps(facts))
 
 
-def _known_by_heart(facts: Facts) -> Verdict | None:
-    """Rule (5)."""
-    return _memorised(facts, _best(facts))
-
-
 def _unstable(facts: Facts) -> Verdict | None:
     """Rule (5), where the network has lost what it knew of its training text, too.
 
@@ -281,9 +276,10 @@ def _rose_again(facts: Facts) -> bool:
     return best_step <= BEST_WELL_BEFORE_END * facts.last_step and later > 1 and facts.rise > OVERFITTED
 
 
-def _memorised(facts: Facts, best_step: int) -> Verdict | None:
+def _memorised(facts: Facts) -> Verdict | None:
     """Rule (5), for the model that is kept, the one at the end of the run, or those before it blew up."""
     assert facts.val_loss is not None
+    best_step = _best(facts) if facts.history else facts.last_step
     last = facts.history[-1][1] if facts.history else math.nan
     end = math.inf if facts.last_train_loss is None else facts.last_train_loss
     course = zip(facts.history, facts.train_history, strict=False)
